@@ -1,0 +1,55 @@
+# Everything here works on a fresh machine that has Python 3.11 or later, make and bash:
+# each target installs what it needs first (uv, the locked dependencies, the Temporal CLI).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV ?= scripts/uv
+RUN := $(UV) run --no-sync
+# `make demo ARGS="--issues 50"`, `make test ARGS="-k replay"`.
+ARGS ?=
+
+# uv rewrites neither file, so the stamp says when they were last installed.
+SYNCED := .venv/.synced
+
+.PHONY: help setup demo dev test check format docs lock temporal
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(SYNCED) temporal ## Install everything: uv, dependencies, the Temporal CLI
+
+$(SYNCED): pyproject.toml uv.lock
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+temporal: $(SYNCED)
+	@$(RUN) python -m issuebox.temporal_server >/dev/null
+
+demo: setup ## See the promise kept through duplicates, races and crashes
+	@$(RUN) python -m bench.demo $(ARGS)
+
+dev: setup ## Run everything on this machine, bound to loopback
+	@$(RUN) issuebox dev $(ARGS)
+
+test: setup ## Run every test level
+	@$(RUN) pytest -q $(ARGS)
+
+test-%: setup ## Run one level, such as make test-unit
+	@$(RUN) pytest -q tests/$* $(ARGS)
+
+check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check --quiet .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+	@$(RUN) python -m issuebox.reference --check
+
+format: $(SYNCED) ## Let ruff mend what it can
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+docs: $(SYNCED) ## Write the generated pages
+	@$(RUN) python -m issuebox.reference
+
+lock: ## Resolve the dependencies anew within the bounds of pyproject.toml
+	@$(UV) lock --upgrade

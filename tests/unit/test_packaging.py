@@ -1,0 +1,40 @@
+"""Our top-level names stay ours, and only the layers that may know the Daytona SDK do.
+
+An editable install puts the repository *behind* site-packages for console scripts, so a foreign
+distribution with a module of the same name would win there without a word:
+`llama-index-workflows`, for one, installs a top-level `workflows`.
+"""
+
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+ROOTS: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_root_package_belongs_to_no_other_distribution(root: str) -> None:
+    """No installed distribution but issuebox provides one of our top-level packages."""
+    assert set(packages_distributions().get(root, [])) <= {"issuebox"}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_root_package_has_a_specific_name(root: str) -> None:
+    """A root is never named so generically that a stranger is likely to ship the same."""
+    assert root not in {"shared", "models", "utils", "common", "lib", "core", "tests", "app"}
+
+
+def test_package_list_is_complete() -> None:
+    """Every importable directory of the repository is shipped in the wheel, tests excepted."""
+    packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")} - {"tests"}
+    assert packages == set(ROOTS)
+
+
+def test_console_scripts_point_into_our_roots() -> None:
+    """Each console script is served by a package that the wheel contains."""
+    targets = PROJECT["project"]["scripts"].values()
+    assert {target.split(".")[0] for target in targets} <= set(ROOTS)
