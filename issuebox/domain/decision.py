@@ -1,0 +1,208 @@
+"""The decision: one table from (goal, phase) to an action, and the four rules that come before it.
+
+1. The table is total; a missing row fails at import.
+2. ``Action.CREATE`` stands in exactly one cell. What is unknown waits and reports; it never creates.
+3. A rule may only turn the table's action into waiting less: into BLOCK, or for a sandbox that is
+   overdue and provably never ran, into DELETE.
+4. Nothing here knows the time, the network or Temporal: the caller says how long it has waited,
+   how often it has tried, and what was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from issuebox.domain.phase import Action, Cause, Goal, Phase
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+
+_P, _A = Phase, Action
+
+TABLE: Mapping[Phase, Mapping[Goal, Action]] = {
+    phase: dict(zip(Goal, actions, strict=True))
+    for phase, actions in {
+        # phase:        goal running, stopped,    archived,   deleted
+        _P.MISSING: (_A.CREATE, _A.REST, _A.REST, _A.REST),
+        _P.PENDING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.DELETE),
+        _P.THAWING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.USABLE: (_A.USE, _A.STOP, _A.STOP, _A.STOP),
+        _P.BUSY: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.STOPPING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.STOPPED: (_A.START, _A.REST, _A.ARCHIVE, _A.DELETE),
+        _P.ARCHIVED: (_A.START, _A.REST, _A.REST, _A.DELETE),
+        _P.RECOVERABLE: (_A.RECOVER, _A.REST, _A.REST, _A.DELETE),
+        _P.BROKEN: (_A.BLOCK, _A.BLOCK, _A.BLOCK, _A.DELETE),
+        _P.UNBUILT: (_A.DELETE, _A.DELETE, _A.DELETE, _A.DELETE),
+        _P.LEAVING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.UNKNOWN: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+    }.items()
+}
+
+OVERDUE: Mapping[Phase, Cause] = {phase: Cause.STUCK for phase in Phase} | {_P.UNKNOWN: Cause.UNKNOWN_STATE}
+"""The cause to report when the budget of a phase is spent."""
+
+FRUITLESS: Mapping[Action, Cause] = {
+    _A.CREATE: Cause.NAME_HELD,
+    _A.START: Cause.STUCK,
+    _A.RECOVER: Cause.BROKEN,
+    _A.STOP: Cause.STUCK,
+    _A.ARCHIVE: Cause.STUCK,
+    _A.DELETE: Cause.STUCK,
+    _A.WAIT: Cause.STUCK,
+}
+"""The cause to report when a command was taken again and again and the phase did not change."""
+
+assert set(TABLE) == set(Phase), "every phase has its row"  # noqa: S101
+assert set(OVERDUE) == set(Phase), "every phase has its cause"  # noqa: S101
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait in each phase, in seconds, and how often to try. Phases not named never wait."""
+
+    budget_s: Mapping[Phase, float] = field(
+        default_factory=lambda: {
+            # Daytona itself turns creating into error after 15 minutes and starting after 5.
+            Phase.PENDING: 20 * 60.0,
+            # 10 to 40 minutes were reported for large archives.
+            Phase.THAWING: 45 * 60.0,
+            Phase.BUSY: 60 * 60.0,
+            # An unanswered stop turns into an error after 10 minutes; archiving uploads a backup.
+            Phase.STOPPING: 30 * 60.0,
+            Phase.LEAVING: 15 * 60.0,
+            Phase.UNKNOWN: 10 * 60.0,
+        }
+    )
+    builds_max: int = 3
+    recovers_max: int = 3
+    attempts_max: int = 8
+
+    def attempts_for(self, action: Action) -> int:
+        """How often the action may be tried in one pursuit."""
+        return self.recovers_max if action is Action.RECOVER else self.attempts_max
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that the provider refused until somebody acts."""
+
+    action: Action
+    cause: Cause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the decision is made from."""
+
+    issue_id: int
+    goal: Goal
+    sandbox: Sandbox | None
+    unbuilt_id: str = ""
+    builds_failed: int = 0
+    waited_s: float = 0.0
+    attempts: Mapping[Action, int] = field(default_factory=dict)
+    refusal: Refusal | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of what was seen, refined by what is remembered of it."""
+        if self.sandbox is None:
+            return Phase.MISSING
+        if self.sandbox.phase is Phase.BROKEN and self.sandbox.id == self.unbuilt_id:
+            return Phase.UNBUILT
+        return self.sandbox.phase
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next, and why. ``cause`` is set exactly when the action is BLOCK."""
+
+    action: Action
+    phase: Phase
+    reason: str
+    cause: Cause | None = None
+
+
+Rule = Callable[[Situation, Action, Limits], Decision | None]
+
+
+def decide(situation: Situation, limits: Limits) -> Decision:
+    """The next action for this situation. Pure and total: every situation has exactly one answer."""
+    phase = situation.phase
+    action = TABLE[phase][situation.goal]
+    for rule in RULES:
+        decision = rule(situation, action, limits)
+        if decision is not None:
+            return decision
+    if action is Action.BLOCK:
+        return Decision(action, phase, _broken_reason(situation), Cause.BROKEN)
+    return Decision(action, phase, f"{phase} with goal {situation.goal}")
+
+
+def _foreign(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:
+    """A sandbox under our name that is labelled as another's is never touched."""
+    sandbox = situation.sandbox
+    if sandbox is None or situation.phase is Phase.LEAVING:
+        return None
+    if ownership(sandbox.labels, situation.issue_id) is not Ownership.FOREIGN:
+        return None
+    reason = f"sandbox {sandbox.id} has the name of issue {situation.issue_id} and another's labels"
+    return Decision(Action.BLOCK, situation.phase, reason, Cause.FOREIGN)
+
+
+def _refused(situation: Situation, action: Action, _limits: Limits) -> Decision | None:
+    """What was refused is not sent again while the world still calls for it.
+
+    The look in between matters: a duplicate create may be answered with a quota error although the
+    first one succeeded, because Daytona checks the name last.
+    """
+    refusal = situation.refusal
+    if refusal is None or refusal.action is not action:
+        return None
+    return Decision(Action.BLOCK, situation.phase, refusal.reason, refusal.cause)
+
+
+def _builds_exhausted(situation: Situation, action: Action, limits: Limits) -> Decision | None:
+    """A sandbox that never ran is made again a few times, then somebody has to look at the snapshot."""
+    if situation.goal is not Goal.RUNNING or situation.builds_failed < limits.builds_max:
+        return None
+    if situation.phase is Phase.UNBUILT or action is Action.CREATE:
+        reason = f"{situation.builds_failed} sandboxes in a row failed before they ran"
+        if situation.sandbox is not None and situation.sandbox.error_reason:
+            reason += f": {situation.sandbox.error_reason}"
+        return Decision(Action.BLOCK, situation.phase, reason, Cause.UNBUILT)
+    return None
+
+
+def _overdue(situation: Situation, action: Action, limits: Limits) -> Decision | None:
+    """A wait beyond its budget is reported, or ended by a delete where provably nothing can be lost."""
+    phase = situation.phase
+    if action is not Action.WAIT or situation.waited_s <= limits.budget_s.get(phase, 0.0):
+        return None
+    can_delete = phase is Phase.PENDING and situation.sandbox is not None and situation.sandbox.never_ran
+    is_delete_refused = situation.attempts.get(Action.DELETE, 0) > 0
+    if can_delete and not is_delete_refused:
+        return Decision(Action.DELETE, phase, f"{phase} for {situation.waited_s:.0f} s and never ran")
+    state = situation.sandbox.state if situation.sandbox else "missing"
+    reason = f"Daytona has reported {state} for {situation.waited_s:.0f} s"
+    return Decision(Action.BLOCK, phase, reason, OVERDUE[phase])
+
+
+def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision | None:
+    """A command that was taken several times without effect is not sent for ever."""
+    attempts = situation.attempts.get(action, 0)
+    if action not in FRUITLESS or action is Action.WAIT or attempts < limits.attempts_for(action):
+        return None
+    state = situation.sandbox.state if situation.sandbox else "missing"
+    reason = f"after {attempts} attempts to {action} it, the sandbox is still {state}"
+    return Decision(Action.BLOCK, situation.phase, reason, FRUITLESS[action])
+
+
+RULES: tuple[Rule, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)
+
+
+def _broken_reason(situation: Situation) -> str:
+    sandbox = situation.sandbox
+    detail = sandbox.error_reason if sandbox and sandbox.error_reason else "no reason given"
+    return f"Daytona reports the sandbox as {sandbox.state if sandbox else 'missing'}: {detail}"

@@ -1,0 +1,59 @@
+"""What can go wrong at a provider, classed by what the caller must do about it.
+
+*Not found* is a value, not an error. Messages carry the provider's own sentence with status and code,
+never request bodies or secrets. Activities turn each class into an ``ApplicationError`` of that
+name, so the names are part of what people see in Temporal's Web UI.
+"""
+
+from __future__ import annotations
+
+from issuebox.domain.phase import Cause
+
+
+class ProviderError(Exception):
+    """The root. ``status`` is the HTTP status, or None when there was no answer."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class TransientError(ProviderError):
+    """Nothing was learned and nothing was done: try again later."""
+
+
+class RateLimitedError(TransientError):
+    """The provider asks for fewer requests; ``retry_after_s`` says when to come back."""
+
+
+class AmbiguousError(ProviderError):
+    """A command was sent and may or may not have taken effect: look before doing anything else."""
+
+
+class ConflictError(ProviderError):
+    """The world is not as the command assumed: look again. Nothing was done."""
+
+
+class NameTakenError(ConflictError):
+    """A create met the unique name: some sandbox holds it."""
+
+
+class ChangeInProgressError(ConflictError):
+    """The sandbox is in the middle of a state change and takes no command."""
+
+
+class NotInStateError(ConflictError):
+    """The sandbox is in no state that takes this command."""
+
+
+class GoneError(ConflictError):
+    """A command addressed to a known sandbox met a 404, which proves nothing by itself."""
+
+
+class RefusedError(ProviderError):
+    """The provider will not do this until somebody acts (or a limit frees up): the issue is blocked."""
+
+    def __init__(self, message: str, *, cause: Cause, status: int | None = None) -> None:
+        super().__init__(message, status=status)
+        self.cause = cause

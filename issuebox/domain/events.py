@@ -1,0 +1,42 @@
+"""What can arrive for an issue, reduced to what the decision needs.
+
+The API turns a delivery into an `IssueEvent` and Temporal carries it as the payload of the signal
+``issue_event``. The `temporal` CLI may send one by hand, so every field but the issue has a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from issuebox.domain.issue import Issue
+
+
+class Intention(StrEnum):
+    """What a delivery asks for."""
+
+    ENSURE = "ensure"
+    STOP = "stop"
+    DELETE = "delete"
+    IGNORE = "ignore"
+    PONG = "pong"
+
+
+@dataclass(frozen=True, slots=True)
+class IssueEvent:
+    """One delivery, addressed to the workflow of its issue.
+
+    ``digest`` is the SHA-256 of the body in hex: a hook that is registered twice sends the same body
+    under two delivery IDs. ``is_explicit`` marks a person's own request (trigger comment or label),
+    made at ``requested_at``; such a request on a closed issue is served when it is newer than the close.
+    """
+
+    issue: Issue
+    intention: Intention = Intention.ENSURE
+    delivery: str = ""
+    digest: str = ""
+    event: str = ""
+    action: str = ""
+    is_explicit: bool = False
+    requested_at: datetime | None = None

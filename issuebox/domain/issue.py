@@ -1,0 +1,62 @@
+"""The issue: its identity, its newest snapshot, and the name of its sandbox.
+
+The one place that derives names. GitHub's global ``issue.id`` is the key: it is never reused and
+survives renames of the repository, while ``number`` repeats in every repository and is only shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+IssueId = NewType("IssueId", int)
+SandboxName = NewType("SandboxName", str)
+
+DEFAULT_NAME_PREFIX = "claude-issue-"
+
+
+class IssueState(StrEnum):
+    """GitHub's ``issue.state``, and what we were told when the issue left its repository."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    TRANSFERRED = "transferred"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A snapshot of an issue as one delivery carried it.
+
+    ``updated_at`` is GitHub's, with a resolution of one second, and orders the snapshots.
+    """
+
+    id: int
+    repository: str = ""
+    number: int = 0
+    title: str = ""
+    url: str = ""
+    state: IssueState = IssueState.OPEN
+    updated_at: datetime | None = None
+
+    def is_older_than(self, other: Issue) -> bool:
+        """Whether `other` is known to be newer. A snapshot without a time is older than any with one."""
+        if other.updated_at is None:
+            return False
+        return self.updated_at is None or self.updated_at < other.updated_at
+
+
+def sandbox_name(issue_id: int, prefix: str = DEFAULT_NAME_PREFIX) -> SandboxName:
+    """The name of the issue's sandbox, which is also the ID of its workflow."""
+    if issue_id <= 0:
+        raise ValueError(f"an issue id is a positive number, not {issue_id}")
+    return SandboxName(f"{prefix}{issue_id}")
+
+
+def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
+    """The issue whose sandbox or workflow has this name; None when the name is not one of ours."""
+    digits = name.removeprefix(prefix)
+    is_ours = name.startswith(prefix) and digits.isascii() and digits.isdigit() and not digits.startswith("0")
+    return IssueId(int(digits)) if is_ours else None

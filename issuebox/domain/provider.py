@@ -1,0 +1,70 @@
+"""What a sandbox provider must offer. `issuebox.providers` implements it; activities call it.
+
+Every method sends at most one command, never retries, and raises only `ProviderError`s. The contract
+suite in ``tests/contract`` holds each implementation to these sentences. A method that waits returns
+what it read last: possibly still in a transitional phase, or None when the sandbox is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from issuebox.domain.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What to create: the name, and the labels that say whose it is."""
+
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+Heartbeat = Callable[[], None]
+"""Called every few seconds while a method waits."""
+
+
+class SandboxProvider(Protocol):
+    """One sandbox platform."""
+
+    async def lookup(self, name: str, sandbox_id: str | None = None) -> Sandbox | None:
+        """Read a sandbox: by ID when one is known, by name when that ID is gone or unknown.
+
+        None means that the platform answered *not found*, once: enough to try a create under a
+        unique name, never enough to destroy or replace anything.
+        """
+
+    async def create(self, spec: SandboxSpec, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one create and wait for the sandbox to settle. Raises NameTakenError when the name is held."""
+
+    async def start(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one start and wait for the sandbox to settle."""
+
+    async def recover(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one recover and wait for the sandbox to settle."""
+
+    async def stop(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one stop and wait for the sandbox to settle."""
+
+    async def archive(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one archive and wait for the sandbox to settle."""
+
+    async def delete(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+        """Send one delete and wait until the sandbox is gone."""
+
+    async def settle(self, sandbox_id: str, timeout_s: float, heartbeat: Heartbeat) -> Sandbox | None:
+        """Wait until the sandbox leaves the transitional phases, `timeout_s` at most."""
+
+    async def refresh_activity(self, sandbox_id: str) -> None:
+        """Put off the platform's idle stop. Safe to repeat."""
+
+    async def label(self, sandbox_id: str, labels: dict[str, str]) -> None:
+        """Add these labels to those that are there. Safe to repeat."""
+
+    def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
+        """All sandboxes with these labels, as an eventually consistent index shows them: hints for sweeps only."""
+
+    async def close(self) -> None:
+        """Release connections."""

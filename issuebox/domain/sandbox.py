@@ -1,0 +1,72 @@
+"""The sandbox as the domain sees it: what a look found, what a create needs, whose it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from issuebox.domain.phase import Phase
+
+LABEL_MANAGED_BY = "managed-by"
+LABEL_INSTANCE = "issuebox-instance"
+LABEL_ISSUE_ID = "issue-id"
+LABEL_REPOSITORY = "repository"
+LABEL_ISSUE_NUMBER = "issue-number"
+MANAGED_BY = "issuebox"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox at Daytona, as one read showed it.
+
+    ``state`` and ``desired_state`` are Daytona's own words; ``phase`` is what they mean to us.
+    ``auto_stop_interval_s`` is 0 when Daytona never stops it by itself. ``toolbox_url`` is where
+    the sandbox's processes and files are reached. ``never_ran`` is True only when it is proven that
+    nobody can have worked in it: its state comes before the first start, or every state from its
+    creation to its error was seen.
+    """
+
+    id: str
+    name: str
+    phase: Phase
+    state: str
+    desired_state: str = ""
+    region: str = ""
+    toolbox_url: str = ""
+    error_reason: str = ""
+    never_ran: bool = False
+    auto_stop_interval_s: int = 0
+    last_activity_at: datetime | None = None
+    created_at: datetime | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def needs_activity_refresh(self, now: datetime) -> bool:
+        """Whether Daytona would stop it within half of its auto-stop interval from `now`."""
+        if self.auto_stop_interval_s <= 0:
+            return False
+        if self.last_activity_at is None:
+            return True
+        return now - self.last_activity_at > timedelta(seconds=self.auto_stop_interval_s) / 2
+
+
+class Ownership(StrEnum):
+    """Whose sandbox carries our name."""
+
+    OURS = "ours"
+    UNLABELLED = "unlabelled"
+    FOREIGN = "foreign"
+
+
+def ownership(labels: dict[str, str], issue_id: int) -> Ownership:
+    """Judge a sandbox that was found under our name by its labels.
+
+    Absent identity labels mean somebody made it by hand for us: it may be adopted. Labels that name
+    another issue or another manager are a conflict that a person has to settle.
+    """
+    manager, issue = labels.get(LABEL_MANAGED_BY), labels.get(LABEL_ISSUE_ID)
+    if manager is None and issue is None:
+        return Ownership.UNLABELLED
+    if manager not in {None, MANAGED_BY} or issue not in {None, str(issue_id)}:
+        return Ownership.FOREIGN
+    return Ownership.OURS if manager and issue else Ownership.UNLABELLED

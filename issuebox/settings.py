@@ -1,0 +1,126 @@
+"""Every setting, with its unit, its default and the reason for it.
+
+Ours are ``ISSUEBOX_*``. Daytona's and Temporal's own variables keep their names: ``DAYTONA_API_KEY``,
+``DAYTONA_API_URL``, ``DAYTONA_TARGET`` here; ``TEMPORAL_*`` through Temporal's environment
+configuration in `issuebox.temporal_client`. Only the process environment is read, never a ``.env``
+of the working directory: that may belong to somebody else's repository.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX
+from workflows.messages import TASK_QUEUE
+
+
+def _split(value: object) -> object:
+    """A comma-separated list, blanks dropped; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+    return value
+
+
+class CommonSettings(BaseSettings):
+    """What the API and the workers must agree on."""
+
+    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True)
+
+    name_prefix: str = Field(
+        DEFAULT_NAME_PREFIX,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$",
+        description="What stands before the issue ID in the names of sandboxes and workflows.",
+    )
+    instance: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+        description="Label on our sandboxes that tells several installations in one Daytona organization apart.",
+    )
+    task_queue: str = Field(TASK_QUEUE, min_length=1, description="Temporal task queue.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level logged.")
+
+
+class ApiSettings(CommonSettings):
+    """The FastAPI shim."""
+
+    webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="GitHub webhook secrets, comma-separated; several while one is rotated. None: all refused."
+    )
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Bearer tokens of the REST API, comma-separated. None: every call is refused."
+    )
+    trigger_label: str = Field("claude", description="Label that asks for a sandbox when put on an issue; '' for none.")
+    trigger_phrase: str = Field("@claude", description="Phrase in an issue comment that asks for one; '' for none.")
+    trigger_login: str = Field("", description="Login that asks for one when assigned to an issue; '' for none.")
+    webhook_body_max_bytes: int = Field(
+        25 * 1024 * 1024, ge=1024, description="Larger webhook bodies get 413. GitHub itself caps payloads at 25 MB."
+    )
+    temporal_timeout_s: float = Field(
+        4.0, gt=0, le=8, description="How long a call to Temporal may take before 503. GitHub gives up after 10 s."
+    )
+    wait_max_s: float = Field(
+        300.0, gt=0, description="Upper bound of ?wait_s= on PUT /v1/issues/{issue_id}/sandbox, in seconds."
+    )
+
+    _split_lists = field_validator("webhook_secrets", "api_tokens", mode="before")(_split)
+
+
+class WorkerSettings(CommonSettings):
+    """The workers: what sandboxes are made of, how Daytona is reached, how patient the workflow is."""
+
+    daytona_api_key: SecretStr = Field(SecretStr(""), validation_alias="DAYTONA_API_KEY", description="Daytona key.")
+    daytona_api_url: str = Field(
+        "https://app.daytona.io/api", validation_alias="DAYTONA_API_URL", description="Daytona API, no trailing slash."
+    )
+    daytona_target: str = Field(
+        "", validation_alias="DAYTONA_TARGET", description="Region of new sandboxes; '' for the organization's own."
+    )
+    daytona_request_timeout_s: float = Field(
+        15.0, gt=0, description="Deadline of a read or a command that returns at once. The SDK has none by itself."
+    )
+    daytona_command_timeout_s: float = Field(
+        45.0, gt=0, description="Deadline of create, start and recover: the server holds these up to 30 s."
+    )
+    daytona_settle_timeout_s: float = Field(
+        60.0, gt=0, description="How long an activity listens for the end of a state change before it reports back."
+    )
+    daytona_read_interval_s: float = Field(
+        10.0, gt=0, description="A read this often while listening, in case the event stream is silent."
+    )
+    snapshot: str = Field("", description="Daytona snapshot of new sandboxes; '' for Daytona's default.")
+    auto_stop_interval_s: int = Field(
+        3600, ge=0, description="Idle time after which Daytona stops a sandbox; 0 for never. Whole minutes at Daytona."
+    )
+    auto_archive_interval_s: int = Field(
+        7 * 86400, ge=0, description="Time after a stop until Daytona archives; 0 for Daytona's maximum of 30 days."
+    )
+    backoff_initial_s: float = Field(0.5, gt=0, description="First pause after a setback; doubles, with jitter.")
+    backoff_max_s: float = Field(30.0, gt=0, description="Longest pause between tries before the issue is blocked.")
+    blocked_retry_initial_s: float = Field(
+        60.0, gt=0, description="First pause before a blocked issue is tried again by itself; doubles, with jitter."
+    )
+    blocked_retry_max_s: float = Field(3600.0, gt=0, description="Longest such pause.")
+    unreachable_after_s: float = Field(
+        60.0, gt=0, description="How long a look is tried again before the issue counts as blocked: unreachable."
+    )
+    builds_max: int = Field(3, ge=1, description="Sandboxes in a row that may fail before they ever ran.")
+    recovers_max: int = Field(3, ge=1, description="Recoveries tried before a person has to look.")
+    attempts_max: int = Field(
+        9, ge=2, description="Tries of one command without effect before the issue is blocked: over 75 s by default."
+    )
+    pending_budget_s: float = Field(20 * 60, gt=0, description="Longest create or start before it counts as stuck.")
+    thaw_budget_s: float = Field(45 * 60, gt=0, description="Longest start of an archived sandbox.")
+    stopping_budget_s: float = Field(30 * 60, gt=0, description="Longest stop, pause or archiving.")
+    busy_budget_s: float = Field(60 * 60, gt=0, description="Longest snapshot, fork or resize.")
+    leaving_budget_s: float = Field(15 * 60, gt=0, description="Longest destroy of the old sandbox.")
+    unknown_budget_s: float = Field(10 * 60, gt=0, description="How long a state that we do not know is waited on.")
+
+    @field_validator("daytona_api_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        """The SDK would ask for ``/api//sandbox`` with one."""
+        return value.rstrip("/")
