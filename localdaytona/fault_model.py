@@ -1,0 +1,219 @@
+"""What a fault plan may say: rules, what they match, and what they do. Data only.
+
+An effect happens *before* the operation touches anything, or *after* it has committed (`_after`).
+Seconds in effects are real seconds, not divided by `speed`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from localdaytona.types import JSON
+
+OperationName = Literal[
+    "create",
+    "get",
+    "list",
+    "start",
+    "stop",
+    "archive",
+    "delete",
+    "recover",
+    "pause",
+    "labels",
+    "last_activity",
+    "interval",
+    "toolbox",
+    "events",
+    "*",
+]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+Status = Annotated[int, Field(ge=200, le=599)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StatusEffect(_Model):
+    """Reply with a status before anything happens."""
+
+    kind: Literal["status"]
+    status: Status
+    message: str = "Injected fault"
+    headers: dict[str, str] = {}
+
+
+class StatusAfter(_Model):
+    """Do it, then reply with a status, such as commit-then-502."""
+
+    kind: Literal["status_after"]
+    status: Status
+    message: str = "Injected fault"
+    headers: dict[str, str] = {}
+
+
+class Drop(_Model):
+    """Close the connection without a reply, before anything happens."""
+
+    kind: Literal["drop"]
+
+
+class DropAfter(_Model):
+    """Do it, then close the connection without a reply."""
+
+    kind: Literal["drop_after"]
+
+
+class Delay(_Model):
+    """Wait, then do it."""
+
+    kind: Literal["delay"]
+    seconds: Seconds
+
+
+class DelayAfter(_Model):
+    """Do it, wait, then reply."""
+
+    kind: Literal["delay_after"]
+    seconds: Seconds
+
+
+class Hang(_Model):
+    """Never reply: until the client leaves, for 120 s at most."""
+
+    kind: Literal["hang"]
+    after: bool = Field(default=False, description="True: do it first.")
+
+
+class NotFound(_Model):
+    """A false 404."""
+
+    kind: Literal["not_found"]
+
+
+class Conflict(_Model):
+    """One of the three 409 texts."""
+
+    kind: Literal["conflict"]
+    text: Literal["state_change", "modified", "in_progress"] = "state_change"
+
+
+class Malformed(_Model):
+    """Do it, then reply 200 with a body that lacks one field the SDK requires."""
+
+    kind: Literal["malformed"]
+    field: str = "kvm"
+
+
+class Stale(_Model):
+    """Reply with what was true some seconds ago."""
+
+    kind: Literal["stale"]
+    seconds: Seconds = 2.0
+
+
+class FailTransition(_Model):
+    """The transition that the operation starts ends in `error`."""
+
+    kind: Literal["fail_transition"]
+    recoverable: bool = False
+    reason: str = "Injected failure"
+
+
+class BuildFailed(_Model):
+    """The transition that the operation starts ends in `build_failed`."""
+
+    kind: Literal["build_failed"]
+    reason: str = "Injected build failure"
+
+
+class Stuck(_Model):
+    """The transition that the operation starts never ends, until a person releases it."""
+
+    kind: Literal["stuck"]
+
+
+class Slow(_Model):
+    """The transition that the operation starts takes this long."""
+
+    kind: Literal["slow"]
+    seconds: Seconds
+
+
+class NoHold(_Model):
+    """Reply at once instead of holding the request."""
+
+    kind: Literal["no_hold"]
+
+
+TransitionEffect = FailTransition | BuildFailed | Stuck | Slow
+Effect = (
+    StatusEffect
+    | StatusAfter
+    | Drop
+    | DropAfter
+    | Delay
+    | DelayAfter
+    | Hang
+    | NotFound
+    | Conflict
+    | Malformed
+    | Stale
+    | TransitionEffect
+    | NoHold
+)
+
+WITH_TRANSITION: frozenset[str] = frozenset(
+    {"create", "start", "stop", "archive", "delete", "recover", "pause", "*"}
+)
+
+
+class Match(_Model):
+    """Which requests a rule is about. What is left out matches everything."""
+
+    operation: OperationName = "*"
+    name: str | None = Field(default=None, description="Glob over the sandbox's name, case-sensitive.")
+    sandbox_id: str | None = None
+
+
+class Rule(_Model):
+    """One line of the plan."""
+
+    id: str | None = Field(default=None, min_length=1, description="Given by the server when left out.")
+    match: Match = Match()
+    effect: Annotated[Effect, Field(discriminator="kind")]
+    times: int | None = Field(default=None, ge=1, description="How often it fires; null: for ever.")
+    skip: int = Field(default=0, ge=0, description="How many matching requests it lets pass first.")
+    probability: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _transition_effects_need_a_transition(self) -> Self:
+        if isinstance(self.effect, TransitionEffect) and self.match.operation not in WITH_TRANSITION:
+            raise ValueError(f"{self.match.operation} starts no transition for {self.effect.kind}")
+        return self
+
+
+class Plan(_Model):
+    """A whole fault plan. The same seed and the same requests give the same faults."""
+
+    seed: int = 0
+    rules: tuple[Rule, ...] = ()
+
+
+class Progress(_Model):
+    """How far a rule has come."""
+
+    seen: int = 0
+    fired: int = 0
+
+
+class Fault(_Model):
+    """A rule that fired: apply its effect to this request."""
+
+    rule_id: str
+    effect: Annotated[Effect, Field(discriminator="kind")]
+
+    def as_json(self) -> dict[str, JSON]:
+        """Return what the journal says about it."""
+        return {"rule": self.rule_id, "effect": self.effect.model_dump(mode="json")}

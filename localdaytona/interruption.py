@@ -1,0 +1,57 @@
+"""Replies that are none: a connection really dropped, a request never answered.
+
+uvicorn does not hand its transport to the application, so `DroppableHttp` puts it into the ASGI
+state of every request; a web socket that grows out of the connection inherits it.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HANG_MAX_S = 120.0
+
+
+class DroppableHttp(H11Protocol):
+    """uvicorn's h11 protocol, with the transport in reach of the application."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def transport_of(scope: Scope) -> asyncio.Transport:
+    """Return the TCP transport under an ASGI scope."""
+    state: dict[str, Any] = scope["state"]
+    transport = state["transport"]
+    if not isinstance(transport, asyncio.Transport):
+        raise TypeError("the server must run uvicorn with http=DroppableHttp")
+    return transport
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has left, or when its connection has been aborted."""
+    while (await receive())["type"] not in {"http.disconnect", "websocket.disconnect"}:
+        continue
+
+
+class DroppedReply(Response):
+    """Closes the connection with a TCP reset and not one byte of a reply."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        transport_of(scope).abort()
+        await until_gone(receive)
+
+
+class HangingReply(Response):
+    """Answers nothing until the client leaves; after `HANG_MAX_S` it drops the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        try:
+            async with asyncio.timeout(HANG_MAX_S):
+                await until_gone(receive)
+        except TimeoutError:
+            transport_of(scope).abort()
+            await until_gone(receive)
