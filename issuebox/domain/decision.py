@@ -38,7 +38,7 @@ TABLE: Mapping[Phase, Mapping[Goal, Action]] = {
     }.items()
 }
 
-OVERDUE: Mapping[Phase, Cause] = {phase: Cause.STUCK for phase in Phase} | {_P.UNKNOWN: Cause.UNKNOWN_STATE}
+OVERDUE: Mapping[Phase, Cause] = dict.fromkeys(Phase, Cause.STUCK) | {_P.UNKNOWN: Cause.UNKNOWN_STATE}
 """The cause to report when the budget of a phase is spent."""
 
 FRUITLESS: Mapping[Action, Cause] = {

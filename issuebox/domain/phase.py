@@ -73,6 +73,7 @@ class Cause(StrEnum):
     """Why an issue is blocked."""
 
     QUOTA = "quota"
+    CAPACITY = "capacity"
     RATE_LIMITED = "rate_limited"
     CREDENTIALS = "credentials"
     FORBIDDEN = "forbidden"
@@ -97,6 +98,7 @@ class Remedy:
 
 REMEDIES: dict[Cause, Remedy] = {
     Cause.QUOTA: Remedy("Delete or archive other sandboxes, or raise the organization's limit.", passes=True),
+    Cause.CAPACITY: Remedy("Daytona has no free runner in this region; it is tried again.", passes=True),
     Cause.RATE_LIMITED: Remedy("Nothing to do: Daytona asked for fewer requests; it is tried again.", passes=True),
     Cause.CREDENTIALS: Remedy("Set a valid DAYTONA_API_KEY for the workers and restart them.", passes=True),
     Cause.FORBIDDEN: Remedy("Check the key's permissions and that the organization is not suspended.", passes=True),
@@ -106,7 +108,7 @@ REMEDIES: dict[Cause, Remedy] = {
     Cause.FOREIGN: Remedy("A sandbox under our name is labelled as another's: rename or delete it.", passes=False),
     Cause.STUCK: Remedy("Daytona has not finished a state change in time; ask Daytona, or delete it.", passes=True),
     Cause.UNKNOWN_STATE: Remedy("Daytona reports a state that this version does not know: upgrade.", passes=True),
-    Cause.NAME_HELD: Remedy("Daytona says the name is taken but shows no such sandbox; it is tried again.", passes=True),
+    Cause.NAME_HELD: Remedy("Daytona says that the name is taken but shows no such sandbox; tried again.", passes=True),
     Cause.UNREACHABLE: Remedy("Check that the workers can reach Daytona's API; it is tried again.", passes=True),
     Cause.INTERNAL: Remedy("This is a bug in issuebox: please report it with the reason above.", passes=True),
 }

@@ -7,7 +7,7 @@ what it read last: possibly still in a transitional phase, or None when the sand
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,10 +22,6 @@ class SandboxSpec:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-Heartbeat = Callable[[], None]
-"""Called every few seconds while a method waits."""
-
-
 class SandboxProvider(Protocol):
     """One sandbox platform."""
 
@@ -36,25 +32,25 @@ class SandboxProvider(Protocol):
         unique name, never enough to destroy or replace anything.
         """
 
-    async def create(self, spec: SandboxSpec, heartbeat: Heartbeat) -> Sandbox | None:
+    async def create(self, spec: SandboxSpec) -> Sandbox | None:
         """Send one create and wait for the sandbox to settle. Raises NameTakenError when the name is held."""
 
-    async def start(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+    async def start(self, sandbox_id: str) -> Sandbox | None:
         """Send one start and wait for the sandbox to settle."""
 
-    async def recover(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+    async def recover(self, sandbox_id: str) -> Sandbox | None:
         """Send one recover and wait for the sandbox to settle."""
 
-    async def stop(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+    async def stop(self, sandbox_id: str) -> Sandbox | None:
         """Send one stop and wait for the sandbox to settle."""
 
-    async def archive(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+    async def archive(self, sandbox_id: str) -> Sandbox | None:
         """Send one archive and wait for the sandbox to settle."""
 
-    async def delete(self, sandbox_id: str, heartbeat: Heartbeat) -> Sandbox | None:
+    async def delete(self, sandbox_id: str) -> Sandbox | None:
         """Send one delete and wait until the sandbox is gone."""
 
-    async def settle(self, sandbox_id: str, timeout_s: float, heartbeat: Heartbeat) -> Sandbox | None:
+    async def settle(self, sandbox_id: str, timeout_s: float) -> Sandbox | None:
         """Wait until the sandbox leaves the transitional phases, `timeout_s` at most."""
 
     async def refresh_activity(self, sandbox_id: str) -> None:
@@ -64,7 +60,7 @@ class SandboxProvider(Protocol):
         """Add these labels to those that are there. Safe to repeat."""
 
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
-        """All sandboxes with these labels, as an eventually consistent index shows them: hints for sweeps only."""
+        """All with these labels, as an eventually consistent index shows them: hints, for sweeps only."""
 
     async def close(self) -> None:
         """Release connections."""

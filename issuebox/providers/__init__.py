@@ -1,0 +1,1 @@
+"""Sandbox platforms behind `issuebox.domain.provider.SandboxProvider`. One module set per platform."""

@@ -1,0 +1,281 @@
+"""Daytona as a `SandboxProvider`: this module and its two neighbours are the only importers of the SDK.
+
+A command is sent once and its effect is awaited on the event stream: subscribe, read, and read again
+when a change is announced, or every `read_interval_s` in case the stream is silent. What is returned is
+always a read, never a guess, with one exception: start and recover answer with the state that they
+themselves waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self
+
+from daytona import DaytonaConfig
+from daytona.common.daytona import CODE_TOOLBOX_LANGUAGE_LABEL
+from daytona.common.errors import DaytonaError, DaytonaNotFoundError
+from daytona_api_client_async import CreateSandbox, SandboxListItem
+from daytona_api_client_async import Sandbox as SandboxDto
+
+from issuebox.domain.errors import AmbiguousError, ProviderError
+from issuebox.domain.phase import TRANSITIONAL, Phase
+from issuebox.domain.provider import SandboxSpec
+from issuebox.domain.sandbox import Sandbox
+from issuebox.providers.daytona_client import Changes, DaytonaClient
+from issuebox.providers.daytona_errors import is_failed_start, translate
+from issuebox.providers.daytona_states import NEVER_RAN, phase_of
+
+LANGUAGE = "python"
+"""Value of the label that the SDK puts on every sandbox; any other than its three breaks its lists."""
+
+REREAD_INITIAL_S = 0.25
+"""First pause before reading again when a read contradicts the event that caused it."""
+
+_TOUCHABLE = frozenset({Phase.BROKEN, Phase.UNBUILT, Phase.RECOVERABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class DaytonaOptions:
+    """How to reach Daytona and what to ask for. Durations in seconds; '' means Daytona's default."""
+
+    api_key: str
+    api_url: str
+    target: str = ""
+    snapshot: str = ""
+    auto_stop_interval_s: int = 3600
+    auto_archive_interval_s: int = 7 * 86400
+    request_timeout_s: float = 15.0
+    command_timeout_s: float = 45.0
+    settle_timeout_s: float = 60.0
+    read_interval_s: float = 10.0
+    use_polling: bool = False
+
+
+class DaytonaProvider:
+    """One Daytona organization. Needs a running event loop; use as an async context manager."""
+
+    def __init__(self, options: DaytonaOptions) -> None:
+        self._options = options
+        self._client = DaytonaClient(
+            DaytonaConfig(
+                api_key=options.api_key,
+                api_url=options.api_url.rstrip("/"),
+                target=options.target or None,
+                use_deprecated_polling=options.use_polling,
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def lookup(self, name: str, sandbox_id: str | None = None) -> Sandbox | None:
+        if sandbox_id:
+            sandbox = await self._read(sandbox_id)
+            if sandbox is not None:
+                return sandbox
+        return await self._read(name)
+
+    async def create(self, spec: SandboxSpec) -> Sandbox | None:
+        try:
+            created = await self._client.send_create(self._body(spec), self._options.command_timeout_s)
+        except DaytonaError as error:
+            if not is_failed_start(error):
+                raise translate(error, is_command=True, has_target=False) from error
+            return await self._failed_build(spec.name, error)
+        # The reply to a held create is the body as it was first built: always `creating`.
+        return await self._settle_after(to_sandbox(created), is_stale=True)
+
+    async def start(self, sandbox_id: str) -> Sandbox | None:
+        return await self._command(sandbox_id, self._client.send_start, is_held=True)
+
+    async def recover(self, sandbox_id: str) -> Sandbox | None:
+        return await self._command(sandbox_id, self._client.send_recover, is_held=True)
+
+    async def stop(self, sandbox_id: str) -> Sandbox | None:
+        return await self._command(sandbox_id, self._client.send_stop)
+
+    async def archive(self, sandbox_id: str) -> Sandbox | None:
+        return await self._command(sandbox_id, self._client.send_archive)
+
+    async def delete(self, sandbox_id: str) -> Sandbox | None:
+        return await self._command(sandbox_id, self._client.send_delete)
+
+    async def settle(self, sandbox_id: str, timeout_s: float) -> Sandbox | None:
+        with self._client.changes(sandbox_id) as changes:
+            return await self._follow(sandbox_id, changes, timeout_s)
+
+    async def refresh_activity(self, sandbox_id: str) -> None:
+        try:
+            await self._client.send_activity(sandbox_id, self._options.request_timeout_s)
+        except DaytonaError as error:
+            raise translate(error, is_command=True) from error
+
+    async def label(self, sandbox_id: str, labels: dict[str, str]) -> None:
+        sandbox = await self._read(sandbox_id)
+        if sandbox is None or labels.items() <= sandbox.labels.items():
+            return
+        # PUT replaces all labels, the language label of the SDK included.
+        merged = {CODE_TOOLBOX_LANGUAGE_LABEL: LANGUAGE} | sandbox.labels | labels
+        try:
+            await self._client.send_labels(sandbox_id, merged, self._options.request_timeout_s)
+        except DaytonaError as error:
+            raise translate(error, is_command=True) from error
+
+    async def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
+        cursor: str | None = None
+        while True:
+            try:
+                page = await self._client.send_list(labels, cursor, self._options.request_timeout_s)
+            except DaytonaError as error:
+                raise translate(error, is_command=False) from error
+            for item in page.items:
+                yield to_sandbox(item)
+            cursor = page.next_cursor
+            if not cursor:
+                return
+
+    def _body(self, spec: SandboxSpec) -> CreateSandbox:
+        options = self._options
+        return CreateSandbox(
+            name=spec.name,
+            labels={CODE_TOOLBOX_LANGUAGE_LABEL: LANGUAGE} | spec.labels,
+            env={},
+            volumes=[],
+            target=options.target or None,
+            snapshot=options.snapshot or None,
+            auto_stop_interval=math.ceil(options.auto_stop_interval_s / 60),
+            auto_archive_interval=math.ceil(options.auto_archive_interval_s / 60),
+            # Deleting is ours to decide; Daytona's own timer does not look for unsaved work.
+            auto_delete_interval=-1,
+            kvm=None,
+            spot=None,
+        )
+
+    async def _read(self, id_or_name: str) -> Sandbox | None:
+        """One read. None for *not found*; raises TransientError, RateLimitedError or RefusedError."""
+        try:
+            return to_sandbox(await self._client.send_lookup(id_or_name, self._options.request_timeout_s))
+        except DaytonaNotFoundError:
+            return None
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+
+    async def _command(
+        self, sandbox_id: str, send: Callable[[str, float], Awaitable[SandboxDto]], *, is_held: bool = False
+    ) -> Sandbox | None:
+        """Send one command to a known sandbox and wait for its effect."""
+        timeout_s = self._options.command_timeout_s if is_held else self._options.request_timeout_s
+        with self._client.changes(sandbox_id) as changes:
+            try:
+                sandbox = to_sandbox(await send(sandbox_id, timeout_s))
+            except DaytonaError as error:
+                if not is_failed_start(error):
+                    raise translate(error, is_command=True) from error
+            else:
+                if is_held and sandbox.phase is Phase.USABLE:
+                    return sandbox
+            return await self._follow_command(sandbox_id, changes)
+
+    async def _settle_after(self, sandbox: Sandbox, *, is_stale: bool) -> Sandbox | None:
+        if sandbox.phase is Phase.USABLE and not is_stale:
+            return sandbox
+        with self._client.changes(sandbox.id) as changes:
+            return await self._follow_command(sandbox.id, changes)
+
+    async def _follow_command(self, sandbox_id: str, changes: Changes) -> Sandbox | None:
+        """Wait for the effect of a command that was accepted.
+
+        A read that fails here says nothing about the command, so it must not look as if the command could be
+        sent again: whoever asked has to look.
+        """
+        try:
+            return await self._follow(sandbox_id, changes, self._options.settle_timeout_s)
+        except ProviderError as error:
+            raise AmbiguousError(
+                f"the command was accepted, then reading failed: {error}", status=error.status
+            ) from error
+
+    async def _failed_build(self, name: str, error: DaytonaError) -> Sandbox | None:
+        """The sandbox that a create inserted and could not start: the server watched it from its first moment."""
+        try:
+            sandbox = await self._read(name)
+        except ProviderError as unread:
+            raise AmbiguousError(f"{error}; then reading failed: {unread}", status=error.status_code) from unread
+        return None if sandbox is None else as_never_ran(sandbox)
+
+    async def _follow(self, sandbox_id: str, changes: Changes, timeout_s: float) -> Sandbox | None:
+        """Read until the sandbox is in a lasting phase, gone, or the time is up.
+
+        Between reads it waits for an announced change. An event may come before the server's commit, so a
+        read that contradicts it is repeated soon; without events a read follows every `read_interval_s`.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        stream_id, sandbox = self._client.stream_id, await self._read(sandbox_id)
+        never_ran = sandbox is not None and sandbox.never_ran and stream_id is not None
+        pause_s = self._options.read_interval_s
+        while sandbox is not None and sandbox.phase in TRANSITIONAL:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return sandbox
+            is_announced = await changes.wait(min(pause_s, left_s))
+            was_leaving = sandbox.phase is Phase.LEAVING
+            sandbox = await self._read(sandbox_id)
+            if sandbox is None and was_leaving and not is_announced:
+                # One 404 proves nothing: with its database down the server answers it to everything.
+                await changes.wait(1.0)
+                sandbox = await self._read(sandbox_id)
+            pause_s = REREAD_INITIAL_S if is_announced else min(pause_s * 2, self._options.read_interval_s)
+        saw_all = never_ran and stream_id == self._client.stream_id
+        if sandbox is not None and saw_all and set(changes.states) <= NEVER_RAN | {"error"}:
+            return as_never_ran(sandbox)
+        return sandbox
+
+
+def as_never_ran(sandbox: Sandbox) -> Sandbox:
+    """The same sandbox with the proof that nobody can have worked in it, when its phase lets that matter."""
+    if sandbox.phase not in _TOUCHABLE:
+        return sandbox
+    phase = Phase.UNBUILT if sandbox.phase is Phase.BROKEN else sandbox.phase
+    return replace(sandbox, never_ran=True, phase=phase)
+
+
+def to_sandbox(dto: SandboxDto | SandboxListItem) -> Sandbox:
+    """Our view of the SDK's object. Both states are needed: one alone hides deletes and thaws in progress."""
+    state = dto.state.value if dto.state is not None else "unknown"
+    desired = dto.desired_state.value if dto.desired_state is not None else ""
+    return Sandbox(
+        id=dto.id,
+        name=dto.name,
+        phase=phase_of(state, desired, recoverable=bool(dto.recoverable)),
+        state=state,
+        desired_state=desired,
+        region=dto.target,
+        toolbox_url=f"{dto.toolbox_proxy_url}/{dto.id}" if dto.toolbox_proxy_url else "",
+        error_reason=dto.error_reason or "",
+        never_ran=state in NEVER_RAN,
+        auto_stop_interval_s=int((dto.auto_stop_interval or 0) * 60),
+        last_activity_at=_moment(dto.last_activity_at),
+        created_at=_moment(dto.created_at),
+        labels=dict(dto.labels),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """An ISO 8601 time of Daytona's. Absent in some replies; unreadable counts as absent."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

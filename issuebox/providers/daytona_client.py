@@ -1,0 +1,161 @@
+"""The SDK with its commands separated from its waits.
+
+``AsyncDaytona.create``, ``start`` and ``stop`` send one command and then read once a second until
+the sandbox arrives; one bad read (502, 429) ends such a wait with an error although the operation
+goes on, and a thaw of half an hour is 1,800 reads. This subclass uses the same configuration,
+session, generated client, error classes and event stream of the SDK, one request at a time, and
+leaves waiting to its caller. It relies on protected members of daytona 0.226; pyproject.toml holds
+that minor, and tests/contract/test_sdk_shape.py fails with a sentence when one of them changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from daytona import AsyncDaytona, DaytonaConfig
+from daytona._utils.env import DaytonaEnvReader
+from daytona._utils.errors import intercept_errors
+from daytona.internal import shared_session
+from daytona_api_client_async import CreateSandbox, ListSandboxesResponse, SandboxLabels
+from daytona_api_client_async import Sandbox as SandboxDto
+
+from issuebox.domain.phase import TRANSITIONAL
+from issuebox.providers.daytona_states import phase_of
+
+LIST_PAGE_SIZE = 200
+"""Daytona's largest page."""
+
+_STATE_EVENTS = ["sandbox.state.updated"]
+
+
+@dataclass(slots=True)
+class Changes:
+    """The state changes of one sandbox as the event stream tells them, from the subscription on."""
+
+    states: list[str] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, _event: str, data: Any) -> None:
+        """The stream's callback. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
+        if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
+            self.states.append(state)
+            if phase_of(state) not in TRANSITIONAL:
+                self.arrived.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a change to a lasting state that was not waited for before; whether one came in time."""
+        try:
+            await asyncio.wait_for(self.arrived.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self.arrived.clear()
+        return True
+
+
+class DaytonaClient(AsyncDaytona):
+    """One request per method; each takes its deadline in seconds and raises the SDK's ``DaytonaError``."""
+
+    def __init__(self, config: DaytonaConfig) -> None:
+        with _no_dotenv():
+            super().__init__(config)
+        self._own_session()
+
+    def _own_session(self) -> None:
+        """Take the SDK's two layers of hidden re-sends out of the way: Temporal owns retries.
+
+        The SDK re-sends GET, PUT and DELETE up to twice when a connection drops, and inside each aiohttp
+        once more, so that a DELETE that worked can come back as 404 or 409. The SDK's count is a module
+        constant, hence process-wide.
+        """
+        shared_session._MAX_CONN_RETRIES = 0  # noqa: SLF001
+        rest = self._api_client.rest_client
+        connector = aiohttp.TCPConnector(limit=rest.maxsize, keepalive_timeout=30, ssl=rest.ssl_context)
+        session = aiohttp.ClientSession(connector=connector, trust_env=True)
+        session._retry_connection = False  # noqa: SLF001
+        self._api_client.rest_client.pool_manager = session
+        self._toolbox_api_client.rest_client.pool_manager = session
+
+    @intercept_errors()
+    async def send_lookup(self, id_or_name: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.get_sandbox(id_or_name, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_create(self, body: CreateSandbox, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.create_sandbox(body, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_start(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.start_sandbox(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_recover(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.recover_sandbox(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_stop(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.stop_sandbox(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_archive(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.archive_sandbox(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_delete(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
+        return await self._sandbox_api.delete_sandbox(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_activity(self, sandbox_id: str, timeout_s: float) -> None:
+        await self._sandbox_api.update_last_activity(sandbox_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_labels(self, sandbox_id: str, labels: dict[str, str], timeout_s: float) -> None:
+        await self._sandbox_api.replace_labels(sandbox_id, SandboxLabels(labels=labels), _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_list(self, labels: dict[str, str], cursor: str | None, timeout_s: float) -> ListSandboxesResponse:
+        return await self._sandbox_api.list_sandboxes(
+            labels=json.dumps(labels), cursor=cursor, limit=LIST_PAGE_SIZE, _request_timeout=timeout_s
+        )
+
+    @contextmanager
+    def changes(self, sandbox_id: str) -> Iterator[Changes]:
+        """The sandbox's state changes while the context is open."""
+        changes = Changes()
+        subscription = self._subscription_manager.subscribe(sandbox_id, changes.take, events=_STATE_EVENTS)
+        try:
+            yield changes
+        finally:
+            self._subscription_manager.unsubscribe(subscription)
+
+    @property
+    def stream_id(self) -> str | None:
+        """The event stream's session, None while it is not connected.
+
+        The same value before and after a wait means that no event was missed in between.
+        """
+        dispatcher = self._event_dispatcher
+        if dispatcher is None or not dispatcher.is_connected or dispatcher._sio is None:  # noqa: SLF001
+            return None
+        session_id: str | None = dispatcher._sio.get_sid()  # noqa: SLF001
+        return session_id
+
+
+@contextmanager
+def _no_dotenv() -> Iterator[None]:
+    """Construct the SDK without reading ``.env`` and ``.env.local`` of the working directory.
+
+    Even with a complete configuration it looks there for a region and for tracing flags; the working
+    directory may be somebody's cloned repository.
+    """
+    original = DaytonaEnvReader.__dict__["_load"]
+    DaytonaEnvReader._load = staticmethod(lambda _path: {})  # type: ignore[method-assign,assignment] # noqa: SLF001
+    try:
+        yield
+    finally:
+        DaytonaEnvReader._load = original  # type: ignore[method-assign] # noqa: SLF001
