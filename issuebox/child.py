@@ -1,0 +1,25 @@
+"""Becomes another program that cannot outlive the process which asked for it.
+
+Run as a script, `python -I child.py PARENT_PID PROGRAM [ARGUMENT…]`, and never imported: on Linux
+the kernel is told to kill this process when its parent dies, which survives the exec. Doing it here
+and not in `preexec_fn` keeps Python code out of the moment between fork and exec, where it can
+deadlock. Elsewhere there is no such call; the lock that children inherit makes survivors known.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+if __name__ == "__main__":
+    parent_pid, program = int(sys.argv[1]), sys.argv[2:]
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    # The parent may have died before the line above took effect.
+    if os.getppid() != parent_pid:
+        sys.exit("the process that started this one is gone")
+    os.execvp(program[0], program)  # noqa: S606 - the program is our own caller's, and no shell is wanted

@@ -1,0 +1,164 @@
+"""What `issuebox dev` keeps in its data directory, and what it passes to which process."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from issuebox import dev_services, dev_stack, webhook_samples
+from issuebox.dev import DevOptions, _choose_ports, _commands
+from issuebox.dev_services import Ports, Surroundings
+from issuebox.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
+
+
+def around(data_dir: Path, ports: Ports | None = None, **inherited: str) -> Surroundings:
+    return Surroundings(
+        data_dir=data_dir,
+        ports=ports or Ports(api=1, temporal=2, ui=3, daytona=4),
+        secrets=DevSecrets(webhook_secret="ws", api_token="at", daytona_api_key="dk"),
+        daytona_speed=1.0,
+        inherited={"PATH": "/bin", **inherited},
+    )
+
+
+def test_secrets_survive_a_restart(tmp_path: Path) -> None:
+    """The second start of a data directory uses the first one's secrets, readable by this user alone."""
+    first = DevSecrets.load_or_create(tmp_path)
+    assert DevSecrets.load_or_create(tmp_path) == first
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_claimed_directory_is_refused_to_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stacks never share one data directory."""
+    monkeypatch.setattr(dev_stack, "LOCK_PATIENCE_S", 0.2)
+    with claimed(tmp_path), pytest.raises(DevError, match="in use by another"), claimed(tmp_path):
+        pass
+
+
+def test_released_directory_can_be_claimed_again(tmp_path: Path) -> None:
+    """A clean stop leaves nothing in the way."""
+    with claimed(tmp_path):
+        pass
+    with claimed(tmp_path) as lock:
+        assert lock > 0
+
+
+def test_survivors_of_a_killed_stack_refuse_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that outlives its stack keeps the directory, and the error names it."""
+    monkeypatch.setattr(dev_stack, "LOCK_PATIENCE_S", 0.2)
+    with claimed(tmp_path) as lock:
+        program = "import signal; signal.pause()"
+        survivor = subprocess.Popen([sys.executable, "-c", program], pass_fds=[lock])
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stack(pid=dead.pid, processes={"temporal": survivor.pid}).write(tmp_path)
+    try:
+        with pytest.raises(DevError, match=f"temporal {survivor.pid}"), claimed(tmp_path):
+            pass
+    finally:
+        survivor.kill()
+        survivor.wait()
+
+
+def stack(**changes: object) -> DevStack:
+    facts: dict[str, object] = {
+        "pid": os.getpid(),
+        "is_ready": True,
+        "api_url": "http://127.0.0.1:1",
+        "api_token": "t",
+        "webhook_secret": "s",
+        "temporal_address": "127.0.0.1:2",
+        "temporal_namespace": "default",
+        "temporal_ui_url": None,
+        "daytona_api_url": "",
+        "daytona_page_url": None,
+        "daytona_api_key": None,
+        "processes": {},
+    }
+    return DevStack.model_validate(facts | changes)
+
+
+def test_running_stack_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:
+    """What is published is what is read, by this user alone, until it is forgotten."""
+    assert DevStack.lookup(tmp_path) is None
+    stack().write(tmp_path)
+    assert DevStack.lookup(tmp_path) == stack()
+    assert (tmp_path / "dev.json").stat().st_mode & 0o777 == 0o600
+    dev_stack.forget(tmp_path)
+    assert DevStack.lookup(tmp_path) is None
+
+
+def test_taken_port_is_an_error_when_given_and_avoided_when_not() -> None:
+    """A person's choice is kept or refused by name; our own choice gives way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(DevError, match=f"Port {port} for api"):
+            choose_port("api", port, 1, set())
+        assert choose_port("api", None, port, set()) != port
+
+
+def test_one_port_given_twice_is_an_error() -> None:
+    """Two parts never get one port."""
+    with pytest.raises(DevError, match="for temporal"):
+        _choose_ports(DevOptions(api_port=47301, temporal_port=47301), {})
+
+
+def test_external_services_are_not_started() -> None:
+    """TEMPORAL_ADDRESS and DAYTONA_API_KEY stand for what is somebody else's to run."""
+    ports = _choose_ports(DevOptions(), {"TEMPORAL_ADDRESS": "t:7233", "DAYTONA_API_KEY": "k"})
+    assert (ports.temporal, ports.ui, ports.daytona) == (None, None, None)
+
+
+def test_own_temporal_hides_the_users_other_cluster(tmp_path: Path) -> None:
+    """Keys and profiles for another cluster never reach the embedded one."""
+    environment = around(tmp_path, TEMPORAL_API_KEY="x", TEMPORAL_PROFILE="prod").environment()
+    assert "TEMPORAL_API_KEY" not in environment
+    assert "TEMPORAL_PROFILE" not in environment
+    assert environment["TEMPORAL_ADDRESS"] == "127.0.0.1:2"
+    assert environment["TEMPORAL_CONFIG_FILE"] == os.devnull
+
+
+def test_external_temporal_keeps_the_users_settings(tmp_path: Path) -> None:
+    """With a cluster of one's own, Temporal's environment configuration passes through untouched."""
+    external = Ports(api=1, temporal=None, ui=None, daytona=4)
+    environment = around(tmp_path, external, TEMPORAL_ADDRESS="t:1", TEMPORAL_API_KEY="x").environment()
+    assert environment["TEMPORAL_ADDRESS"] == "t:1"
+    assert environment["TEMPORAL_API_KEY"] == "x"
+    assert "TEMPORAL_CONFIG_FILE" not in environment
+
+
+def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
+    """The worker has Daytona's key and no webhook secret; the API the other way round."""
+    here = around(tmp_path, ISSUEBOX_API_TOKENS="mine,other", DAYTONA_TARGET="eu", DAYTONA_API_URL="https://real")
+    worker = dev_services.worker_service(here).environment
+    api = dev_services.api_service(here).environment
+    assert worker["DAYTONA_API_KEY"] == "dk"
+    assert worker["DAYTONA_API_URL"] == "http://127.0.0.1:4/api"
+    assert "DAYTONA_TARGET" not in worker
+    assert not {"ISSUEBOX_API_TOKENS", "ISSUEBOX_WEBHOOK_SECRETS"} & set(worker)
+    assert not {key for key in api if key.startswith("DAYTONA_")}
+    assert (api["ISSUEBOX_WEBHOOK_SECRETS"], api["ISSUEBOX_API_TOKENS"]) == ("ws", "mine,other")
+    assert here.api_token == "mine"
+
+
+def test_printed_command_carries_a_valid_signature(tmp_path: Path) -> None:
+    """The webhook command can be pasted: its signature fits its body, byte for byte."""
+    words = shlex.split(dict(_commands(around(tmp_path)))["Send what GitHub sends when an issue is opened:"])
+    body = words[words.index("--data-raw") + 1].encode()
+    headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
+    expected = "sha256=" + hmac.new(b"ws", body, "sha256").hexdigest()
+    assert headers["X-Hub-Signature-256"] == expected
+    assert words[-1] == "http://127.0.0.1:1/webhooks/github"
+
+
+def test_sample_issue_keeps_its_id() -> None:
+    """Opening and closing a sample issue concern the same issue; another repository's is another one."""
+    assert webhook_samples.issue_id("o/r", 1) == webhook_samples.issue_id("o/r", 1)
+    assert webhook_samples.issue_id("o/r", 1) != webhook_samples.issue_id("o/other", 1)
