@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from issuebox.domain.decision import Limits
 from issuebox.domain.issue import Issue
+from issuebox.domain.patience import Patience
+from issuebox.domain.phase import Goal
 from issuebox.domain.sandbox import Sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """The worker's settings that the workflow goes by; durations in seconds.
-
-    They travel with every look, so that the workflow stays deterministic and a changed setting takes
-    effect with the next look, without a new workflow version.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    backoff_initial_s: float = 0.5
-    backoff_max_s: float = 30.0
-    blocked_retry_initial_s: float = 60.0
-    blocked_retry_max_s: float = 3600.0
-    settle_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +17,7 @@ class LookupInput:
     issue_id: int
     name: str
     sandbox_id: str = ""
+    goal: Goal = Goal.RUNNING
     deliveries: tuple[str, ...] = ()
 
 
@@ -69,16 +55,3 @@ class CommandReply:
     """The sandbox after the command and the wait for its effect; None when it is gone."""
 
     sandbox: Sandbox | None
-
-
-@dataclass(frozen=True, slots=True)
-class Blockage:
-    """An issue that cannot be served now, for the log of the workers."""
-
-    issue_id: int
-    name: str
-    cause: str
-    reason: str
-    advice: str
-    sandbox_id: str = ""
-    deliveries: tuple[str, ...] = ()

@@ -93,7 +93,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that the decision is made from."""
+    """All that the decision is made from.
+
+    ``waited_s`` is the time since the phase was first seen, ``attempts`` how often each command was sent
+    since the last handover or block, ``trouble`` what came in the way of the last one.
+    """
 
     issue_id: int
     goal: Goal
@@ -103,6 +107,7 @@ class Situation:
     waited_s: float = 0.0
     attempts: Mapping[Action, int] = field(default_factory=dict)
     refusal: Refusal | None = None
+    trouble: Cause | None = None
 
     @property
     def phase(self) -> Phase:
@@ -196,7 +201,7 @@ def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision
         return None
     state = situation.sandbox.state if situation.sandbox else "missing"
     reason = f"after {attempts} attempts to {action} it, the sandbox is still {state}"
-    return Decision(Action.BLOCK, situation.phase, reason, FRUITLESS[action])
+    return Decision(Action.BLOCK, situation.phase, reason, situation.trouble or FRUITLESS[action])
 
 
 RULES: tuple[Rule, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)

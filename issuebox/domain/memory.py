@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
 
@@ -21,7 +22,7 @@ DELIVERIES_MAX = 256
 NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
 WAITING_MAX = 64
-"""Remembered deliveries that wait for the same sandbox, for the log only."""
+"""Remembered deliveries that wait for the same sandbox, for the log only; '' for requests without one."""
 
 
 class Verdict(StrEnum):
@@ -87,7 +88,7 @@ class Memory:
     digests: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     deliveries_seen: int = 0
-    runs: int = 1
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def has_work(self) -> bool:
@@ -103,10 +104,31 @@ class Memory:
         """Count one more request for a running sandbox; returns its ticket."""
         self.asked += 1
         self.goal = Goal.RUNNING
-        if delivery:
-            self.waiting.append(delivery)
-            del self.waiting[:-WAITING_MAX]
+        self.waiting.append(delivery)
+        del self.waiting[:-WAITING_MAX]
         return self.asked
+
+    def serve(self, ticket: int) -> None:
+        """All requests up to `ticket` have got their sandbox."""
+        self.served = max(self.served, ticket)
+        left = self.asked - self.served
+        self.waiting = self.waiting[len(self.waiting) - min(left, len(self.waiting)) :]
+
+    @property
+    def waiting_deliveries(self) -> tuple[str, ...]:
+        """The deliveries that wait for the sandbox, for the log."""
+        return tuple(delivery for delivery in self.waiting if delivery)
+
+    def see(self, sandbox: Sandbox | None, phase: Phase, now: datetime) -> None:
+        """Remember what a look found. The known ID is kept on *not found*: one 404 proves nothing."""
+        same_sandbox = (self.sandbox.id if self.sandbox else "") == (sandbox.id if sandbox else "")
+        if phase is not self.phase or not same_sandbox or self.phase_since is None:
+            self.phase_since = now
+        self.phase, self.sandbox, self.seen_at = phase, sandbox, now
+        if sandbox is not None:
+            self.sandbox_id = sandbox.id
+            if sandbox.phase is Phase.UNBUILT:
+                self.unbuilt_id = sandbox.id
 
 
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:

@@ -28,9 +28,7 @@ class Phase(StrEnum):
     UNKNOWN = "unknown"
 
 
-TRANSITIONAL = frozenset(
-    {Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPING, Phase.LEAVING, Phase.UNKNOWN}
-)
+TRANSITIONAL = frozenset({Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPING, Phase.LEAVING, Phase.UNKNOWN})
 """Phases that end by themselves; every other one stays until somebody acts."""
 
 

@@ -164,11 +164,13 @@ class DaytonaProvider:
     async def _read(self, id_or_name: str) -> Sandbox | None:
         """One read. None for *not found*; raises TransientError, RateLimitedError or RefusedError."""
         try:
-            return to_sandbox(await self._client.send_lookup(id_or_name, self._options.request_timeout_s))
+            sandbox = to_sandbox(await self._client.send_lookup(id_or_name, self._options.request_timeout_s))
         except DaytonaNotFoundError:
             return None
         except DaytonaError as error:
             raise translate(error, is_command=False) from error
+        # Newer servers keep a destroyed row readable by ID for a day.
+        return None if sandbox.phase is Phase.MISSING else sandbox
 
     async def _command(
         self, sandbox_id: str, send: Callable[[str, float], Awaitable[SandboxDto]], *, is_held: bool = False

@@ -1,0 +1,5 @@
+"""``python -m issuebox``: the same as the `issuebox` command."""
+
+from issuebox.cli import app
+
+app()

@@ -1,0 +1,82 @@
+"""Every timeout and every retry policy of the workflows, in one place.
+
+Retries belong to Temporal alone: the SDK's are switched off (`issuebox.providers.daytona_client`).
+A look is retried by Temporal. A command is never retried as such: its failure leads back to a look,
+and the look decides whether the same command is still right.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import RetryPolicy
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+"""A worker that is silent for so long is dead; activities beat every 2 s."""
+
+LOOK_TIMEOUT = timedelta(seconds=45)
+"""One attempt: up to two reads of 15 s, and what a busy worker adds."""
+
+COMMAND_TIMEOUT = timedelta(minutes=5)
+"""One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
+
+LOOK_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=0.5),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=10),
+    non_retryable_error_types=["RefusedError"],
+)
+ONCE = RetryPolicy(maximum_attempts=1)
+SETTLE_RETRY = RetryPolicy(
+    # The activity itself listens for a minute; in between there is nothing to wait for.
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=30),
+    non_retryable_error_types=["RefusedError"],
+)
+SETTLE_FLOOR = timedelta(seconds=1)
+"""Least time given to a wait whose budget is nearly spent: enough for one read."""
+
+
+class Options(TypedDict, total=False):
+    """What `workflow.execute_activity_method` takes besides the activity, its input and a summary."""
+
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+def look(unreachable_after_s: float) -> Options:
+    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly."""
+    return Options(
+        start_to_close_timeout=LOOK_TIMEOUT,
+        schedule_to_close_timeout=timedelta(seconds=unreachable_after_s),
+        retry_policy=LOOK_RETRY,
+    )
+
+
+def command() -> Options:
+    """One attempt, watched by heartbeat."""
+    return Options(start_to_close_timeout=COMMAND_TIMEOUT, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=ONCE)
+
+
+def settle(budget_left_s: float) -> Options:
+    """Retried, without history, until the phase's budget is spent."""
+    return Options(
+        start_to_close_timeout=COMMAND_TIMEOUT,
+        schedule_to_close_timeout=max(SETTLE_FLOOR, timedelta(seconds=budget_left_s)),
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=SETTLE_RETRY,
+    )
+
+
+def courtesy() -> Options:
+    """For what the handover does not depend on: labels and the activity refresh."""
+    return Options(
+        start_to_close_timeout=LOOK_TIMEOUT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
+        ),
+    )
