@@ -164,9 +164,7 @@ Effect = (
     | NoHold
 )
 
-WITH_TRANSITION: frozenset[str] = frozenset(
-    {"create", "start", "stop", "archive", "delete", "recover", "pause", "*"}
-)
+WITH_TRANSITION: frozenset[str] = frozenset({"create", "start", "stop", "archive", "delete", "recover", "pause", "*"})
 
 
 class Match(_Model):

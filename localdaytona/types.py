@@ -1,5 +1,6 @@
 """The few types that every module here shares. No behaviour may live here."""
 
-from typing import TypeAlias
+from pydantic import JsonValue
 
-JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+JSON = JsonValue
+JSONObject = dict[str, JSON]

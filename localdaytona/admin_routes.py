@@ -1,0 +1,187 @@
+"""The routes under /_local: journal, faults, configuration, and a person's acts.
+
+They take no key, so they answer loopback clients only, and no other site's page.
+"""
+
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from localdaytona.admin import Admin
+from localdaytona.admin_models import (
+    ActDetail,
+    Added,
+    Dropped,
+    Health,
+    NewSandbox,
+    SandboxesPage,
+    SandboxView,
+)
+from localdaytona.calls import ApiError
+from localdaytona.config import Config
+from localdaytona.fault_model import Plan, Rule
+from localdaytona.faults import PlanView
+from localdaytona.journal import PAGE_MAX, JournalPage
+from localdaytona.world import World
+
+Filter = Literal["sandbox_id", "name", "kind", "operation"]
+# A patch is checked as a whole `Config` after merging, so that its errors name the knob.
+Patch = dict[str, Any]
+T = TypeVar("T")
+
+
+def loopback_only(request: Request) -> None:
+    """Refuse whoever is not on this machine, and pages that a browser loaded from elsewhere."""
+    client = request.client
+    if client is None or not ipaddress.ip_address(client.host).is_loopback:
+        raise HTTPException(403, "/_local answers this machine only")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "/_local answers no other site's page")
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    if host not in {"127.0.0.1", "localhost", "::1"}:
+        raise HTTPException(403, "/_local answers only to a loopback host name")
+
+
+def admin_router(world: World) -> APIRouter:
+    """Return the administration's routes."""
+    router = APIRouter(prefix="/_local", dependencies=[Depends(loopback_only)])
+    admin = Admin(world)
+    _add_state(router, world, admin)
+    _add_faults(router, world, admin)
+    _add_sandboxes(router, world, admin)
+    return router
+
+
+def _add_state(router: APIRouter, world: World, admin: Admin) -> None:
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        """Say that the server runs."""
+        return Health(pid=os.getpid(), speed=world.config.speed)
+
+    @router.get("/config")
+    async def read_config() -> Config:
+        """Return every knob."""
+        return world.config
+
+    @router.patch("/config")
+    async def change_config(patch: Patch) -> Config:
+        """Change the knobs that are named, nested ones too, and return them all."""
+        merged = _merge(world.config.model_dump(mode="json"), patch)
+        try:
+            config = Config.model_validate(merged)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_url=False)) from error
+        with world.store.transaction():
+            world.reconfigure(config)
+            admin.note("config", patch)
+        return config
+
+    @router.get("/journal")
+    async def read_journal(
+        request: Request,
+        after: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 1000,
+    ) -> JournalPage:
+        """Return journal entries in order; `sandbox_id`, `name`, `kind`, `operation` filter them."""
+        keys: tuple[Filter, ...] = ("sandbox_id", "name", "kind", "operation")
+        given = {key: request.query_params[key] for key in keys if key in request.query_params}
+        return world.store.journal.page(after, limit, given)
+
+    @router.post("/events/drop")
+    async def drop_events() -> Dropped:
+        """Reset every connection of the event stream."""
+        dropped = world.events.drop_all()
+        with world.store.transaction():
+            admin.note("drop-events", {"dropped": dropped})
+        return Dropped(dropped=dropped)
+
+
+def _add_faults(router: APIRouter, world: World, admin: Admin) -> None:
+    @router.get("/faults")
+    async def read_faults() -> PlanView:
+        """Return the plan and how often each rule has fired."""
+        return world.faults.view()
+
+    @router.put("/faults")
+    async def replace_faults(plan: Plan) -> PlanView:
+        """Replace the plan and count from zero."""
+        with world.store.transaction():
+            _checked(lambda: world.faults.replace(plan))
+            admin.note("faults", {"plan": plan.model_dump(mode="json")})
+        return world.faults.view()
+
+    @router.post("/faults", status_code=201)
+    async def add_fault(rule: Rule) -> Added:
+        """Add one rule at the end of the plan."""
+        with world.store.transaction():
+            added = Added(id=_checked(lambda: world.faults.add(rule)))
+            admin.note("faults", {"rule": rule.model_dump(mode="json"), "id": added.id})
+        return added
+
+    @router.delete("/faults", status_code=204)
+    async def clear_faults() -> Response:
+        """Remove all rules and keep the seed."""
+        with world.store.transaction():
+            world.faults.replace(Plan(seed=world.faults.view().seed))
+            admin.note("faults", {"cleared": True})
+        return Response(status_code=204)
+
+
+def _add_sandboxes(router: APIRouter, world: World, admin: Admin) -> None:
+    @router.get("/sandboxes")
+    async def read_sandboxes(
+        after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> SandboxesPage:
+        """Return all rows, the destroyed too, newest first; `after` is the last ID of the page before."""
+        rows = world.store.newest(after, limit + 1)
+        page = [SandboxView.of(row) for row in rows[:limit]]
+        return SandboxesPage(sandboxes=page, next=page[-1].id if len(rows) > limit else None)
+
+    @router.get("/sandboxes/{id_or_name}")
+    async def read_sandbox(id_or_name: str) -> SandboxView:
+        """Return one row, hidden or not."""
+        row = world.store.by_id(id_or_name) or world.store.by_name(id_or_name)
+        if row is None:
+            raise HTTPException(404, f"There is no sandbox {id_or_name}")
+        return SandboxView.of(row)
+
+    @router.post("/sandboxes", status_code=201)
+    async def create_sandbox(asked: NewSandbox) -> SandboxView:
+        """Make a sandbox by hand."""
+        return SandboxView.of(_answered(lambda: admin.create(asked)))
+
+    @router.post("/sandboxes/{id_or_name}/{act}")
+    async def act(id_or_name: str, act: str, detail: ActDetail | None = None) -> SandboxView:
+        """Do something to a sandbox: start, stop, archive, delete, recover, pause, break, build-failed, ..."""
+        return SandboxView.of(_answered(lambda: admin.act(id_or_name, act, detail or ActDetail())))
+
+
+def _merge(base: Patch, patch: Patch) -> Patch:
+    """Return `base` with the patch laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in patch.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _checked(act: Callable[[], T]) -> T:
+    """Return what the act returns; what it refuses is the caller's mistake."""
+    try:
+        return act()
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _answered(act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except ApiError as error:
+        raise HTTPException(error.status, error.message) from error

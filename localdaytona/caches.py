@@ -1,0 +1,50 @@
+"""Staleness that the real server has and this one has only when asked: caches by name, old reads."""
+
+from dataclasses import dataclass, replace
+
+from localdaytona.config import Config
+from localdaytona.journal import Journal
+from localdaytona.model import Sandbox, now_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    sandbox_id: str
+    until: float
+
+
+class NameCache:
+    """Makes a re-created name answer 404 for a while, when the earlier sandbox was read by name."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+        self._blind_until: dict[str, float] = {}
+
+    def remember(self, name: str, sandbox_id: str, config: Config) -> None:
+        """Note a successful read by name."""
+        if config.name_cache_s > 0:
+            self._seen[name] = _Seen(sandbox_id, now_s() + config.scaled(config.name_cache_memory_s))
+
+    def created(self, name: str, config: Config) -> None:
+        """Note that a name has been taken; if an earlier owner was read, the name goes blind."""
+        seen = self._seen.pop(name, None)
+        if seen is not None and seen.until > now_s():
+            self._blind_until[name] = now_s() + config.scaled(config.name_cache_s)
+
+    def blind(self, name: str) -> bool:
+        """Return whether reads and writes by this name answer a false 404 now."""
+        until = self._blind_until.get(name)
+        if until is None:
+            return False
+        if until > now_s():
+            return True
+        del self._blind_until[name]
+        return False
+
+
+def as_of(journal: Journal, sandbox: Sandbox, at: float) -> Sandbox | None:
+    """Return the sandbox with the name and states it had then; None: it was not there yet."""
+    moment = journal.moment(sandbox.id, at)
+    if moment is None:
+        return None
+    return replace(sandbox, name=moment.name, state=moment.state, desired=moment.desired)

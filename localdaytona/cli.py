@@ -1,0 +1,59 @@
+"""The command line. Nothing but options and what is printed at the start."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+BANNER = """\
+localdaytona   {url}
+page           {url}/
+API URL        {url}/api
+API key        {key}
+data           {data}
+
+No security boundary: sandboxes are plain directories, and their commands run as your user.
+/_local/ needs no key, and answers this machine only.
+"""
+
+
+@app.command()
+def main(
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 3986,
+    data: Annotated[Path, typer.Option(help="Directory of everything it remembers.")] = Path(".localdaytona"),
+    api_key: Annotated[str, typer.Option(help="The one key that the API accepts.")] = "localdaytona",
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Divides every duration; remembered, 1 at first.", min=0.01, max=10_000),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="Fault plan (JSON); replaces the remembered one.", exists=True, dir_okay=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the fault plan.")] = None,
+) -> None:
+    """Serve Daytona's API locally, for the unmodified SDK.
+
+    It is no security boundary: commands run as plain processes of your user. The API takes one
+    key; /_local/ (journal, faults, configuration, a person's acts) takes none, and answers
+    loopback clients only.
+    """
+    # Imported here, so that --help stays quick.
+    from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
+    from localdaytona.world import Options  # noqa: PLC0415
+
+    options = Options(data_dir=data, api_key=api_key, seed=seed, speed=speed, faults_file=faults)
+    try:
+        listener = bind(host, port)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot bind {host}:{port}: {error.strerror}") from error
+    try:
+        server = build_server(listener, options)
+    except (ValidationError, ValueError) as error:
+        raise typer.BadParameter(f"{faults}: {error}") from error
+    print(BANNER.format(url=base_url(listener), key=api_key, data=data.resolve()), flush=True)
+    asyncio.run(server.serve(sockets=[listener]))

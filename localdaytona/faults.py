@@ -1,0 +1,137 @@
+"""The fault plan at work: which rule hits which request. It applies no effect itself.
+
+Whether the n-th request that matches a rule is hit depends on the seed, the rule's ID and n alone,
+so rules do not disturb one another, and a restart goes on where the plan stood.
+"""
+
+import fnmatch
+import random
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+from localdaytona.fault_model import Fault, Plan, Progress, Rule
+from localdaytona.journal import NewEntry
+from localdaytona.model import now_s
+from localdaytona.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The request that a fault may hit."""
+
+    operation: str
+    sandbox_id: str | None = None
+    name: str | None = None
+    request_id: str | None = None
+
+
+class RuleView(BaseModel):
+    """A rule and how far it has come."""
+
+    rule: Rule
+    seen: int = Field(description="Requests that matched.")
+    fired: int
+    remaining: int | None = Field(description="None: without limit.")
+
+
+class PlanView(BaseModel):
+    """The plan as `GET /_local/faults` shows it."""
+
+    seed: int
+    rules: list[RuleView]
+
+
+class Faults:
+    """The plan, its progress, and the one question asked of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._plan = Plan.model_validate(store.setting("faults") or {})
+        kept = store.setting("faults_progress") or {}
+        self._progress = (
+            {key: Progress.model_validate(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
+        )
+
+    def replace(self, plan: Plan) -> None:
+        """Take a new plan and count from zero. Writes within the caller's transaction."""
+        named = [_named(rule, index) for index, rule in enumerate(plan.rules)]
+        _refuse_twins(named)
+        self._keep(Plan(seed=plan.seed, rules=tuple(named)), {})
+
+    def reseed(self, seed: int) -> None:
+        """Change the seed and keep the rules. Writes within the caller's transaction."""
+        self._keep(Plan(seed=seed, rules=self._plan.rules), {})
+
+    def add(self, rule: Rule) -> str:
+        """Append a rule and return its ID. Writes within the caller's transaction."""
+        taken = {known.id for known in self._plan.rules}
+        free = next(n for n in range(len(taken) + 1) if f"rule-{n}" not in taken)
+        named = _named(rule, free)
+        _refuse_twins([*self._plan.rules, named])
+        self._keep(Plan(seed=self._plan.seed, rules=(*self._plan.rules, named)), self._progress)
+        return str(named.id)
+
+    def view(self) -> PlanView:
+        """Return the plan and its progress."""
+        return PlanView(seed=self._plan.seed, rules=[self._view(rule) for rule in self._plan.rules])
+
+    def take(self, target: Target) -> Fault | None:
+        """Return the first rule that hits, counted and journaled in a transaction of its own."""
+        for rule in self._plan.rules:
+            if _matches(rule, target) and self._counts(rule):
+                fault = Fault(rule_id=str(rule.id), effect=rule.effect)
+                with self._store.transaction():
+                    self._keep_progress()
+                    self._store.journal.append(now_s(), _entry(fault, target))
+                return fault
+        return None
+
+    def _counts(self, rule: Rule) -> bool:
+        """Count a match and return whether it is a hit."""
+        progress = self._progress.get(str(rule.id), Progress())
+        seen, fired = progress.seen + 1, progress.fired
+        spent = rule.times is not None and fired >= rule.times
+        draw = random.Random(f"{self._plan.seed}/{rule.id}/{seen}").random()  # noqa: S311 - reproducible on purpose
+        hit = not spent and seen > rule.skip and draw < rule.probability
+        self._progress[str(rule.id)] = Progress(seen=seen, fired=fired + hit)
+        return hit
+
+    def _view(self, rule: Rule) -> RuleView:
+        progress = self._progress.get(str(rule.id), Progress())
+        remaining = None if rule.times is None else rule.times - progress.fired
+        return RuleView(rule=rule, seen=progress.seen, fired=progress.fired, remaining=remaining)
+
+    def _keep(self, plan: Plan, progress: dict[str, Progress]) -> None:
+        self._plan, self._progress = plan, dict(progress)
+        self._store.keep_setting("faults", plan.model_dump(mode="json"))
+        self._keep_progress()
+
+    def _keep_progress(self) -> None:
+        kept = {key: value.model_dump(mode="json") for key, value in self._progress.items()}
+        self._store.keep_setting("faults_progress", kept)
+
+
+def _named(rule: Rule, number: int) -> Rule:
+    return rule if rule.id is not None else rule.model_copy(update={"id": f"rule-{number}"})
+
+
+def _refuse_twins(rules: list[Rule]) -> None:
+    ids = [rule.id for rule in rules]
+    twins = sorted({str(each) for each in ids if ids.count(each) > 1})
+    if twins:
+        raise ValueError(f"rule IDs must be unique: {', '.join(twins)}")
+
+
+def _matches(rule: Rule, target: Target) -> bool:
+    match = rule.match
+    return (
+        match.operation in {"*", target.operation}
+        and (match.sandbox_id is None or match.sandbox_id == target.sandbox_id)
+        and (match.name is None or (target.name is not None and fnmatch.fnmatchcase(target.name, match.name)))
+    )
+
+
+def _entry(fault: Fault, target: Target) -> NewEntry:
+    detail = {**fault.as_json(), "request_id": target.request_id}
+    return NewEntry("fault", target.sandbox_id, target.name, target.operation, detail)

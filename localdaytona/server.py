@@ -1,0 +1,54 @@
+"""Runs the application under uvicorn on a socket that is already bound."""
+
+import logging
+import socket
+from dataclasses import replace
+
+import uvicorn
+
+from localdaytona.app import build_app, build_world
+from localdaytona.interruption import DroppableHttp
+from localdaytona.world import Options
+
+BACKLOG = 2048
+# A held create may be open for 30 s; who ends the server does not want to wait for it.
+SHUTDOWN_S = 1
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises OSError when the address is in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(BACKLOG)
+    return listener
+
+
+def base_url(listener: socket.socket) -> str:
+    """Return the URL of a bound socket, without a slash at the end."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def build_server(listener: socket.socket, options: Options) -> uvicorn.Server:
+    """Return a server that is ready to `serve(sockets=[listener])`."""
+    logging.getLogger("socketio").setLevel(logging.WARNING)
+    world = build_world(replace(options, base_url=base_url(listener)))
+    config = uvicorn.Config(
+        build_app(world),
+        http=DroppableHttp,
+        ws="websockets-sansio",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        timeout_keep_alive=60,
+    )
+    return uvicorn.Server(config)

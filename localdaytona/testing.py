@@ -1,0 +1,213 @@
+"""Starts a localdaytona for tests: as a process that can be killed, or within the test's own loop.
+
+`running` is a real process: `kill`, `restart`, real signals. `running_inside` is quicker to start
+and cannot be killed. Both give a `Server` with the URLs and an `AdminClient`.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from localdaytona.admin_models import SandboxesPage, SandboxView
+from localdaytona.fault_model import Plan, Rule
+from localdaytona.faults import PlanView
+from localdaytona.journal import PAGE_MAX, Entry, JournalPage
+from localdaytona.types import JSONObject
+
+API_KEY = "localdaytona"
+READY_MAX_S = 20.0
+POLL_S = 0.02
+
+
+class AdminClient:
+    """`/_local/` in Python. Raises httpx.HTTPStatusError for refusals."""
+
+    def __init__(self, base_url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=f"{base_url}/_local", timeout=10.0, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def healthy(self) -> bool:
+        """Return whether the server answers."""
+        try:
+            return (await self._http.get("/healthz")).is_success
+        except httpx.TransportError:
+            return False
+
+    async def journal(self, after: int = 0, **filters: str) -> list[Entry]:
+        """Return all entries after a number; filters: sandbox_id, name, kind, operation."""
+        found: list[Entry] = []
+        cursor: int | None = after
+        while cursor is not None:
+            params = {"after": str(cursor), "limit": str(PAGE_MAX), **filters}
+            page = JournalPage.model_validate(await self._ask("GET", "/journal", params=params))
+            found.extend(page.entries)
+            cursor = page.next
+        return found
+
+    async def faults(self) -> PlanView:
+        """Return the plan and its progress."""
+        return PlanView.model_validate(await self._ask("GET", "/faults"))
+
+    async def set_faults(self, *rules: JSONObject, seed: int = 0) -> None:
+        """Replace the plan; without rules, there are no faults any more."""
+        plan = Plan.model_validate({"seed": seed, "rules": rules})
+        await self._ask("PUT", "/faults", json=plan.model_dump(mode="json"))
+
+    async def add_fault(self, operation: str, effect: JSONObject, **rest: object) -> None:
+        """Add one rule; `times` is 1 unless given."""
+        match = {"operation": operation, **{key: rest.pop(key) for key in ("name", "sandbox_id") if key in rest}}
+        rule = Rule.model_validate({"times": 1, **rest, "match": match, "effect": effect})
+        await self._ask("POST", "/faults", json=rule.model_dump(mode="json"))
+
+    async def config(self, **changes: object) -> JSONObject:
+        """Change the knobs that are named, nested ones as dicts, and return all."""
+        if not changes:
+            return await self._ask("GET", "/config")
+        return await self._ask("PATCH", "/config", json=changes)
+
+    async def sandboxes(self) -> list[SandboxView]:
+        """Return all rows, the destroyed too, newest first."""
+        found: list[SandboxView] = []
+        params: dict[str, str] = {"limit": "1000"}
+        while True:
+            page = SandboxesPage.model_validate(await self._ask("GET", "/sandboxes", params=params))
+            found.extend(page.sandboxes)
+            if page.next is None:
+                return found
+            params["after"] = page.next
+
+    async def sandbox(self, id_or_name: str) -> SandboxView:
+        """Return one row, hidden or not."""
+        return SandboxView.model_validate(await self._ask("GET", f"/sandboxes/{id_or_name}"))
+
+    async def create(self, **asked: object) -> SandboxView:
+        """Make a sandbox by hand: name, labels, env, snapshot."""
+        return SandboxView.model_validate(await self._ask("POST", "/sandboxes", json=asked))
+
+    async def act(self, id_or_name: str, act: str, **detail: object) -> SandboxView:
+        """Do as a person would: start, stop, archive, delete, break, build-failed, release, set-state."""
+        return SandboxView.model_validate(await self._ask("POST", f"/sandboxes/{id_or_name}/{act}", json=detail))
+
+    async def drop_events(self) -> None:
+        """Reset every connection of the event stream."""
+        await self._ask("POST", "/events/drop")
+
+    async def _ask(self, method: str, path: str, **rest: Any) -> JSONObject:
+        reply = await self._http.request(method, path, **rest)
+        if reply.is_error:
+            raise httpx.HTTPStatusError(f"{method} {path}: {reply.text}", request=reply.request, response=reply)
+        body: JSONObject = reply.json() if reply.content else {}
+        return body
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server. `kill` and `restart` need a process of its own."""
+
+    base_url: str
+    admin: AdminClient
+    api_key: str = API_KEY
+    command: list[str] = field(default_factory=list)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def api_url(self) -> str:
+        """The URL for the SDK, without a slash at the end."""
+        return f"{self.base_url}/api"
+
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        return os.getpid() if self.process is None else self.process.pid
+
+    async def kill(self) -> None:
+        """Kill it with no chance to do anything (SIGKILL)."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Ask it to end (SIGTERM) and return its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def start(self) -> None:
+        """Start it on the same port and data, and wait until it answers."""
+        self.process = await asyncio.create_subprocess_exec(*self.command, stdout=asyncio.subprocess.DEVNULL)
+        async with asyncio.timeout(READY_MAX_S):
+            while not await self.admin.healthy():
+                if self.process.returncode is not None:
+                    raise RuntimeError(f"localdaytona ended with {self.process.returncode}")
+                await asyncio.sleep(POLL_S)
+
+    async def restart(self) -> None:
+        """Kill it and start it again."""
+        await self.kill()
+        await self.start()
+
+    async def _end(self, how: signal.Signals) -> int:
+        if self.process is None:
+            raise RuntimeError("this server runs inside the test and cannot be ended")
+        if self.process.returncode is None:
+            self.process.send_signal(how)
+        return await self.process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(data_dir: Path, **options: object) -> AsyncIterator[Server]:
+    """Run a server as a process: `options` are those of the command line (port, speed, faults, seed)."""
+    port = options.pop("port", None) or free_port()
+    command = [sys.executable, "-m", "localdaytona", "--port", str(port), "--data", str(data_dir)]
+    for name, value in options.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    base_url = f"http://127.0.0.1:{port}"
+    api_key = str(options.get("api_key", API_KEY))
+    server = Server(base_url, AdminClient(base_url), api_key, command)
+    try:
+        await server.start()
+        yield server
+    finally:
+        if server.process is not None and server.process.returncode is None:
+            await server.kill()
+        await server.admin.aclose()
+
+
+@asynccontextmanager
+async def running_inside(data_dir: Path, **options: Any) -> AsyncIterator[Server]:
+    """Run a server within this event loop: `options` are fields of `world.Options`."""
+    # Imported here: who only starts processes needs none of it.
+    from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
+    from localdaytona.world import Options  # noqa: PLC0415
+
+    listener = bind("127.0.0.1", 0)
+    options.setdefault("api_key", API_KEY)
+    uvicorn_server = build_server(listener, Options(data_dir=data_dir, **options))
+    url = base_url(listener)
+    admin = AdminClient(url)
+    serving = asyncio.create_task(uvicorn_server._serve(sockets=[listener]))  # noqa: SLF001 - leaves signals alone
+    try:
+        async with asyncio.timeout(READY_MAX_S):
+            while not await admin.healthy():
+                await asyncio.sleep(POLL_S)
+        yield Server(url, admin, options["api_key"])
+    finally:
+        await admin.aclose()
+        uvicorn_server.should_exit = True
+        await serving
