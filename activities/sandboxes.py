@@ -81,7 +81,7 @@ class SandboxActivities:
             sandbox = await self._provider.lookup(request.name, request.sandbox_id or None)
             log(sandbox)
         if sandbox is not None and sandbox.phase is Phase.USABLE and request.goal is Goal.RUNNING:
-            _log.info("sandbox_reused", **_facts(request), sandbox_id=sandbox.id)
+            _log.info("sandbox_reused", **_facts(request) | {"sandbox_id": sandbox.id})
         return Look(sandbox, self._patience)
 
     @activity.defn

@@ -15,6 +15,7 @@ import structlog
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Limits
@@ -28,6 +29,14 @@ from workflows.issue_sandbox import IssueSandboxWorkflow
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
 """Time for running activities to end; what is cut off is looked at again by the next worker."""
 
+WORKFLOW_RUNNER = SandboxedWorkflowRunner(
+    # Pydantic resolves the annotations of our messages in the modules that define them, so these must be
+    # the real ones. They are pure: domain, message shapes and the activities' signatures.
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        "issuebox.domain", "activities", "workflows.messages", "pydantic"
+    )
+)
+
 _log = structlog.get_logger("issuebox.worker")
 
 
@@ -38,13 +47,12 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     client = await connect()
-    async with DaytonaProvider(daytona_options(settings)) as provider:
-        async with build_worker(client, provider, settings):
-            _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
-            if ready_file is not None:
-                ready_file.touch()
-            await stop.wait()
-            _log.info("worker_stopping")
+    async with DaytonaProvider(daytona_options(settings)) as provider, build_worker(client, provider, settings):
+        _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
+        if ready_file is not None:
+            ready_file.touch()  # noqa: ASYNC240 -- one inode, once
+        await stop.wait()
+        _log.info("worker_stopping")
 
 
 def build_worker(client: Client, provider: DaytonaProvider, settings: WorkerSettings) -> Worker:
@@ -63,6 +71,7 @@ def build_worker(client: Client, provider: DaytonaProvider, settings: WorkerSett
         task_queue=settings.task_queue,
         workflows=[IssueSandboxWorkflow],
         activities=activities.all(),
+        workflow_runner=WORKFLOW_RUNNER,
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_concurrent_activities=200,
     )

@@ -1,0 +1,56 @@
+"""What several levels share: a real Temporal server, and issue IDs that no other test uses."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from issuebox.temporal_server import ensure_binary
+
+_ISSUE_IDS = itertools.count(os.getpid() * 10_000 + 1)
+
+EVENTS_BEFORE_CONTINUE_AS_NEW = 120
+"""Temporal suggests to continue as new after so many history events; its own default is 4,096."""
+
+
+@pytest.fixture
+def issue_id() -> int:
+    """An issue that no other test of this run has heard of."""
+    return next(_ISSUE_IDS)
+
+
+@pytest.fixture(scope="session")
+def temporal_address() -> Iterator[str]:
+    """A Temporal dev server in memory, for the whole run."""
+
+    async def start() -> WorkflowEnvironment:
+        return await WorkflowEnvironment.start_local(
+            dev_server_existing_path=str(await ensure_binary()),
+            dev_server_log_level="error",
+            dev_server_extra_args=[
+                "--dynamic-config-value",
+                f"limit.historyCount.suggestContinueAsNew={EVENTS_BEFORE_CONTINUE_AS_NEW}",
+            ],
+        )
+
+    # A loop of its own: the server outlives the loops of the tests.
+    loop = asyncio.new_event_loop()
+    environment = loop.run_until_complete(start())
+    try:
+        yield environment.client.service_client.config.target_host
+    finally:
+        loop.run_until_complete(environment.shutdown())
+        loop.close()
+
+
+@pytest.fixture
+async def temporal(temporal_address: str) -> AsyncIterator[Client]:
+    """A client of it."""
+    yield await Client.connect(temporal_address, data_converter=pydantic_data_converter)

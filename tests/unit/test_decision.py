@@ -1,0 +1,176 @@
+"""The decision table and its rules, row by row."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Decision, Limits, Refusal, Situation, decide
+from issuebox.domain.phase import REMEDIES, TRANSITIONAL, Action, Cause, Goal, Phase
+from issuebox.domain.sandbox import Sandbox
+
+ISSUE = 7
+LIMITS = Limits()
+OURS = {"managed-by": "issuebox", "issue-id": str(ISSUE)}
+
+
+def sandbox(phase: Phase, *, labels: dict[str, str] | None = None, never_ran: bool = False) -> Sandbox:
+    return Sandbox(
+        id="s1",
+        name="claude-issue-7",
+        phase=phase,
+        state=str(phase),
+        labels=OURS if labels is None else labels,
+        never_ran=never_ran,
+    )
+
+
+def situation(phase: Phase, goal: Goal = Goal.RUNNING, **facts: object) -> Situation:
+    seen = None if phase is Phase.MISSING else sandbox(phase)
+    return Situation(issue_id=ISSUE, goal=goal, sandbox=seen, **facts)  # type: ignore[arg-type]
+
+
+def test_every_phase_and_goal_has_an_action() -> None:
+    """The table is total: a new phase or goal without a cell fails here and at import."""
+    for phase, goal in itertools.product(Phase, Goal):
+        assert isinstance(TABLE[phase][goal], Action)
+    assert set(OVERDUE) == set(Phase)
+    assert set(REMEDIES) == set(Cause)
+
+
+def test_create_stands_in_one_cell() -> None:
+    """Only a missing sandbox that should run is created."""
+    cells = [(p, g) for p, g in itertools.product(Phase, Goal) if TABLE[p][g] is Action.CREATE]
+    assert cells == [(Phase.MISSING, Goal.RUNNING)]
+
+
+def test_delete_never_meets_a_sandbox_that_may_hold_work_unless_the_issue_is_deleted() -> None:
+    """Of the phases in which somebody may have worked, none is deleted while the goal is not *deleted*."""
+    for phase, goal in itertools.product(Phase, Goal):
+        if TABLE[phase][goal] is Action.DELETE and goal is not Goal.DELETED:
+            assert phase is Phase.UNBUILT
+
+
+ROWS = [
+    (Phase.MISSING, Action.CREATE),
+    (Phase.PENDING, Action.WAIT),
+    (Phase.THAWING, Action.WAIT),
+    (Phase.USABLE, Action.USE),
+    (Phase.BUSY, Action.WAIT),
+    (Phase.STOPPING, Action.WAIT),
+    (Phase.STOPPED, Action.START),
+    (Phase.ARCHIVED, Action.START),
+    (Phase.RECOVERABLE, Action.RECOVER),
+    (Phase.BROKEN, Action.BLOCK),
+    (Phase.UNBUILT, Action.DELETE),
+    (Phase.LEAVING, Action.WAIT),
+    (Phase.UNKNOWN, Action.WAIT),
+]
+
+
+@pytest.mark.parametrize(("phase", "action"), ROWS, ids=[str(row[0]) for row in ROWS])
+def test_goal_running_leads_to_its_action(phase: Phase, action: Action) -> None:
+    """Each phase has the reaction that the reference page promises."""
+    assert decide(situation(phase), LIMITS).action is action
+
+
+def test_rows_cover_every_phase() -> None:
+    """No phase is left out of the table of expectations above."""
+    assert {row[0] for row in ROWS} == set(Phase)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.MISSING, Phase.LEAVING}])
+@pytest.mark.parametrize("goal", Goal)
+def test_foreign_labels_block_in_every_phase(phase: Phase, goal: Goal) -> None:
+    """A sandbox labelled as another's is never touched, whatever the goal."""
+    foreign = sandbox(phase, labels={"managed-by": "issuebox", "issue-id": "8"})
+    decision = decide(Situation(issue_id=ISSUE, goal=goal, sandbox=foreign), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, Cause.FOREIGN)
+
+
+@pytest.mark.parametrize("labels", [{}, {"managed-by": "issuebox"}, {"issue-id": "7"}, {"team": "x"}])
+def test_absent_labels_are_adopted(labels: dict[str, str]) -> None:
+    """A sandbox made by hand under our name is used."""
+    found = Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=sandbox(Phase.USABLE, labels=labels))
+    assert decide(found, LIMITS).action is Action.USE
+
+
+def test_refused_create_blocks_while_the_sandbox_is_missing() -> None:
+    """What was refused is not sent again: the issue is blocked with the provider's reason."""
+    refusal = Refusal(Action.CREATE, Cause.QUOTA, "400: Total CPU limit exceeded")
+    decision = decide(situation(Phase.MISSING, refusal=refusal), LIMITS)
+    assert decision == Decision(Action.BLOCK, Phase.MISSING, refusal.reason, Cause.QUOTA)
+
+
+def test_refused_create_is_forgotten_when_a_twin_exists() -> None:
+    """A duplicate create may be refused for quota although the first succeeded: the look decides."""
+    refusal = Refusal(Action.CREATE, Cause.QUOTA, "400: Total CPU limit exceeded")
+    assert decide(situation(Phase.USABLE, refusal=refusal), LIMITS).action is Action.USE
+
+
+@pytest.mark.parametrize("phase", sorted(TRANSITIONAL))
+def test_wait_within_its_budget_goes_on(phase: Phase) -> None:
+    """A state change has the time that its phase is given, to the second."""
+    assert decide(situation(phase, waited_s=LIMITS.budget_s[phase]), LIMITS).action is Action.WAIT
+
+
+@pytest.mark.parametrize("phase", sorted(TRANSITIONAL))
+def test_wait_beyond_its_budget_blocks_with_the_cause(phase: Phase) -> None:
+    """A wait never goes on for ever, and the report names Daytona's own word."""
+    decision = decide(situation(phase, waited_s=LIMITS.budget_s[phase] + 1), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, OVERDUE[phase])
+    assert str(phase) in decision.reason
+
+
+def test_overdue_create_that_never_ran_is_deleted_once() -> None:
+    """A sandbox stuck before its first start holds nothing: it is made again; a refused delete is reported."""
+    stuck = sandbox(Phase.PENDING, never_ran=True)
+    overdue = {"issue_id": ISSUE, "goal": Goal.RUNNING, "sandbox": stuck, "waited_s": 1e6}
+    assert decide(Situation(**overdue), LIMITS).action is Action.DELETE  # type: ignore[arg-type]
+    again = Situation(**overdue, attempts={Action.DELETE: 1})  # type: ignore[arg-type]
+    assert decide(again, LIMITS).cause is Cause.STUCK
+
+
+def test_overdue_start_of_a_sandbox_that_ran_is_never_deleted() -> None:
+    """What may hold work is kept and reported."""
+    assert decide(situation(Phase.PENDING, waited_s=1e6), LIMITS).action is Action.BLOCK
+
+
+@pytest.mark.parametrize("action", [Action.CREATE, Action.START, Action.RECOVER])
+def test_fruitless_command_blocks_after_its_tries(action: Action) -> None:
+    """A command without effect is sent a bounded number of times."""
+    phase = {Action.CREATE: Phase.MISSING, Action.START: Phase.STOPPED, Action.RECOVER: Phase.RECOVERABLE}[action]
+    tries = LIMITS.attempts_for(action)
+    assert decide(situation(phase, attempts={action: tries - 1}), LIMITS).action is action
+    decision = decide(situation(phase, attempts={action: tries}), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, FRUITLESS[action])
+
+
+def test_fruitless_command_reports_what_came_in_the_way() -> None:
+    """Tries that never reached Daytona are not blamed on the sandbox."""
+    attempts = {Action.START: LIMITS.attempts_max}
+    decision = decide(situation(Phase.STOPPED, attempts=attempts, trouble=Cause.UNREACHABLE), LIMITS)
+    assert decision.cause is Cause.UNREACHABLE
+
+
+def test_error_of_a_sandbox_that_is_known_never_to_have_run_is_rebuilt() -> None:
+    """The proof from its create is remembered when a later look shows only *error*."""
+    assert decide(situation(Phase.BROKEN, unbuilt_id="s1"), LIMITS).action is Action.DELETE
+    assert decide(situation(Phase.BROKEN, unbuilt_id="another"), LIMITS).cause is Cause.BROKEN
+
+
+@pytest.mark.parametrize("phase", [Phase.UNBUILT, Phase.MISSING])
+def test_builds_that_fail_in_a_row_block(phase: Phase) -> None:
+    """A snapshot that never comes up is tried `builds_max` times, not for ever."""
+    decision = decide(situation(phase, builds_failed=LIMITS.builds_max), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNBUILT)
+
+
+def test_block_always_has_a_cause_and_a_remedy() -> None:
+    """Whatever the situation, a block says why; nothing else carries a cause."""
+    for phase, goal, waited_s, tries in itertools.product(Phase, Goal, (0.0, 1e6), (0, 99)):
+        facts = situation(phase, goal, waited_s=waited_s, attempts=dict.fromkeys(Action, tries), builds_failed=tries)
+        decision = decide(facts, LIMITS)
+        assert (decision.cause is not None) == (decision.action is Action.BLOCK), facts
+        assert decision.reason
