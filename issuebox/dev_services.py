@@ -98,7 +98,7 @@ def temporal_service(server: DevServer, around: Surroundings) -> Service:
 def daytona_service(around: Surroundings, port: int) -> Service:
     """localdaytona, which keeps its sandboxes under the same data directory."""
     command = [
-        *(*PYTHON, "-m", "localdaytona.cli"),
+        *(*PYTHON, "-m", "localdaytona"),
         *("--host", LOOPBACK, "--port", str(port)),
         *("--data", str(around.data_dir / "localdaytona")),
         *("--api-key", around.secrets.daytona_api_key),
