@@ -22,7 +22,7 @@ No security boundary: sandboxes are plain directories, and their commands run as
 
 
 @app.command()
-def main(
+def main(  # noqa: PLR0917 - typer names them on the command line
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 3986,
     data: Annotated[Path, typer.Option(help="Directory of everything it remembers.")] = Path(".localdaytona"),

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 
 from localdaytona import admission, creation
-from localdaytona.admission import Accept, Lifecycle, NoOp, Refuse
+from localdaytona.admission import Lifecycle, NoOp, Refuse
 from localdaytona.caches import as_of
 from localdaytona.calls import ApiError, Call, Reply, refuse
 from localdaytona.fault_model import Stale
@@ -124,13 +124,11 @@ class Control:
     async def _lifecycle(self, call: Call, operation: Lifecycle) -> Reply:
         sandbox = self._visible(call)
         verdict = admission.judge(operation, sandbox)
-        match verdict:
-            case Refuse(message=message, status=status):
-                refuse(message, self._world.config.scip_status if status is None else status)
-            case NoOp():
-                return self._shown(sandbox)
-            case Accept(transition=transition):
-                return await self._carry_out(call, operation, sandbox, transition)
+        if isinstance(verdict, Refuse):
+            refuse(verdict.message, verdict.status or self._world.config.scip_status)
+        if isinstance(verdict, NoOp):
+            return self._shown(sandbox)
+        return await self._carry_out(call, operation, sandbox, verdict.transition)
 
     async def _carry_out(self, call: Call, operation: str, sandbox: Sandbox, transition: str) -> Reply:
         if operation in NEEDS_CPU:
@@ -138,7 +136,7 @@ class Control:
             self._world.quota.check(sandbox.spec.cpu, self._world.config)
         skip_start = transition == "recover" and call.query.get("skipStart") == "true"
         chosen = "repair" if skip_start else transition
-        departed = depart(sandbox, chosen, call.cause, now_s(), self._world.config, call.transition_effect)
+        departed = depart(sandbox, chosen, call.cause, now_s(), self._world.config, effect=call.transition_effect)
         self._put(call, sandbox, departed)
         if chosen in HELD and call.holds:
             return self._shown(await self._hold(sandbox.id))
@@ -163,7 +161,7 @@ class Control:
         try:
             with self._world.engine.changing() as change:
                 fresh = wanted.sandbox(change.at, config)
-                built = depart(fresh, transition, call.cause, change.at, config, call.transition_effect)
+                built = depart(fresh, transition, call.cause, change.at, config, effect=call.transition_effect)
                 change.put(None, built, call.cause)
         except NameTakenError as error:
             raise ApiError(409, f"Sandbox with name {wanted.name} already exists") from error

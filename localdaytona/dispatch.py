@@ -25,6 +25,7 @@ from localdaytona.types import JSON, JSONObject
 from localdaytona.world import World
 
 Operation = Callable[[Call], Awaitable[Reply]]
+ERROR_MIN = 400
 CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
 # Never written to the journal, whatever they hold.
 SECRET_FIELDS = ("env", "secrets")
@@ -66,8 +67,7 @@ class Dispatcher:
         self._world.limiter.admit_key(config, valid=key == f"Bearer {self._world.api_key}")
         self._refuse_in_outage(call)
         call.fault = self._world.faults.take(Target(call.operation, call.sandbox_id, call.name, call.request_id))
-        reply = await self._faulted(call, operation)
-        return reply
+        return await self._faulted(call, operation)
 
     async def _limited(self, call: Call, operation: Operation) -> Reply:
         headers = self._world.limiter.admit(call.operation, self._world.config)
@@ -110,8 +110,8 @@ class Dispatcher:
                 return Reply(fate=Fate.HANG)
             case effects.DelayAfter(seconds=seconds):
                 await asyncio.sleep(seconds)
-            case effects.Malformed(field=field) if isinstance(reply.body, dict):
-                return replace(reply, status=200, body=_without(reply.body, field))
+            case effects.Malformed(field=field) if isinstance(reply.body, dict) and reply.status < ERROR_MIN:
+                return replace(reply, body=_without(reply.body, field))
             case effects.Stale(seconds=seconds) if isinstance(reply.body, dict) and call.operation != "get":
                 return replace(reply, body=self._aged(reply.body, now_s() - seconds))
         return reply

@@ -100,7 +100,7 @@ class Publisher:
         self._queue: asyncio.Queue[Batch] = asyncio.Queue()
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: list[ToolboxListener] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     def add_listener(self, listener: ToolboxListener) -> None:
         """Have the toolbox told when a sandbox stops or is destroyed."""
@@ -147,6 +147,6 @@ class Publisher:
         task.add_done_callback(lambda done: self._ended(done, sandbox_id))
 
     def _ended(self, task: asyncio.Future[None], sandbox_id: str) -> None:
-        self._tasks.discard(task)  # type: ignore[arg-type]
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("toolbox_listener_failed sandbox_id=%s", sandbox_id, exc_info=error)

@@ -119,6 +119,7 @@ class FailTransition(_Model):
     kind: Literal["fail_transition"]
     recoverable: bool = False
     reason: str = "Injected failure"
+    seconds: Seconds | None = Field(default=None, description="After so long; null: when it would have ended.")
 
 
 class BuildFailed(_Model):

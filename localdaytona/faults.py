@@ -8,12 +8,15 @@ import fnmatch
 import random
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from localdaytona.fault_model import Fault, Plan, Progress, Rule
 from localdaytona.journal import NewEntry
 from localdaytona.model import now_s
 from localdaytona.store import Store
+from localdaytona.types import JSONObject
+
+_PROGRESS = TypeAdapter(dict[str, Progress])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,7 @@ class Faults:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._plan = Plan.model_validate(store.setting("faults") or {})
-        kept = store.setting("faults_progress") or {}
-        self._progress = (
-            {key: Progress.model_validate(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
-        )
+        self._progress = _PROGRESS.validate_python(store.setting("faults_progress") or {})
 
     def replace(self, plan: Plan) -> None:
         """Take a new plan and count from zero. Writes within the caller's transaction."""
@@ -108,7 +108,7 @@ class Faults:
         self._keep_progress()
 
     def _keep_progress(self) -> None:
-        kept = {key: value.model_dump(mode="json") for key, value in self._progress.items()}
+        kept: JSONObject = {key: value.model_dump(mode="json") for key, value in self._progress.items()}
         self._store.keep_setting("faults_progress", kept)
 
 

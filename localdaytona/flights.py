@@ -25,6 +25,7 @@ def depart(
     cause: Cause,
     at: float,
     config: Config,
+    *,
     effect: TransitionEffect | None = None,
 ) -> Sandbox:
     """Return the sandbox as it is once the call has been accepted: the first step entered."""
@@ -48,8 +49,9 @@ def with_effect(flight: Flight, effect: TransitionEffect | None) -> Flight:
     match effect:
         case None:
             return flight
-        case FailTransition(recoverable=recoverable, reason=reason):
-            return replace(flight, fail_state="error", fail_reason=reason, fail_recoverable=recoverable)
+        case FailTransition(recoverable=recoverable, reason=reason, seconds=seconds):
+            failing = replace(flight, fail_state="error", fail_reason=reason, slow_s=seconds)
+            return replace(failing, fail_recoverable=recoverable)
         case BuildFailed(reason=reason):
             return replace(flight, fail_state="build_failed", fail_reason=reason)
         case Stuck():

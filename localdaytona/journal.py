@@ -27,8 +27,6 @@ CREATE INDEX IF NOT EXISTS journal_sandbox ON journal (sandbox_id, seq);
 CREATE INDEX IF NOT EXISTS journal_name ON journal (name, seq);
 """
 PAGE_MAX = 10_000
-# These say what a sandbox was, so together they are its history.
-HISTORY = ("created", "state", "desired", "renamed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +102,14 @@ class Journal:
         return JournalPage(entries=entries, next=entries[-1].seq if len(rows) > limit else None)
 
     def moment(self, sandbox_id: str, at: float) -> Moment | None:
-        """Return what the sandbox was at a time; None: it was not there yet."""
+        """Return what the sandbox was at a time; None: it was not there yet.
+
+        These kinds of entries carry `now`, so the last of them says it all.
+        """
         row = self._connection.execute(
             "SELECT name, detail FROM journal WHERE sandbox_id = ? AND at <= ?"
-            f" AND kind IN ({', '.join('?' * len(HISTORY))}) ORDER BY seq DESC LIMIT 1",  # noqa: S608
-            (sandbox_id, at, *HISTORY),
+            " AND kind IN ('created', 'state', 'desired', 'renamed') ORDER BY seq DESC LIMIT 1",
+            (sandbox_id, at),
         ).fetchone()
         if row is None:
             return None

@@ -6,7 +6,7 @@ through a killed process (though not through a power cut), at some 50 microsecon
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 _SANDBOX = TypeAdapter(Sandbox)
-Values = tuple[str | float | None, ...] | dict[str, str | float]
+Values = tuple[str | float | None, ...] | Mapping[str, float]
 
 
 class NameTakenError(Exception):

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from localdaytona.admin_models import SandboxesPage, SandboxView
-from localdaytona.fault_model import Plan, Rule
+from localdaytona.fault_model import Plan
 from localdaytona.faults import PlanView
 from localdaytona.journal import PAGE_MAX, Entry, JournalPage
 from localdaytona.types import JSONObject
@@ -65,11 +65,27 @@ class AdminClient:
         plan = Plan.model_validate({"seed": seed, "rules": rules})
         await self._ask("PUT", "/faults", json=plan.model_dump(mode="json"))
 
-    async def add_fault(self, operation: str, effect: JSONObject, **rest: object) -> None:
-        """Add one rule; `times` is 1 unless given."""
-        match = {"operation": operation, **{key: rest.pop(key) for key in ("name", "sandbox_id") if key in rest}}
-        rule = Rule.model_validate({"times": 1, **rest, "match": match, "effect": effect})
-        await self._ask("POST", "/faults", json=rule.model_dump(mode="json"))
+    async def add_fault(
+        self,
+        operation: str,
+        effect: JSONObject,
+        *,
+        name: str | None = None,
+        sandbox_id: str | None = None,
+        times: int | None = 1,
+        skip: int = 0,
+        probability: float = 1.0,
+    ) -> str:
+        """Add one rule, which fires once unless told otherwise, and return its ID."""
+        match: JSONObject = {"operation": operation, "name": name, "sandbox_id": sandbox_id}
+        rule: JSONObject = {
+            "match": match,
+            "effect": effect,
+            "times": times,
+            "skip": skip,
+            "probability": probability,
+        }
+        return str((await self._ask("POST", "/faults", json=rule))["id"])
 
     async def config(self, **changes: object) -> JSONObject:
         """Change the knobs that are named, nested ones as dicts, and return all."""
@@ -143,11 +159,8 @@ class Server:
     async def start(self) -> None:
         """Start it on the same port and data, and wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(*self.command, stdout=asyncio.subprocess.DEVNULL)
-        async with asyncio.timeout(READY_MAX_S):
-            while not await self.admin.healthy():
-                if self.process.returncode is not None:
-                    raise RuntimeError(f"localdaytona ended with {self.process.returncode}")
-                await asyncio.sleep(POLL_S)
+        process = self.process
+        await _until_ready(self.admin, lambda: process.returncode is not None)
 
     async def restart(self) -> None:
         """Kill it and start it again."""
@@ -160,6 +173,15 @@ class Server:
         if self.process.returncode is None:
             self.process.send_signal(how)
         return await self.process.wait()
+
+
+async def _until_ready(admin: AdminClient, ended: Callable[[], bool]) -> None:
+    """Return when the server answers. Raises RuntimeError when it ends instead, TimeoutError when late."""
+    async with asyncio.timeout(READY_MAX_S):
+        while not await admin.healthy():  # noqa: ASYNC110 - another process cannot set an event
+            if ended():
+                raise RuntimeError("localdaytona ended before it was ready")
+            await asyncio.sleep(POLL_S)
 
 
 def free_port() -> int:
@@ -203,9 +225,7 @@ async def running_inside(data_dir: Path, **options: Any) -> AsyncIterator[Server
     admin = AdminClient(url)
     serving = asyncio.create_task(uvicorn_server._serve(sockets=[listener]))  # noqa: SLF001 - leaves signals alone
     try:
-        async with asyncio.timeout(READY_MAX_S):
-            while not await admin.healthy():
-                await asyncio.sleep(POLL_S)
+        await _until_ready(admin, serving.done)
         yield Server(url, admin, options["api_key"])
     finally:
         await admin.aclose()
