@@ -78,8 +78,7 @@ class DaytonaClient(AsyncDaytona):
         connector = aiohttp.TCPConnector(limit=rest.maxsize, keepalive_timeout=30, ssl=rest.ssl_context)
         session = aiohttp.ClientSession(connector=connector, trust_env=True)
         session._retry_connection = False  # noqa: SLF001
-        self._api_client.rest_client.pool_manager = session
-        self._toolbox_api_client.rest_client.pool_manager = session
+        self._shared_session._adopt(session)  # noqa: SLF001
 
     @intercept_errors()
     async def send_lookup(self, id_or_name: str, timeout_s: float) -> SandboxDto:

@@ -1,0 +1,310 @@
+"""Daytona's traps, one by one: what the server or the network does, and what we make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from issuebox.domain.errors import (
+    AmbiguousError,
+    ChangeInProgressError,
+    GoneError,
+    NameTakenError,
+    NotInStateError,
+    ProviderError,
+    RateLimitedError,
+    RefusedError,
+    TransientError,
+)
+from issuebox.domain.phase import Cause, Phase
+from issuebox.domain.provider import SandboxSpec
+from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
+from localdaytona.testing import Server, free_port
+
+from .conftest import options
+
+SPEC = SandboxSpec("claude-issue-1", {"managed-by": "issuebox", "issue-id": "1"})
+
+CREATE_FAULTS = [
+    # effect, what is raised, cause, whether Daytona has the sandbox afterwards
+    ({"kind": "drop"}, AmbiguousError, None, False),
+    ({"kind": "drop_after"}, AmbiguousError, None, True),
+    ({"kind": "status", "status": 500}, AmbiguousError, None, False),
+    ({"kind": "status_after", "status": 502}, AmbiguousError, None, True),
+    ({"kind": "status", "status": 504}, AmbiguousError, None, False),
+    ({"kind": "hang"}, AmbiguousError, None, False),
+    ({"kind": "hang", "after": True}, AmbiguousError, None, True),
+    ({"kind": "malformed"}, AmbiguousError, None, True),
+    ({"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"}}, RateLimitedError, None, False),
+    ({"kind": "status", "status": 401, "message": "Invalid credentials"}, RefusedError, Cause.CREDENTIALS, False),
+    ({"kind": "status", "status": 403, "message": "Organization is suspended"}, RefusedError, Cause.FORBIDDEN, False),
+    ({"kind": "status", "status": 404, "message": "Region not found"}, RefusedError, Cause.INVALID, False),
+    ({"kind": "status", "status": 400, "message": "Snapshot x not found."}, RefusedError, Cause.INVALID, False),
+    ({"kind": "status", "status": 400, "message": "No available runners"}, RefusedError, Cause.CAPACITY, False),
+    ({"kind": "status", "status": 422, "message": "no"}, RefusedError, Cause.INVALID, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("effect", "error", "cause", "exists"), CREATE_FAULTS, ids=[str(row[0]).replace("'", "") for row in CREATE_FAULTS]
+)
+async def test_create_that_goes_wrong_says_what_is_known(
+    server: Server, effect: dict[str, object], error: type[ProviderError], cause: Cause | None, exists: bool
+) -> None:
+    """Anything but an explicit refusal before the insert is ambiguous: whoever asked has to look."""
+    async with DaytonaProvider(options(server, command_timeout_s=1.0)) as provider:
+        await server.admin.add_fault("create", effect)
+        with pytest.raises(error) as raised:
+            await provider.create(SPEC)
+        assert type(raised.value) is error
+        assert getattr(raised.value, "cause", None) is cause
+        assert bool(await server.admin.sandboxes()) is exists
+        assert len([e for e in await server.admin.journal(kind="request") if e.operation == "create"]) == 1
+
+
+READ_FAULTS = [
+    ({"kind": "status", "status": 500}, TransientError),
+    ({"kind": "status", "status": 503}, TransientError),
+    ({"kind": "hang"}, TransientError),
+    ({"kind": "drop"}, TransientError),
+    ({"kind": "malformed"}, TransientError),
+    ({"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "3"}}, RateLimitedError),
+]
+
+
+@pytest.mark.parametrize(("effect", "error"), READ_FAULTS, ids=[str(row[0]).replace("'", "") for row in READ_FAULTS])
+async def test_read_that_goes_wrong_teaches_nothing(
+    server: Server, effect: dict[str, object], error: type[ProviderError]
+) -> None:
+    """A read that fails is never *not found*, and is sent once: Temporal owns retries."""
+    made = await server.admin.create(name=SPEC.name)
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.set_faults({"match": {"operation": "get"}, "effect": effect})
+        with pytest.raises(error) as raised:
+            await provider.lookup(SPEC.name, made.id)
+        assert type(raised.value) is error
+        assert len([e for e in await server.admin.journal(kind="request") if e.operation == "get"]) == 1
+
+
+async def test_retry_after_of_the_limiter_is_understood(server: Server) -> None:
+    """Daytona names the limiter in the header and leaves the plain one out."""
+    async with DaytonaProvider(options(server)) as provider:
+        effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "3"}}
+        await server.admin.add_fault("get", effect)
+        with pytest.raises(RateLimitedError) as raised:
+            await provider.lookup(SPEC.name)
+        assert raised.value.retry_after_s == 3.0
+
+
+async def test_nobody_there_is_transient_also_for_commands() -> None:
+    """A refused connection was never sent, so nothing is in doubt."""
+    url = f"http://127.0.0.1:{free_port()}/api"
+    async with DaytonaProvider(DaytonaOptions(api_key="k", api_url=url, target="us")) as provider:
+        with pytest.raises(TransientError):
+            await provider.lookup(SPEC.name)
+        with pytest.raises(TransientError):
+            await provider.create(SPEC)
+
+
+@pytest.mark.parametrize("text", ["state_change", "modified", "in_progress"])
+async def test_each_conflict_text_means_look_again(server: Server, text: str) -> None:
+    """409 has three texts for a change in progress."""
+    made = await server.admin.create(name=SPEC.name)
+    async with DaytonaProvider(options(server)) as provider:
+        await provider.settle(made.id, 5.0)
+        await server.admin.add_fault("stop", {"kind": "conflict", "text": text})
+        with pytest.raises(ChangeInProgressError):
+            await provider.stop(made.id)
+
+
+async def test_change_in_progress_as_400_is_the_same_conflict(server: Server) -> None:
+    """Servers before 2026-04 answer 400 with the same text."""
+    await server.admin.config(scip_status=400, durations={"stop_s": 2.0})
+    made = await server.admin.create(name=SPEC.name)
+    async with DaytonaProvider(options(server)) as provider:
+        await provider.settle(made.id, 5.0)
+        await server.admin.act(made.id, "stop")
+        with pytest.raises(ChangeInProgressError):
+            await provider.start(made.id)
+
+
+async def test_quota_is_a_cause_and_no_invalid_request(server: Server) -> None:
+    """Daytona answers 400 for a spent quota."""
+    await server.admin.config(cpu_max=0)
+    async with DaytonaProvider(options(server)) as provider:
+        with pytest.raises(RefusedError) as raised:
+            await provider.create(SPEC)
+    assert raised.value.cause is Cause.QUOTA
+
+
+async def test_create_that_fails_after_the_insert_is_proven_never_to_have_run(server: Server) -> None:
+    """400 "Sandbox failed to start" leaves a sandbox in error that holds the name: it comes back as unbuilt."""
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "no disk"})
+        failed = await provider.create(SPEC)
+        assert failed is not None
+        assert (failed.phase, failed.never_ran, failed.error_reason) == (Phase.UNBUILT, True, "no disk")
+        with pytest.raises(NameTakenError):
+            await provider.create(SPEC)
+
+
+async def test_create_that_fails_beyond_the_hold_is_proven_by_the_event_stream(server: Server) -> None:
+    """With every state seen from *creating* to *error*, nobody can have worked in it."""
+    await server.admin.config(hold_s=0.1, durations={"create_s": 0.5})
+    async with DaytonaProvider(options(server)) as provider:
+        await _connected(provider)
+        await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "late"})
+        failed = await provider.create(SPEC)
+    assert failed is not None
+    assert (failed.phase, failed.never_ran) == (Phase.UNBUILT, True)
+
+
+async def test_error_without_the_event_stream_proves_nothing(server: Server) -> None:
+    """Between two reads a sandbox may have run, so its error stays one for a person to judge."""
+    await server.admin.config(events=False, hold_s=0.1, durations={"create_s": 0.5})
+    async with DaytonaProvider(options(server, read_interval_s=0.1)) as provider:
+        await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "late"})
+        failed = await provider.create(SPEC)
+    assert failed is not None
+    assert (failed.phase, failed.never_ran) == (Phase.BROKEN, False)
+
+
+async def test_build_failure_needs_no_proof(server: Server) -> None:
+    """*build_failed* comes before the first start by its nature."""
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.add_fault("create", {"kind": "build_failed"})
+        failed = await provider.create(SPEC)
+    assert failed is not None
+    assert failed.phase is Phase.UNBUILT
+
+
+async def test_start_that_fails_returns_the_error_as_it_is(server: Server) -> None:
+    """A failed start is what the next decision is made from, not an exception; it may hold work."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await provider.stop(created.id)
+        await server.admin.add_fault("start", {"kind": "fail_transition", "reason": "bad disk"})
+        failed = await provider.start(created.id)
+    assert failed is not None
+    assert (failed.phase, failed.error_reason, failed.never_ran) == (Phase.BROKEN, "bad disk", False)
+
+
+async def test_one_bad_read_while_waiting_is_ambiguous_and_not_a_failed_command(server: Server) -> None:
+    """The SDK's own wait would report the 502 as the create's failure, without the sandbox's ID."""
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.add_fault("get", {"kind": "status", "status": 502})
+        with pytest.raises(AmbiguousError, match="accepted"):
+            await provider.create(SPEC)
+        assert (found := await provider.lookup(SPEC.name)) is not None
+        assert found.phase is Phase.USABLE
+
+
+async def test_false_404_on_a_command_is_not_believed(server: Server) -> None:
+    """With its database down the server answers 404 to everything."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await server.admin.add_fault("delete", {"kind": "not_found"})
+        with pytest.raises(GoneError):
+            await provider.delete(created.id)
+
+
+async def test_false_404_while_leaving_is_read_again(server: Server) -> None:
+    """One 404 without an event does not end the wait for a dying sandbox."""
+    await server.admin.config(durations={"destroy_s": 1.5})
+    async with DaytonaProvider(options(server, read_interval_s=0.2)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await server.admin.act(created.id, "delete")
+        await server.admin.set_faults({"match": {"operation": "get"}, "effect": {"kind": "not_found"}, "skip": 1, "times": 1})
+        assert await provider.settle(created.id, 10.0) is None
+        assert (await server.admin.sandbox(created.id)).state == "destroyed"
+
+
+async def test_archived_error_and_renamed_rows_being_deleted_are_leaving(server: Server) -> None:
+    """`state` alone would show an archived sandbox on its way out as one that can be started."""
+    await server.admin.config(durations={"archive_s": 0.1, "discard_s": 1.0})
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await provider.stop(created.id)
+        await provider.archive(created.id)
+        await server.admin.act(created.id, "delete")
+        leaving = await provider.lookup(SPEC.name, created.id)
+    assert leaving is not None
+    assert (leaving.state, leaving.desired_state, leaving.phase) == ("archived", "destroyed", Phase.LEAVING)
+
+
+async def test_unknown_state_waits(server: Server) -> None:
+    """A word that this SDK does not know is UNKNOWN and nothing else."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await server.admin.act(created.id, "set-state", state="hibernating")
+        found = await provider.lookup(SPEC.name)
+    assert found is not None
+    assert found.phase is Phase.UNKNOWN
+
+
+async def test_foreign_language_label_does_not_break_lookup_or_list(server: Server) -> None:
+    """The SDK's own get and list raise when one sandbox carries an unknown language."""
+    await server.admin.create(name=SPEC.name, labels={"code-toolbox-language": "cobol", "managed-by": "issuebox"})
+    async with DaytonaProvider(options(server)) as provider:
+        assert await provider.lookup(SPEC.name) is not None
+        assert [found.name async for found in provider.list_managed({"managed-by": "issuebox"})] == [SPEC.name]
+
+
+async def test_dotenv_of_the_working_directory_is_never_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloned repository may bring a ``.env``: neither region nor key nor tracing may come from it."""
+    hostile = "DAYTONA_TARGET=eu\nDAYTONA_API_KEY=stolen\nDAYTONA_OTEL_ENABLED=true\nDAYTONA_API_URL=http://evil\n"
+    (tmp_path / ".env").write_text(hostile)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAYTONA_TARGET", raising=False)
+    async with DaytonaProvider(options(server, target="")) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        assert created.region == "us"
+        assert provider._client._tracer_provider is None
+    assert "DAYTONA_TARGET" not in os.environ
+
+
+async def test_waiting_reads_on_events_and_not_on_a_clock(server: Server) -> None:
+    """A create that outlasts the server's hold costs two reads, however long it takes."""
+    await server.admin.config(hold_s=0.1, durations={"create_s": 2.5})
+    async with DaytonaProvider(options(server, read_interval_s=10.0)) as provider:
+        await _connected(provider)
+        created = await provider.create(SPEC)
+    assert created is not None
+    assert created.phase is Phase.USABLE
+    operations = [entry.operation for entry in await server.admin.journal(kind="request")]
+    assert operations == ["create", "get", "get"]
+
+
+async def test_not_in_state_texts(server: Server) -> None:
+    """Refusals that depend on the state ask for another look."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        with pytest.raises(NotInStateError):
+            await provider.archive(created.id)
+        with pytest.raises(NotInStateError):
+            await provider.recover(created.id)
+        await server.admin.act(created.id, "break", recoverable=False, reason="x")
+        with pytest.raises(NotInStateError):
+            await provider.start(created.id)
+
+
+async def _connected(provider: DaytonaProvider) -> None:
+    """Wait until the SDK's background task has connected the event stream."""
+    async with asyncio.timeout(5):
+        dispatcher = provider._client._event_dispatcher
+        assert dispatcher is not None
+        await dispatcher.connect()
+        while provider._client.stream_id is None:
+            await asyncio.sleep(0.01)
