@@ -1,0 +1,109 @@
+"""`issuebox dev` as a person runs it: every part a real process, on ports of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from issuebox import webhook_samples
+from issuebox.dev_stack import DevStack
+
+READY_TIMEOUT_S = 60.0
+SANDBOX_NAME = f"claude-issue-{webhook_samples.issue_id('o/r', 1)}"
+
+
+@dataclass
+class Run:
+    """One `issuebox dev` and what it published."""
+
+    process: asyncio.subprocess.Process
+    stack: DevStack
+    output: Path
+
+    async def sandboxes(self) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self.stack.daytona_api_key}"}
+        async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+            reply = await client.get(f"{self.stack.daytona_api_url}/sandbox/{SANDBOX_NAME}")
+        return [reply.raise_for_status().json()] if reply.status_code != httpx.codes.NOT_FOUND else []
+
+    async def deliver_as_printed(self) -> str:
+        """Run the curl command that was printed, word for word, and return the HTTP status."""
+        command = next(line for line in self.output.read_text().splitlines() if "/webhooks/github" in line)
+        words = [*shlex.split(command), "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*"]
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        return (await process.communicate())[0].decode()
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> Any:
+    async with asyncio.timeout(timeout_s):
+        while not (found := await look()):
+            await asyncio.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+async def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[Run]]]:
+    """Start the stack, any number of times one after the other, on one data directory."""
+    for name in ("TEMPORAL_ADDRESS", "DAYTONA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def start() -> Run:
+        output = tmp_path / f"output-{len(processes)}.txt"
+        arguments = ["dev", "--data", str(tmp_path / "data"), "--speed", "50"]
+        with output.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "issuebox", *arguments, stdout=file, stderr=file
+            )
+        processes.append(process)
+
+        async def ready() -> DevStack | None:
+            assert process.returncode is None, output.read_text()
+            stack = DevStack.lookup(tmp_path / "data")
+            return stack if stack and stack.is_ready and stack.pid == process.pid else None
+
+        return Run(process, await eventually(ready, READY_TIMEOUT_S), output)
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+async def gone(stack: DevStack) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in stack.processes.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+async def test_killed_stack_comes_back_with_its_sandbox(dev: Callable[[], Awaitable[Run]]) -> None:
+    """A pasted webhook makes the sandbox; kill -9 of everything and a restart find the same one."""
+    first = await dev()
+    assert await first.deliver_as_printed() == "202"
+
+    async def started() -> list[dict[str, Any]]:
+        return [sandbox for sandbox in await first.sandboxes() if sandbox["state"] == "started"]
+
+    [before] = await eventually(started)
+    first.process.kill()
+    await first.process.wait()
+    await eventually(lambda: gone(first.stack))
+
+    second = await dev()
+    assert second.stack.webhook_secret == first.stack.webhook_secret
+    assert await second.deliver_as_printed() == "202"
+    [after] = await second.sandboxes()
+    assert after["id"] == before["id"]
+
+    second.process.send_signal(signal.SIGTERM)
+    assert await second.process.wait() == 0
+    assert await gone(second.stack)

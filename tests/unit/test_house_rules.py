@@ -1,0 +1,46 @@
+"""The rules of the code that no linter of ours checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+ROOTS = ("api", "workflows", "activities", "issuebox", "localdaytona", "bench")
+SOURCES = sorted(path for root in ROOTS for path in (REPOSITORY / root).rglob("*.py"))
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+# Spelled in pieces, so that this file may be searched as well.
+UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError")))
+
+TEXTS = {str(path.relative_to(REPOSITORY)): path.read_text() for path in SOURCES}
+TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
+
+
+def test_sources_are_finished() -> None:
+    """Nothing is left for later in code that is here now."""
+    assert [name for name, text in TEXTS.items() if UNFINISHED.search(text)] == []
+
+
+def test_files_are_short_enough_to_read() -> None:
+    """A file can be read in one sitting."""
+    assert [name for name, text in TEXTS.items() if len(text.splitlines()) > FILE_LINES_MAX] == []
+
+
+def test_functions_are_short_enough_to_read() -> None:
+    """A function fits on a screen."""
+    lengths = {f"{name}:{function}": length for name, tree in TREES.items() for function, length in functions(tree)}
+    assert {place: length for place, length in lengths.items() if length > FUNCTION_LINES_MAX} == {}
+
+
+def test_modules_say_what_lives_in_them() -> None:
+    """Every module with code in it opens with a docstring."""
+    assert [name for name, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
