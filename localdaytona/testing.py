@@ -178,7 +178,7 @@ class Server:
 async def _until_ready(admin: AdminClient, ended: Callable[[], bool]) -> None:
     """Return when the server answers. Raises RuntimeError when it ends instead, TimeoutError when late."""
     async with asyncio.timeout(READY_MAX_S):
-        while not await admin.healthy():  # noqa: ASYNC110 - another process cannot set an event
+        while not await admin.healthy():
             if ended():
                 raise RuntimeError("localdaytona ended before it was ready")
             await asyncio.sleep(POLL_S)
