@@ -1,0 +1,216 @@
+"""One whole path per test: real Temporal, the real workflow and activities, the real SDK, localdaytona."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.worker import Interceptor, Worker
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, IssueState, sandbox_name
+from issuebox.providers.daytona import DaytonaProvider
+from issuebox.settings import WorkerSettings
+from issuebox.worker import build_worker, daytona_options
+from localdaytona.admin_models import SandboxView
+from localdaytona.testing import Server, running_inside
+from tests.waiting import until
+from workflows.messages import (
+    QUERY_STATUS,
+    QUERY_WHY,
+    SIGNAL_EVENT,
+    SIGNAL_RETRY,
+    UPDATE_ENSURE,
+    WORKFLOW_TYPE,
+    EnsureRequest,
+    Handover,
+    StartInput,
+    Status,
+    Why,
+)
+
+FAST = {
+    "backoff_initial_s": 0.05,
+    "backoff_max_s": 0.5,
+    "blocked_retry_initial_s": 300.0,
+    "blocked_retry_max_s": 600.0,
+    "unreachable_after_s": 3.0,
+    "daytona_request_timeout_s": 1.0,
+    "daytona_command_timeout_s": 5.0,
+    "daytona_settle_timeout_s": 5.0,
+    "daytona_read_interval_s": 2.0,
+}
+"""Seconds instead of minutes. Blocked issues are not tried again by themselves within a test."""
+
+WORD = {"create", "get", "start", "stop", "recover", "archive", "delete", "last_activity", "labels", "list"}
+
+
+@dataclass
+class Stack:
+    """What a test needs to play GitHub, a person, and Daytona."""
+
+    temporal: Client
+    daytona: Server
+    provider: DaytonaProvider
+    settings: WorkerSettings
+    issue_id: int
+    made: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return sandbox_name(self.issue_id)
+
+    @property
+    def handle(self) -> WorkflowHandle[object, object]:
+        return self.temporal.get_workflow_handle(self.name)
+
+    def event(self, intention: Intention = Intention.ENSURE, **changes: object) -> IssueEvent:
+        """A delivery for the issue, new unless said otherwise."""
+        issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=IssueState.OPEN, updated_at=datetime.now(UTC))
+        given: dict[str, object] = {
+            "issue": issue,
+            "intention": intention,
+            "delivery": uuid.uuid4().hex,
+            "event": "issues",
+            "action": "opened",
+        }
+        return IssueEvent(**given | changes)  # type: ignore[arg-type]
+
+    async def deliver(self, event: IssueEvent | None = None) -> None:
+        """Signal-with-start, as the API does."""
+        await self.temporal.start_workflow(
+            WORKFLOW_TYPE,
+            StartInput(self.issue_id, self.name),
+            id=self.name,
+            task_queue=self.settings.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=SIGNAL_EVENT,
+            start_signal_args=[event or self.event()],
+        )
+
+    async def ensure(self) -> Handover:
+        """Update-with-start, as the API does."""
+        return await self.temporal.execute_update_with_start_workflow(
+            UPDATE_ENSURE,
+            EnsureRequest(Issue(self.issue_id, "octo/repo", 5, "A title"), "test"),
+            start_workflow_operation=WithStartWorkflowOperation(
+                WORKFLOW_TYPE,
+                StartInput(self.issue_id, self.name),
+                id=self.name,
+                task_queue=self.settings.task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            ),
+            result_type=Handover,
+        )
+
+    async def status(self) -> Status:
+        return await self.handle.query(QUERY_STATUS, result_type=Status)
+
+    async def why(self) -> Why:
+        return await self.handle.query(QUERY_WHY, result_type=Why)
+
+    async def retry(self) -> None:
+        await self.handle.signal(SIGNAL_RETRY)
+
+    async def served(self) -> Status:
+        """Wait until nobody waits for the sandbox any more."""
+        return await until(self.status, lambda status: status.requests_waiting == 0, "all requests served")
+
+    async def blocked(self) -> Status:
+        """Wait until the issue is blocked."""
+        return await until(self.status, lambda status: status.blocked is not None, "the issue blocked")
+
+    async def sandboxes(self) -> list[SandboxView]:
+        """Every row of this issue that Daytona still has, by hidden truth and not by its API."""
+        rows = await self.daytona.admin.sandboxes()
+        return [row for row in rows if row.name.startswith((self.name, f"DESTROYED_{self.name}_"))]
+
+    async def live(self) -> list[SandboxView]:
+        return [row for row in await self.sandboxes() if row.state != "destroyed" and not row.hidden]
+
+    async def requests(self, after: int = 0) -> list[str]:
+        """The operations that were asked of Daytona for this issue, in order."""
+        names = {self.name} | {row.id for row in await self.sandboxes()}
+        entries = await self.daytona.admin.journal(after=after, kind="request")
+        return [e.operation for e in entries if e.operation and (e.name in names or e.sandbox_id in names)]
+
+    async def journal_end(self) -> int:
+        entries = await self.daytona.admin.journal()
+        return entries[-1].seq if entries else 0
+
+
+@pytest.fixture
+async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
+    """A localdaytona whose state changes take a tenth of their usual time."""
+    async with running_inside(tmp_path / "daytona") as server:
+        await server.admin.config(
+            durations={
+                "create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2, "archive_s": 0.1,
+                "restore_wait_s": 0.1, "restore_s": 0.2, "recover_s": 0.1, "discard_s": 0.1,
+            }
+        )  # fmt: skip
+        yield server
+
+
+Started = Callable[..., Awaitable[Stack]]
+
+
+@pytest.fixture
+async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterator[Started]:
+    """Start a worker on a task queue of its own; settings and interceptors may be given."""
+    async with _exit_stack() as enter:
+
+        async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Stack:
+            settings = WorkerSettings.model_validate(
+                {
+                    **FAST,
+                    "task_queue": f"issuebox-{uuid.uuid4().hex[:8]}",
+                    "DAYTONA_API_KEY": daytona.api_key,
+                    "DAYTONA_API_URL": daytona.api_url,
+                    "DAYTONA_TARGET": "us",
+                }
+                | changes
+            )
+            provider = await enter(DaytonaProvider(daytona_options(settings)))
+            client = temporal
+            if interceptors:
+                config = temporal.config()
+                config["interceptors"] = list(interceptors)
+                client = Client(**config)
+            await enter(build_worker(client, provider, settings))
+            await _connected(provider)
+            return Stack(temporal, daytona, provider, settings, issue_id)
+
+        yield started
+
+
+@pytest.fixture
+async def stack(start: Started) -> Stack:
+    """The usual case: one worker with short times."""
+    return await start()
+
+
+async def _connected(provider: DaytonaProvider) -> None:
+    """The event stream is connected in the background; tests that count requests need it there."""
+    dispatcher = provider._client._event_dispatcher
+    assert dispatcher is not None
+    if dispatcher._connect_task is not None:
+        await dispatcher._connect_task
+
+
+@asynccontextmanager
+async def _exit_stack() -> AsyncIterator[Callable[..., Awaitable[object]]]:
+    from contextlib import AsyncExitStack
+
+    async with AsyncExitStack() as exits:
+        yield exits.enter_async_context
+
+
+__all__ = ["Stack", "Started", "Worker"]
