@@ -35,8 +35,11 @@ def not_settled(state: str) -> ApplicationError:
 
 @asynccontextmanager
 async def typed_failures() -> AsyncIterator[None]:
-    """Raise each `ProviderError` from the block as its failure."""
+    """Raise each `ProviderError` from the block as its failure.
+
+    Its causes stay out: they quote the reply's body and headers, and a failure is kept in the history.
+    """
     try:
         yield
     except ProviderError as error:
-        raise to_failure(error) from error
+        raise to_failure(error) from None

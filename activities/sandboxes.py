@@ -62,6 +62,7 @@ class SandboxActivities:
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker and for tests that loop over all of them."""
         return [
+            self.read_patience,
             self.lookup_sandbox,
             self.create_sandbox,
             self.start_sandbox,
@@ -73,6 +74,11 @@ class SandboxActivities:
             self.label_sandbox,
             self.refresh_activity,
         ]
+
+    @activity.defn
+    async def read_patience(self) -> Patience:
+        """This worker's settings, for the time until the first look brings them. Asks nobody."""
+        return self._patience
 
     @activity.defn
     async def lookup_sandbox(self, request: LookupInput) -> Look:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from issuebox.commands_dev import dev
 from issuebox.commands_send import send
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 app = typer.Typer(
     name="issuebox",
@@ -68,16 +71,15 @@ def api(
     configure(settings.log_format, settings.log_level)
 
     from api.app import create_app  # noqa: PLC0415
+
     from issuebox.temporal_client import connect  # noqa: PLC0415
 
     uvicorn.run(create_app(settings, lambda: connect(lazy=True)), host=host, port=port, log_config=None)
 
 
-def _first(error: ValueError) -> str:
+def _first(error: ValidationError) -> str:
     """The first mistake of a settings error, without the value: that may be a secret."""
-    details = getattr(error, "errors", list)()
-    if not details:
-        return str(error)
+    details = error.errors(include_input=False, include_url=False)
     return f"{'.'.join(str(part) for part in details[0]['loc'])}: {details[0]['msg']}"
 
 

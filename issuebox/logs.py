@@ -40,6 +40,7 @@ def configure(log_format: str, log_level: str) -> None:
     # httpx and uvicorn's access log tell each request; ours say more in fewer lines.
     for noisy in ("httpx", "httpcore", "uvicorn.access", "engineio", "socketio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("temporalio.activity").addFilter(_is_news)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -48,10 +49,19 @@ def configure(log_format: str, log_level: str) -> None:
     )
 
 
-def _shorten_temporal_context(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _shorten_temporal_context(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     for key in ("temporal_workflow", "temporal_activity"):
         context = event.pop(key, None)
         if isinstance(context, dict):
             for field in _TEMPORAL_FIELDS & context.keys():
                 event.setdefault(field, context[field])
     return event
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Temporal logs each failed attempt with a traceback; what an activity raised on purpose it has logged itself."""
+    from temporalio.exceptions import ApplicationError  # noqa: PLC0415
+
+    return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError))

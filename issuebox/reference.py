@@ -87,8 +87,8 @@ def settings_page() -> str:
     sections += [
         "## Temporal",
         (
-            "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS*` and the rest of Temporal's own "
-            "environment configuration, in the API and the workers alike."
+            "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS*` and the rest of Temporal's "
+            "own environment configuration, in the API and the workers alike."
         ),
     ]
     return "\n\n".join(sections) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from temporalio.client import Client
@@ -51,6 +51,6 @@ def temporal_address() -> Iterator[str]:
 
 
 @pytest.fixture
-async def temporal(temporal_address: str) -> AsyncIterator[Client]:
+async def temporal(temporal_address: str) -> Client:
     """A client of it."""
-    yield await Client.connect(temporal_address, data_converter=pydantic_data_converter)
+    return await Client.connect(temporal_address, data_converter=pydantic_data_converter)

@@ -17,9 +17,11 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.sandboxes import SandboxActivities
     from issuebox.domain.events import IssueEvent
     from issuebox.domain.memory import Memory, Note, Verdict, absorb
     from issuebox.domain.phase import Goal, Outcome
+    from workflows import options
     from workflows.messages import (
         ERROR_TOO_MANY_WAITING,
         ERROR_WRONG_ISSUE,
@@ -65,6 +67,10 @@ class IssueSandboxWorkflow:
                 f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {start.name!r}",
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
+            )
+        if start.memory is None:
+            self._memory.patience = await workflow.execute_local_activity_method(
+                SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
             )
         while True:
             await self._next_work()

@@ -21,6 +21,9 @@ LOOK_TIMEOUT = timedelta(seconds=45)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
 
+LOCAL_TIMEOUT = timedelta(seconds=5)
+"""For what a worker knows by itself."""
+
 LOOK_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=0.5),
     backoff_coefficient=2.0,

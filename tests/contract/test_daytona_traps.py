@@ -220,7 +220,9 @@ async def test_false_404_while_leaving_is_read_again(server: Server) -> None:
         created = await provider.create(SPEC)
         assert created is not None
         await server.admin.act(created.id, "delete")
-        await server.admin.set_faults({"match": {"operation": "get"}, "effect": {"kind": "not_found"}, "skip": 1, "times": 1})
+        await server.admin.set_faults(
+            {"match": {"operation": "get"}, "effect": {"kind": "not_found"}, "skip": 1, "times": 1}
+        )
         assert await provider.settle(created.id, 10.0) is None
         assert (await server.admin.sandbox(created.id)).state == "destroyed"
 

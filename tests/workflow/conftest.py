@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.worker import Interceptor, Worker
+from temporalio.worker import Interceptor
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, sandbox_name
@@ -48,9 +48,6 @@ FAST = {
     "daytona_read_interval_s": 2.0,
 }
 """Seconds instead of minutes. Blocked issues are not tried again by themselves within a test."""
-
-WORD = {"create", "get", "start", "stop", "recover", "archive", "delete", "last_activity", "labels", "list"}
-
 
 @dataclass
 class Stack:
@@ -165,7 +162,7 @@ Started = Callable[..., Awaitable[Stack]]
 @pytest.fixture
 async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterator[Started]:
     """Start a worker on a task queue of its own; settings and interceptors may be given."""
-    async with _exit_stack() as enter:
+    async with AsyncExitStack() as exits:
 
         async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Stack:
             settings = WorkerSettings.model_validate(
@@ -178,13 +175,13 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
                 }
                 | changes
             )
-            provider = await enter(DaytonaProvider(daytona_options(settings)))
+            provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
             client = temporal
             if interceptors:
                 config = temporal.config()
                 config["interceptors"] = list(interceptors)
                 client = Client(**config)
-            await enter(build_worker(client, provider, settings))
+            await exits.enter_async_context(build_worker(client, provider, settings))
             await _connected(provider)
             return Stack(temporal, daytona, provider, settings, issue_id)
 
@@ -203,14 +200,3 @@ async def _connected(provider: DaytonaProvider) -> None:
     assert dispatcher is not None
     if dispatcher._connect_task is not None:
         await dispatcher._connect_task
-
-
-@asynccontextmanager
-async def _exit_stack() -> AsyncIterator[Callable[..., Awaitable[object]]]:
-    from contextlib import AsyncExitStack
-
-    async with AsyncExitStack() as exits:
-        yield exits.enter_async_context
-
-
-__all__ = ["Stack", "Started", "Worker"]
