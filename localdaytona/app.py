@@ -1,5 +1,6 @@
 """The ASGI application: the event stream, the control plane, the administration, toolbox and page."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from localdaytona.admin_routes import admin_router
 from localdaytona.control_routes import control_router
 from localdaytona.events import PATH
 from localdaytona.fault_model import Plan
+from localdaytona.interruption import until_gone
 from localdaytona.world import Options, World, WorldToolboxHost
 
 
@@ -60,9 +62,17 @@ def _with_events(world: World, api: FastAPI) -> ASGIApp:
             await api(scope, receive, send)
         elif not world.config.events:
             await off(scope, receive, send)
+            await _until_closed(scope, receive)
         elif scope["type"] != "websocket":
             await no_polling(scope, receive, send)
         else:
             await stream(scope, receive, send)
 
     return app
+
+
+async def _until_closed(scope: Scope, receive: Receive) -> None:
+    """Return when a refused web socket is closed: uvicorn logs an error for one who returns before."""
+    if scope["type"] == "websocket":
+        await until_gone(receive)
+        await asyncio.sleep(0)  # the transport reports its end in the next turn of the loop

@@ -62,7 +62,8 @@ class Engine:
         self._publisher = publisher
         self._toolbox_url = toolbox_url
         self._wake = asyncio.Event()
-        self._next_tick = now_s()
+        self._last_tick = 0.0
+        self._closing = False
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -84,12 +85,17 @@ class Engine:
                 async with asyncio.timeout(timeout_s):
                     while True:
                         sandbox = self._store.by_id(sandbox_id)
-                        if sandbox is None or _start_is_over(sandbox):
+                        if sandbox is None or _start_is_over(sandbox) or self._closing:
                             return sandbox
                         await changed.wait()
                         changed.clear()
             except TimeoutError:
                 return self._store.by_id(sandbox_id)
+
+    def end_holds(self) -> None:
+        """Have every held request answered with what there is, because the server ends."""
+        self._closing = True
+        self._publisher.wake_all()
 
     async def run(self) -> None:
         """Carry out what is due, until cancelled."""
@@ -98,14 +104,14 @@ class Engine:
             config, now = self._config(), now_s()
             if config.runner_available:
                 self._advance_due(now, config)
-            if now >= self._next_tick:
-                self._next_tick = now + config.scaled(config.tick_s)
+            if now >= self._last_tick + config.scaled(config.tick_s):
+                self._last_tick = now
                 for timer in TIMERS:
                     self._fire(timer, now, config)
             await self._sleep_until(self._next_time(config))
 
     def _next_time(self, config: Config) -> float:
-        tick = min(self._next_tick, now_s() + config.scaled(config.tick_s))
+        tick = self._last_tick + config.scaled(config.tick_s)
         due = self._store.number("min(due_at)", "due_at IS NOT NULL") if config.runner_available else None
         return tick if due is None else min(tick, due)
 

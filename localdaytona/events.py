@@ -122,6 +122,12 @@ class Publisher:
             if not self._waiters[sandbox_id]:
                 del self._waiters[sandbox_id]
 
+    def wake_all(self) -> None:
+        """Have everybody who watches a sandbox look again."""
+        for watching in self._waiters.values():
+            for changed in watching:
+                changed.set()
+
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:

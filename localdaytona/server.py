@@ -1,5 +1,6 @@
 """Runs the application under uvicorn on a socket that is already bound."""
 
+import asyncio
 import logging
 import socket
 from dataclasses import replace
@@ -8,7 +9,7 @@ import uvicorn
 
 from localdaytona.app import build_app, build_world
 from localdaytona.interruption import DroppableHttp
-from localdaytona.world import Options
+from localdaytona.world import Options, World
 
 BACKLOG = 2048
 # A held create may be open for 30 s; who ends the server does not want to wait for it.
@@ -38,6 +39,24 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class LocalServer(uvicorn.Server):
+    """uvicorn's server, which at its end answers what is held and resets what hangs."""
+
+    def __init__(self, config: uvicorn.Config, world: World) -> None:
+        super().__init__(config)
+        self._world = world
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the requests that would keep the process waiting, then shut down as uvicorn does."""
+        self._world.engine.end_holds()
+        asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._reset_connections)
+        await super().shutdown(sockets)
+
+    def _reset_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
 def build_server(listener: socket.socket, options: Options) -> uvicorn.Server:
     """Return a server that is ready to `serve(sockets=[listener])`."""
     logging.getLogger("socketio").setLevel(logging.WARNING)
@@ -51,4 +70,4 @@ def build_server(listener: socket.socket, options: Options) -> uvicorn.Server:
         timeout_graceful_shutdown=SHUTDOWN_S,
         timeout_keep_alive=60,
     )
-    return uvicorn.Server(config)
+    return LocalServer(config, world)

@@ -1,0 +1,226 @@
+"""Create, read, delete and update over the wire: what the SDK hides."""
+
+import asyncio
+from datetime import datetime
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from localdaytona.testing import Server
+from tests.localdaytona.clients import eventually, reaches
+
+
+async def make(rest: httpx.AsyncClient, **body: object) -> dict[str, object]:
+    """Create a sandbox and return the reply's body."""
+    reply = await rest.post("/sandbox", json=body)
+    assert reply.status_code == 200, reply.text
+    made: dict[str, object] = reply.json()
+    return made
+
+
+async def test_create_reply_is_the_body_as_built(rest: httpx.AsyncClient) -> None:
+    """A held create answers `creating` though the sandbox is started, with nullable fields absent."""
+    made = await make(rest, name="built", env={"A": "b"})
+    seen = (await rest.get("/sandbox/built")).json()
+    assert (made["state"], seen["state"]) == ("creating", "started")
+    assert "errorReason" not in made
+    assert seen["errorReason"] is None
+    assert made["env"] == {"A": "b"}
+
+
+async def test_create_defaults_are_daytonas(rest: httpx.AsyncClient) -> None:
+    """No body at all makes a sandbox with all defaults, named by its ID."""
+    reply = await rest.post("/sandbox")
+    made = reply.json()
+    assert made["name"] == made["id"]
+    assert (made["autoStopInterval"], made["autoArchiveInterval"], made["autoDeleteInterval"]) == (15, 10080, -1)
+    assert (made["user"], made["public"], made["kvm"], made["target"]) == ("daytona", False, False, "us")
+
+
+async def test_image_create_returns_at_once_and_builds(server: Server, rest: httpx.AsyncClient) -> None:
+    """A create from an image is not held: pending_build, building_snapshot, creating, started."""
+    made = await make(rest, name="image", cpu=2, buildInfo={"dockerfileContent": "FROM x"})
+    assert (made["state"], made["cpu"]) == ("pending_build", 2)
+    await reaches(server, "image", "started")
+    states = [entry.detail["new"] for entry in await server.admin.journal(name="image", kind="state")]
+    assert states == ["building_snapshot", "creating", "started"]
+
+
+REFUSED = {
+    "markup": ({"name": "<b>x"}, 400, "name must not contain HTML tags, URLs, or control characters"),
+    "url": ({"name": "see https://x.y"}, 400, "name must not contain HTML tags, URLs, or control characters"),
+    "control": ({"name": "a\x01b"}, 400, "name must not contain HTML tags, URLs, or control characters"),
+    "snapshot": (
+        {"snapshot": "nope"},
+        400,
+        "Snapshot nope not found. Did you add it through the Daytona Dashboard?",
+    ),
+    "region": ({"target": "mars"}, 404, "Region not found"),
+    "resources": ({"cpu": 2}, 400, "Cannot specify Sandbox resources when using a snapshot"),
+    "negative": ({"autoStopInterval": -1}, 400, "Auto-stop interval must be non-negative"),
+    "fraction": ({"autoStopInterval": 1.5}, 500, "An unexpected error occurred."),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_bad_create_is_refused_and_leaves_nothing(
+    server: Server, rest: httpx.AsyncClient, case: str
+) -> None:
+    """What the real server refuses is refused with its words, and no row is made."""
+    body, status, message = REFUSED[case]
+    reply = await rest.post("/sandbox", json=body)
+    assert (reply.status_code, reply.json()["message"]) == (status, message)
+    assert await server.admin.sandboxes() == []
+
+
+async def test_odd_names_are_accepted(rest: httpx.AsyncClient) -> None:
+    """Slashes, tabs, spaces, other alphabets and 300 characters are names like any other."""
+    for name in ("a/b c", "tab\there", "é中", "n" * 300):
+        made = await make(rest, name=name)
+        seen = await rest.get(f"/sandbox/{quote(name, safe='')}")
+        assert seen.json()["id"] == made["id"]
+
+
+async def test_malformed_json_is_refused_without_an_envelope(rest: httpx.AsyncClient) -> None:
+    """Broken JSON gets the short body of the real server."""
+    reply = await rest.post("/sandbox", content="{", headers={"content-type": "application/json"})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {"message": "Invalid JSON in request body", "error": "Bad Request", "statusCode": 400},
+    )
+
+
+async def test_errors_come_in_the_envelope(rest: httpx.AsyncClient) -> None:
+    """An error repeats path and query, and every reply names the API's version."""
+    reply = await rest.get("/sandbox/none?verbose=true")
+    body = reply.json()
+    assert datetime.fromisoformat(body.pop("timestamp"))
+    assert body == {
+        "path": "/api/sandbox/none?verbose=true",
+        "statusCode": 404,
+        "error": "Not Found",
+        "message": "Sandbox with ID or name none not found",
+    }
+    assert reply.headers["x-daytona-api-version"] == "v0.190.0"
+    unknown = await rest.post("/sandbox/none/dance")
+    assert (unknown.status_code, unknown.json()["message"]) == (404, "Cannot POST /api/sandbox/none/dance")
+
+
+async def test_an_id_wins_over_a_name(rest: httpx.AsyncClient) -> None:
+    """A sandbox named like another's ID does not hide it."""
+    first = await make(rest, name="first")
+    await make(rest, name=first["id"])
+    assert (await rest.get(f"/sandbox/{first['id']}")).json()["name"] == "first"
+
+
+async def test_deleted_name_is_free_while_the_old_one_dies(server: Server, rest: httpx.AsyncClient) -> None:
+    """The moment a delete is accepted, its name answers 404 and can be taken, though the old one still runs."""
+    await server.admin.config(durations={"destroy_s": 5})
+    old = await make(rest, name="name")
+    deleted = (await rest.delete("/sandbox/name")).json()
+    assert (deleted["state"], deleted["desiredState"]) == ("destroying", "destroyed")
+    assert deleted["name"].startswith("DESTROYED_name_")
+    assert (await rest.get("/sandbox/name")).status_code == 404
+    new = await make(rest, name="name")
+    assert (await rest.get(f"/sandbox/{old['id']}")).json()["state"] == "destroying"
+    assert (await rest.delete(f"/sandbox/{old['id']}")).status_code == 409
+    await reaches(server, str(old["id"]), "destroyed")
+    assert (await rest.get(f"/sandbox/{old['id']}")).status_code == 404
+    assert (await rest.get("/sandbox/name")).json()["id"] == new["id"]
+
+
+async def test_deleted_error_is_hidden_at_once(server: Server, rest: httpx.AsyncClient) -> None:
+    """Deleting an errored sandbox answers `error`, and from then on it is not there."""
+    made = await make(rest, name="bad")
+    await server.admin.act("bad", "break")
+    deleted = (await rest.delete(f"/sandbox/{made['id']}")).json()
+    assert (deleted["state"], deleted["desiredState"]) == ("error", "destroyed")
+    assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 404
+    assert (await rest.get("/sandbox")).json()["items"] == []
+    shown = (await rest.get("/sandbox", params={"includeErroredDeleted": "true"})).json()["items"]
+    assert [item["id"] for item in shown] == [made["id"]]
+    assert (await server.admin.journal(kind="destroyed"))[0].detail["row_kept"] is True
+
+
+async def test_start_of_an_archived_sandbox_returns_at_once(server: Server, rest: httpx.AsyncClient) -> None:
+    """It shows archived with desired started, in the list restoring, and refuses everything until started."""
+    made = await make(rest, name="cold")
+    await server.admin.act("cold", "set-state", state="archived", desired_state="archived")
+    await server.admin.config(runner_available=False)
+    started = (await rest.post("/sandbox/cold/start")).json()
+    assert (started["state"], started["desiredState"]) == ("archived", "started")
+    listed = (await rest.get("/sandbox")).json()["items"]
+    assert [item["state"] for item in listed] == ["restoring"]
+    assert (await rest.delete(f"/sandbox/{made['id']}")).status_code == 409
+    await server.admin.config(runner_available=True)
+    await reaches(server, "cold", "started")
+
+
+async def test_hold_ends_with_the_current_state(server: Server, rest: httpx.AsyncClient) -> None:
+    """A start that outlasts the hold answers 200 with what the sandbox is by then."""
+    made = await make(rest, name="slow")
+    await rest.post(f"/sandbox/{made['id']}/stop")
+    await reaches(server, "slow", "stopped")
+    await server.admin.config(hold_s=1, durations={"start_s": 20})
+    started = (await rest.post("/sandbox/slow/start")).json()
+    assert started["state"] == "starting"
+
+
+async def test_intervals_and_activity_answer_created(rest: httpx.AsyncClient) -> None:
+    """Interval calls are 201 with the sandbox; activity is 201 and empty; a word for a number is a 500."""
+    await make(rest, name="timed")
+    for path, field in (("autostop", "autoStopInterval"), ("autoarchive", "autoArchiveInterval")):
+        reply = await rest.post(f"/sandbox/timed/{path}/3")
+        assert (reply.status_code, reply.json()[field]) == (201, 3)
+        assert (await rest.post(f"/sandbox/timed/{path}/-3")).status_code == 400
+    assert (await rest.post("/sandbox/timed/autodelete/-5")).json()["autoDeleteInterval"] == -5
+    activity = await rest.post("/sandbox/timed/last-activity")
+    assert (activity.status_code, activity.content) == (201, b"")
+    assert (await rest.post("/sandbox/timed/autostop/abc")).status_code == 500
+
+
+async def test_suspended_organisation_may_stop_but_not_create(server: Server, rest: httpx.AsyncClient) -> None:
+    """Suspension is a 403 on create and start, checked before the name; everything else works."""
+    await make(rest, name="kept")
+    await server.admin.config(suspended="unpaid")
+    refused = await rest.post("/sandbox", json={"name": "kept"})
+    assert (refused.status_code, refused.json()["message"]) == (403, "Organization is suspended: unpaid")
+    assert (await rest.post("/sandbox/kept/start")).status_code == 200
+    assert (await rest.post("/sandbox/kept/stop")).status_code == 200
+    await reaches(server, "kept", "stopped")
+    assert (await rest.post("/sandbox/kept/start")).status_code == 403
+
+
+async def test_racing_twins_refuse_each_other_quota(server: Server, rest: httpx.AsyncClient) -> None:
+    """Ten creates of one name with three CPUs left: one 200, two 409, seven 400, one row."""
+    await server.admin.config(cpu_max=3, insert_delay_s=1)
+    replies = await asyncio.gather(*(rest.post("/sandbox", json={"name": "q"}) for _ in range(10)))
+    assert sorted(reply.status_code for reply in replies) == [200] + [400] * 7 + [409] * 2
+    refused = next(reply.json()["message"] for reply in replies if reply.status_code == 400)
+    assert refused.startswith("Total CPU limit exceeded. Maximum allowed: 3.\nTo increase")
+    assert len(await server.admin.sandboxes()) == 1
+
+
+async def test_client_that_leaves_does_not_stop_a_create(server: Server, rest: httpx.AsyncClient) -> None:
+    """A create whose caller hangs up goes on, and the journal says that its reply reached nobody."""
+    with pytest.raises(httpx.ReadTimeout):
+        await rest.post("/sandbox", json={"name": "left"}, timeout=0.05)
+    await reaches(server, "left", "started")
+
+    async def replied() -> bool:
+        return bool(await server.admin.journal(kind="reply", operation="create"))
+
+    await eventually(replied)
+    reply = (await server.admin.journal(kind="reply", operation="create"))[0].detail
+    assert (reply["committed"], reply["delivered"]) == (True, False)
+
+
+async def test_toolbox_url_is_found_by_id_only(server: Server, rest: httpx.AsyncClient) -> None:
+    """The toolbox's URL route takes no name."""
+    made = await make(rest, name="tool")
+    assert (await rest.get(f"/sandbox/{made['id']}/toolbox-proxy-url")).json() == {
+        "url": f"{server.base_url}/toolbox"
+    }
+    refused = await rest.get("/sandbox/tool/toolbox-proxy-url")
+    assert (refused.status_code, refused.json()["message"]) == (404, "Sandbox with ID tool not found")

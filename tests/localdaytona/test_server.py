@@ -1,0 +1,157 @@
+"""The process: it survives being killed, ends when asked to, and keeps a journal that proofs can rely on."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from localdaytona.journal import Entry
+from localdaytona.testing import Server, running
+from tests.localdaytona.clients import eventually, reaches, rest_of
+
+
+async def test_killed_in_the_middle_of_a_create_it_goes_on(process: Server) -> None:
+    """A create that was taken up survives SIGKILL: after the restart the sandbox becomes started."""
+    await process.admin.config(speed=1)
+    async with rest_of(process) as rest:
+        call = asyncio.create_task(rest.post("/sandbox", json={"name": "survivor"}))
+        await eventually(lambda: _exists(process, "survivor"))
+        await reaches(process, "survivor", "creating")
+        await process.kill()
+        with pytest.raises(httpx.TransportError):
+            await call
+    await process.start()
+    await reaches(process, "survivor", "started")
+    entries = await process.admin.journal()
+    assert [entry.seq for entry in entries] == sorted({entry.seq for entry in entries})
+    replied = {entry.detail["request_id"] for entry in entries if entry.kind == "reply"}
+    request = next(entry for entry in entries if entry.kind == "request")
+    created = next(entry for entry in entries if entry.kind == "created")
+    assert request.detail["request_id"] == created.detail["request_id"]
+    assert request.detail["request_id"] not in replied
+    assert sum(entry.kind == "server_started" for entry in entries) == 2
+
+
+async def _exists(process: Server, name: str) -> bool:
+    return any(row.name == name for row in await process.admin.sandboxes())
+
+
+async def test_killed_it_remembers_knobs_faults_and_timers(process: Server) -> None:
+    """Configuration, the fault plan with its counts, and intervals survive SIGKILL."""
+    async with rest_of(process) as rest:
+        await rest.post("/sandbox", json={"name": "timed", "autoStopInterval": 7})
+        await process.admin.config(list_lag_s=3, durations={"stop_s": 9})
+        await process.admin.set_faults(
+            {"match": {"operation": "get"}, "effect": {"kind": "not_found"}, "times": 2}, seed=5
+        )
+        await rest.get("/sandbox/timed")
+        await process.restart()
+        plan = await process.admin.faults()
+        config = await process.admin.config()
+        assert (plan.seed, plan.rules[0].fired, plan.rules[0].remaining) == (5, 1, 1)
+        assert (config["list_lag_s"], config["speed"]) == (3, 10)
+        assert (await process.admin.sandbox("timed")).auto_stop_interval == 7
+        assert (await rest.get("/sandbox/timed")).status_code == 404
+        assert (await rest.get("/sandbox/timed")).status_code == 200
+
+
+async def test_acknowledged_creates_survive_a_kill(process: Server) -> None:
+    """Whatever was answered before SIGKILL is there afterwards."""
+    async with rest_of(process) as rest:
+        replies = await asyncio.gather(*(rest.post("/sandbox", json={"name": f"n{i}"}) for i in range(20)))
+        await process.restart()
+        kept = {row.id for row in await process.admin.sandboxes()}
+        assert {reply.json()["id"] for reply in replies} <= kept
+
+
+async def test_asked_to_end_it_ends_at_once_and_cleanly(process: Server) -> None:
+    """SIGTERM ends it with code 0 within seconds, even while a create is held."""
+    await process.admin.config(speed=1, durations={"create_s": 60})
+    async with rest_of(process) as rest:
+        held = asyncio.create_task(rest.post("/sandbox", json={"name": "held"}))
+        await eventually(lambda: _exists(process, "held"))
+        began = time.monotonic()
+        code = await process.stop()
+        assert time.monotonic() - began < 5
+        assert (await held).status_code == 200
+    assert code in {0, -signal.SIGTERM}
+
+
+async def test_it_is_ready_quickly_with_ten_thousand_rows_in_reach(tmp_path: Path) -> None:
+    """The command line's fault file and seed are taken, and it says that it runs."""
+    plan = {"rules": [{"match": {"operation": "list"}, "effect": {"kind": "status", "status": 500}}]}
+    file = tmp_path / "faults.json"
+    file.write_text(json.dumps(plan))
+    async with running(tmp_path / "data", faults=file, seed=9, speed=3, api_key="k") as server:
+        view = await server.admin.faults()
+        assert (view.seed, len(view.rules)) == (9, 1)
+        assert (await server.admin.config())["speed"] == 3
+        async with rest_of(server) as rest:
+            assert (await rest.get("/sandbox")).status_code == 500
+
+
+async def test_strangers_are_kept_out_of_the_administration(server: Server) -> None:
+    """Without a key, `/_local` refuses other sites' pages and other host names."""
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+        assert (await client.get("/_local/config")).status_code == 200
+        assert (await client.get("/_local/config", headers={"Origin": "https://evil.example"})).status_code == 403
+        assert (await client.get("/_local/config", headers={"Host": "evil.example"})).status_code == 403
+
+
+async def test_unknown_knob_or_act_is_refused(server: Server) -> None:
+    """A misspelt knob is a 422 and an unknown act a 404; neither changes anything."""
+    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False) as client:
+        assert (await client.patch("/config", json={"sped": 2})).status_code == 422
+        assert (await client.patch("/config", json={"durations": {"stop_s": -1}})).status_code == 422
+        await server.admin.create(name="x")
+        assert (await client.post("/sandboxes/x/dance")).status_code == 404
+
+
+def live_by_name(entries: list[Entry]) -> dict[str, str]:
+    """Return name -> ID of what lives after these entries, from nothing but the journal."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == "created":
+            names[str(entry.name)] = str(entry.sandbox_id)
+        elif entry.kind == "renamed":
+            names[str(entry.detail["new"])] = names.pop(str(entry.detail["old"]))
+        elif entry.kind == "destroyed":
+            del names[str(entry.name)]
+    return names
+
+
+async def test_journal_alone_tells_what_lives_and_who_caused_it(server: Server, rest: httpx.AsyncClient) -> None:
+    """What lives by name, the request behind each change, and acts of a person are all in the journal."""
+    made = (await rest.post("/sandbox", json={"name": "one", "env": {"TOKEN": "hush"}})).json()
+    await server.admin.create(name="two")
+    await server.admin.act("two", "break", reason="by hand")
+    await rest.delete("/sandbox/one", headers={"X-Daytona-Source": "test"})
+    await reaches(server, made["id"], "destroyed")
+    await rest.post("/sandbox", json={"name": "one"})
+    entries = await server.admin.journal()
+    rows = {row.name: row.id for row in await server.admin.sandboxes() if not row.hidden}
+    assert live_by_name(entries) == rows
+    delete = next(entry for entry in entries if entry.kind == "request" and entry.operation == "delete")
+    caused = [entry.kind for entry in entries if entry.detail.get("request_id") == delete.detail["request_id"]]
+    assert caused == ["request", "desired", "renamed", "reply", "state", "state", "destroyed"]
+    assert delete.detail["source"] == "test"
+    assert [entry.detail["act"] for entry in entries if entry.kind == "admin"] == ["create", "break"]
+    assert "hush" not in "".join(entry.model_dump_json() for entry in entries)
+
+
+async def test_journal_pages_and_filters(server: Server, rest: httpx.AsyncClient) -> None:
+    """Pages continue where they ended, without gaps, and filters combine."""
+    for _ in range(3):
+        await rest.get("/sandbox/none")
+    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False) as client:
+        first = (await client.get("/journal", params={"limit": 2})).json()
+        second = (await client.get("/journal", params={"after": first["next"]})).json()
+        gets = (await client.get("/journal", params={"kind": "reply", "operation": "get", "name": "none"})).json()
+    seqs = [entry["seq"] for entry in first["entries"] + second["entries"]]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert second["next"] is None
+    assert len(gets["entries"]) == 3
