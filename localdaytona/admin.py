@@ -37,6 +37,7 @@ class Admin:
             "build-failed": _fail_build,
             "release": lambda sandbox, _, at: release(sandbox, at),
             "set-state": _set_state,
+            "idle": _idle,
         }
 
     def act(self, id_or_name: str, act: str, detail: ActDetail) -> Sandbox:
@@ -115,6 +116,10 @@ def _set_state(sandbox: Sandbox, detail: ActDetail, at: float) -> Sandbox:
         state_since=at,
         ever_started=sandbox.ever_started or state == "started",
     )
+
+
+def _idle(sandbox: Sandbox, detail: ActDetail, at: float) -> Sandbox:
+    return replace(sandbox, last_activity_at=at - detail.seconds)
 
 
 def _entry(act: str, sandbox_id: str | None, name: str | None, detail: JSONObject) -> NewEntry:

@@ -91,6 +91,9 @@ class ActDetail(_Asked):
     reason: str = Field(default="Broken by hand", max_length=1000, description="break, build-failed.")
     state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state: any word.")
     desired_state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state.")
+    seconds: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="idle: since the last activity, not divided by `speed`."
+    )
 
 
 class Health(BaseModel):

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 
 import socketio
 from fastapi import FastAPI
@@ -48,7 +50,17 @@ def build_app(world: World) -> ASGIApp:
     api = FastAPI(title="localdaytona", lifespan=lifespan, docs_url="/_local/docs", openapi_url="/_local/openapi.json")
     api.include_router(control_router(world))
     api.include_router(admin_router(world))
+    _mount_parts(world, api)
     return _with_events(world, api)
+
+
+def _mount_parts(world: World, api: FastAPI) -> None:
+    if find_spec("localdaytona.toolbox") is not None:
+        toolbox = import_module("localdaytona.toolbox")
+        api.include_router(toolbox.toolbox_router(WorldToolboxHost(world)))
+    if find_spec("localdaytona.dashboard") is not None:
+        dashboard = import_module("localdaytona.dashboard")
+        api.include_router(dashboard.dashboard_router())
 
 
 def _with_events(world: World, api: FastAPI) -> ASGIApp:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import uvicorn
@@ -46,6 +48,17 @@ class LocalServer(uvicorn.Server):
         super().__init__(config)
         self._world = world
 
+    @asynccontextmanager
+    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Serve while the block runs, with no signal handlers and no main loop to wait for."""
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[listener])
+        try:
+            yield
+        finally:
+            await self.shutdown(sockets=[listener])
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the requests that would keep the process waiting, then shut down as uvicorn does."""
         self._world.engine.end_holds()
@@ -57,7 +70,7 @@ class LocalServer(uvicorn.Server):
             connection.transport.abort()
 
 
-def build_server(listener: socket.socket, options: Options) -> uvicorn.Server:
+def build_server(listener: socket.socket, options: Options) -> LocalServer:
     """Return a server that is ready to `serve(sockets=[listener])`."""
     logging.getLogger("socketio").setLevel(logging.WARNING)
     world = build_world(replace(options, base_url=base_url(listener)))

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,13 +27,15 @@ from localdaytona.types import JSONObject
 API_KEY = "localdaytona"
 READY_MAX_S = 20.0
 POLL_S = 0.02
+# Loading the system's certificates takes longer than a test's server, and it speaks no TLS.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class AdminClient:
     """`/_local/` in Python. Raises httpx.HTTPStatusError for refusals."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=f"{base_url}/_local", timeout=10.0, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=f"{base_url}/_local", timeout=10.0, trust_env=False, verify=NO_TLS)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -220,14 +223,10 @@ async def running_inside(data_dir: Path, **options: Any) -> AsyncIterator[Server
 
     listener = bind("127.0.0.1", 0)
     options.setdefault("api_key", API_KEY)
-    uvicorn_server = build_server(listener, Options(data_dir=data_dir, **options))
     url = base_url(listener)
     admin = AdminClient(url)
-    serving = asyncio.create_task(uvicorn_server._serve(sockets=[listener]))  # noqa: SLF001 - leaves signals alone
     try:
-        await _until_ready(admin, serving.done)
-        yield Server(url, admin, options["api_key"])
+        async with build_server(listener, Options(data_dir=data_dir, **options)).serving(listener):
+            yield Server(url, admin, options["api_key"])
     finally:
         await admin.aclose()
-        uvicorn_server.should_exit = True
-        await serving

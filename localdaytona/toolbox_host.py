@@ -1,7 +1,9 @@
 """The seam between the toolbox and the rest of the server. Protocols and data only.
 
 The toolbox (exec, sessions, files, git) knows sandboxes only through `ToolboxHost`, and is told
-through `ToolboxListener` when its processes have to end.
+through `ToolboxListener` when its processes have to end. app.py mounts it as
+`toolbox_router(host: ToolboxHost) -> APIRouter` (routes under /toolbox) from `localdaytona.toolbox`,
+and the page as `dashboard_router() -> APIRouter` from `localdaytona.dashboard`.
 """
 
 from dataclasses import dataclass

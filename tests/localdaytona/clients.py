@@ -8,7 +8,7 @@ import httpx
 import pytest
 from daytona import AsyncDaytona, AsyncSandbox, CreateSandboxFromSnapshotParams, DaytonaConfig
 
-from localdaytona.testing import Server
+from localdaytona.testing import NO_TLS, Server
 
 WAIT_MAX_S = 10.0
 
@@ -16,7 +16,7 @@ WAIT_MAX_S = 10.0
 def rest_of(server: Server) -> httpx.AsyncClient:
     """Return an HTTP client of the API that carries the key."""
     headers = {"Authorization": f"Bearer {server.api_key}"}
-    return httpx.AsyncClient(base_url=server.api_url, headers=headers, timeout=20, trust_env=False)
+    return httpx.AsyncClient(base_url=server.api_url, headers=headers, timeout=20, trust_env=False, verify=NO_TLS)
 
 
 @asynccontextmanager

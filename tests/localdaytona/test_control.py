@@ -64,9 +64,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_bad_create_is_refused_and_leaves_nothing(
-    server: Server, rest: httpx.AsyncClient, case: str
-) -> None:
+async def test_bad_create_is_refused_and_leaves_nothing(server: Server, rest: httpx.AsyncClient, case: str) -> None:
     """What the real server refuses is refused with its words, and no row is made."""
     body, status, message = REFUSED[case]
     reply = await rest.post("/sandbox", json=body)
@@ -95,7 +93,7 @@ async def test_errors_come_in_the_envelope(rest: httpx.AsyncClient) -> None:
     """An error repeats path and query, and every reply names the API's version."""
     reply = await rest.get("/sandbox/none?verbose=true")
     body = reply.json()
-    assert datetime.fromisoformat(body.pop("timestamp"))
+    assert datetime.fromisoformat(body.pop("timestamp")).tzinfo is not None
     assert body == {
         "path": "/api/sandbox/none?verbose=true",
         "statusCode": 404,
@@ -219,8 +217,38 @@ async def test_client_that_leaves_does_not_stop_a_create(server: Server, rest: h
 async def test_toolbox_url_is_found_by_id_only(server: Server, rest: httpx.AsyncClient) -> None:
     """The toolbox's URL route takes no name."""
     made = await make(rest, name="tool")
-    assert (await rest.get(f"/sandbox/{made['id']}/toolbox-proxy-url")).json() == {
-        "url": f"{server.base_url}/toolbox"
-    }
+    assert (await rest.get(f"/sandbox/{made['id']}/toolbox-proxy-url")).json() == {"url": f"{server.base_url}/toolbox"}
     refused = await rest.get("/sandbox/tool/toolbox-proxy-url")
     assert (refused.status_code, refused.json()["message"]) == (404, "Sandbox with ID tool not found")
+
+
+async def test_without_a_runner_creates_are_refused_and_stops_wait(server: Server, rest: httpx.AsyncClient) -> None:
+    """With no runner a stop is accepted and nothing happens until the runner is back."""
+    await make(rest, name="waiting")
+    await server.admin.config(runner_available=False)
+    refused = await rest.post("/sandbox")
+    assert (refused.status_code, refused.json()["message"]) == (400, "No available runners")
+    assert (await rest.post("/sandbox/waiting/stop")).json()["state"] == "stopping"
+    await asyncio.sleep(0.2)
+    assert (await server.admin.sandbox("waiting")).state == "started"
+    await server.admin.config(runner_available=True)
+    await reaches(server, "waiting", "stopped")
+
+
+async def test_maintenance_is_said_to_everybody(server: Server, rest: httpx.AsyncClient) -> None:
+    """Under maintenance each call is a 503."""
+    await server.admin.config(maintenance=True)
+    reply = await rest.get("/sandbox")
+    assert (reply.status_code, reply.json()["message"]) == (
+        503,
+        "Service is currently under maintenance. Please try again later.",
+    )
+
+
+async def test_reads_are_stale_when_asked_to_be(server: Server, rest: httpx.AsyncClient) -> None:
+    """With certainty of stale reads, a read shows what was true so long ago."""
+    made = await make(rest, name="old")
+    await server.admin.config(stale_read_s=3600, stale_read_probability=1)
+    assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 404
+    await server.admin.config(stale_read_probability=0)
+    assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 200

@@ -10,6 +10,7 @@ import pytest
 import socketio
 
 from localdaytona.testing import Server
+from localdaytona.types import JSONObject
 from tests.localdaytona.clients import create, eventually, sdk_of
 
 
@@ -109,7 +110,7 @@ async def test_dropped_connection_ends_without_goodbye(server: Server, how: str)
 
 
 @pytest.mark.parametrize("effect", [{"kind": "drop"}, {"kind": "status", "status": 503}])
-async def test_fault_keeps_a_client_from_connecting(server: Server, effect: dict[str, object]) -> None:
+async def test_fault_keeps_a_client_from_connecting(server: Server, effect: JSONObject) -> None:
     """A fault on the stream hits the connection once, and the next one succeeds."""
     await server.admin.add_fault("events", effect)
     with pytest.raises(socketio.exceptions.ConnectionError):

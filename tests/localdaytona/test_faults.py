@@ -8,7 +8,8 @@ import pytest
 from daytona import AsyncDaytona, DaytonaBadGatewayError, DaytonaConnectionError
 from daytona.common.errors import DaytonaError
 
-from localdaytona.testing import Server
+from localdaytona.testing import NO_TLS, Server
+from localdaytona.types import JSONObject
 from tests.localdaytona.clients import create, eventually, reaches
 
 
@@ -36,16 +37,14 @@ async def test_status_before_leaves_nothing_and_after_leaves_a_sandbox(
 
 async def test_rate_limit_fault_carries_its_headers(rest: httpx.AsyncClient, server: Server) -> None:
     """A status fault replies the headers it was given."""
-    effect = {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"}}
+    effect: JSONObject = {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"}}
     await server.admin.add_fault("create", effect)
     reply = await rest.post("/sandbox")
     assert (reply.status_code, reply.headers["retry-after-sandbox-create"]) == (429, "7")
 
 
 @pytest.mark.parametrize("kind", ["drop", "drop_after"])
-async def test_dropped_connection_gives_no_byte_of_a_reply(
-    rest: httpx.AsyncClient, server: Server, kind: str
-) -> None:
+async def test_dropped_connection_gives_no_byte_of_a_reply(rest: httpx.AsyncClient, server: Server, kind: str) -> None:
     """The connection is reset with no reply; after the effect, the sandbox is there all the same."""
     await server.admin.add_fault("create", {"kind": kind})
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -185,7 +184,7 @@ async def test_failed_destroy_looks_like_success(rest: httpx.AsyncClient, server
 
 async def hits(server: Server, rest: httpx.AsyncClient, seed: int) -> list[int]:
     """Return the statuses of twenty reads under a rule that hits half of them."""
-    rule = {"match": {"operation": "get"}, "effect": {"kind": "status", "status": 503}, "probability": 0.5}
+    rule: JSONObject = {"match": {"operation": "get"}, "effect": {"kind": "status", "status": 503}, "probability": 0.5}
     await server.admin.set_faults({**rule, "id": "half", "skip": 2, "times": 5}, seed=seed)
     return [(await rest.get("/sandbox/none")).status_code for _ in range(20)]
 
@@ -221,15 +220,13 @@ async def test_fault_is_journaled_with_its_request(rest: httpx.AsyncClient, serv
 )
 async def test_bad_rule_is_refused(server: Server, rule: dict[str, object]) -> None:
     """A rule that could never work is refused when it is given, and the plan stays as it was."""
-    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
         reply = await client.post("/_local/faults", json=rule)
     assert reply.status_code == 422
     assert (await server.admin.faults()).rules == []
 
 
-async def test_outage_answers_as_daytona_does_without_its_database(
-    rest: httpx.AsyncClient, server: Server
-) -> None:
+async def test_outage_answers_as_daytona_does_without_its_database(rest: httpx.AsyncClient, server: Server) -> None:
     """First 404 to whatever names a sandbox and 500 to the rest, then 503 to all, then all is well."""
     await rest.post("/sandbox", json={"name": "there"})
     await server.admin.config(outage=True, outage_404_s=3600)

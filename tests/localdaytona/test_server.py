@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from localdaytona.journal import Entry
-from localdaytona.testing import Server, running
+from localdaytona.testing import NO_TLS, Server, running
 from tests.localdaytona.clients import eventually, reaches, rest_of
 
 
@@ -81,8 +82,8 @@ async def test_asked_to_end_it_ends_at_once_and_cleanly(process: Server) -> None
     assert code in {0, -signal.SIGTERM}
 
 
-async def test_it_is_ready_quickly_with_ten_thousand_rows_in_reach(tmp_path: Path) -> None:
-    """The command line's fault file and seed are taken, and it says that it runs."""
+async def test_options_of_the_command_line_are_taken(tmp_path: Path) -> None:
+    """Fault file, seed, speed and key are those of the command line."""
     plan = {"rules": [{"match": {"operation": "list"}, "effect": {"kind": "status", "status": 500}}]}
     file = tmp_path / "faults.json"
     file.write_text(json.dumps(plan))
@@ -96,7 +97,7 @@ async def test_it_is_ready_quickly_with_ten_thousand_rows_in_reach(tmp_path: Pat
 
 async def test_strangers_are_kept_out_of_the_administration(server: Server) -> None:
     """Without a key, `/_local` refuses other sites' pages and other host names."""
-    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
         assert (await client.get("/_local/config")).status_code == 200
         assert (await client.get("/_local/config", headers={"Origin": "https://evil.example"})).status_code == 403
         assert (await client.get("/_local/config", headers={"Host": "evil.example"})).status_code == 403
@@ -104,7 +105,7 @@ async def test_strangers_are_kept_out_of_the_administration(server: Server) -> N
 
 async def test_unknown_knob_or_act_is_refused(server: Server) -> None:
     """A misspelt knob is a 422 and an unknown act a 404; neither changes anything."""
-    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False, verify=NO_TLS) as client:
         assert (await client.patch("/config", json={"sped": 2})).status_code == 422
         assert (await client.patch("/config", json={"durations": {"stop_s": -1}})).status_code == 422
         await server.admin.create(name="x")
@@ -147,7 +148,7 @@ async def test_journal_pages_and_filters(server: Server, rest: httpx.AsyncClient
     """Pages continue where they ended, without gaps, and filters combine."""
     for _ in range(3):
         await rest.get("/sandbox/none")
-    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False, verify=NO_TLS) as client:
         first = (await client.get("/journal", params={"limit": 2})).json()
         second = (await client.get("/journal", params={"after": first["next"]})).json()
         gets = (await client.get("/journal", params={"kind": "reply", "operation": "get", "name": "none"})).json()
@@ -155,3 +156,14 @@ async def test_journal_pages_and_filters(server: Server, rest: httpx.AsyncClient
     assert seqs == list(range(1, len(seqs) + 1))
     assert second["next"] is None
     assert len(gets["entries"]) == 3
+
+
+async def test_address_in_use_is_said_at_once(server: Server, tmp_path: Path) -> None:
+    """A port that is taken ends the command with a sentence, not a traceback."""
+    port = server.base_url.rpartition(":")[2]
+    command = [sys.executable, "-m", "localdaytona", "--port", port, "--data", str(tmp_path / "other")]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert b"cannot bind" in stderr
+    assert b"Traceback" not in stderr
