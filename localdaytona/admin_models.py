@@ -5,6 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from localdaytona.model import Sandbox, iso
 from localdaytona.types import JSON
 
+# A year: longer than every timer, and still a time that can be written down.
+IDLE_MAX_S = 365 * 86_400
+
 
 class SandboxView(BaseModel):
     """A row as it is, hidden or not."""
@@ -92,7 +95,7 @@ class ActDetail(_Asked):
     state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state: any word.")
     desired_state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state.")
     seconds: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="idle: since the last activity, not divided by `speed`."
+        default=0.0, ge=0, le=IDLE_MAX_S, description="idle: since the last activity; real, not divided by `speed`."
     )
 
 
