@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from temporalio import activity, workflow
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Limits
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Phase
+from issuebox.domain.provider import SandboxProvider
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.settings import WorkerSettings
 from issuebox.temporal_client import connect
+from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
@@ -55,7 +58,9 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
         _log.info("worker_stopping")
 
 
-def build_worker(client: Client, provider: DaytonaProvider, settings: WorkerSettings) -> Worker:
+def build_worker(
+    client: Client, provider: SandboxProvider, settings: WorkerSettings, interceptors: Sequence[Interceptor] = ()
+) -> Worker:
     """A worker for the task queue; tests build theirs from it too."""
     activities = SandboxActivities(
         provider,
@@ -72,6 +77,7 @@ def build_worker(client: Client, provider: DaytonaProvider, settings: WorkerSett
         workflows=[IssueSandboxWorkflow],
         activities=activities.all(),
         workflow_runner=WORKFLOW_RUNNER,
+        interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_concurrent_activities=200,
     )

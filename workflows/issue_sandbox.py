@@ -116,7 +116,7 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
-        """A delivery for this issue."""
+        """A delivery for this issue. Malformed ones never get here: `workflows.guard`."""
         if event.issue.id != self._memory.issue_id:
             workflow.logger.error("event_misdirected", extra={"issue_id": event.issue.id, "delivery": event.delivery})
             return

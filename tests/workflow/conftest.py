@@ -49,6 +49,7 @@ FAST = {
 }
 """Seconds instead of minutes. Blocked issues are not tried again by themselves within a test."""
 
+
 @dataclass
 class Stack:
     """What a test needs to play GitHub, a person, and Daytona."""
@@ -176,12 +177,7 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
                 | changes
             )
             provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
-            client = temporal
-            if interceptors:
-                config = temporal.config()
-                config["interceptors"] = list(interceptors)
-                client = Client(**config)
-            await exits.enter_async_context(build_worker(client, provider, settings))
+            await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
             await _connected(provider)
             return Stack(temporal, daytona, provider, settings, issue_id)
 

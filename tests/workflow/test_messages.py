@@ -1,0 +1,223 @@
+"""Signals, updates and queries of the running workflow: what is taken, refused, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from issuebox.domain.events import Intention
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.phase import Goal, Outcome
+from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
+from tests.waiting import until
+from workflows.messages import (
+    ERROR_TOO_MANY_WAITING,
+    ERROR_WRONG_ISSUE,
+    SIGNAL_EVENT,
+    SIGNAL_RETRY,
+    UPDATE_ENSURE,
+    WORKFLOW_TYPE,
+    EnsureRequest,
+    Handover,
+    StartInput,
+)
+
+from .conftest import Stack, Started
+
+
+async def test_event_creates_the_sandbox_with_its_labels(stack: Stack) -> None:
+    """A delivery for a new issue ends with its sandbox running and labelled."""
+    await stack.deliver()
+    status = await stack.served()
+    assert status.outcome is Outcome.CREATED
+    [row] = await stack.live()
+    assert (row.name, row.state) == (stack.name, "started")
+    assert row.labels == {
+        "managed-by": "issuebox",
+        "issuebox-instance": "default",
+        "issue-id": str(stack.issue_id),
+        "repository": "octo/repo",
+        "issue-number": "5",
+        "code-toolbox-language": "python",
+    }
+
+
+async def test_redelivery_makes_no_second_run(stack: Stack) -> None:
+    """The same delivery again costs Daytona nothing."""
+    event = stack.event()
+    await stack.deliver(event)
+    await stack.served()
+    before = await stack.journal_end()
+    await stack.deliver(event)
+    status = await until(stack.status, lambda status: status.deliveries_seen == 2, "the redelivery seen")
+    assert status.requests_waiting == 0
+    assert await stack.requests(after=before) == []
+
+
+async def test_many_ensures_at_once_get_the_same_sandbox(stack: Stack) -> None:
+    """People and programs that ask together are answered together."""
+    handovers = await asyncio.gather(*(stack.ensure() for _ in range(8)))
+    ids = {handover.sandbox.id for handover in handovers if handover.sandbox}
+    assert len(ids) == 1
+    assert len(await stack.live()) == 1
+
+
+async def test_more_ensures_than_temporal_carries_are_refused_with_a_reason(stack: Stack) -> None:
+    """Beyond eight waiting requests the validator says so; none of the others is harmed."""
+    await stack.daytona.admin.config(durations={"create_s": 1.0})
+    first = asyncio.create_task(stack.ensure())
+    await until(lambda: _exists(stack), bool, "the workflow started")
+    results = await asyncio.gather(*(stack.ensure() for _ in range(9)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, WorkflowUpdateFailedError)]
+    assert refused
+    for error in refused:
+        assert isinstance(error.cause, ApplicationError)
+        assert error.cause.type == ERROR_TOO_MANY_WAITING
+    assert (await first).sandbox is not None
+    assert all(isinstance(result, Handover | WorkflowUpdateFailedError) for result in results)
+
+
+async def _exists(stack: Stack) -> bool:
+    rows = [row async for row in stack.temporal.list_workflows(f"WorkflowId = '{stack.name}'")]
+    return bool(rows)
+
+
+async def test_ensure_for_another_issue_is_refused(stack: Stack) -> None:
+    """A request that reached the wrong workflow changes nothing."""
+    await stack.ensure()
+    with pytest.raises(WorkflowUpdateFailedError) as raised:
+        await stack.handle.execute_update(UPDATE_ENSURE, EnsureRequest(Issue(1)), result_type=Handover)
+    assert isinstance(raised.value.cause, ApplicationError)
+    assert raised.value.cause.type == ERROR_WRONG_ISSUE
+
+
+async def test_signal_that_cannot_be_read_harms_nothing(stack: Stack) -> None:
+    """A signal sent by hand with the wrong shape is dropped; the workflow goes on."""
+    await stack.ensure()
+    await stack.handle.signal(SIGNAL_EVENT, {"nonsense": True})
+    await stack.handle.signal(SIGNAL_EVENT, args=[])
+    await stack.handle.signal(SIGNAL_EVENT, args=[stack.event(), "more"])
+    await stack.handle.signal(SIGNAL_RETRY, "now")
+    await stack.handle.signal("no_such_signal", {"x": 1})
+    assert (await stack.ensure()).outcome is Outcome.REUSED
+
+
+async def test_event_of_another_issue_is_not_taken(stack: Stack) -> None:
+    """A misdirected event cannot change what is known of this issue."""
+    await stack.ensure()
+    other = stack.event(Intention.DELETE, issue=Issue(1, state=IssueState.DELETED))
+    await stack.handle.signal(SIGNAL_EVENT, other)
+    assert (await stack.status()).goal is Goal.RUNNING
+
+
+async def test_event_as_the_temporal_cli_sends_it_is_taken(stack: Stack) -> None:
+    """A person needs to give the issue's ID and nothing else."""
+    await stack.ensure()
+    before = await stack.journal_end()
+    await stack.handle.signal(SIGNAL_EVENT, json.loads(f'{{"issue": {{"id": {stack.issue_id}}}}}'))
+    await until(stack.status, lambda status: status.deliveries_seen == 1 and not status.requests_waiting, "served")
+    assert await stack.requests(after=before) == ["get"]
+
+
+async def test_close_is_recorded_and_late_opened_starts_nothing(stack: Stack) -> None:
+    """The end of work is known to the workflow; an event from before it wakes nobody."""
+    now = datetime.now(UTC)
+    await stack.ensure()
+    closed = Issue(stack.issue_id, "octo/repo", 5, state=IssueState.CLOSED, updated_at=now)
+    await stack.deliver(stack.event(Intention.STOP, issue=closed, action="closed"))
+    await until(stack.status, lambda status: status.goal is Goal.STOPPED, "the close recorded")
+    before = await stack.journal_end()
+    opened = Issue(stack.issue_id, "octo/repo", 5, updated_at=now - timedelta(minutes=1))
+    await stack.deliver(stack.event(issue=opened))
+    status = await until(stack.status, lambda status: status.deliveries_seen == 2, "the late event seen")
+    assert (status.goal, status.requests_waiting) == (Goal.STOPPED, 0)
+    assert await stack.requests(after=before) == []
+
+
+async def test_retry_on_a_healthy_issue_looks_again(stack: Stack) -> None:
+    """`retry` on an issue that is not blocked makes sure of its sandbox."""
+    first = await stack.ensure()
+    assert first.sandbox is not None
+    await stack.daytona.admin.act(first.sandbox.id, "stop")
+    await stack.provider.settle(first.sandbox.id, 5.0)
+    await stack.retry()
+    await until(stack.status, lambda status: status.outcome is Outcome.STARTED, "the sandbox started")
+
+
+async def test_why_tells_the_last_decisions(stack: Stack) -> None:
+    """`why` names what was seen, what was decided, and for which delivery."""
+    event = stack.event()
+    await stack.deliver(event)
+    await stack.served()
+    why = await stack.why()
+    assert stack.name in why.summary
+    assert "octo/repo#5" in why.summary
+    decided = [note for note in why.notes if note.action]
+    assert [str(note.action) for note in decided] == ["create", "use"]
+    assert decided[0].deliveries == (event.delivery,)
+
+
+async def test_memo_of_the_list_tells_the_outcome(stack: Stack) -> None:
+    """The list of workflows shows state and outcome without asking each one."""
+    await stack.ensure()
+
+    async def memo() -> Any:
+        return (await (await stack.handle.describe()).memo()).get("status")
+
+    status = await until(memo, lambda memo: bool(memo), "the memo written")
+    assert (status["phase"], status["outcome"], status["repository"]) == ("usable", "created", "octo/repo")
+
+
+async def test_continue_as_new_loses_no_event(stack: Stack) -> None:
+    """Hundreds of events over several runs: each one counts exactly once, and there is one sandbox."""
+    await stack.ensure()
+    first_run = (await stack.handle.describe()).run_id
+    sent = 0
+    while (await stack.handle.describe()).run_id == first_run:
+        assert sent < 20 * EVENTS_BEFORE_CONTINUE_AS_NEW, "the workflow never continued as new"
+        await asyncio.gather(*(stack.deliver() for _ in range(5)))
+        sent += 5
+        if sent % 20 == 0:
+            await stack.ensure()
+    repeated = stack.event()
+    await stack.deliver(repeated)
+    await stack.deliver(repeated)
+    status = await until(stack.status, lambda status: status.deliveries_seen == sent + 2, "all deliveries seen")
+    assert (await stack.served()).requests_waiting == 0
+    assert status.sandbox is not None
+    assert len(await stack.sandboxes()) == 1
+
+
+async def test_updates_across_continue_as_new_are_all_answered(stack: Stack) -> None:
+    """A request that waits while the run changes is answered, and the next run still serves it."""
+    answered = 0
+    first = await stack.ensure()
+    assert first.sandbox is not None
+    run = (await stack.handle.describe()).run_id
+    while (await stack.handle.describe()).run_id == run:
+        assert answered < 10 * EVENTS_BEFORE_CONTINUE_AS_NEW
+        handovers = await asyncio.gather(*(stack.ensure() for _ in range(4)))
+        answered += len(handovers)
+        assert {h.sandbox.id for h in handovers if h.sandbox} == {first.sandbox.id}
+        assert {h.outcome for h in handovers} <= {Outcome.REUSED, Outcome.CREATED, Outcome.PENDING}
+    assert (await stack.ensure()).outcome in {Outcome.REUSED, Outcome.PENDING}
+
+
+async def test_wrong_start_by_hand_fails_with_a_sentence(temporal: Client, start: Started) -> None:
+    """A workflow ID that is not the sandbox name would be a second decision-maker: it is refused."""
+    stack = await start()
+    with pytest.raises(WorkflowFailureError) as raised:
+        await temporal.execute_workflow(
+            WORKFLOW_TYPE,
+            StartInput(stack.issue_id, stack.name),
+            id=f"another-{stack.issue_id}",
+            task_queue=stack.settings.task_queue,
+        )
+    assert isinstance(raised.value.cause, ApplicationError)
+    assert "must be the sandbox name" in raised.value.cause.message

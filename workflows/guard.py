@@ -1,0 +1,44 @@
+"""Keeps a malformed signal from failing the workflow task, and with it everything that waits.
+
+The SDK drops a signal whose payload it cannot read, but calls the handler when there are too few or too
+many arguments, or untyped ones. The error would fail the task again and again until somebody resets
+the workflow; `temporal workflow signal` is open to anyone's typing, so such a signal is dropped too.
+"""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
+
+with workflow.unsafe.imports_passed_through():
+    from issuebox.domain.events import IssueEvent
+    from workflows.messages import SIGNAL_EVENT, SIGNAL_RETRY
+
+SHAPES: dict[str, tuple[type, ...]] = {SIGNAL_EVENT: (IssueEvent,), SIGNAL_RETRY: ()}
+"""The arguments that each signal takes."""
+
+
+class SignalGuard(Interceptor):
+    """Put it on every worker."""
+
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002
+    ) -> type[WorkflowInboundInterceptor]:
+        return _Guarded
+
+
+class _Guarded(WorkflowInboundInterceptor):
+    async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
+        shape = SHAPES.get(input.signal)
+        if shape is not None and not _fits(input.args, shape):
+            workflow.logger.error(
+                "signal_malformed", extra={"signal": input.signal, "takes": [kind.__name__ for kind in shape]}
+            )
+            return
+        await super().handle_signal(input)
+
+
+def _fits(args: object, shape: tuple[type, ...]) -> bool:
+    given = list(args) if isinstance(args, list | tuple) else []
+    return len(given) == len(shape) and all(isinstance(arg, kind) for arg, kind in zip(given, shape, strict=True))
