@@ -166,7 +166,7 @@ async def test_ten_thousand_rows_are_walked_quickly(tmp_path: Path) -> None:
     async with running_inside(tmp_path) as server, rest_of(server) as rest:
         began, seen, cursor = time.monotonic(), set[str](), ""
         while cursor is not None:
-            params = {"labels": '{"managed":"yes"}', "limit": 200, "cursor": cursor}
+            params: Params = {"labels": '{"managed":"yes"}', "limit": 200, "cursor": cursor}
             page = (await rest.get("/sandbox", params=params)).json()
             seen |= {item["name"] for item in page["items"]}
             cursor = page["nextCursor"]
