@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from issuebox import dev_services, dev_stack, webhook_samples
+from issuebox import dev_services, dev_stack
 from issuebox.dev_services import Ports, Surroundings
 from issuebox.dev_stack import DEFAULT_DATA_DIR, DevError, DevSecrets, DevStack, choose_port
+from issuebox.mock_delivery import MockIssue, build
 from issuebox.supervisor import Reporter, ServiceFailedError, Supervisor
 from issuebox.temporal_server import DevServer, TemporalBinaryError, ensure_binary
 
@@ -237,10 +237,9 @@ def _places(around: Surroundings) -> list[tuple[str, str]]:
 
 
 def _commands(around: Surroundings) -> list[tuple[str, str]]:
-    body = webhook_samples.issues_body("opened", SAMPLE_REPOSITORY, 1)
-    headers = webhook_samples.headers("issues", str(uuid.uuid4()), body, around.webhook_secret)
-    sandbox_url = f"{around.api_url}/v1/issues/{webhook_samples.issue_id(SAMPLE_REPOSITORY, 1)}/sandbox"
-    webhook = _curl(f"{around.api_url}/webhooks/github", headers, body.decode())
+    mock = build("opened", MockIssue(1, SAMPLE_REPOSITORY), around.webhook_secret)
+    webhook = _curl(f"{around.api_url}/webhooks/github", mock.headers, mock.body.decode())
+    sandbox_url = f"{around.api_url}/v1/issues/1/sandbox"
     return [
         ("Send what GitHub sends when an issue is opened:", webhook),
         ("The same, signed for you:", f"issuebox send opened --issue 1 --repo {SAMPLE_REPOSITORY}"),

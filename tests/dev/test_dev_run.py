@@ -14,11 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from issuebox import webhook_samples
 from issuebox.dev_stack import DevStack
 
 READY_TIMEOUT_S = 60.0
-SANDBOX_NAME = f"claude-issue-{webhook_samples.issue_id('o/r', 1)}"
+SANDBOX_NAME = "claude-issue-1"
 
 
 @dataclass

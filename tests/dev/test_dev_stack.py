@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from issuebox import dev_services, dev_stack, webhook_samples
+from issuebox import dev_services, dev_stack
 from issuebox.dev import DevOptions, _choose_ports, _commands
 from issuebox.dev_services import Ports, Surroundings
 from issuebox.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
@@ -156,9 +156,3 @@ def test_printed_command_carries_a_valid_signature(tmp_path: Path) -> None:
     expected = "sha256=" + hmac.new(b"ws", body, "sha256").hexdigest()
     assert headers["X-Hub-Signature-256"] == expected
     assert words[-1] == "http://127.0.0.1:1/webhooks/github"
-
-
-def test_sample_issue_keeps_its_id() -> None:
-    """Opening and closing a sample issue concern the same issue; another repository's is another one."""
-    assert webhook_samples.issue_id("o/r", 1) == webhook_samples.issue_id("o/r", 1)
-    assert webhook_samples.issue_id("o/r", 1) != webhook_samples.issue_id("o/other", 1)

@@ -1,0 +1,54 @@
+"""The FastAPI application, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from api import health, problems, rest, webhooks
+from api.temporal import ClientFactory, Temporal
+from issuebox.settings import ApiSettings
+
+DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
+
+GitHub's webhooks go to `/webhooks/github`, signed. People and programs use `/v1`, with a bearer token.
+Errors are RFC 9457 problem details."""
+
+
+def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
+    """The application. `client_factory` makes the Temporal client, lazily: Temporal may be down at start-up."""
+    app = FastAPI(title="issuebox", version=version("issuebox"), description=DESCRIPTION, redoc_url=None)
+    temporal = Temporal(client_factory, settings)
+    problems.install(app)
+    app.include_router(webhooks.router(settings, temporal))
+    app.include_router(rest.router(settings, temporal))
+    app.include_router(health.router(temporal))
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Make the OpenAPI page say what is true: problems instead of FastAPI's own 422."""
+    original = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = original()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = problems.Problem.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+        assert app.openapi_schema is not None  # noqa: S101 -- FastAPI keeps what it made
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

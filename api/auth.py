@@ -1,0 +1,62 @@
+"""Who may call: webhooks by signature, REST by bearer token. Both fail closed."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+
+from fastapi import Request
+from fastapi.security import HTTPBearer
+from gidgethub import ValidationFailure
+from gidgethub.sansio import validate_event
+from pydantic import SecretStr
+
+from api.problems import ProblemError
+
+bearer = HTTPBearer(auto_error=False, description="One of ISSUEBOX_API_TOKENS.")
+
+_SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}\Z")
+
+
+def require_signature(body: bytes, signature: str, secrets: Sequence[SecretStr]) -> None:
+    """Raise 401 unless `signature` is the HMAC SHA-256 of the body under one of the secrets.
+
+    Several secrets are for rotation. All are tried, so that the time does not tell which one matched.
+    """
+    if not secrets:
+        raise _unsigned("no webhook secret is configured: set ISSUEBOX_WEBHOOK_SECRETS")
+    if not signature:
+        raise _unsigned("X-Hub-Signature-256 is missing: set a secret on GitHub's side of the hook")
+    if not _SIGNATURE.match(signature):
+        raise _unsigned("X-Hub-Signature-256 is not 'sha256=' and 64 hex digits")
+    if not any([_matches(body, signature, secret) for secret in secrets]):  # noqa: C419 -- no early exit
+        raise _unsigned("X-Hub-Signature-256 fits none of the configured secrets")
+
+
+def require_token(request: Request, tokens: Sequence[SecretStr]) -> None:
+    """Raise 401 unless the request carries one of the tokens as a bearer token."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if not tokens:
+        raise _unauthorized("no API token is configured: set ISSUEBOX_API_TOKENS")
+    if scheme.lower() != "bearer" or not given.strip():
+        raise _unauthorized("send one of ISSUEBOX_API_TOKENS as a bearer token")
+    given_bytes = given.strip().encode()
+    if not any([hmac.compare_digest(given_bytes, token.get_secret_value().encode()) for token in tokens]):  # noqa: C419
+        raise _unauthorized("the bearer token is none of ISSUEBOX_API_TOKENS")
+
+
+def _matches(body: bytes, signature: str, secret: SecretStr) -> bool:
+    try:
+        validate_event(body, signature=signature, secret=secret.get_secret_value())
+    except ValidationFailure:
+        return False
+    return True
+
+
+def _unsigned(reason: str) -> ProblemError:
+    return ProblemError(401, "unsigned", reason)
+
+
+def _unauthorized(reason: str) -> ProblemError:
+    return ProblemError(401, "unauthorized", reason, {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,42 @@
+"""Whether this process lives, and whether it can do its work. No token: these tell nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.problems import responses
+from api.temporal import Temporal
+
+READY_FOR_S = 1.0
+"""How long an answer of Temporal's counts, so that eager probes do not become its load."""
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+def router(temporal: Temporal) -> APIRouter:
+    """``/healthz`` and ``/readyz``."""
+    routes = APIRouter(tags=["health"])
+    ready_until = 0.0
+
+    @routes.get("/healthz", response_model=Health, summary="Whether the process lives")
+    async def healthz() -> Health:
+        return Health()
+
+    @routes.get("/readyz", response_model=Health, responses=responses(503), summary="Whether Temporal is reached")
+    async def readyz() -> Health:
+        nonlocal ready_until
+        now = asyncio.get_running_loop().time()
+        if now >= ready_until:
+            async with temporal.within():
+                await (await temporal.client()).service_client.check_health()
+            ready_until = now + READY_FOR_S
+        return Health()
+
+    return routes

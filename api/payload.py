@@ -1,0 +1,124 @@
+"""GitHub's webhook bodies, as far as they are used, with their limits.
+
+Read strictly: a number in quotes or a missing field is an error and not a guess. What is not named here
+is ignored; GitHub adds fields all the time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.triggers import Detection, Facts
+
+TITLE_MAX = 256
+_ID_MAX = 2**63 - 1
+
+Id = Annotated[int, Field(gt=0, le=_ID_MAX)]
+Word = Annotated[str, StringConstraints(max_length=255)]
+RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
+Title = Annotated[str, AfterValidator(lambda text: " ".join(text.split())[:TITLE_MAX])]
+Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://\S*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Account(_Part):
+    """Who did it."""
+
+    login: Word
+    type: Word = "User"
+
+
+class Label(_Part):
+    """The label of ``labeled``."""
+
+    name: Word
+
+
+class Comment(_Part):
+    """The comment of ``issue_comment``."""
+
+    body: str = ""
+    created_at: AwareDatetime
+
+
+class IssuePart(_Part):
+    """The issue, as it was when the event happened."""
+
+    id: Id
+    number: Id
+    title: Title
+    state: Literal["open", "closed"]
+    updated_at: AwareDatetime
+    html_url: Url = ""
+    pull_request: dict[str, object] | None = None
+
+
+class Repository(_Part):
+    """Where the issue lives."""
+
+    full_name: RepositoryName
+
+
+class IssueDelivery(_Part):
+    """The body of an ``issues`` or ``issue_comment`` delivery."""
+
+    action: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
+    issue: IssuePart
+    repository: Repository
+    sender: Account
+    label: Label | None = None
+    assignee: Account | None = None
+    comment: Comment | None = None
+
+    def facts(self, event: str) -> Facts:
+        """What the triggers look at."""
+        return Facts(
+            event=event,
+            action=self.action,
+            label=self.label.name if self.label else "",
+            assignee=self.assignee.login if self.assignee else "",
+            comment=self.comment.body if self.comment else "",
+            is_pull_request=self.issue.pull_request is not None,
+            is_bot=self.sender.type == "Bot",
+        )
+
+    def to_event(self, event: str, delivery: str, digest: str, detection: Detection) -> IssueEvent:
+        """What the workflow gets."""
+        return IssueEvent(
+            issue=Issue(
+                id=self.issue.id,
+                repository=self.repository.full_name,
+                number=self.issue.number,
+                title=self.issue.title,
+                url=self.issue.html_url,
+                state=self._state(),
+                updated_at=self.issue.updated_at,
+            ),
+            intention=detection.intention,
+            delivery=delivery,
+            digest=digest,
+            event=event,
+            action=self.action,
+            is_explicit=detection.is_explicit,
+            requested_at=self._requested_at(),
+        )
+
+    def _state(self) -> IssueState:
+        """``transferred`` and ``deleted`` carry the state from before they happened."""
+        gone = {"transferred": IssueState.TRANSFERRED, "deleted": IssueState.DELETED}
+        return gone.get(self.action, IssueState(self.issue.state))
+
+    def _requested_at(self) -> datetime:
+        return self.comment.created_at if self.comment else self.issue.updated_at
+
+
+IGNORED = frozenset({Intention.IGNORE, Intention.PONG})
+"""Intentions that reach no workflow."""

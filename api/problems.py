@@ -1,0 +1,96 @@
+"""Errors as RFC 9457 problem details, every one of them.
+
+``type`` is a URN that programs may compare, ``detail`` a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = structlog.get_logger("issuebox.api")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["urn:issuebox:problem:unauthorized"])
+    title: str = Field(examples=["Unauthorized"])
+    status: int = Field(examples=[401])
+    detail: str = Field(examples=["send one of ISSUEBOX_API_TOKENS as a bearer token"])
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """The OpenAPI entries for these error statuses."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app as a problem."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+
+def _respond(status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:issuebox:problem:{kind}", title=HTTPStatus(status).phrase, status=status, detail=detail
+    )
+    return JSONResponse(problem.model_dump(), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def _problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 -- registered for this class alone
+    return _respond(error.status, error.kind, error.detail, error.headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- ditto
+    return _respond(400, "invalid-request", first_mistake(error.errors()))
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- ditto
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return _respond(error.status_code, kind, str(error.detail), error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    return _respond(500, "internal", "this is a bug in issuebox: please report it with the log of this time")
+
+
+def first_mistake(errors: object) -> str:
+    """Where the first mistake is and what it is, without what was sent: that may be a secret."""
+    if not isinstance(errors, list | tuple) or not errors:
+        return "the request is not valid"
+    first = errors[0]
+    place = ".".join(str(part) for part in first.get("loc", ()))
+    return f"{place}: {first.get('msg', 'is not valid')}" if place else str(first.get("msg", "is not valid"))

@@ -1,0 +1,335 @@
+"""REST over the issues' workflows: ensure, status, why, retry, list. Every route wants a bearer token."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from temporalio.client import (
+    WorkflowExecution,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.auth import bearer, require_token
+from api.problems import ProblemError, responses
+from api.temporal import RETRY_AFTER_S, Temporal
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, issue_id_of
+from issuebox.domain.memory import Blocked
+from issuebox.domain.phase import Outcome
+from issuebox.domain.sandbox import Sandbox
+from issuebox.settings import ApiSettings
+from workflows.messages import (
+    ERROR_TOO_MANY_WAITING,
+    QUERY_STATUS,
+    QUERY_WHY,
+    SIGNAL_RETRY,
+    UPDATE_ENSURE,
+    WORKFLOW_TYPE,
+    EnsureRequest,
+    Handover,
+    Status,
+    Why,
+)
+
+IssueIdPath = Annotated[int, Path(gt=0, lt=2**63, description="GitHub's global issue.id, not the number.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="The same key asks once, however often it is sent."),
+]
+
+T = TypeVar("T")
+
+_READY = {Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.REUSED}
+
+
+class IssueBody(BaseModel):
+    """What is known of the issue; all of it optional, for labels and pages only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    repository: str = Field("", pattern=r"^([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})?$", examples=["octo/repo"])
+    number: int = Field(0, ge=0, lt=2**63, examples=[12])
+    title: str = Field("", max_length=256, examples=["Crash on start"])
+    url: str = Field("", max_length=500, pattern=r"^(https?://\S*)?$")
+
+
+class SandboxReply(BaseModel):
+    """The issue's sandbox, or how far it is."""
+
+    issue_id: int
+    name: str = Field(examples=["claude-issue-1"])
+    outcome: Outcome = Field(description="created, started, recovered, reused; pending or blocked with 202.")
+    sandbox: Sandbox | None = Field(description="As it was seen last; usable with 200.")
+    blocked: Blocked | None = Field(None, description="Why it cannot be had now and what would help.")
+    status_url: str = Field(examples=["/v1/issues/1/sandbox"])
+
+
+class Row(BaseModel):
+    """One issue of the list; what its workflow published last."""
+
+    issue_id: int
+    name: str
+    status_url: str
+    started_at: datetime
+    phase: str = ""
+    state: str = ""
+    sandbox_id: str = ""
+    outcome: str = ""
+    blocked: str = Field("", description="The cause, when the issue is blocked.")
+    repository: str = ""
+    number: int = 0
+    title: str = ""
+
+
+class SandboxesPage(BaseModel):
+    """A page of issues, newest workflow first."""
+
+    sandboxes: list[Row]
+    next_page_token: str | None = Field(description="Send it as page_token to read on; null at the end.")
+
+
+class RetryReply(BaseModel):
+    """The retry was stored."""
+
+    status_url: str
+
+
+_ON_ITS_WAY: dict[int | str, dict[str, object]] = {
+    202: {"model": SandboxReply, "description": "On its way, or blocked: ask again at status_url"}
+}
+
+
+def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
+    """The routes under /v1."""
+
+    def authorised(request: Request) -> None:
+        require_token(request, settings.api_tokens)
+
+    routes = APIRouter(
+        prefix="/v1",
+        tags=["sandboxes"],
+        dependencies=[Depends(authorised), Depends(bearer)],
+        responses=responses(400, 401, 503),
+    )
+
+    @routes.put(
+        "/issues/{issue_id}/sandbox",
+        response_model=SandboxReply,
+        responses=responses(409) | _ON_ITS_WAY,
+        summary="Have the issue's sandbox running",
+    )
+    async def ensure(
+        issue_id: IssueIdPath,
+        response: Response,
+        body: IssueBody | None = None,
+        wait_s: Annotated[
+            float, Query(ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
+        ] = 10.0,
+        idempotency_key: IdempotencyKey = None,
+    ) -> SandboxReply:
+        """Idempotent: missing it is created, stopped it is started, running it is handed over.
+
+        200 with the sandbox when it can be used within `wait_s`, otherwise 202; the work goes on either way.
+        """
+        issue = Issue(id=issue_id, **(body or IssueBody()).model_dump())
+        handover = await _ensure(temporal, issue, wait_s, idempotency_key or str(uuid.uuid4()))
+        reply = _reply(handover)
+        if handover.outcome not in _READY:
+            response.status_code = 202
+            response.headers["Location"] = reply.status_url
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return reply
+
+    @routes.get(
+        "/issues/{issue_id}/sandbox", response_model=Status, responses=responses(404), summary="State, phase and reason"
+    )
+    async def status(issue_id: IssueIdPath) -> Status:
+        """What the issue's workflow knows and does. Asks Daytona nothing."""
+        return await _query(temporal, issue_id, QUERY_STATUS, Status)
+
+    @routes.get(
+        "/issues/{issue_id}/sandbox/why",
+        response_model=Why,
+        responses=responses(404),
+        summary="Why is this sandbox in this state",
+    )
+    async def why(issue_id: IssueIdPath) -> Why:
+        """One sentence, and the last decisions with time, delivery, phase, action and outcome."""
+        return await _query(temporal, issue_id, QUERY_WHY, Why)
+
+    @routes.post(
+        "/issues/{issue_id}/retry",
+        status_code=202,
+        response_model=RetryReply,
+        responses=responses(404),
+        summary="Try a blocked issue now",
+    )
+    async def retry(issue_id: IssueIdPath) -> RetryReply:
+        """On an issue that is not blocked: look at its sandbox again."""
+        async with temporal.within():
+            handle = (await temporal.client()).get_workflow_handle(temporal.name(issue_id))
+            try:
+                await handle.signal(SIGNAL_RETRY)
+            except RPCError as error:
+                raise _unknown_or(error, issue_id) from error
+        return RetryReply(status_url=status_url(issue_id))
+
+    @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
+    async def sandboxes(
+        page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+        page_token: Annotated[str, Query(max_length=4096)] = "",
+    ) -> SandboxesPage:
+        """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
+        return await _page(temporal, settings, page_size, _decoded(page_token))
+
+    return routes
+
+
+def status_url(issue_id: int) -> str:
+    """Where the issue's state is read."""
+    return f"/v1/issues/{issue_id}/sandbox"
+
+
+async def _ensure(temporal: Temporal, issue: Issue, wait_s: float, request_id: str) -> Handover:
+    """Ask by update, and wait; a request that the workflow cannot hold open is stored as a signal."""
+    name = temporal.name(issue.id)
+    if wait_s > 0:
+        try:
+            handle = await _accepted(temporal, issue, request_id)
+        except ProblemError as error:
+            if error.kind == "conflict":
+                raise
+            handle = None
+        if handle is not None:
+            return await _result(handle, wait_s) or Handover(issue.id, name, Outcome.PENDING)
+    event = IssueEvent(
+        issue=issue, delivery=f"rest-{request_id}", event="rest", action="ensure", is_explicit=True,
+        intention=Intention.ENSURE, requested_at=datetime.now(UTC),
+    )  # fmt: skip
+    await temporal.deliver(event)
+    return Handover(issue.id, name, Outcome.PENDING)
+
+
+async def _accepted(temporal: Temporal, issue: Issue, request_id: str) -> WorkflowUpdateHandle[Handover] | None:
+    """The accepted update; None when it must be sent as a signal: too many wait, or no worker accepts it.
+
+    Temporal stores an update only once a worker has accepted it, a signal at once.
+    """
+    try:
+        async with temporal.within():
+            return await (await temporal.client()).start_update_with_start_workflow(
+                UPDATE_ENSURE,
+                EnsureRequest(issue, "REST"),
+                id=request_id,
+                start_workflow_operation=temporal.start_operation(issue),
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                result_type=Handover,
+            )
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        return None
+
+
+async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
+    """The update's answer; None when it is not there within `wait_s`. The work goes on either way."""
+    try:
+        async with asyncio.timeout(wait_s):
+            return await handle.result()
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        return None
+    except WorkflowUpdateFailedError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError) and cause.type != ERROR_TOO_MANY_WAITING:
+            raise ProblemError(409, "conflict", cause.message) from error
+        return None
+    except RPCError:
+        return None
+
+
+async def _query(temporal: Temporal, issue_id: int, query: str, kind: type[T]) -> T:
+    async with temporal.within():
+        handle = (await temporal.client()).get_workflow_handle(temporal.name(issue_id))
+        try:
+            answer: T = await handle.query(query, result_type=kind)
+        except RPCError as error:
+            raise _unknown_or(error, issue_id) from error
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+            raise ProblemError(503, "unavailable", f"the workflow could not answer: {error}") from error
+        return answer
+
+
+async def _page(temporal: Temporal, settings: ApiSettings, page_size: int, token: bytes | None) -> SandboxesPage:
+    """One page of running workflows, with what each published last."""
+    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running'"
+    async with temporal.within():
+        found = (await temporal.client()).list_workflows(query, page_size=page_size, next_page_token=token)
+        try:
+            await found.fetch_next_page()
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise ProblemError(400, "invalid-request", "page_token is none of ours") from error
+            raise
+        rows = [await _row(execution, settings) for execution in found.current_page or ()]
+    following = found.next_page_token
+    return SandboxesPage(
+        sandboxes=[row for row in rows if row is not None],
+        next_page_token=urlsafe_b64encode(following).decode() if following else None,
+    )
+
+
+async def _row(execution: WorkflowExecution, settings: ApiSettings) -> Row | None:
+    """None for a workflow under another prefix: another installation shares the namespace."""
+    issue_id = issue_id_of(execution.id, settings.name_prefix)
+    if issue_id is None:
+        return None
+    memo: dict[str, str | int] = await execution.memo_value("status", {}, type_hint=dict[str, str | int])
+    known = {key: value for key, value in memo.items() if key in Row.model_fields}
+    return Row.model_validate(
+        known
+        | {
+            "issue_id": issue_id,
+            "name": execution.id,
+            "status_url": status_url(issue_id),
+            "started_at": execution.start_time,
+        }
+    )
+
+
+def _decoded(page_token: str) -> bytes | None:
+    if not page_token:
+        return None
+    try:
+        return urlsafe_b64decode(page_token.encode("ascii", errors="strict"))
+    except (Base64Error, UnicodeEncodeError) as error:
+        raise ProblemError(400, "invalid-request", "page_token is none of ours") from error
+
+
+def _reply(handover: Handover) -> SandboxReply:
+    return SandboxReply(
+        issue_id=handover.issue_id,
+        name=handover.name,
+        outcome=handover.outcome,
+        sandbox=handover.sandbox,
+        blocked=handover.blocked,
+        status_url=status_url(handover.issue_id),
+    )
+
+
+def _unknown_or(error: RPCError, issue_id: int) -> Exception:
+    """404 when Temporal has no such workflow; anything else as it is."""
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return ProblemError(404, "unknown-issue", f"nobody has asked for a sandbox of issue {issue_id} yet")
+    return error

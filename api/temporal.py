@@ -1,0 +1,120 @@
+"""Reaching Temporal from a request: one client, one deadline, and its failures as problems."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.problems import ProblemError
+from issuebox.domain.events import IssueEvent
+from issuebox.domain.issue import Issue, sandbox_name
+from issuebox.settings import ApiSettings
+from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
+
+ClientFactory = Callable[[], Awaitable[Client]]
+
+RETRY_AFTER_S = 5
+"""What a 503 asks the caller to wait. GitHub does not redeliver; the failed delivery shows in its log."""
+
+_PASSING = {
+    RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached",
+    RPCStatusCode.DEADLINE_EXCEEDED: "Temporal did not answer in time",
+    RPCStatusCode.CANCELLED: "Temporal did not answer in time",
+    RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal asks for fewer requests",
+    RPCStatusCode.NOT_FOUND: "Temporal does not know the namespace",
+    RPCStatusCode.UNAUTHENTICATED: "Temporal refuses the credentials",
+    RPCStatusCode.PERMISSION_DENIED: "Temporal refuses the credentials",
+    RPCStatusCode.FAILED_PRECONDITION: "no worker serves the task queue",
+    RPCStatusCode.INTERNAL: "Temporal has an internal error",
+    RPCStatusCode.UNKNOWN: "Temporal has an internal error",
+    RPCStatusCode.ABORTED: "Temporal has an internal error",
+}
+"""Failures that are not the caller's fault and may pass, with the sentence for each."""
+
+
+class Temporal:
+    """The app's one client, made at the first use, and what is asked of it."""
+
+    def __init__(self, factory: ClientFactory, settings: ApiSettings) -> None:
+        self._factory = factory
+        self._settings = settings
+        self._client: Client | None = None
+
+    async def client(self) -> Client:
+        """The client. Making it lazily opens no connection, so a Temporal that is down is found out later."""
+        if self._client is None:
+            self._client = await self._factory()
+        return self._client
+
+    async def deliver(self, event: IssueEvent) -> str:
+        """Signal-with-start: the event is stored by Temporal when this returns. The workflow's ID."""
+        name = self.name(event.issue.id)
+        async with self.within():
+            client = await self.client()
+            await client.start_workflow(
+                WORKFLOW_TYPE,
+                StartInput(event.issue.id, name),
+                id=name,
+                task_queue=self._settings.task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal=SIGNAL_EVENT,
+                start_signal_args=[event],
+                static_summary=summary(event.issue),
+                static_details=event.issue.url or None,
+            )
+        return name
+
+    def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
+        """The start of an update-with-start for the issue's workflow."""
+        name = self.name(issue.id)
+        return WithStartWorkflowOperation(
+            WORKFLOW_TYPE,
+            StartInput(issue.id, name),
+            id=name,
+            task_queue=self._settings.task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=summary(issue),
+            static_details=issue.url or None,
+        )
+
+    def name(self, issue_id: int) -> str:
+        """The sandbox's name, which is the workflow's ID."""
+        return sandbox_name(issue_id, self._settings.name_prefix)
+
+    @asynccontextmanager
+    async def within(self, timeout_s: float | None = None) -> AsyncIterator[None]:
+        """Bound what is asked of Temporal; a failure that may pass becomes a 503 with ``Retry-After``.
+
+        The bound is ours: a lazy connection to a host that never answers has none of its own.
+        """
+        try:
+            async with asyncio.timeout(timeout_s or self._settings.temporal_timeout_s):
+                yield
+        except TimeoutError as error:
+            raise unavailable(_PASSING[RPCStatusCode.DEADLINE_EXCEEDED]) from error
+        except RPCError as error:
+            if (reason := _PASSING.get(error.status)) is None:
+                raise
+            raise unavailable(reason) from error
+        except RuntimeError as error:
+            # The SDK raises this, with the cause in the text, when a connection cannot be made.
+            raise unavailable(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+
+
+def unavailable(reason: str) -> ProblemError:
+    """A 503 that says what is away and when to come back."""
+    return ProblemError(503, "unavailable", f"{reason}; try again later", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def summary(issue: Issue) -> str:
+    """One line for Temporal's Web UI: repository, number, title."""
+    if not issue.repository:
+        return f"issue {issue.id}"
+    return f"{issue.repository}#{issue.number} {issue.title}".strip()[:200]

@@ -1,0 +1,101 @@
+"""Deliveries as GitHub would send them, for trying things out by hand and for the demo.
+
+Only the fields that GitHub always sends and that are used. The mock's global issue ID is the issue's
+number unless one is given, so that issue #1 has the sandbox ``claude-issue-1``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    # what a person types, and the GitHub event and action
+    "ping": ("ping", ""),
+    "opened": ("issues", "opened"),
+    "reopened": ("issues", "reopened"),
+    "edited": ("issues", "edited"),
+    "labeled": ("issues", "labeled"),
+    "assigned": ("issues", "assigned"),
+    "closed": ("issues", "closed"),
+    "transferred": ("issues", "transferred"),
+    "deleted": ("issues", "deleted"),
+    "comment": ("issue_comment", "created"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MockIssue:
+    """The issue that the delivery is about."""
+
+    number: int
+    repository: str
+    id: int = 0
+    title: str = "An issue"
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MockDelivery:
+    """A signed request: what to POST."""
+
+    delivery: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def build(
+    action: str, issue: MockIssue, secret: str, *, comment: str = "@claude", detail: str = "claude", delivery: str = ""
+) -> MockDelivery:
+    """A delivery for one of `ACTIONS`. `detail` is the label of ``labeled`` or the login of ``assigned``."""
+    event, github_action = ACTIONS[action]
+    delivery = delivery or str(uuid.uuid4())
+    body = json.dumps(_payload(github_action, issue, comment, detail), separators=(",", ":")).encode()
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "GitHub-Hookshot/mock",
+        "X-GitHub-Event": event,
+        "X-GitHub-Delivery": delivery,
+        "X-Hub-Signature-256": f"sha256={signature}",
+    }
+    return MockDelivery(delivery, body, headers)
+
+
+async def post(client: httpx.AsyncClient, api_url: str, delivery: MockDelivery) -> httpx.Response:
+    """Send it."""
+    return await client.post(f"{api_url}/webhooks/github", content=delivery.body, headers=dict(delivery.headers))
+
+
+def _payload(action: str, issue: MockIssue, comment: str, detail: str) -> dict[str, object]:
+    now = (issue.updated_at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    payload: dict[str, object] = {
+        "repository": {"full_name": issue.repository},
+        "sender": {"login": "octocat", "type": "User"},
+    }
+    if not action:
+        return payload | {"zen": "Keep it logically awesome.", "hook_id": 1}
+    payload |= {
+        "action": action,
+        "issue": {
+            "id": issue.id or issue.number,
+            "number": issue.number,
+            "title": issue.title,
+            "state": "closed" if action == "closed" else "open",
+            "updated_at": now,
+            "html_url": f"https://github.com/{issue.repository}/issues/{issue.number}",
+        },
+    }
+    extras: dict[str, dict[str, object]] = {
+        "labeled": {"label": {"name": detail}},
+        "assigned": {"assignee": {"login": detail, "type": "User"}},
+        "created": {"comment": {"body": comment, "created_at": now}},
+    }
+    return payload | extras.get(action, {})
