@@ -62,7 +62,9 @@ def admin_router(world: World) -> APIRouter:
 def _add_state(router: APIRouter, world: World, admin: Admin) -> None:
     @router.get("/healthz")
     async def healthz() -> Health:
-        """Say that the server runs."""
+        """Say that the server runs, and that its clockwork does."""
+        if world.failure is not None:
+            raise HTTPException(500, f"the clockwork has stopped: {world.failure!r}")
         return Health(pid=os.getpid(), speed=world.config.speed)
 
     @router.get("/config")

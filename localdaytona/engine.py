@@ -19,6 +19,9 @@ from localdaytona.store import Store
 from localdaytona.timers import BATCH_MAX, TIMERS, Timer
 from localdaytona.transitions import TRANSITIONS
 
+# However fast the server runs, timers are not looked at more often: each look costs milliseconds.
+TICK_MIN_S = 0.02
+
 
 class Change:
     """The open transaction: rows and journal entries to be written together."""
@@ -104,14 +107,14 @@ class Engine:
             config, now = self._config(), now_s()
             if config.runner_available:
                 self._advance_due(now, config)
-            if now >= self._last_tick + config.scaled(config.tick_s):
+            if now >= self._last_tick + _tick_s(config):
                 self._last_tick = now
                 for timer in TIMERS:
                     self._fire(timer, now, config)
             await self._sleep_until(self._next_time(config))
 
     def _next_time(self, config: Config) -> float:
-        tick = self._last_tick + config.scaled(config.tick_s)
+        tick = self._last_tick + _tick_s(config)
         due = self._store.number("min(due_at)", "due_at IS NOT NULL") if config.runner_available else None
         return tick if due is None else min(tick, due)
 
@@ -145,6 +148,10 @@ def _at_next_tick(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
     if flight is None or TRANSITIONS[flight.transition].steps[flight.step].duration != "pickup_s":
         return sandbox
     return replace(sandbox, flight=replace(flight, due_at=at + config.scaled(config.tick_s)))
+
+
+def _tick_s(config: Config) -> float:
+    return max(TICK_MIN_S, config.scaled(config.tick_s))
 
 
 def _start_is_over(sandbox: Sandbox) -> bool:

@@ -30,6 +30,10 @@ CREATE TABLE IF NOT EXISTS sandboxes (
     last_activity_at REAL NOT NULL AS (doc ->> '$.last_activity_at') STORED,
     state_since REAL NOT NULL AS (doc ->> '$.state_since') STORED,
     destroy_at REAL AS (doc ->> '$.destroy_at') STORED,
+    auto_stop REAL NOT NULL AS (doc ->> '$.intervals.auto_stop') STORED,
+    auto_pause REAL AS (doc ->> '$.intervals.auto_pause') STORED,
+    auto_archive REAL NOT NULL AS (doc ->> '$.intervals.auto_archive') STORED,
+    auto_delete REAL NOT NULL AS (doc ->> '$.intervals.auto_delete') STORED,
     due_at REAL AS (doc ->> '$.flight.due_at') STORED,
     cpu INTEGER NOT NULL AS (doc ->> '$.spec.cpu') STORED,
     memory INTEGER NOT NULL AS (doc ->> '$.spec.memory') STORED,
@@ -40,6 +44,7 @@ CREATE TABLE IF NOT EXISTS sandboxes (
 CREATE INDEX IF NOT EXISTS sandboxes_activity ON sandboxes (last_activity_at, id);
 CREATE INDEX IF NOT EXISTS sandboxes_created ON sandboxes (created_at, id);
 CREATE INDEX IF NOT EXISTS sandboxes_state ON sandboxes (state);
+CREATE INDEX IF NOT EXISTS sandboxes_destroy ON sandboxes (destroy_at) WHERE destroy_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS sandboxes_due ON sandboxes (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """

@@ -32,31 +32,30 @@ def _stopping(sandbox: Sandbox) -> str:
     return "destroy" if sandbox.ephemeral else "stop"
 
 
-_INTERVAL = "(doc ->> '$.intervals.auto_{}')"
-_STOP, _PAUSE = _INTERVAL.format("stop"), _INTERVAL.format("pause")
-_ARCHIVE, _DELETE = _INTERVAL.format("archive"), _INTERVAL.format("delete")
 _STARTED = "state = 'started' AND desired = 'started'"
 _STOPPED = "state = 'stopped' AND desired = 'stopped'"
-_ARCHIVE_MIN = (
-    f"CASE WHEN {_ARCHIVE} = 0 OR {_ARCHIVE} > {AUTO_ARCHIVE_MAX_MIN} THEN {AUTO_ARCHIVE_MAX_MIN} ELSE {_ARCHIVE} END"
-)
+_ARCHIVE_MIN = f"iif(auto_archive = 0 OR auto_archive > {AUTO_ARCHIVE_MAX_MIN}, {AUTO_ARCHIVE_MAX_MIN}, auto_archive)"
 
 TIMERS = (
-    Timer("ttl", "destroy_at <= :now AND desired != 'destroyed'", destroying),
-    Timer("auto_stop", f"{_STARTED} AND {_STOP} > 0 AND last_activity_at + {_STOP} * :minute <= :now", _stopping),
+    Timer("ttl", "destroy_at IS NOT NULL AND destroy_at <= :now AND desired != 'destroyed'", destroying),
+    Timer(
+        "auto_stop",
+        f"{_STARTED} AND auto_stop > 0 AND last_activity_at + auto_stop * :minute <= :now",
+        _stopping,
+    ),
     Timer(
         "auto_pause",
-        f"{_STARTED} AND {_PAUSE} > 0 AND last_activity_at + {_PAUSE} * :minute <= :now",
+        f"{_STARTED} AND auto_pause > 0 AND last_activity_at + auto_pause * :minute <= :now",
         lambda _: "pause",
     ),
     Timer(
         "auto_delete",
-        f"{_STOPPED} AND {_DELETE} >= 0 AND state_since + {_DELETE} * :minute <= :now",
+        f"{_STOPPED} AND auto_delete >= 0 AND state_since + auto_delete * :minute <= :now",
         destroying,
     ),
     Timer(
         "auto_archive",
-        f"{_STOPPED} AND {_DELETE} != 0 AND state_since + ({_ARCHIVE_MIN}) * :minute <= :now",
+        f"{_STOPPED} AND auto_delete != 0 AND state_since + {_ARCHIVE_MIN} * :minute <= :now",
         lambda _: "archive",
     ),
 )

@@ -1,6 +1,7 @@
 """Everything the routes need, put together once, and the toolbox's view of it."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from localdaytona.model import now_s
 from localdaytona.store import Store
 from localdaytona.toolbox_host import ToolboxListener, ToolboxStatus
 from localdaytona.types import JSONObject
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class World:
         self.names = NameCache()
         self.listing = Listing(self.store, options.seed or 0)
         self._random = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
+        self.failure: BaseException | None = None
         self.outage_since: float | None = now_s() if self._config.outage else None
 
     @property
@@ -76,6 +80,8 @@ class World:
     async def running(self) -> AsyncIterator[None]:
         """Run the clockwork for as long as the block runs, then close the file."""
         tasks = [asyncio.create_task(self.publisher.run()), asyncio.create_task(self.engine.run())]
+        for task in tasks:
+            task.add_done_callback(self._clockwork_ended)
         with self.store.transaction():
             self.store.journal.append(now_s(), NewEntry("server_started"))
         try:
@@ -85,6 +91,14 @@ class World:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.store.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def _clockwork_ended(self, task: asyncio.Task[None]) -> None:
+        """Say loudly that the clockwork has stopped: nothing would ever change again."""
+        if not task.cancelled():
+            self.failure = task.exception()
+            log.critical("clockwork_failed", exc_info=self.failure)
 
 
 class WorldToolboxHost:
