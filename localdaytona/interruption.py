@@ -38,7 +38,7 @@ async def until_gone(receive: Receive) -> None:
 
 
 class DroppedReply(Response):
-    """Closes the connection with a TCP reset and not one byte of a reply."""
+    """Closes the connection with not one byte of a reply: the client sees the server hang up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         transport_of(scope).abort()
