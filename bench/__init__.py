@@ -1,0 +1,1 @@
+"""What shows and measures issuebox from outside: the demo, and later benchmarks and chaos."""
