@@ -28,6 +28,7 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 WAIT_TIMEOUT_S = 45.0
 POLL_S = 0.1
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 SETTINGS = {
     # Patience in seconds instead of minutes, so that every reaction is seen within the demo.
@@ -49,7 +50,7 @@ class Stack:
     stack: DevStack
     http: httpx.AsyncClient
     admin: AdminClient
-    updated_at: datetime = datetime.min.replace(tzinfo=UTC)
+    updated_at: datetime = LONG_AGO
 
     def name(self, issue: int) -> str:
         """The sandbox's name; a mock's global issue ID is its number."""
