@@ -119,6 +119,8 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     def authorised(request: Request) -> None:
         require_token(request, settings.api_tokens)
 
+    # A default and not an annotation: FastAPI evaluates annotations where `settings` is not in sight.
+    wait = Query(10.0, ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
     routes = APIRouter(
         prefix="/v1",
         tags=["sandboxes"],
@@ -136,9 +138,7 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
         issue_id: IssueIdPath,
         response: Response,
         body: IssueBody | None = None,
-        wait_s: Annotated[
-            float, Query(ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
-        ] = 10.0,
+        wait_s: float = wait,
         idempotency_key: IdempotencyKey = None,
     ) -> SandboxReply:
         """Idempotent: missing it is created, stopped it is started, running it is handed over.

@@ -80,7 +80,7 @@ async def _take(
     require_signature(body, request.headers.get("x-hub-signature-256", ""), settings.webhook_secrets)
     delivery = _header(request, "X-GitHub-Delivery", _DELIVERY)
     event = _header(request, "X-GitHub-Event", _EVENT)
-    facts |= {"delivery": delivery, "event": event}
+    facts |= {"delivery": delivery, "github_event": event}
     if event == "ping" or event not in EVENTS:
         _require_object(body)
         return _ignored(detect(Facts(event), rules), delivery)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.demo.stack import Stack, until
+from localdaytona.types import JSONObject
 
 Run = Callable[[Stack], Awaitable[str]]
 
@@ -205,11 +206,11 @@ async def _back(stack: Stack, issue: int, before: str) -> str:
 
 
 async def _despite(
-    stack: Stack, issue: int, effect: dict[str, object], operations: tuple[str, ...], times: int = 1
+    stack: Stack, issue: int, effect: JSONObject, operations: tuple[str, ...], times: int = 1
 ) -> str:
     """Send an event while these requests of the issue go wrong: one sandbox in the end."""
     for operation in operations:
-        await stack.admin.add_fault(operation, dict(effect), name=stack.name(issue), times=times)
+        await stack.admin.add_fault(operation, effect, name=stack.name(issue), times=times)
     await stack.send("opened", issue)
     await stack.served(issue)
     sandbox = await stack.one(issue)
