@@ -17,6 +17,7 @@ from localdaytona.control_routes import control_router
 from localdaytona.events import PATH
 from localdaytona.fault_model import Plan
 from localdaytona.interruption import until_gone
+from localdaytona.toolbox import toolbox_router
 from localdaytona.world import Options, World, WorldToolboxHost
 
 
@@ -55,9 +56,7 @@ def build_app(world: World) -> ASGIApp:
 
 
 def _mount_parts(world: World, api: FastAPI) -> None:
-    if find_spec("localdaytona.toolbox") is not None:
-        toolbox = import_module("localdaytona.toolbox")
-        api.include_router(toolbox.toolbox_router(WorldToolboxHost(world)))
+    api.include_router(toolbox_router(WorldToolboxHost(world), world.api_key))
     if find_spec("localdaytona.dashboard") is not None:
         dashboard = import_module("localdaytona.dashboard")
         api.include_router(dashboard.dashboard_router())

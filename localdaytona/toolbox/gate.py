@@ -1,0 +1,204 @@
+"""Who gets into a sandbox: the key, the sandbox's state, injected faults. What happens inside is not here."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket
+
+from localdaytona import fault_model as effects
+from localdaytona.admission import IN_PROGRESS, MODIFIED, SCIP
+from localdaytona.fault_model import Fault
+from localdaytona.interruption import DroppedReply, HangingReply
+from localdaytona.toolbox.errors import ToolboxError, unreachable
+from localdaytona.toolbox_host import ToolboxHost
+
+CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
+LOST = (DroppedReply, HangingReply)
+
+# What the proxy and the runner say of a key that fits no sandbox, which a deleted one's does not.
+NO_SANDBOX = (401, "unauthorized: authentication failed: Bearer token is invalid")
+NO_ADDRESS = (400, "bad request: no IP address found. Is the Sandbox started?")
+NO_RUNNER = (400, "bad request: failed to get runner info: runner not found")
+NO_CONTAINER = (404, "not found: sandbox container not found")
+# Raw state -> refusal. In every state that is not here, and is not `started`, the daemon is not up yet.
+REFUSALS: dict[str, tuple[int, str]] = {
+    "stopping": NO_ADDRESS,
+    "stopped": NO_ADDRESS,
+    "pausing": NO_ADDRESS,
+    "paused": NO_ADDRESS,
+    "archiving": NO_RUNNER,
+    "archived": NO_RUNNER,
+    "destroying": NO_CONTAINER,
+    "error": NO_CONTAINER,
+    "build_failed": NO_CONTAINER,
+}
+
+Handle = Callable[[Request], Awaitable[Response]]
+
+
+class Gate:
+    """Stands before every route of the toolbox."""
+
+    def __init__(self, host: ToolboxHost, api_key: str | None) -> None:
+        self._host = host
+        self._api_key = api_key
+
+    def route_class(self) -> type[APIRoute]:
+        """Return the class of routes that this gate guards."""
+        gate = self
+
+        class GuardedRoute(APIRoute):
+            def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+                handle = super().get_route_handler()
+
+                async def guarded(request: Request) -> Response:
+                    return await gate.handle(request, handle)
+
+                return guarded
+
+        return GuardedRoute
+
+    async def handle(self, request: Request, handle: Handle) -> Response:
+        """Answer a request and journal that; neither commands nor queries nor bodies are written down."""
+        began = time.monotonic()
+        try:
+            fault = self._admit(request)
+            response = await _faulted(fault, lambda: self._answered(request, handle))
+        except ToolboxError as error:
+            response = error.response(request)
+        self._note(request, None if isinstance(response, LOST) else response.status_code, time.monotonic() - began)
+        return response
+
+    async def admit_socket(self, socket: WebSocket) -> bool:
+        """Return whether a web socket may be opened; one that may not has been answered."""
+        refusal: Response | None = None
+        try:
+            fault = self._admit(socket)
+            refusal = await _socket_refusal(fault)
+        except ToolboxError as error:
+            refusal = error.response(socket)
+        if isinstance(refusal, LOST):
+            await refusal(socket.scope, socket.receive, socket.send)
+        elif refusal is not None:
+            await socket.send_denial_response(refusal)
+        self._note(socket, 101 if refusal is None else refusal.status_code, 0.0)
+        return refusal is None
+
+    def refuse_unless_started(self, sandbox_id: str) -> None:
+        """Raise ToolboxError, as §4 of Daytona's behaviour has it, unless the sandbox runs."""
+        status = self._host.sandbox_status(sandbox_id)
+        if not status.exists:
+            raise ToolboxError(*NO_SANDBOX)
+        if status.state in REFUSALS:
+            raise ToolboxError(*REFUSALS[status.state])
+        if status.state != "started":
+            raise unreachable()
+
+    def _admit(self, request: HTTPConnection) -> Fault | None:
+        """Return the fault that hits this request. Raises ToolboxError."""
+        sandbox_id = str(request.path_params["sandbox_id"])
+        self._refuse_wrong_key(request.headers.get("authorization", ""))
+        if not self._host.sandbox_status(sandbox_id).exists:
+            raise ToolboxError(*NO_SANDBOX)
+        self._host.touch(sandbox_id)
+        return self._host.take_fault("toolbox", sandbox_id)
+
+    def _refuse_wrong_key(self, authorization: str) -> None:
+        if self._api_key is None:
+            return
+        if not secrets.compare_digest(authorization.encode(), f"Bearer {self._api_key}".encode()):
+            raise ToolboxError(*NO_SANDBOX)
+
+    async def _answered(self, request: Request, handle: Handle) -> Response:
+        """Return the route's answer, errors included."""
+        try:
+            self.refuse_unless_started(str(request.path_params["sandbox_id"]))
+            return await handle(request)
+        except ToolboxError as error:
+            return error.response(request)
+        except RequestValidationError as error:
+            return ToolboxError(400, _complaint(error), "INVALID_REQUEST_BODY").response(request)
+        except HTTPException as error:
+            return ToolboxError(error.status_code, str(error.detail)).response(request)
+
+    def _note(self, request: HTTPConnection, status: int | None, took_s: float) -> None:
+        sandbox_id = str(request.path_params["sandbox_id"])
+        self._host.journal(
+            "toolbox",
+            sandbox_id,
+            {
+                "method": request.scope.get("method", "WEBSOCKET"),
+                "path": request.url.path.removeprefix(f"/toolbox/{sandbox_id}"),
+                "status": status,
+                "seconds": round(took_s, 3),
+            },
+        )
+
+
+def _complaint(error: RequestValidationError) -> str:
+    """Return what is wrong with a request, without repeating what was sent: it may hold a password."""
+    places = (f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
+    return f"bad request: invalid request body: {'; '.join(places)}"
+
+
+async def _faulted(fault: Fault | None, answer: Callable[[], Awaitable[Response]]) -> Response:
+    """Apply a fault around an answer. Effects on transitions and on stale reads mean nothing here."""
+    effect = None if fault is None else fault.effect
+    early = await _instead(effect)
+    if early is not None:
+        return early
+    response = await answer()
+    match effect:
+        case effects.StatusAfter(status=status, message=message, headers=headers):
+            raise ToolboxError(status, message, headers=headers)
+        case effects.DropAfter():
+            return DroppedReply()
+        case effects.Hang():
+            return HangingReply()
+        case effects.DelayAfter(seconds=seconds):
+            await asyncio.sleep(seconds)
+        case effects.Malformed(field=field):
+            return _without(response, field)
+    return response
+
+
+async def _instead(effect: effects.Effect | None) -> Response | None:
+    """Return the answer of an effect that comes before anything happens, having waited for a delay."""
+    match effect:
+        case effects.StatusEffect(status=status, message=message, headers=headers):
+            raise ToolboxError(status, message, headers=headers)
+        case effects.NotFound():
+            raise ToolboxError(*NO_CONTAINER)
+        case effects.Conflict(text=text):
+            raise ToolboxError(409, CONFLICTS[text])
+        case effects.Drop():
+            return DroppedReply()
+        case effects.Hang(after=False):
+            return HangingReply()
+        case effects.Delay(seconds=seconds):
+            await asyncio.sleep(seconds)
+    return None
+
+
+async def _socket_refusal(fault: Fault | None) -> Response | None:
+    """Return how a fault refuses a web socket; an effect after the fact refuses nothing."""
+    return await _instead(None if fault is None else fault.effect)
+
+
+def _without(response: Response, field: str) -> Response:
+    """Return a JSON answer that lacks a field; any other as it is."""
+    if not isinstance(response, JSONResponse):
+        return response
+    body = json.loads(bytes(response.body))
+    if not isinstance(body, dict):
+        return response
+    return JSONResponse({key: value for key, value in body.items() if key != field}, response.status_code)

@@ -1,0 +1,63 @@
+"""What a session's command has said so far, in the order it was said, and who waits for more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from enum import Enum
+
+LOG_MAX = 16 * 1024 * 1024
+
+
+class Stream(Enum):
+    """Where it was said. The value marks a piece in the followed stream."""
+
+    STDOUT = b"\x01\x01\x01"
+    STDERR = b"\x02\x02\x02"
+
+
+class OutputLog:
+    """Pieces of output. What goes beyond `LOG_MAX` is dropped."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[Stream, bytes]] = []
+        self._size = 0
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def append(self, stream: Stream, data: bytes) -> None:
+        """Add a piece."""
+        kept = data[: LOG_MAX - self._size]
+        if kept:
+            self._pieces.append((stream, kept))
+            self._size += len(kept)
+            self._wake()
+
+    def end(self) -> None:
+        """Say that the command has ended, which ends what follows it."""
+        self._ended = True
+        self._wake()
+
+    async def ended(self) -> None:
+        """Return when the command has ended."""
+        while not self._ended:
+            await self._changed.wait()
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Yield marked pieces from the first one on until the command has ended."""
+        position = 0
+        while True:
+            changed, ended = self._changed, self._ended
+            while position < len(self._pieces):
+                stream, data = self._pieces[position]
+                position += 1
+                yield stream.value + data
+            if ended:
+                return
+            await changed.wait()
+
+    def text(self, *streams: Stream) -> str:
+        """Return what was said on these streams."""
+        return b"".join(data for stream, data in self._pieces if stream in streams).decode(errors="replace")
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

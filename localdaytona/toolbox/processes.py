@@ -1,0 +1,140 @@
+"""Process groups: start one, find its members, end it. Nothing about HTTP or sandboxes' states.
+
+Every process carries a mark in its environment. Where /proc shows environments (Linux), the mark
+finds also what left its group (`setsid`), and what a killed server left behind; a process that
+clears its environment escapes. Elsewhere only the groups are known.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# The SDK says: the first of these that there is.
+SHELLS = ("zsh", "bash", "sh")
+MARK = "LOCALDAYTONA_RUN"
+GRACE_S = 0.3
+KILL_MAX_S = 5.0
+POLL_S = 0.02
+PROC = Path("/proc")
+HAS_MARKS = (PROC / "self" / "environ").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start and where."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: dict[str, str]
+    stdin: int = asyncio.subprocess.DEVNULL
+    stdout: int = asyncio.subprocess.PIPE
+    stderr: int = asyncio.subprocess.STDOUT
+
+
+class Run:
+    """The processes of a sandbox from one start to the next stop."""
+
+    def __init__(self, owner: str) -> None:
+        self.mark = f"{owner}/{uuid.uuid4().hex}"
+        self.over = False
+        self._leaders: dict[int, asyncio.subprocess.Process] = {}
+
+    async def start(self, launch: Launch) -> asyncio.subprocess.Process:
+        """Start a process as the leader of a group of its own.
+
+        Raises OSError when it cannot be started, ProcessLookupError when the run ended meanwhile.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            cwd=launch.cwd,
+            env={**launch.env, MARK: self.mark},
+            stdin=launch.stdin,
+            stdout=launch.stdout,
+            stderr=launch.stderr,
+            start_new_session=True,
+        )
+        self._prune()
+        self._leaders[process.pid] = process
+        if self.over:
+            kill_group(process, signal.SIGKILL)
+            raise ProcessLookupError(process.pid, "the sandbox stopped meanwhile")
+        return process
+
+    async def end(self) -> None:
+        """Terminate every process, kill what is left after a short grace, and wait until all are gone."""
+        self.over = True
+        for number, limit_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, KILL_MAX_S)):
+            if await self._gone_after(number, limit_s):
+                return
+
+    async def _gone_after(self, number: signal.Signals, limit_s: float) -> bool:
+        """Signal all, again and again because they may fork, and return whether they are gone in time."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._signal(number):  # noqa: ASYNC110 - no event tells that a grandchild is gone
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _signal(self, number: signal.Signals) -> bool:
+        """Signal all that live and return whether there are any."""
+        self._prune()
+        for process in self._leaders.values():
+            kill_group(process, number)
+        marked = list(marked_with(self.mark))
+        for pid in marked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return bool(self._leaders or marked)
+
+    def _prune(self) -> None:
+        """Forget dead groups. A group whose leader is reaped may give its number to a stranger."""
+        dead = [pid for pid, process in self._leaders.items() if process.returncode is not None and _forgotten(pid)]
+        for pid in dead:
+            del self._leaders[pid]
+
+
+def shell_path() -> str:
+    """Return the shell that runs commands."""
+    found = (shutil.which(shell) for shell in SHELLS)
+    return next((path for path in found if path is not None), "/bin/sh")
+
+
+def kill_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Signal a leader's group, if there is one left."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def marked_with(mark: str) -> Iterator[int]:
+    """Yield the processes whose mark begins so. Zombies have no environment, so none of them."""
+    needle = f"{MARK}={mark}".encode()
+    for entry in PROC.glob("[0-9]*/environ") if HAS_MARKS else ():
+        with suppress(OSError):
+            if any(line.startswith(needle) for line in entry.read_bytes().split(b"\0")):
+                yield int(entry.parent.name)
+
+
+def kill_marked(owner: str) -> None:
+    """Kill what a server that did not end properly has left of an owner."""
+    for pid in marked_with(f"{owner}/"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _forgotten(pid: int) -> bool:
+    """Return whether a group without a leader needs no tracking: its mark finds it, or it is empty."""
+    if HAS_MARKS:
+        return True
+    try:
+        os.killpg(pid, 0)
+    except OSError:
+        return True
+    return False

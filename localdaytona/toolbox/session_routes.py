@@ -1,0 +1,150 @@
+"""The routes of sessions and their commands, and the web socket that follows a command's output."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response, WebSocket
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.websockets import WebSocketDisconnect
+
+from localdaytona.toolbox.errors import ToolboxError, unreachable
+from localdaytona.toolbox.gate import Gate
+from localdaytona.toolbox.output_log import Stream
+from localdaytona.toolbox.sessions import Command, Session
+from localdaytona.toolbox.workspaces import Workspace, Workspaces
+from localdaytona.types import JSONObject
+
+RESERVED = "entrypoint"
+COMMAND = "/process/session/{session_id}/command/{command_id}"
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class CreateSession(_Asked):
+    """What `process.create_session` sends."""
+
+    session_id: Annotated[str, Field(alias="sessionId", min_length=1, max_length=256)]
+
+
+class RunInSession(_Asked):
+    """What `process.execute_session_command` sends; `async` is the older word."""
+
+    command: str = ""
+    run_async: bool = Field(default=False, alias="runAsync")
+    older_async: bool = Field(default=False, alias="async")
+
+
+def add_session_routes(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
+    """Add the routes to the toolbox's router."""
+    _add_sessions(router, workspaces)
+    _add_commands(router, workspaces)
+    _add_follow(router, workspaces, gate)
+
+
+def _add_sessions(router: APIRouter, workspaces: Workspaces) -> None:
+    @router.post("/process/session", status_code=201)
+    async def create_session(sandbox_id: str, asked: CreateSession) -> Response:
+        await _create(workspaces.open(sandbox_id), asked.session_id)
+        return Response(status_code=201)
+
+    @router.get("/process/session")
+    async def list_sessions(sandbox_id: str) -> list[JSONObject]:
+        return [_shown(session) for session in workspaces.open(sandbox_id).sessions.values()]
+
+    @router.get("/process/session/{session_id}")
+    async def get_session(sandbox_id: str, session_id: str) -> JSONObject:
+        return _shown(_session(workspaces, sandbox_id, session_id))
+
+    @router.delete("/process/session/{session_id}", status_code=204)
+    async def delete_session(sandbox_id: str, session_id: str) -> Response:
+        session = _session(workspaces, sandbox_id, session_id)
+        del workspaces.open(sandbox_id).sessions[session_id]
+        session.kill()
+        return Response(status_code=204)
+
+
+def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
+    @router.post("/process/session/{session_id}/exec")
+    async def run_command(sandbox_id: str, session_id: str, asked: RunInSession) -> Response:
+        """Run a command, without any limit of time when it is waited for."""
+        if not asked.command.strip():
+            raise ToolboxError(400, "bad request: empty command")
+        workspace = workspaces.open(sandbox_id)
+        run = workspace.run
+        command = await _session(workspaces, sandbox_id, session_id).begin(asked.command)
+        if asked.run_async or asked.older_async:
+            return JSONResponse({"cmdId": command.id}, 202)
+        await command.log.ended()
+        if run.over:
+            raise unreachable()
+        return JSONResponse({"cmdId": command.id, "exitCode": command.exit_code, **_logs(command)})
+
+    @router.get(COMMAND)
+    async def get_command(sandbox_id: str, session_id: str, command_id: str) -> JSONObject:
+        return _shown_command(_session(workspaces, sandbox_id, session_id).command(command_id))
+
+    @router.get(f"{COMMAND}/logs")
+    async def get_logs(sandbox_id: str, session_id: str, command_id: str) -> JSONObject:
+        return _logs(_session(workspaces, sandbox_id, session_id).command(command_id))
+
+
+def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
+    @router.websocket(f"{COMMAND}/logs")
+    async def follow_logs(socket: WebSocket, sandbox_id: str, session_id: str, command_id: str) -> None:
+        """Send the output from its beginning, piece by piece, and close when the command has ended."""
+        if not await gate.admit_socket(socket):
+            return
+        try:
+            gate.refuse_unless_started(sandbox_id)
+            command = _session(workspaces, sandbox_id, session_id).command(command_id)
+        except ToolboxError as error:
+            await socket.send_denial_response(error.response(socket))
+            return
+        await socket.accept()
+        try:
+            async for piece in command.log.follow():
+                await socket.send_bytes(piece)
+            await socket.close()
+        except WebSocketDisconnect:
+            return
+
+
+async def _create(workspace: Workspace, session_id: str) -> None:
+    if session_id == RESERVED:
+        raise ToolboxError(400, f"bad request: session id {RESERVED} is reserved")
+    if session_id in workspace.sessions:
+        raise ToolboxError(409, "conflict: session already exists")
+    session = Session(session_id, workspace.run, workspace.new_session_directory())
+    # Taken before the shell is started, so that a twin is refused.
+    workspace.sessions[session_id] = session
+    try:
+        await session.start(workspace.home, workspace.environment())
+    except ToolboxError:
+        workspace.sessions.pop(session_id, None)
+        raise
+
+
+def _session(workspaces: Workspaces, sandbox_id: str, session_id: str) -> Session:
+    session = workspaces.open(sandbox_id).sessions.get(session_id)
+    if session is None:
+        raise ToolboxError(404, "not found: session not found")
+    return session
+
+
+def _shown(session: Session) -> JSONObject:
+    return {"sessionId": session.id, "commands": [_shown_command(each) for each in session.commands.values()]}
+
+
+def _shown_command(command: Command) -> JSONObject:
+    shown: JSONObject = {"id": command.id, "command": command.text}
+    return shown if command.exit_code is None else {**shown, "exitCode": command.exit_code}
+
+
+def _logs(command: Command) -> JSONObject:
+    return {
+        "output": command.log.text(*Stream),
+        "stdout": command.log.text(Stream.STDOUT),
+        "stderr": command.log.text(Stream.STDERR),
+    }

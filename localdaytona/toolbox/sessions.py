@@ -1,0 +1,174 @@
+"""Sessions: one long-lived shell each, so that directory and variables last from command to command.
+
+The shell reads one line per command, which sources the command's file with its output in two named
+pipes and then reports the exit code on the shell's own output. Commands run one after another.
+"""
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localdaytona.toolbox.errors import ToolboxError, unreachable
+from localdaytona.toolbox.output_log import OutputLog, Stream
+from localdaytona.toolbox.processes import Launch, Run, kill_group, shell_path
+
+CHUNK = 64 * 1024
+NEVER_RAN = -1
+
+
+@dataclass(slots=True)
+class Command:
+    """A command of a session. The exit code is None until it has ended."""
+
+    id: str
+    text: str
+    log: OutputLog = field(default_factory=OutputLog)
+    exit_code: int | None = None
+
+
+class Tap:
+    """A named pipe whose content goes into a log, until its last writer is gone."""
+
+    def __init__(self, path: Path, stream: Stream, log: OutputLog) -> None:
+        self.path = path
+        os.mkfifo(path, 0o600)
+        self._stream = stream
+        self._log = log
+        self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # While this end is held, the pipe does not end before the shell has opened it.
+        self._guard = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        asyncio.get_running_loop().add_reader(self._reader, self._read)
+
+    def drain(self) -> None:
+        """Take what is there. A background child may go on writing."""
+        self._release()
+        while self._reader >= 0 and self._read():
+            continue
+
+    def close(self) -> None:
+        """Read no more."""
+        self._release()
+        if self._reader >= 0:
+            asyncio.get_running_loop().remove_reader(self._reader)
+            os.close(self._reader)
+            self._reader = -1
+
+    def _release(self) -> None:
+        if self._guard >= 0:
+            os.close(self._guard)
+            self._guard = -1
+
+    def _read(self) -> bool:
+        """Move one piece and return whether there was one."""
+        try:
+            data = os.read(self._reader, CHUNK)
+        except BlockingIOError:
+            return False
+        if data:
+            self._log.append(self._stream, data)
+        else:
+            self.close()
+        return bool(data)
+
+
+class Session:
+    """A shell and its commands."""
+
+    def __init__(self, session_id: str, run: Run, directory: Path) -> None:
+        self.id = session_id
+        self.commands: dict[str, Command] = {}
+        self._run = run
+        self._directory = directory
+        self._taps: dict[str, tuple[Tap, Tap]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    async def start(self, cwd: Path, env: dict[str, str]) -> None:
+        """Start the shell. Raises ToolboxError."""
+        pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        self._directory.mkdir(parents=True)
+        try:
+            self._process = await self._run.start(Launch((shell_path(),), cwd, env, pipe, pipe, nowhere))
+        except ProcessLookupError as error:
+            raise unreachable() from error
+        except OSError as error:
+            raise ToolboxError(500, f"internal server error: {error.strerror}") from error
+        self._listener = asyncio.create_task(self._listen(self._process))
+
+    async def begin(self, text: str) -> Command:
+        """Hand a command to the shell and return at once. Raises ToolboxError 410 when the shell has ended."""
+        process = self._process
+        if process is None or process.stdin is None or process.returncode is not None:
+            raise ToolboxError(410, f"gone: session {self.id} has ended", "SESSION_ENDED")
+        command = Command(str(uuid.uuid4()), text)
+        line = self._prepare(command)
+        self.commands[command.id] = command
+        with suppress(ConnectionError):  # the shell has just ended; its listener ends the command
+            process.stdin.write(line.encode())
+            await process.stdin.drain()
+        return command
+
+    def command(self, command_id: str) -> Command:
+        """Return a command. Raises ToolboxError 404."""
+        if command_id not in self.commands:
+            raise ToolboxError(404, "not found: command not found")
+        return self.commands[command_id]
+
+    def kill(self) -> None:
+        """Kill the shell's group and let go of everything."""
+        if self._process is not None:
+            kill_group(self._process, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of pipes and files; what has not ended is over."""
+        self._end_all(NEVER_RAN)
+        for taps in self._taps.values():
+            for tap in taps:
+                tap.close()
+        self._taps.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _prepare(self, command: Command) -> str:
+        """Lay out a command's file and pipes and return the line that runs it."""
+        directory = self._directory / command.id
+        directory.mkdir()
+        script = directory / "command"
+        script.write_text(f"{command.text}\n", "utf-8")
+        taps = (
+            Tap(directory / "stdout", Stream.STDOUT, command.log),
+            Tap(directory / "stderr", Stream.STDERR, command.log),
+        )
+        self._taps[command.id] = taps
+        out, err, file = (shlex.quote(str(path)) for path in (taps[0].path, taps[1].path, script))
+        return f". {file} >{out} 2>{err} </dev/null; printf '%s %s\\n' {command.id} $?\n"
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Take the exit codes until the shell ends."""
+        while process.stdout is not None and (line := await process.stdout.readline()):
+            command_id, _, code = line.decode(errors="replace").partition(" ")
+            command = self.commands.get(command_id)
+            if command is not None:
+                self._end(command, int(code))
+        code_of_shell = await process.wait()
+        self._end_all(max(code_of_shell, NEVER_RAN))
+
+    def _end_all(self, code: int) -> None:
+        """End what has not ended: the running command with the shell's code, those behind it unrun."""
+        for command in self.commands.values():
+            if command.exit_code is None:
+                self._end(command, code)
+                code = NEVER_RAN
+
+    def _end(self, command: Command, code: int) -> None:
+        for tap in self._taps.get(command.id, ()):
+            tap.drain()
+        command.exit_code = code
+        command.log.end()
+        shutil.rmtree(self._directory / command.id, ignore_errors=True)
