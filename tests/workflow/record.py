@@ -1,0 +1,102 @@
+"""Records histories for the replay tests: ``uv run pytest tests/workflow/record.py``.
+
+Each story is played on the whole path (real Temporal, localdaytona) and its workflow's history is kept
+under ``histories/<version>/``. Record anew only for a new release, or for a new story.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHistory
+
+from issuebox.domain.events import Intention
+from tests.workflow.conftest import Stack
+
+HISTORIES = Path(__file__).parent / "histories"
+
+Story = Callable[[Stack], Awaitable[object]]
+
+
+async def _created_and_reused(stack: Stack) -> None:
+    await stack.deliver()
+    await stack.served()
+    await stack.ensure()
+
+
+async def _stopped_and_started(stack: Stack) -> None:
+    first = await stack.ensure()
+    assert first.sandbox is not None
+    await stack.daytona.admin.act(first.sandbox.id, "stop")
+    await stack.ensure()
+
+
+async def _lost_reply(stack: Stack) -> None:
+    await stack.daytona.admin.add_fault("create", {"kind": "drop_after"})
+    await stack.ensure()
+
+
+async def _build_failed(stack: Stack) -> None:
+    await stack.daytona.admin.add_fault("create", {"kind": "build_failed"})
+    await stack.ensure()
+
+
+async def _blocked_and_retried(stack: Stack) -> None:
+    await stack.daytona.admin.config(cpu_max=0)
+    await stack.deliver()
+    await stack.blocked()
+    await stack.daytona.admin.config(cpu_max=None)
+    await stack.retry()
+    await stack.served()
+
+
+async def _adopted(stack: Stack) -> None:
+    made = await stack.daytona.admin.create(name=stack.name)
+    await stack.provider.settle(made.id, 5.0)
+    await stack.daytona.admin.act(made.id, "idle", seconds=3600)
+    await stack.ensure()
+
+
+async def _closed_and_commented(stack: Stack) -> None:
+    await stack.deliver()
+    await stack.deliver(stack.event(Intention.STOP, action="closed"))
+    await stack.deliver(stack.event(is_explicit=True))
+    await stack.served()
+
+
+STORIES: dict[str, Story] = {
+    "created_and_reused": _created_and_reused,
+    "stopped_and_started": _stopped_and_started,
+    "lost_reply": _lost_reply,
+    "build_failed": _build_failed,
+    "blocked_and_retried": _blocked_and_retried,
+    "adopted": _adopted,
+    "closed_and_commented": _closed_and_commented,
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_record(name: str, stack: Stack) -> None:
+    """Play one story and keep its history. Collected only when this file is named."""
+    await STORIES[name](stack)
+    history: WorkflowHistory = await stack.handle.fetch_history()
+    folder = HISTORIES / version("issuebox")
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread((folder / f"{name}.json").write_text, _portable(history) + "\n")
+
+
+def _portable(history: WorkflowHistory) -> str:
+    """The history without stack traces: they name files of the machine that recorded it."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(item) for key, item in value.items() if key != "stackTrace"}
+        return [bare(item) for item in value] if isinstance(value, list) else value
+
+    return json.dumps(bare(history.to_json_dict()), indent=1)

@@ -1,0 +1,45 @@
+"""Histories that the released shape of the workflow recorded still replay on today's code.
+
+A change that cannot replay them would fail the workflow tasks of every issue that runs: patch it
+(`workflow.patched`) and record another story beside the old ones, with
+``uv run pytest tests/workflow/record.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from issuebox.worker import WORKFLOW_RUNNER
+from workflows.guard import SignalGuard
+from workflows.issue_sandbox import IssueSandboxWorkflow
+
+from .record import STORIES
+
+HISTORIES = Path(__file__).parent / "histories"
+RECORDED = sorted(HISTORIES.glob("*/*.json"))
+
+
+def test_every_story_is_recorded_for_a_release() -> None:
+    """No story is lost by accident: the newest release's folder holds one history of each."""
+    newest = max(HISTORIES.iterdir(), key=lambda folder: [int(part) for part in folder.name.split(".")])
+    assert {path.stem for path in newest.glob("*.json")} == set(STORIES)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=[f"{path.parent.name}-{path.stem}" for path in RECORDED])
+async def test_recorded_history_replays(path: Path) -> None:
+    """Today's code makes the same commands from the same history."""
+    replayer = Replayer(
+        workflows=[IssueSandboxWorkflow],
+        interceptors=[SignalGuard()],
+        workflow_runner=WORKFLOW_RUNNER,
+        data_converter=pydantic_data_converter,
+    )
+    history = json.loads(path.read_text())
+    workflow_id = history["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"]
+    await replayer.replay_workflow(WorkflowHistory.from_json(workflow_id, history))
