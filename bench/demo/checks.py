@@ -205,9 +205,7 @@ async def _back(stack: Stack, issue: int, before: str) -> str:
     return f"{status['outcome']}: {_short(after.id)} is {after.state}"
 
 
-async def _despite(
-    stack: Stack, issue: int, effect: JSONObject, operations: tuple[str, ...], times: int = 1
-) -> str:
+async def _despite(stack: Stack, issue: int, effect: JSONObject, operations: tuple[str, ...], times: int = 1) -> str:
     """Send an event while these requests of the issue go wrong: one sandbox in the end."""
     for operation in operations:
         await stack.admin.add_fault(operation, effect, name=stack.name(issue), times=times)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 
 from issuebox.dev_stack import DevStack
-from issuebox.mock_delivery import MockIssue, build
+from issuebox.mock_delivery import MockDelivery, MockIssue, build, post
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import AdminClient
 
@@ -56,18 +56,23 @@ class Stack:
         """The sandbox's name; a mock's global issue ID is its number."""
         return f"claude-issue-{issue}"
 
-    async def send(self, action: str, issue: int, copies: int = 1) -> str:
-        """POST a signed mock delivery, so many copies at once; their delivery ID. Every one must be accepted."""
+    def mock(self, action: str, issue: int) -> MockDelivery:
+        """A signed delivery for the issue, newer than every one before."""
         # GitHub's times have a resolution of one second, and two equal bodies are one event to us.
         self.updated_at = max(datetime.now(UTC), self.updated_at + timedelta(seconds=1))
         about = MockIssue(issue, REPOSITORY, title=f"Demo issue {issue}", updated_at=self.updated_at)
-        mock = build(action, about, self.stack.webhook_secret)
-        url = f"{self.stack.api_url}/webhooks/github"
-        posts = (self.http.post(url, content=mock.body, headers=dict(mock.headers)) for _ in range(copies))
-        for reply in await asyncio.gather(*posts):
+        return build(action, about, self.stack.webhook_secret)
+
+    async def post(self, action: str, issue: int) -> httpx.Response:
+        """POST a mock delivery; the API's answer, whatever it is."""
+        return await post(self.http, self.stack.api_url, self.mock(action, issue))
+
+    async def send(self, action: str, issue: int, copies: int = 1) -> None:
+        """POST so many copies of one delivery at once. Every one must be accepted."""
+        mock = self.mock(action, issue)
+        for reply in await asyncio.gather(*(post(self.http, self.stack.api_url, mock) for _ in range(copies))):
             if reply.status_code != httpx.codes.ACCEPTED:
                 raise AssertionError(f"the webhook answered {reply.status_code}: {reply.text}")
-        return mock.headers["X-GitHub-Delivery"]
 
     async def status(self, issue: int) -> dict[str, Any]:
         """The issue's status over REST; empty while it cannot be had."""

@@ -52,7 +52,7 @@ class _Inbound(ActivityInboundInterceptor):
         accident.has_happened = True
         if accident.mishap is Mishap.FAILS_BEFORE:
             raise ApplicationError("lost before", type="TransientError")
-        result = await super().execute_activity(input)
+        await super().execute_activity(input)
         if accident.mishap is Mishap.FAILS_AFTER:
             raise ApplicationError("lost after", type="AmbiguousError")
         return await super().execute_activity(input)

@@ -170,7 +170,7 @@ async def test_memo_of_the_list_tells_the_outcome(stack: Stack) -> None:
     async def memo() -> Any:
         return (await (await stack.handle.describe()).memo()).get("status")
 
-    status = await until(memo, lambda memo: bool(memo), "the memo written")
+    status = await until(memo, bool, "the memo written")
     assert (status["phase"], status["outcome"], status["repository"]) == ("usable", "created", "octo/repo")
 
 

@@ -1,0 +1,79 @@
+"""kill -9 of each process in the middle of its work, on the whole stack as `issuebox dev` runs it.
+
+After the restart there is one sandbox for the issue, and no event that was answered with 202 is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bench.demo.stack import Stack, running, until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """One stack for all crashes: each one has to leave it whole for the next."""
+    async with running(tmp_path_factory.mktemp("stack") / "data") as stack:
+        yield stack
+
+
+async def _creating(stack: Stack, issue: int) -> None:
+    """A delivery was answered with 202, and the create that it caused is under way at Daytona."""
+    await stack.admin.add_fault("create", {"kind": "slow", "seconds": 3}, name=stack.name(issue))
+    await stack.send("opened", issue)
+    await until(lambda: stack.creates(issue), lambda creates: creates == 1, "the create has begun")
+
+
+async def _one_running(stack: Stack, issue: int) -> None:
+    await stack.served(issue)
+    sandbox = await stack.one(issue)
+    assert (sandbox.name, sandbox.state) == (stack.name(issue), "started")
+    assert await stack.creates(issue) == 1
+
+
+async def test_worker_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> None:
+    """The create goes on at Daytona; the next worker finds it and hands it over."""
+    await _creating(stack, 101)
+    stack.kill("worker")
+    await _one_running(stack, 101)
+
+
+async def test_api_killed_after_its_202_loses_no_event(stack: Stack) -> None:
+    """What was accepted is in Temporal, not in the API."""
+    await stack.send("opened", 102)
+    stack.kill("api")
+    await _one_running(stack, 102)
+
+
+async def test_temporal_killed_after_a_202_loses_no_event(stack: Stack) -> None:
+    """What was accepted is in Temporal's database, not in its memory."""
+    await stack.send("opened", 103)
+    stack.kill("temporal")
+    await _one_running(stack, 103)
+
+
+async def test_daytona_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> None:
+    """The reply is lost and nobody answers for a while: the sandbox is found when Daytona is back."""
+    await _creating(stack, 104)
+    stack.kill("localdaytona")
+    await _one_running(stack, 104)
+
+
+async def test_webhook_during_a_temporal_outage_is_refused_and_a_redelivery_serves(stack: Stack) -> None:
+    """Without Temporal nothing is accepted: GitHub sees a failure and not a lost event."""
+    stack.kill("temporal")
+    reply = await stack.post("opened", 105)
+    assert reply.status_code in {202, 503}
+    if reply.status_code == 503:
+        assert reply.headers["retry-after"]
+        await until(lambda: _accepted(stack, 105), bool, "Temporal is back")
+    await _one_running(stack, 105)
+
+
+async def _accepted(stack: Stack, issue: int) -> bool:
+    return (await stack.post("opened", issue)).status_code == 202
