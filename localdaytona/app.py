@@ -4,8 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 
 import socketio
 from fastapi import FastAPI
@@ -14,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from localdaytona.admin_routes import admin_router
 from localdaytona.control_routes import control_router
+from localdaytona.dashboard import dashboard_router
 from localdaytona.events import PATH
 from localdaytona.fault_model import Plan
 from localdaytona.interruption import until_gone
@@ -51,15 +50,9 @@ def build_app(world: World) -> ASGIApp:
     api = FastAPI(title="localdaytona", lifespan=lifespan, docs_url="/_local/docs", openapi_url="/_local/openapi.json")
     api.include_router(control_router(world))
     api.include_router(admin_router(world))
-    _mount_parts(world, api)
-    return _with_events(world, api)
-
-
-def _mount_parts(world: World, api: FastAPI) -> None:
     api.include_router(toolbox_router(WorldToolboxHost(world), world.api_key))
-    if find_spec("localdaytona.dashboard") is not None:
-        dashboard = import_module("localdaytona.dashboard")
-        api.include_router(dashboard.dashboard_router())
+    api.include_router(dashboard_router())
+    return _with_events(world, api)
 
 
 def _with_events(world: World, api: FastAPI) -> ASGIApp:
