@@ -6,6 +6,8 @@ is ignored; GitHub adds fields all the time.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -120,5 +122,35 @@ class IssueDelivery(_Part):
         return self.comment.created_at if self.comment else self.issue.updated_at
 
 
+class CommentDelivery(IssueDelivery):
+    """The body of an ``issue_comment`` delivery, which always has its comment."""
+
+    comment: Comment
+
+
+SHAPES: Mapping[str, type[IssueDelivery]] = {"issues": IssueDelivery, "issue_comment": CommentDelivery}
+"""What the body of each used event must look like."""
+
 IGNORED = frozenset({Intention.IGNORE, Intention.PONG})
 """Intentions that reach no workflow."""
+
+
+class AmbiguousBodyError(ValueError):
+    """Two readers of the same body could make different things of it."""
+
+
+def require_unambiguous(body: bytes) -> None:
+    """Raise on repeated keys and on NaN, which pydantic's parser takes. For bodies that it has parsed already.
+
+    That parser has bounded the nesting, so that this one cannot run out of stack.
+    """
+    json.loads(body, object_pairs_hook=_require_distinct_keys, parse_constant=_refuse_constant)
+
+
+def _require_distinct_keys(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise AmbiguousBodyError("an object repeats a key")
+
+
+def _refuse_constant(name: str) -> None:
+    raise AmbiguousBodyError(f"{name} is not JSON")

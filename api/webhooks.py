@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from api.auth import require_signature
-from api.payload import IGNORED, IssueDelivery
+from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
 from api.problems import ProblemError, first_mistake, responses
 from api.temporal import Temporal
 from issuebox.domain.events import Intention
@@ -84,7 +84,7 @@ async def _take(
     if event == "ping" or event not in EVENTS:
         _require_object(body)
         return _ignored(detect(Facts(event), rules), delivery)
-    payload = _parse(body)
+    payload = _parse(event, body)
     facts |= {"action": payload.action, "issue_id": payload.issue.id, "repository": payload.repository.full_name}
     detection = detect(payload.facts(event), rules)
     if detection.intention in IGNORED:
@@ -133,18 +133,26 @@ def _header(request: Request, name: str, pattern: re.Pattern[str]) -> str:
 def _require_object(body: bytes) -> None:
     try:
         is_object = isinstance(from_json(body), dict)
+        require_unambiguous(body)
+    except AmbiguousBodyError as error:
+        raise ProblemError(400, "invalid-delivery", f"the body is not valid: {error}") from error
     except ValueError as error:
         raise ProblemError(400, "invalid-delivery", "the body is not JSON") from error
     if not is_object:
         raise ProblemError(400, "invalid-delivery", "the body is not a JSON object")
 
 
-def _parse(body: bytes) -> IssueDelivery:
+def _parse(event: str, body: bytes) -> IssueDelivery:
+    shape = SHAPES[event]
     try:
-        return IssueDelivery.model_validate_json(body)
+        payload = shape.model_validate_json(body)
+        require_unambiguous(body)
+    except AmbiguousBodyError as error:
+        raise ProblemError(400, "invalid-delivery", f"the body is not valid: {error}") from error
     except ValidationError as error:
         mistakes = error.errors(include_input=False, include_url=False, include_context=False)
         raise ProblemError(400, "invalid-delivery", f"the body is not valid: {first_mistake(mistakes)}") from error
+    return payload
 
 
 def _ignored(detection: Detection, delivery: str) -> Accepted:

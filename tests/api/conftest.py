@@ -1,0 +1,111 @@
+"""The application over real HTTP, in front of a real Temporal or of none."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import structlog
+import uvicorn
+from pydantic import SecretStr
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from api.app import create_app
+from issuebox.settings import ApiSettings
+from tests.waiting import until
+
+SECRET = "a webhook secret"
+TOKEN = "an-api-token"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass(frozen=True)
+class Api:
+    """A served application and a client that may call it."""
+
+    client: httpx.AsyncClient
+    settings: ApiSettings
+
+
+def settings_for(task_queue: str, **changes: object) -> ApiSettings:
+    given: dict[str, object] = {
+        "webhook_secrets": (SecretStr(SECRET),),
+        "api_tokens": (SecretStr(TOKEN),),
+        "task_queue": task_queue,
+    }
+    return ApiSettings.model_validate(given | changes)
+
+
+@asynccontextmanager
+async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
+    """The application on a port of its own; its Temporal need not exist."""
+
+    async def client() -> Client:
+        return await Client.connect(address, lazy=True, data_converter=pydantic_data_converter)
+
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, client), port=0, ws="none", log_config=None))
+    serving = asyncio.create_task(server.serve())
+
+    async def is_started() -> bool:
+        return server.started
+
+    await until(is_started, bool, "the API started")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
+        yield Api(http, settings)
+    server.should_exit = True
+    await serving
+
+
+Serve = Callable[..., Awaitable[Api]]
+
+
+@pytest.fixture
+async def serve(temporal_address: str) -> AsyncIterator[Serve]:
+    """Serve with these settings, in front of the real Temporal unless another address is given."""
+    async with AsyncExitStack() as exits:
+
+        async def start(address: str = temporal_address, task_queue: str = "", **changes: object) -> Api:
+            settings = settings_for(task_queue or f"queue-{uuid.uuid4().hex[:8]}", **changes)
+            return await exits.enter_async_context(served(address, settings))
+
+        yield start
+
+
+@pytest.fixture
+async def api(serve: Serve) -> Api:
+    """The usual case: the real Temporal, and no worker."""
+    return await serve()
+
+
+@pytest.fixture
+def closed_address() -> str:
+    """Where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_address() -> Iterator[str]:
+    """Where connections are accepted and never answered."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, object]]]:
+    """What our own code logs, as fields."""
+    # Cached loggers would keep the processors from before the capture.
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as lines:
+        yield lines  # type: ignore[misc]
