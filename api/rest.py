@@ -119,14 +119,22 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     def authorised(request: Request) -> None:
         require_token(request, settings.api_tokens)
 
-    # A default and not an annotation: FastAPI evaluates annotations where `settings` is not in sight.
-    wait = Query(10.0, ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
     routes = APIRouter(
         prefix="/v1",
         tags=["sandboxes"],
         dependencies=[Depends(authorised), Depends(bearer)],
         responses=responses(400, 401, 503),
     )
+    _add_ensure(routes, settings, temporal)
+    _add_reads(routes, temporal)
+    _add_retry(routes, temporal)
+    _add_list(routes, settings, temporal)
+    return routes
+
+
+def _add_ensure(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
+    # A default and not an annotation: FastAPI evaluates annotations where `settings` is not in sight.
+    wait = Query(10.0, ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
 
     @routes.put(
         "/issues/{issue_id}/sandbox",
@@ -154,6 +162,8 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return reply
 
+
+def _add_reads(routes: APIRouter, temporal: Temporal) -> None:
     @routes.get(
         "/issues/{issue_id}/sandbox", response_model=Status, responses=responses(404), summary="State, phase and reason"
     )
@@ -171,6 +181,8 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
         """One sentence, and the last decisions with time, delivery, phase, action and outcome."""
         return await _query(temporal, issue_id, QUERY_WHY, Why)
 
+
+def _add_retry(routes: APIRouter, temporal: Temporal) -> None:
     @routes.post(
         "/issues/{issue_id}/retry",
         status_code=202,
@@ -188,6 +200,8 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
                 raise _unknown_or(error, issue_id) from error
         return RetryReply(status_url=status_url(issue_id))
 
+
+def _add_list(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
     @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
     async def sandboxes(
         page_size: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -195,8 +209,6 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     ) -> SandboxesPage:
         """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
         return await _page(temporal, settings, page_size, _decoded(page_token))
-
-    return routes
 
 
 def status_url(issue_id: int) -> str:

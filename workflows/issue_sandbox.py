@@ -53,7 +53,6 @@ class IssueSandboxWorkflow:
     def __init__(self, start: StartInput) -> None:
         self._memory = start.memory or Memory(start.issue_id, start.name)
         self._doing = IDLE
-        self._is_nudged = False
         self._is_rolling = False
         self._blocked_ticket = 0
         self._updates_waiting = 0
@@ -86,7 +85,7 @@ class IssueSandboxWorkflow:
             timeout = max(timedelta(0), blocked.next_try_at - workflow.now())
         try:
             await workflow.wait_condition(
-                lambda: self._is_nudged or (self._memory.has_work and self._memory.blocked is None),
+                lambda: self._memory.is_nudged or (self._memory.has_work and self._memory.blocked is None),
                 timeout=timeout,
                 timeout_summary="next try of a blocked issue",
             )
@@ -95,12 +94,12 @@ class IssueSandboxWorkflow:
 
     async def _pursue(self) -> None:
         if not self._memory.has_work:
-            self._is_nudged = False
+            self._memory.is_nudged = False
             return
-        if self._is_nudged:
+        if self._memory.is_nudged:
             # Somebody changed something: what was given up may work now.
             self._memory.builds_failed = 0
-        self._is_nudged = False
+        self._memory.is_nudged = False
         pursuit = Pursuit(self._memory, self._tell)
         await pursuit.run()
         if self._memory.blocked is not None:
@@ -122,7 +121,7 @@ class IssueSandboxWorkflow:
             return
         verdict = absorb(self._memory, event, workflow.now())
         if verdict is Verdict.TAKEN:
-            self._is_nudged = True
+            self._memory.is_nudged = True
         workflow.logger.info(
             "event_received",
             extra={
@@ -140,7 +139,7 @@ class IssueSandboxWorkflow:
         memory.note(Note(workflow.now(), "retry", "asked for by signal"))
         if not memory.has_work and memory.goal is Goal.RUNNING:
             memory.ask()
-        self._is_nudged = True
+        memory.is_nudged = True
 
     @workflow.update(name=UPDATE_ENSURE)
     async def ensure(self, request: EnsureRequest) -> Handover:
@@ -149,7 +148,7 @@ class IssueSandboxWorkflow:
         memory.issue = memory.issue or request.issue
         ticket = memory.ask()
         memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
-        self._is_nudged = True
+        memory.is_nudged = True
         self._updates_waiting += 1
         try:
             await workflow.wait_condition(

@@ -24,6 +24,9 @@ LOOK_AGAIN: Mapping[str, Cause | None] = {
     "TimeoutError": Cause.UNREACHABLE,
 }
 
+CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
+"""A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setback:
@@ -56,7 +59,8 @@ def _of_application(failure: ApplicationError) -> Setback:
     kind, delay = failure.type or "", failure.next_retry_delay
     retry_after_s = delay.total_seconds() if delay else 0.0
     if kind == "RefusedError" and failure.details and isinstance(failure.details[0], str):
-        return Setback(kind, failure.message, Cause(failure.details[0]), is_final=True, retry_after_s=retry_after_s)
+        cause = CAUSES.get(failure.details[0], Cause.INTERNAL)
+        return Setback(kind, failure.message, cause, is_final=True, retry_after_s=retry_after_s)
     if kind in LOOK_AGAIN:
         return Setback(kind, failure.message, LOOK_AGAIN[kind], is_final=False, retry_after_s=retry_after_s)
     return Setback(kind, f"{kind}: {failure.message}", Cause.INTERNAL, is_final=True)

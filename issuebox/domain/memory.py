@@ -64,7 +64,8 @@ class Memory:
     """The state of one issue's workflow.
 
     ``asked`` counts the requests for a running sandbox and ``served`` says up to which of them one
-    was handed over: the workflow has work exactly while they differ.
+    was handed over: the workflow has work exactly while they differ. ``is_nudged`` says that something
+    happened since the last pursuit which may end a block; it is kept here so that no new run loses it.
     """
 
     issue_id: int
@@ -81,6 +82,7 @@ class Memory:
     builds_failed: int = 0
     asked: int = 0
     served: int = 0
+    is_nudged: bool = False
     outcome: Outcome | None = None
     blocked: Blocked | None = None
     waiting: list[str] = field(default_factory=list)

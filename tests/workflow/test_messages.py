@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.phase import Goal, Outcome
+from issuebox.domain.phase import Cause, Goal, Outcome
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
 from workflows.messages import (
@@ -221,3 +221,21 @@ async def test_wrong_start_by_hand_fails_with_a_sentence(temporal: Client, start
         )
     assert isinstance(raised.value.cause, ApplicationError)
     assert "must be the sandbox name" in raised.value.cause.message
+
+
+async def test_retry_after_of_a_look_is_honoured_by_temporal(stack: Stack) -> None:
+    """Daytona's Retry-After becomes the next retry delay of the lookup, whatever the policy says."""
+    effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "1.5"}}
+    await stack.daytona.admin.add_fault("get", effect)
+    assert (await stack.ensure()).outcome is Outcome.CREATED
+    looks = [e.at for e in await stack.daytona.admin.journal(kind="request") if e.operation == "get"]
+    assert looks[1] - looks[0] >= 1.5
+
+
+async def test_failed_looks_are_bounded_and_the_issue_says_unreachable(stack: Stack) -> None:
+    """A Daytona that is away does not hang a request: the answer says so, and the work is not given up."""
+    await stack.daytona.admin.add_fault("get", {"kind": "drop"}, times=None)
+    handover = await stack.ensure()
+    assert handover.blocked is not None
+    assert handover.blocked.cause is Cause.UNREACHABLE
+    assert (await stack.status()).requests_waiting == 1

@@ -1,0 +1,76 @@
+"""What a failed activity means for the loop."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutType
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from issuebox.domain import errors
+from issuebox.domain.phase import Cause
+from workflows.setback import LOOK_AGAIN, read_failure
+
+
+def failed(cause: BaseException) -> ActivityError:
+    error = ActivityError(
+        "failed",
+        scheduled_event_id=1,
+        started_event_id=2,
+        identity="",
+        activity_type="lookup_sandbox",
+        activity_id="1",
+        retry_state=RetryState.TIMEOUT,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def test_every_provider_error_has_its_reaction() -> None:
+    """A class of error that is added without a reaction here would be taken for a bug."""
+    abstract = {"ProviderError", "ConflictError"}
+    names = {
+        name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ProviderError)
+    }
+    assert names - abstract == (set(LOOK_AGAIN) | {"RefusedError"}) - {"NotSettledError", "TimeoutError"}
+
+
+@pytest.mark.parametrize("kind", LOOK_AGAIN)
+def test_known_setback_leads_to_another_look(kind: str) -> None:
+    """What the table knows is never final."""
+    setback = read_failure(failed(ApplicationError("x", type=kind)))
+    assert (setback.is_final, setback.cause) == (False, LOOK_AGAIN[kind])
+
+
+def test_refusal_is_final_and_carries_its_cause() -> None:
+    """A refusal blocks with the provider's own sentence."""
+    setback = read_failure(failed(ApplicationError("no CPUs", "quota", type="RefusedError")))
+    assert (setback.is_final, setback.cause, setback.reason) == (True, Cause.QUOTA, "no CPUs")
+
+
+def test_cause_of_a_newer_worker_is_internal_and_no_crash() -> None:
+    """An unknown cause must not fail the workflow task."""
+    setback = read_failure(failed(ApplicationError("x", "brand_new", type="RefusedError")))
+    assert (setback.is_final, setback.cause) == (True, Cause.INTERNAL)
+
+
+def test_unknown_failure_is_reported_as_a_bug() -> None:
+    """A type in no table says so, and is not retried in silence."""
+    setback = read_failure(failed(ApplicationError("oops", type="TypeError")))
+    assert (setback.is_final, setback.cause) == (True, Cause.INTERNAL)
+    assert "TypeError" in setback.reason
+
+
+def test_dead_worker_is_ambiguous() -> None:
+    """A heartbeat that stopped says nothing about the command."""
+    timeout = TemporalTimeoutError("heartbeat", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
+    assert read_failure(failed(timeout)).is_final is False
+
+
+def test_exhausted_look_reports_its_last_real_failure() -> None:
+    """When the time for retries is up, the reason is Daytona's and not "timed out"."""
+    timeout = TemporalTimeoutError("closed", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
+    timeout.__cause__ = ApplicationError("503: maintenance", type="TransientError")
+    setback = read_failure(failed(timeout))
+    assert (setback.reason, setback.cause) == ("503: maintenance", Cause.UNREACHABLE)
