@@ -11,10 +11,11 @@ const TONES = {
   unknown: "bad",
 };
 const ACTS = [
-  ["start", "start", {}], ["stop", "stop", {}], ["archive", "archive", {}], ["release", "release", {}],
-  ["recover", "recover", {}],
-  ["break", "break", { recoverable: false }], ["break (recoverable)", "break", { recoverable: true }],
-  ["build-failed", "build-failed", {}], ["delete", "delete", {}],
+  ["start", "start", {}], ["stop", "stop", {}], ["archive", "archive", {}], ["recover", "recover", {}],
+  ["release", "release", {}],
+  ["break", "break", { recoverable: false }], ["break, recoverable", "break", { recoverable: true }],
+  ["build-failed", "build-failed", {}],
+  ["delete", "delete", {}],
 ];
 const RULE = (operation, effect, more = {}) => ({ match: { operation, name: null }, effect, times: 1, ...more });
 const TEMPLATES = {
@@ -238,12 +239,19 @@ function confirmed(question) {
   });
 }
 
+/** Return whether a part of an effect is anything but its default. */
+function worthSaying(key, value) {
+  if (value === null || value === false) return false;
+  return !(key === "message" || key === "reason") && (typeof value !== "object" || Object.keys(value).length > 0);
+}
+
 function drawFaults(plan) {
   put($("#seed"), `seed ${plan.seed}`);
   $("#clear").disabled = plan.rules.length === 0;
   $("#faults .empty").hidden = plan.rules.length > 0;
   redraw($("#rules"), plan.rules, () => plan.rules.map(({ rule, seen, fired, remaining }) => {
-    const { kind, ...detail } = rule.effect;
+    const { kind, ...effect } = rule.effect;
+    const detail = Object.fromEntries(Object.entries(effect).filter(([key, value]) => worthSaying(key, value)));
     const where = [rule.match.operation, rule.match.name, rule.match.sandbox_id].filter(Boolean).join(" ");
     const odds = rule.probability < 1 ? ` p=${rule.probability}` : "";
     const text = `${kind} ${JSON.stringify(detail)}${odds}`.replace(" {}", "");
@@ -266,7 +274,8 @@ function summary(entry) {
     fault: () => `${detail.rule} ${detail.effect?.kind} on ${entry.operation}`,
   }[entry.kind];
   const { act, now, ...rest } = detail;
-  const plain = Object.keys(rest).length ? JSON.stringify(rest) : "";
+  const said = Object.entries(rest).filter(([, value]) => value !== null);
+  const plain = said.length ? JSON.stringify(Object.fromEntries(said)) : "";
   return `${who ? `${who}: ` : ""}${told ? told() : [act, plain].filter(Boolean).join(" ")}`;
 }
 
@@ -288,8 +297,9 @@ function drawJournal() {
     const at = new Date(entry.at * 1000);
     const time = element("time", "", at.toLocaleTimeString("en-GB"));
     time.title = at.toISOString();
-    return element("li", failed ? "failed" : tones[entry.kind] ?? "", time, element("span", "kind", entry.kind),
-      element("p", "", summary(entry)));
+    const text = element("p", "", summary(entry));
+    text.title = JSON.stringify(entry.detail);
+    return element("li", failed ? "failed" : tones[entry.kind] ?? "", time, element("span", "kind", entry.kind), text);
   }));
 }
 
