@@ -19,7 +19,14 @@ Errors are RFC 9457 problem details."""
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     """The application. `client_factory` makes the Temporal client, lazily: Temporal may be down at start-up."""
-    app = FastAPI(title="issuebox", version=version("issuebox"), description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="issuebox",
+        version=version("issuebox"),
+        description=DESCRIPTION,
+        redoc_url=None,
+        # A redirect for a trailing slash would lead to whatever Host the caller named.
+        redirect_slashes=False,
+    )
     temporal = Temporal(client_factory, settings)
     problems.install(app)
     app.include_router(webhooks.router(settings, temporal))

@@ -34,8 +34,7 @@ def router(temporal: Temporal) -> APIRouter:
         nonlocal ready_until
         now = asyncio.get_running_loop().time()
         if now >= ready_until:
-            async with temporal.within():
-                await (await temporal.client()).service_client.check_health()
+            await temporal.check()
             ready_until = now + READY_FOR_S
         return Health()
 

@@ -23,7 +23,14 @@ _ID_MAX = 2**63 - 1
 Id = Annotated[int, Field(gt=0, le=_ID_MAX)]
 Word = Annotated[str, StringConstraints(max_length=255)]
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
-Title = Annotated[str, AfterValidator(lambda text: " ".join(text.split())[:TITLE_MAX])]
+
+
+def _one_line(text: str) -> str:
+    """People's text as one line. Control and bidirectional characters would rewrite what it is shown in."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TITLE_MAX]
+
+
+Title = Annotated[str, AfterValidator(_one_line)]
 Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://\S*$")]
 
 

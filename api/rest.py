@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio.client import (
     WorkflowExecution,
@@ -23,9 +21,12 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.auth import bearer, require_token
+from api import page_tokens
+from api.auth import bearer
+from api.guard import guarded
+from api.payload import Title
 from api.problems import ProblemError, responses
-from api.temporal import RETRY_AFTER_S, Temporal
+from api.temporal import RETRY_AFTER_S, Temporal, is_namespace_missing, unavailable
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, issue_id_of
 from issuebox.domain.memory import Blocked
@@ -33,7 +34,7 @@ from issuebox.domain.phase import Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.settings import ApiSettings
 from workflows.messages import (
-    ERROR_TOO_MANY_WAITING,
+    ERROR_WRONG_ISSUE,
     QUERY_STATUS,
     QUERY_WHY,
     SIGNAL_RETRY,
@@ -63,7 +64,7 @@ class IssueBody(BaseModel):
 
     repository: str = Field("", pattern=r"^([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})?$", examples=["octo/repo"])
     number: int = Field(0, ge=0, lt=2**63, examples=[12])
-    title: str = Field("", max_length=256, examples=["Crash on start"])
+    title: Title = Field("", examples=["Crash on start"])
     url: str = Field("", max_length=500, pattern=r"^(https?://\S*)?$")
 
 
@@ -116,13 +117,11 @@ _ON_ITS_WAY: dict[int | str, dict[str, object]] = {
 def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     """The routes under /v1."""
 
-    def authorised(request: Request) -> None:
-        require_token(request, settings.api_tokens)
-
     routes = APIRouter(
         prefix="/v1",
         tags=["sandboxes"],
-        dependencies=[Depends(authorised), Depends(bearer)],
+        route_class=guarded(settings),
+        dependencies=[Depends(bearer)],  # Only documents the scheme: the route class enforces it.
         responses=responses(400, 401, 503),
     )
     _add_ensure(routes, settings, temporal)
@@ -139,7 +138,7 @@ def _add_ensure(routes: APIRouter, settings: ApiSettings, temporal: Temporal) ->
     @routes.put(
         "/issues/{issue_id}/sandbox",
         response_model=SandboxReply,
-        responses=responses(409) | _ON_ITS_WAY,
+        responses=responses(409, 413) | _ON_ITS_WAY,
         summary="Have the issue's sandbox running",
     )
     async def ensure(
@@ -208,7 +207,7 @@ def _add_list(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> N
         page_token: Annotated[str, Query(max_length=4096)] = "",
     ) -> SandboxesPage:
         """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
-        return await _page(temporal, settings, page_size, _decoded(page_token))
+        return await _page(temporal, settings, page_size, _opened(page_token, settings))
 
 
 def status_url(issue_id: int) -> str:
@@ -216,66 +215,79 @@ def status_url(issue_id: int) -> str:
     return f"/v1/issues/{issue_id}/sandbox"
 
 
+class _NotTakenError(Exception):
+    """The workflow has not got the request: no worker took it, or too many wait already."""
+
+
 async def _ensure(temporal: Temporal, issue: Issue, wait_s: float, request_id: str) -> Handover:
     """Ask by update, and wait; a request that the workflow cannot hold open is stored as a signal."""
-    name = temporal.name(issue.id)
+    pending = Handover(issue.id, temporal.name(issue.id), Outcome.PENDING)
     if wait_s > 0:
         try:
             handle = await _accepted(temporal, issue, request_id)
-        except ProblemError as error:
-            if error.kind == "conflict":
-                raise
-            handle = None
-        if handle is not None:
-            return await _result(handle, wait_s) or Handover(issue.id, name, Outcome.PENDING)
+            return await _result(handle, wait_s) or pending
+        except _NotTakenError:
+            pass
     event = IssueEvent(
         issue=issue, delivery=f"rest-{request_id}", event="rest", action="ensure", is_explicit=True,
         intention=Intention.ENSURE, requested_at=datetime.now(UTC),
     )  # fmt: skip
-    await temporal.deliver(event)
-    return Handover(issue.id, name, Outcome.PENDING)
+    await temporal.deliver(event, temporal.half_s)
+    return pending
 
 
-async def _accepted(temporal: Temporal, issue: Issue, request_id: str) -> WorkflowUpdateHandle[Handover] | None:
-    """The accepted update; None when it must be sent as a signal: too many wait, or no worker accepts it.
+async def _accepted(temporal: Temporal, issue: Issue, request_id: str) -> WorkflowUpdateHandle[Handover]:
+    """The update, which the workflow has accepted or refused. Raises `_NotTakenError` when it did neither.
 
     Temporal stores an update only once a worker has accepted it, a signal at once.
     """
+    operation = temporal.start_operation(issue)
+    # The SDK keeps each error in a future as well, and asyncio complains of one that nobody looks at.
+    started = asyncio.ensure_future(operation.workflow_handle())
+    started.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
-        async with temporal.within():
+        async with temporal.within(temporal.half_s):
             return await (await temporal.client()).start_update_with_start_workflow(
                 UPDATE_ENSURE,
                 EnsureRequest(issue, "REST"),
                 id=request_id,
-                start_workflow_operation=temporal.start_operation(issue),
+                start_workflow_operation=operation,
                 wait_for_stage=WorkflowUpdateStage.ACCEPTED,
                 result_type=Handover,
             )
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        return None
+    except (WorkflowUpdateRPCTimeoutOrCancelledError, ProblemError) as error:
+        raise _NotTakenError from error
+    finally:
+        started.cancel()  # A connection that fails leaves it waiting for ever.
 
 
 async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
-    """The update's answer; None when it is not there within `wait_s`. The work goes on either way."""
+    """The update's answer; None when it is not there within `wait_s`. The work goes on either way.
+
+    Raises `_NotTakenError` when the workflow refused the update or ended before it was served.
+    """
     try:
         async with asyncio.timeout(wait_s):
             return await handle.result()
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, RPCError):
         return None
     except WorkflowUpdateFailedError as error:
         cause = error.cause
-        if isinstance(cause, ApplicationError) and cause.type != ERROR_TOO_MANY_WAITING:
+        if isinstance(cause, ApplicationError) and cause.type == ERROR_WRONG_ISSUE:
             raise ProblemError(409, "conflict", cause.message) from error
-        return None
-    except RPCError:
-        return None
+        raise _NotTakenError from error
 
 
 async def _query(temporal: Temporal, issue_id: int, query: str, kind: type[T]) -> T:
     async with temporal.within():
         handle = (await temporal.client()).get_workflow_handle(temporal.name(issue_id))
         try:
-            answer: T = await handle.query(query, result_type=kind)
+            async with asyncio.timeout(temporal.half_s):
+                answer: T = await handle.query(query, result_type=kind)
+        except TimeoutError as error:
+            # Temporal holds a query until a worker takes it. If it answers now, it was not the one that is away.
+            await temporal.check()
+            raise unavailable("no worker answers for this issue") from error
         except RPCError as error:
             raise _unknown_or(error, issue_id) from error
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
@@ -288,17 +300,12 @@ async def _page(temporal: Temporal, settings: ApiSettings, page_size: int, token
     query = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running'"
     async with temporal.within():
         found = (await temporal.client()).list_workflows(query, page_size=page_size, next_page_token=token)
-        try:
-            await found.fetch_next_page()
-        except RPCError as error:
-            if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                raise ProblemError(400, "invalid-request", "page_token is none of ours") from error
-            raise
+        await found.fetch_next_page()
         rows = [await _row(execution, settings) for execution in found.current_page or ()]
     following = found.next_page_token
     return SandboxesPage(
         sandboxes=[row for row in rows if row is not None],
-        next_page_token=urlsafe_b64encode(following).decode() if following else None,
+        next_page_token=page_tokens.sealed(following, settings.api_tokens) if following else None,
     )
 
 
@@ -320,13 +327,13 @@ async def _row(execution: WorkflowExecution, settings: ApiSettings) -> Row | Non
     )
 
 
-def _decoded(page_token: str) -> bytes | None:
+def _opened(page_token: str, settings: ApiSettings) -> bytes | None:
     if not page_token:
         return None
-    try:
-        return urlsafe_b64decode(page_token.encode("ascii", errors="strict"))
-    except (Base64Error, UnicodeEncodeError) as error:
-        raise ProblemError(400, "invalid-request", "page_token is none of ours") from error
+    token = page_tokens.opened(page_token, settings.api_tokens)
+    if token is None:
+        raise ProblemError(400, "invalid-request", "page_token is none of ours")
+    return token
 
 
 def _reply(handover: Handover) -> SandboxReply:
@@ -342,6 +349,6 @@ def _reply(handover: Handover) -> SandboxReply:
 
 def _unknown_or(error: RPCError, issue_id: int) -> Exception:
     """404 when Temporal has no such workflow; anything else as it is."""
-    if error.status is RPCStatusCode.NOT_FOUND:
+    if error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error):
         return ProblemError(404, "unknown-issue", f"nobody has asked for a sandbox of issue {issue_id} yet")
     return error

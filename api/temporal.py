@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
@@ -51,10 +53,21 @@ class Temporal:
             self._client = await self._factory()
         return self._client
 
-    async def deliver(self, event: IssueEvent) -> str:
+    @property
+    def half_s(self) -> float:
+        """Half of what a call may take, for those that need a second one when the first is not answered."""
+        return self._settings.temporal_timeout_s / 2
+
+    async def check(self) -> None:
+        """Return when Temporal is reached and serves our namespace; its gRPC health knows of no namespaces."""
+        async with self.within(self.half_s):
+            client = await self.client()
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+
+    async def deliver(self, event: IssueEvent, timeout_s: float | None = None) -> str:
         """Signal-with-start: the event is stored by Temporal when this returns. The workflow's ID."""
         name = self.name(event.issue.id)
-        async with self.within():
+        async with self.within(timeout_s):
             client = await self.client()
             await client.start_workflow(
                 WORKFLOW_TYPE,
@@ -106,6 +119,11 @@ class Temporal:
         except RuntimeError as error:
             # The SDK raises this, with the cause in the text, when a connection cannot be made.
             raise unavailable(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+
+
+def is_namespace_missing(error: RPCError) -> bool:
+    """Whether NOT_FOUND is about the namespace, and so not about the issue."""
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
 
 
 def unavailable(reason: str) -> ProblemError:

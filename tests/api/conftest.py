@@ -23,6 +23,7 @@ from tests.waiting import until
 
 SECRET = "a webhook secret"
 TOKEN = "an-api-token"
+NAMESPACE = "default"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -48,7 +49,7 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
     """The application on a port of its own; its Temporal need not exist."""
 
     async def client() -> Client:
-        return await Client.connect(address, lazy=True, data_converter=pydantic_data_converter)
+        return await Client.connect(address, namespace=NAMESPACE, lazy=True, data_converter=pydantic_data_converter)
 
     server = uvicorn.Server(uvicorn.Config(create_app(settings, client), port=0, ws="none", log_config=None))
     serving = asyncio.create_task(server.serve())

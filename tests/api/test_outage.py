@@ -1,0 +1,128 @@
+"""With Temporal away, or no worker, callers are told so in time and nothing is said to be stored that is not."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from tests.api.conftest import BEARER, Api, Serve
+from tests.api.deliveries import encoded, payload, signed
+
+CALLS: dict[str, tuple[str, str]] = {
+    "delivery": ("POST", "/webhooks/github"),
+    "ensure": ("PUT", "/v1/issues/1/sandbox"),
+    "ensure without waiting": ("PUT", "/v1/issues/1/sandbox?wait_s=0"),
+    "status": ("GET", "/v1/issues/1/sandbox"),
+    "why": ("GET", "/v1/issues/1/sandbox/why"),
+    "retry": ("POST", "/v1/issues/1/retry"),
+    "list": ("GET", "/v1/sandboxes"),
+    "readiness": ("GET", "/readyz"),
+}
+PATIENCE_S = 5.0
+
+
+async def call(api: Api, name: str) -> Any:
+    method, path = CALLS[name]
+    if name != "delivery":
+        return await api.client.request(method, path, headers=BEARER)
+    body = encoded(payload())
+    return await api.client.request(method, path, content=body, headers=signed(body))
+
+
+@pytest.mark.parametrize("outage", ["closed_address", "silent_address"])
+@pytest.mark.parametrize("name", CALLS)
+async def test_temporal_away_is_a_503_in_time(
+    serve: Serve, request: pytest.FixtureRequest, outage: str, name: str
+) -> None:
+    """With Temporal down, or accepting and never answering, each call is a 503 with Retry-After within 5 s."""
+    api = await serve(request.getfixturevalue(outage))
+    began = time.monotonic()
+    reply = await call(api, name)
+    assert time.monotonic() - began < PATIENCE_S
+    assert reply.status_code == 503
+    assert int(reply.headers["Retry-After"]) > 0
+    assert "Temporal" in reply.json()["detail"]
+
+
+async def test_refused_delivery_is_logged_with_its_reason(
+    serve: Serve, closed_address: str, logged: list[dict[str, Any]]
+) -> None:
+    """A delivery that could not be stored leaves one line that says so and names the delivery."""
+    api = await serve(closed_address)
+    body = encoded(payload())
+    headers = signed(body)
+    await api.client.post("/webhooks/github", content=body, headers=headers)
+    (line,) = [line for line in logged if line["event"] == "webhook_refused"]
+    assert line["delivery"] == headers["X-GitHub-Delivery"]
+    assert line["status"] == 503
+
+
+async def test_liveness_does_not_depend_on_temporal(serve: Serve, closed_address: str) -> None:
+    """An orchestrator does not kill the API because Temporal is down."""
+    assert (await (await serve(closed_address)).client.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_readiness_follows_temporal(api: Api) -> None:
+    """With Temporal there the API is ready."""
+    assert (await api.client.get("/readyz")).status_code == 200
+
+
+async def test_status_without_a_worker_says_that_the_worker_is_missing(api: Api, issue_id: int) -> None:
+    """Temporal knows the issue but nobody can answer for it: a 503 that blames the worker and not Temporal."""
+    body = encoded(payload(issue_id))
+    await api.client.post("/webhooks/github", content=body, headers=signed(body))
+    began = time.monotonic()
+    reply = await api.client.get(f"/v1/issues/{issue_id}/sandbox", headers=BEARER)
+    assert time.monotonic() - began < PATIENCE_S
+    assert reply.status_code == 503
+    assert "worker" in reply.json()["detail"]
+
+
+async def test_unknown_issue_is_a_404_without_a_worker_too(api: Api, issue_id: int) -> None:
+    """An issue that nobody asked for is unknown, whoever is up."""
+    for path in ("sandbox", "sandbox/why"):
+        assert (await api.client.get(f"/v1/issues/{issue_id}/{path}", headers=BEARER)).status_code == 404
+    assert (await api.client.post(f"/v1/issues/{issue_id}/retry", headers=BEARER)).status_code == 404
+
+
+async def test_ensure_without_a_worker_is_stored(
+    api: Api, temporal: Client, issue_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No worker can take the update, so the request is stored as a signal before the 202, and quietly."""
+    began = time.monotonic()
+    reply = await api.client.put(f"/v1/issues/{issue_id}/sandbox", headers=BEARER | {"Idempotency-Key": "key-1"})
+    assert time.monotonic() - began < PATIENCE_S
+    assert reply.status_code == 202
+    history = await temporal.get_workflow_handle(f"claude-issue-{issue_id}").fetch_history()
+    signals = [e.workflow_execution_signaled_event_attributes for e in history.events if e.event_type == 26]
+    assert ["rest-key-1" in signal.input.payloads[0].data.decode() for signal in signals] == [True]
+    gc.collect()
+    assert [line.message for line in caplog.records if line.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize("title", ["x" * 5_000, "漢" * 256, "😀" * 256, "a\u202eb\u0000c\u2028d"])
+async def test_any_title_starts_its_workflow(api: Api, temporal: Client, issue_id: int, title: str) -> None:
+    """Titles are people's: none is so long or so strange that Temporal refuses the start, and none keeps controls."""
+    body = encoded(payload(issue_id, issue={"title": title}))
+    reply = await api.client.post("/webhooks/github", content=body, headers=signed(body))
+    assert reply.status_code == 202, reply.text
+    described = await temporal.get_workflow_handle(f"claude-issue-{issue_id}").describe()
+    summary = await described.static_summary()
+    assert summary is not None
+    assert summary.startswith("octo/repo#12 ")
+    assert summary.isprintable()
+
+
+async def test_namespace_that_does_not_exist_is_a_503(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, issue_id: int
+) -> None:
+    """A wrong namespace is the operator's to mend: not a 404 that blames the caller's issue."""
+    monkeypatch.setattr("tests.api.conftest.NAMESPACE", "no-such-namespace")
+    api = await serve()
+    for name in ("delivery", "status", "ensure", "retry", "readiness"):
+        reply = await call(api, name)
+        assert (name, reply.status_code) == (name, 503), reply.text
