@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
 from localdaytona import fault_model as effects
@@ -196,7 +196,7 @@ async def _socket_refusal(fault: Fault | None) -> Response | None:
 
 def _without(response: Response, field: str) -> Response:
     """Return a JSON answer that lacks a field; any other as it is."""
-    if not isinstance(response, JSONResponse):
+    if isinstance(response, StreamingResponse) or response.media_type != "application/json":
         return response
     body = json.loads(bytes(response.body))
     if not isinstance(body, dict):

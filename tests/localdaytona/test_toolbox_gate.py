@@ -1,0 +1,162 @@
+"""The toolbox's door: keys, states, activity, injected faults, and what the journal keeps to itself."""
+
+import json
+
+import httpx
+import pytest
+from daytona import AsyncDaytona, AsyncSandbox, DaytonaError, SessionExecuteRequest
+
+from localdaytona.testing import NO_TLS, Server
+from tests.localdaytona.clients import create, reaches
+
+EXEC = {"command": "echo ran >> ran; echo hello"}
+
+
+@pytest.fixture
+async def sandbox(sdk: AsyncDaytona) -> AsyncSandbox:
+    """A started sandbox."""
+    return await create(sdk, "door")
+
+
+def toolbox(server: Server, key: str | None = None) -> httpx.AsyncClient:
+    """Return raw HTTP to the toolbox."""
+    headers = {"Authorization": f"Bearer {key or server.api_key}"}
+    url = f"{server.base_url}/toolbox"
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False, verify=NO_TLS)
+
+
+async def execute(server: Server, sandbox_id: str, key: str | None = None) -> httpx.Response:
+    """Run a command that leaves a trace."""
+    async with toolbox(server, key) as client:
+        return await client.post(f"/{sandbox_id}/process/execute", json=EXEC)
+
+
+# A state as a person sets it -> the status and a part of what is said.
+REFUSED = {
+    "stopping": (400, "no IP address found. Is the Sandbox started?"),
+    "stopped": (400, "no IP address found. Is the Sandbox started?"),
+    "paused": (400, "no IP address found. Is the Sandbox started?"),
+    "archiving": (400, "failed to get runner info"),
+    "archived": (400, "failed to get runner info"),
+    "error": (404, "not found: sandbox container not found"),
+    "build_failed": (404, "not found: sandbox container not found"),
+    "destroying": (404, "not found: sandbox container not found"),
+    "starting": (502, ""),
+    "restoring": (502, ""),
+    "a-word-of-next-year": (502, ""),
+}
+
+
+@pytest.mark.parametrize("state", REFUSED)
+async def test_state_other_than_started_is_refused(server: Server, sandbox: AsyncSandbox, state: str) -> None:
+    """Each state has its status and text; nothing runs."""
+    await server.admin.act(sandbox.id, "set-state", state=state, desired_state=state)
+    reply = await execute(server, sandbox.id)
+    status, said = REFUSED[state]
+    assert reply.status_code == status
+    assert said in (json.loads(reply.text)["message"] if said else reply.text)
+    assert (reply.text == "") == (status == 502)
+
+
+async def test_deleted_sandbox_looks_like_a_wrong_key(server: Server, sandbox: AsyncSandbox) -> None:
+    """The real proxy cannot tell a deleted sandbox from a bad key, and neither can a client here."""
+    gone = "00000000-0000-4000-8000-000000000000"
+    answers = [await execute(server, sandbox.id, "wrong"), await execute(server, gone)]
+    await server.admin.act(sandbox.id, "delete")
+    await reaches(server, sandbox.id, "destroyed")
+    answers.append(await execute(server, sandbox.id))
+    said = {(each.status_code, each.json()["message"]) for each in answers}
+    assert said == {(401, "unauthorized: authentication failed: Bearer token is invalid")}
+
+
+async def test_name_is_no_id(server: Server, sandbox: AsyncSandbox) -> None:
+    """The toolbox knows IDs only."""
+    assert (await execute(server, "door")).status_code == 401
+
+
+async def test_request_counts_as_activity(server: Server, sandbox: AsyncSandbox) -> None:
+    """Any request of the toolbox postpones auto-stop."""
+    idle = await server.admin.act(sandbox.id, "idle", seconds=60)
+    await sandbox.fs.list_files(".")
+    touched = await server.admin.sandbox(sandbox.id)
+    assert str(touched.last_activity_at) > str(idle.last_activity_at)
+
+
+async def test_journal_tells_what_was_asked_but_no_command(server: Server, sandbox: AsyncSandbox) -> None:
+    """Route, status and time are recorded; commands, variables and query strings may hold secrets and are not."""
+    await sandbox.process.exec("echo hidden-command", env={"TOKEN": "hidden-value"})
+    await sandbox.fs.list_files("/home/daytona")
+    found = await server.admin.journal(kind="toolbox")
+    assert [(each.detail["method"], each.detail["path"], each.detail["status"]) for each in found] == [
+        ("POST", "/process/execute", 200),
+        ("GET", "/files", 200),
+    ]
+    assert "hidden" not in repr(await server.admin.journal())
+
+
+@pytest.mark.parametrize(
+    ("effect", "status", "ran"),
+    [
+        ({"kind": "status", "status": 503}, 503, False),
+        ({"kind": "status_after", "status": 502}, 502, True),
+        ({"kind": "not_found"}, 404, False),
+        ({"kind": "conflict"}, 409, False),
+        ({"kind": "drop"}, None, False),
+        ({"kind": "drop_after"}, None, True),
+        ({"kind": "delay", "seconds": 0.1}, 200, True),
+        ({"kind": "malformed", "field": "result"}, 200, True),
+    ],
+)
+async def test_fault_hits_the_toolbox(
+    server: Server, sandbox: AsyncSandbox, effect: dict[str, object], status: int | None, ran: bool
+) -> None:
+    """An effect comes before the command or after it, as its name says, and only once."""
+    await server.admin.add_fault("toolbox", effect)
+    if status is None:
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            await execute(server, sandbox.id)
+    else:
+        reply = await execute(server, sandbox.id)
+        assert reply.status_code == status
+        assert (effect["kind"] == "malformed") == (reply.text == '{"exitCode":0}')
+    assert (await sandbox.process.exec("test -e ran")).exit_code == (0 if ran else 1)
+
+
+@pytest.mark.parametrize("effect", [{"kind": "status", "status": 503}, {"kind": "drop"}])
+async def test_fault_hits_a_followed_log(server: Server, sandbox: AsyncSandbox, effect: dict[str, object]) -> None:
+    """A web socket can be refused or dropped too, and works when the fault is gone; the SDK retries a drop once."""
+    await sandbox.process.create_session("s")
+    done = await sandbox.process.execute_session_command("s", SessionExecuteRequest(command="echo hi"))
+    await server.admin.add_fault("toolbox", effect, times=None)
+    said: list[str] = []
+    with pytest.raises(DaytonaError):
+        await sandbox.process.get_session_command_logs_async("s", done.cmd_id, said.append, said.append)
+    assert said == []
+    await server.admin.set_faults()
+    await sandbox.process.get_session_command_logs_async("s", done.cmd_id, said.append, said.append)
+    assert said == ["hi\n"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "answer"),
+    [
+        ("POST /process/execute", {"command": ["x"], "envs": {"K": 1}}, (400, "INVALID_REQUEST_BODY")),
+        ("GET /process/session/none", None, (404, "NOT_FOUND")),
+        ("POST /process/session", {"sessionId": "entrypoint"}, (400, "BAD_REQUEST")),
+        ("GET /files/info?path=none", None, (404, "FILE_NOT_FOUND")),
+        ("POST /files/bulk-upload", {}, (400, "BAD_REQUEST")),
+        ("GET /lsp/completions", None, (404, "NOT_FOUND")),
+    ],
+)
+async def test_refusal_has_the_daemons_envelope(
+    server: Server, sandbox: AsyncSandbox, request_line: str, body: object, answer: tuple[int, str]
+) -> None:
+    """Every error has status, message, code, source, time, path and method."""
+    method, path = request_line.split(" ")
+    async with toolbox(server) as client:
+        reply = await client.request(method, f"/{sandbox.id}{path}", json=body)
+    said = reply.json()
+    assert (reply.status_code, said["code"]) == answer
+    assert (said["statusCode"], said["source"], said["method"]) == (answer[0], "DAYTONA_DAEMON", method)
+    assert said["path"] == f"/toolbox/{sandbox.id}{path.partition('?')[0]}"
+    assert set(said) == {"statusCode", "message", "code", "source", "timestamp", "path", "method"}
