@@ -6,7 +6,7 @@ One queue keeps the order: an event is sent before the held request that waited 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -100,7 +100,7 @@ class Publisher:
         self._queue: asyncio.Queue[Batch] = asyncio.Queue()
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: list[ToolboxListener] = []
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._telling: dict[str, asyncio.Task[None]] = {}
 
     def add_listener(self, listener: ToolboxListener) -> None:
         """Have the toolbox told when a sandbox stops or is destroyed."""
@@ -147,12 +147,20 @@ class Publisher:
             for sandbox_id in batch.destroyed:
                 self._start(listener.sandbox_destroyed(sandbox_id), sandbox_id)
 
-    def _start(self, told: Awaitable[None], sandbox_id: str) -> None:
-        task = asyncio.ensure_future(told)
-        self._tasks.add(task)
+    def _start(self, told: Coroutine[None, None, None], sandbox_id: str) -> None:
+        task = asyncio.create_task(_in_turn(self._telling.get(sandbox_id), told))
+        self._telling[sandbox_id] = task
         task.add_done_callback(lambda done: self._ended(done, sandbox_id))
 
-    def _ended(self, task: asyncio.Future[None], sandbox_id: str) -> None:
-        self._tasks.discard(task)
+    def _ended(self, task: asyncio.Task[None], sandbox_id: str) -> None:
+        if self._telling.get(sandbox_id) is task:
+            del self._telling[sandbox_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("toolbox_listener_failed sandbox_id=%s", sandbox_id, exc_info=error)
+
+
+async def _in_turn(before: asyncio.Task[None] | None, told: Coroutine[None, None, None]) -> None:
+    """Tell once what was told of the same sandbox before has ended, whether well or not."""
+    if before is not None:
+        await asyncio.wait([before])
+    await told

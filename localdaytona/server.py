@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import uvicorn
@@ -47,6 +48,18 @@ class LocalServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, world: World) -> None:
         super().__init__(config)
         self._world = world
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on a signal with exit code 0; uvicorn would raise the signal again when it has shut down."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
     @asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:

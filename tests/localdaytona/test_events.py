@@ -9,6 +9,8 @@ import httpx
 import pytest
 import socketio
 
+from localdaytona.events import Batch, Publisher
+from localdaytona.ledger import Event
 from localdaytona.testing import Server
 from localdaytona.types import JSONObject
 from tests.localdaytona.clients import create, eventually, sdk_of
@@ -118,3 +120,40 @@ async def test_fault_keeps_a_client_from_connecting(server: Server, effect: JSON
             pytest.fail("the fault must hit")
     async with listening(server, server.api_key) as (client, _):
         assert client.connected
+
+
+class SlowListener:
+    """Notes when it is told, and takes its time."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def sandbox_stopped(self, sandbox_id: str) -> None:
+        """Note the beginning and the end."""
+        self.told.append(f"stopping {sandbox_id}")
+        await asyncio.sleep(0.05)
+        self.told.append(f"stopped {sandbox_id}")
+
+    async def sandbox_destroyed(self, sandbox_id: str) -> None:
+        """Note it."""
+        self.told.append(f"destroyed {sandbox_id}")
+
+
+async def test_toolbox_is_told_in_order_and_without_delaying_others() -> None:
+    """A sandbox's end is told after its stop has been dealt with; another sandbox does not wait for it."""
+
+    async def emit(_: Event) -> None:
+        return None
+
+    publisher, listener = Publisher(emit), SlowListener()
+    publisher.add_listener(listener)
+    publisher.put(Batch(stopped=["a"]))
+    publisher.put(Batch(destroyed=["a", "b"]))
+    running = asyncio.create_task(publisher.run())
+
+    async def all_told() -> bool:
+        return len(listener.told) == 4
+
+    await eventually(all_told)
+    running.cancel()
+    assert listener.told == ["stopping a", "destroyed b", "stopped a", "destroyed a"]
