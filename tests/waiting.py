@@ -9,9 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(
-    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], what: str, timeout_s: float = 20.0
-) -> T:
+async def until(look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], what: str, timeout_s: float = 20.0) -> T:
     """Look every 50 ms until it is so; what was seen. Fails with the last sight after `timeout_s`."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:

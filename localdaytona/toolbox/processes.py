@@ -74,25 +74,25 @@ class Run:
                 return
 
     async def _gone_after(self, number: signal.Signals, limit_s: float) -> bool:
-        """Signal all, again and again because they may fork, and return whether they are gone in time."""
+        """Signal each once, also those that are forked meanwhile, and return whether all are gone in time."""
+        told: set[int] = set()
         try:
             async with asyncio.timeout(limit_s):
-                while self._signal(number):  # noqa: ASYNC110 - no event tells that a grandchild is gone
+                # No event tells that a grandchild is gone, so this looks again and again.
+                while living := self._living():
+                    for target in living - told:
+                        with suppress(ProcessLookupError, PermissionError):
+                            os.kill(target, number)
+                    told |= living
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             return False
         return True
 
-    def _signal(self, number: signal.Signals) -> bool:
-        """Signal all that live and return whether there are any."""
+    def _living(self) -> set[int]:
+        """Return what `kill` can be told to signal: groups as negative numbers, and marked processes."""
         self._prune()
-        for process in self._leaders.values():
-            kill_group(process, number)
-        marked = list(marked_with(self.mark))
-        for pid in marked:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return bool(self._leaders or marked)
+        return {-pid for pid in self._leaders} | set(marked_with(self.mark))
 
     def _prune(self) -> None:
         """Forget dead groups. A group whose leader is reaped may give its number to a stranger."""

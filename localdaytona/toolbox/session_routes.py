@@ -15,6 +15,8 @@ from localdaytona.toolbox.workspaces import Workspace, Workspaces
 from localdaytona.types import JSONObject
 
 RESERVED = "entrypoint"
+# How a followed log ends: the command has ended, or the sandbox has stopped under it.
+NORMAL, GONE = 1000, 1011
 COMMAND = "/process/session/{session_id}/command/{command_id}"
 
 
@@ -93,11 +95,12 @@ def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
 def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
     @router.websocket(f"{COMMAND}/logs")
     async def follow_logs(socket: WebSocket, sandbox_id: str, session_id: str, command_id: str) -> None:
-        """Send the output from its beginning, piece by piece, and close when the command has ended."""
+        """Send the output from its beginning, piece by piece, and close when the command ends or is killed."""
         if not await gate.admit_socket(socket):
             return
         try:
             gate.refuse_unless_started(sandbox_id)
+            run = workspaces.open(sandbox_id).run
             command = _session(workspaces, sandbox_id, session_id).command(command_id)
         except ToolboxError as error:
             await socket.send_denial_response(error.response(socket))
@@ -106,7 +109,7 @@ def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
         try:
             async for piece in command.log.follow():
                 await socket.send_bytes(piece)
-            await socket.close()
+            await socket.close(GONE if run.over else NORMAL)
         except WebSocketDisconnect:
             return
 

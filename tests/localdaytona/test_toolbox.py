@@ -190,6 +190,32 @@ async def test_asynchronous_command_is_followed_to_its_end(sandbox: AsyncSandbox
     assert (logs.output, logs.stdout, logs.stderr) == ("begun\noh\ndone\n", "begun\ndone\n", "oh\n")
 
 
+async def test_stop_ends_a_followed_log_with_an_error(server: Server, sandbox: AsyncSandbox) -> None:
+    """Who follows a command in a sandbox that stops does not take that for the command's end."""
+    await sandbox.process.create_session("s")
+    asked = SessionExecuteRequest(command="echo begun; sleep 1000", run_async=True)
+    begun = await sandbox.process.execute_session_command("s", asked)
+
+    async def on_out(_: str) -> None:
+        await server.admin.act(sandbox.id, "stop")
+
+    with pytest.raises(DaytonaError, match="1011"):
+        await sandbox.process.get_session_command_logs_async("s", begun.cmd_id, on_out, str)
+
+
+async def test_stop_gives_processes_a_chance_to_clean_up(sandbox: AsyncSandbox) -> None:
+    """SIGTERM comes first, and once: a handler runs and its work is on disk."""
+    await child_of(sandbox, "bash -c 'trap \"echo bye >> said; exit\" TERM; touch ready; while :; do sleep 0.01; done'")
+
+    async def ready() -> bool:
+        return (await sandbox.process.exec("test -e ready")).exit_code == 0
+
+    await eventually(ready)
+    await sandbox.stop()
+    await sandbox.start()
+    assert (await sandbox.process.exec("cat said")).result == "bye\n"
+
+
 async def test_large_output_of_a_session_is_complete(sandbox: AsyncSandbox) -> None:
     """Nothing is lost or reordered when a command says more than a pipe holds."""
     await sandbox.process.create_session("s")

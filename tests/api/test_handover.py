@@ -1,0 +1,171 @@
+"""PUT in front of the whole stack: real Temporal, workflow, worker and SDK, and localdaytona's hidden truth."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from tests.api.conftest import BEARER, Api, Serve
+from tests.api.deliveries import encoded, payload, signed
+from tests.api.test_rest import conforms, document
+from tests.waiting import until
+from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
+from workflows.messages import WORKFLOW_TYPE, StartInput
+
+PATH = "/v1/issues/{issue_id}/sandbox"
+
+
+@pytest.fixture
+async def stack(start: Started) -> Stack:  # noqa: F811 -- the fixture of that name
+    return await start()
+
+
+@pytest.fixture
+async def api(serve: Serve, stack: Stack) -> Api:
+    """The API on the task queue that the stack's worker serves."""
+    return await serve(task_queue=stack.settings.task_queue)
+
+
+async def put(api: Api, issue_id: int, wait_s: float = 20, **more: Any) -> httpx.Response:
+    headers = BEARER | more.pop("headers", {})
+    return await api.client.put(PATH.format(issue_id=issue_id), params={"wait_s": wait_s}, headers=headers, **more)
+
+
+async def test_ensure_hands_the_running_sandbox_over(api: Api, stack: Stack) -> None:
+    """The first PUT creates, the second reuses; the answer is the sandbox that Daytona has."""
+    for outcome in ("created", "reused"):
+        reply = await put(api, stack.issue_id, json={"repository": "octo/repo", "number": 5, "title": "A bug"})
+        assert reply.status_code == 200, reply.text
+        conforms(await document(api), "put", PATH, reply)
+        assert reply.json()["outcome"] == outcome
+    (row,) = await stack.live()
+    assert reply.json()["sandbox"]["id"] == row.id
+    assert reply.json()["sandbox"]["state"] == row.state == "started"
+
+
+async def test_status_and_why_are_answered_as_documented(api: Api, stack: Stack) -> None:
+    """Both queries answer what the document says, with a worker there."""
+    await put(api, stack.issue_id)
+    for tail in ("", "/why"):
+        reply = await api.client.get(PATH.format(issue_id=stack.issue_id) + tail, headers=BEARER)
+        assert reply.status_code == 200
+        conforms(await document(api), "get", PATH + tail, reply)
+
+
+async def test_fifty_requests_at_once_are_one_sandbox(api: Api, stack: Stack) -> None:
+    """More than Temporal lets wait: each is answered 200 or 202, and Daytona has been asked for one create."""
+    replies = await asyncio.gather(*(put(api, stack.issue_id) for _ in range(50)))
+    assert {reply.status_code for reply in replies} <= {200, 202}
+    assert 200 in {reply.status_code for reply in replies}
+    status = await stack.served()
+    # Each of the fifty reached the workflow: as an update that waits, or as a signal where too many did.
+    assert (await stack.status()).goal == "running"
+    assert status.requests_waiting == 0
+    assert len(await stack.live()) == 1
+    assert (await stack.requests()).count("create") == 1
+
+
+async def test_request_refused_as_one_too_many_is_stored(api: Api, stack: Stack) -> None:
+    """What the workflow refuses to let wait reaches it as a signal: every request of fifty is known to it."""
+    keys = [uuid.uuid4().hex for _ in range(50)]
+    await asyncio.gather(*(put(api, stack.issue_id, headers={"Idempotency-Key": key}) for key in keys))
+
+    async def lost() -> list[str]:
+        # The workflow may have continued as new meanwhile, so the runs are searched together. As protobuf text:
+        # JSON would have the signals' payloads in Base64.
+        text = ""
+        async for run in stack.temporal.list_workflows(f"WorkflowId = '{stack.name}'"):
+            history = await stack.temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+            text += "".join(str(event) for event in history.events)
+        return [key for key in keys if key not in text]
+
+    await until(lost, lambda missing: not missing, "every request is known to the workflow")
+
+
+async def test_caller_that_goes_away_cancels_nothing(api: Api, stack: Stack) -> None:
+    """Whoever hangs up while waiting has asked all the same."""
+    with pytest.raises(httpx.ReadTimeout):
+        await put(api, stack.issue_id, timeout=0.05)
+
+    async def live() -> int:
+        return len(await stack.live())
+
+    await until(live, bool, "the sandbox created")
+    assert (await stack.served()).outcome == "created"
+
+
+async def test_same_idempotency_key_is_one_request(api: Api, stack: Stack) -> None:
+    """A retried call with its key gets the answer of the first, and asks nothing anew."""
+    headers = {"Idempotency-Key": "my-key:1"}
+    first, second = [(await put(api, stack.issue_id, headers=headers)).json() for _ in range(2)]
+    assert first == second
+    assert first["outcome"] == "created"
+
+
+async def test_wait_that_is_too_short_is_a_202_that_says_where_to_look(api: Api, stack: Stack) -> None:
+    """The request is taken, and Location leads to its status."""
+    reply = await put(api, stack.issue_id, wait_s=0)
+    assert reply.status_code == 202
+    assert reply.json()["outcome"] == "pending"
+    assert int(reply.headers["Retry-After"]) > 0
+    await stack.served()
+    status = await api.client.get(reply.headers["Location"], headers=BEARER)
+    assert status.json()["sandbox"]["state"] == "started"
+
+
+async def test_webhook_and_ensure_meet_in_one_sandbox(api: Api, stack: Stack) -> None:
+    """GitHub and a person who ask at the same time get the same sandbox."""
+    body = encoded(payload(stack.issue_id))
+    delivery = api.client.post("/webhooks/github", content=body, headers=signed(body))
+    delivered, ensured = await asyncio.gather(delivery, put(api, stack.issue_id))
+    assert (delivered.status_code, ensured.status_code) == (202, 200)
+    await stack.served()
+    assert len(await stack.live()) == 1
+
+
+async def test_blocked_issue_is_a_202_with_reason_and_advice(api: Api, stack: Stack) -> None:
+    """Who asks for what cannot be had is told why and what would help, not kept waiting."""
+    await stack.daytona.admin.config(cpu_max=0)
+    reply = await put(api, stack.issue_id)
+    assert reply.status_code == 202, reply.text
+    assert reply.json()["outcome"] == "blocked"
+    assert reply.json()["blocked"]["reason"]
+    assert reply.json()["blocked"]["advice"]
+
+
+async def test_workflow_of_another_issue_under_our_name_is_a_409(api: Api, stack: Stack, temporal: Client) -> None:
+    """A workflow that somebody started under the wrong name is a conflict for a person, not another's sandbox."""
+    wrong = StartInput(stack.issue_id + 1_000_000, stack.name)
+    await temporal.start_workflow(WORKFLOW_TYPE, wrong, id=stack.name, task_queue=stack.settings.task_queue)
+    reply = await put(api, stack.issue_id)
+    assert reply.status_code == 409, reply.text
+    conforms(await document(api), "put", PATH, reply)
+    assert await stack.live() == []
+
+
+async def test_retry_reaches_the_workflow(api: Api, stack: Stack) -> None:
+    """A retry is recorded among the decisions that `why` tells."""
+    await put(api, stack.issue_id)
+    path = f"/v1/issues/{stack.issue_id}"
+    assert (await api.client.post(f"{path}/retry", headers=BEARER)).status_code == 202
+    notes = (await api.client.get(f"{path}/sandbox/why", headers=BEARER)).json()["notes"]
+    assert "retry" in [note["what"] for note in notes]
+
+
+async def test_list_shows_what_the_workflow_published(serve: Serve, start: Started) -> None:  # noqa: F811
+    """A row of the list carries the state that the issue's workflow saw last."""
+    stack = await start()
+    api = await serve(task_queue=stack.settings.task_queue)
+    await put(api, stack.issue_id, json={"repository": "octo/repo", "number": 5})
+
+    async def rows() -> list[dict[str, Any]]:
+        reply = await api.client.get("/v1/sandboxes", headers=BEARER, params={"page_size": 200})
+        return [row for row in reply.json()["sandboxes"] if row["issue_id"] == stack.issue_id and row["state"]]
+
+    (row,) = await until(rows, bool, "the row listed")
+    assert (row["state"], row["repository"], row["number"]) == ("started", "octo/repo", 5)
