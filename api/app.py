@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -19,7 +21,15 @@ Errors are RFC 9457 problem details."""
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     """The application. `client_factory` makes the Temporal client, lazily: Temporal may be down at start-up."""
+    temporal = Temporal(client_factory, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await temporal.client()  # A configuration that cannot be used stops the start, not the first delivery.
+        yield
+
     app = FastAPI(
+        lifespan=lifespan,
         title="issuebox",
         version=version("issuebox"),
         description=DESCRIPTION,
@@ -27,7 +37,6 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         # A redirect for a trailing slash would lead to whatever Host the caller named.
         redirect_slashes=False,
     )
-    temporal = Temporal(client_factory, settings)
     problems.install(app)
     app.include_router(webhooks.router(settings, temporal))
     app.include_router(rest.router(settings, temporal))

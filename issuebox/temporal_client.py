@@ -1,16 +1,42 @@
-"""The connection to Temporal, as Temporal's own environment configuration describes it."""
+"""The connection to Temporal, as Temporal's own environment configuration describes it.
+
+``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS*`` and profiles are read
+by the SDK (`temporalio.envconfig`), so that the `temporal` CLI and issuebox mean the same cluster.
+"""
 
 from __future__ import annotations
 
+import re
+
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
+# The SDK takes more (1.35.0): a host without a port silently means port 80, a URL draws a warning, and
+# with a lazy connection neither shows before the first call.
+_ADDRESS = re.compile(r"([^\s/:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+class TemporalConfigError(ValueError):
+    """Temporal's environment configuration cannot be used; the text says what to change."""
 
 
 async def connect(*, lazy: bool = False) -> Client:
-    """Connect to ``TEMPORAL_ADDRESS`` and its companions; with `lazy`, at the first call only."""
-    config = ClientConfig.load_client_connect_config()
-    config.setdefault("target_host", DEFAULT_ADDRESS)
-    return await Client.connect(**config, lazy=lazy, data_converter=pydantic_data_converter)
+    """Connect to ``TEMPORAL_ADDRESS`` and its companions; with `lazy`, at the first call only.
+
+    A lazy client tries again with each call, so that the API starts although Temporal is down. Raises
+    `TemporalConfigError`, and without `lazy` the SDK's RuntimeError when Temporal is not reached.
+    """
+    return await Client.connect(**_configuration(), lazy=lazy, data_converter=pydantic_data_converter)
+
+
+def _configuration() -> ClientConnectConfig:
+    try:
+        configuration = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:  # A file, a profile, a value: the SDK has no class for them.
+        raise TemporalConfigError(f"Temporal's configuration (TEMPORAL_*) cannot be loaded: {error}") from error
+    address = configuration.setdefault("target_host", DEFAULT_ADDRESS)
+    if not _ADDRESS.fullmatch(str(address)):
+        raise TemporalConfigError(f"TEMPORAL_ADDRESS must be host:port, such as {DEFAULT_ADDRESS}, not {address!r}")
+    return configuration
