@@ -71,7 +71,6 @@ def api(
     configure(settings.log_format, settings.log_level)
 
     from api.app import create_app  # noqa: PLC0415
-
     from issuebox.temporal_client import connect  # noqa: PLC0415
 
     uvicorn.run(create_app(settings, lambda: connect(lazy=True)), host=host, port=port, log_config=None)

@@ -1,0 +1,48 @@
+"""docs/api.md is true: its commands run, and its table is the OpenAPI document's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+from tests.api.conftest import SECRET, TOKEN, Serve
+from tests.api.test_rest import document, operations
+from tests.workflow.conftest import Started, daytona, start  # noqa: F401 -- fixtures
+
+TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+COMMANDS = [block for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "curl" in block]
+
+
+async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id: int) -> None:  # noqa: F811
+    """Pasted into a shell one after the other, every command succeeds."""
+    stack = await start(name_prefix=f"docs{issue_id}-")
+    api = await serve(task_queue=stack.settings.task_queue, name_prefix=stack.settings.name_prefix)
+    variables = {"API": str(api.client.base_url), "TOKEN": TOKEN, "SECRET": SECRET, "no_proxy": "*"}
+    assert len(COMMANDS) == 2
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", "\n".join(COMMANDS)),
+        env=os.environ | variables,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode() + output.decode()
+    assert b'"intention":"ensure"' in output
+    assert b'"state":"started"' in output
+
+
+async def test_table_is_what_openapi_says(serve: Serve, closed_address: str) -> None:
+    """Each call stands in the table with exactly the statuses that it is documented to have."""
+    schema = await document(await serve(closed_address))
+    documented = {
+        (method.upper(), path): {int(status) for status in operation["responses"]}
+        for method, path, operation in operations(schema)
+        if path.startswith(("/v1", "/webhooks"))
+    }
+    rows = re.findall(r"^\| `(\w+) ([^`]+)` \| ([^|]+) \|", TEXT, re.MULTILINE)
+    told = {
+        (method, path): {int(status) for status in re.findall(r"\d{3}", statuses)} for method, path, statuses in rows
+    }
+    assert told == documented
