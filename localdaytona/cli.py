@@ -35,6 +35,9 @@ def main(  # noqa: PLR0917 - typer names them on the command line
         Path | None, typer.Option(help="Fault plan (JSON); replaces the remembered one.", exists=True, dir_okay=False)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the fault plan.")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="URL under which clients reach it, when that is not the bound address.")
+    ] = None,
 ) -> None:
     """Serve Daytona's API locally, for the unmodified SDK.
 
@@ -46,7 +49,14 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
     from localdaytona.world import Options  # noqa: PLC0415
 
-    options = Options(data_dir=data, api_key=api_key, seed=seed, speed=speed, faults_file=faults)
+    options = Options(
+        data_dir=data,
+        api_key=api_key,
+        seed=seed,
+        speed=speed,
+        faults_file=faults,
+        base_url=(public_url or "").rstrip("/"),
+    )
     try:
         listener = bind(host, port)
     except OSError as error:
@@ -55,5 +65,5 @@ def main(  # noqa: PLR0917 - typer names them on the command line
         server = build_server(listener, options)
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{faults}: {error}") from error
-    print(BANNER.format(url=base_url(listener), key=api_key, data=data.resolve()), flush=True)
+    print(BANNER.format(url=options.base_url or base_url(listener), key=api_key, data=data.resolve()), flush=True)
     asyncio.run(server.serve(sockets=[listener]))

@@ -86,7 +86,7 @@ class LocalServer(uvicorn.Server):
 def build_server(listener: socket.socket, options: Options) -> LocalServer:
     """Return a server that is ready to `serve(sockets=[listener])`."""
     logging.getLogger("socketio").setLevel(logging.WARNING)
-    world = build_world(replace(options, base_url=base_url(listener)))
+    world = build_world(replace(options, base_url=options.base_url or base_url(listener)))
     config = uvicorn.Config(
         build_app(world),
         http=DroppableHttp,

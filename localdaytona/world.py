@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the server is started with."""
+    """What the server is started with. `base_url` is how clients reach it; '' stands for the bound address."""
 
     data_dir: Path
-    base_url: str = "http://127.0.0.1:3986"
+    base_url: str = ""
     api_key: str = "localdaytona"
     seed: int | None = None
     speed: float | None = None

@@ -166,3 +166,13 @@ async def test_address_in_use_is_said_at_once(server: Server, tmp_path: Path) ->
     assert process.returncode == 2
     assert b"cannot bind" in stderr
     assert b"Traceback" not in stderr
+
+
+async def test_public_url_is_what_clients_are_told(tmp_path: Path) -> None:
+    """Behind another address, as in a container, toolboxes are announced at the address that clients know."""
+    async with running(tmp_path / "data", public_url="http://daytona.example:80/") as server:
+        made = await server.admin.create(name="one")
+        headers = {"Authorization": f"Bearer {server.api_key}"}
+        async with httpx.AsyncClient(trust_env=False, headers=headers) as http:
+            body = (await http.get(f"{server.api_url}/sandbox/{made.id}")).json()
+    assert body["toolboxProxyUrl"] == "http://daytona.example:80/toolbox"
