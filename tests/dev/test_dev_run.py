@@ -36,7 +36,12 @@ class Run:
 
     async def deliver_as_printed(self) -> str:
         """Run the curl command that was printed, word for word, and return the HTTP status."""
-        command = next(line for line in self.output.read_text().splitlines() if "/webhooks/github" in line)
+
+        async def printed() -> str:
+            # The stack says that it is ready a moment before the commands are printed.
+            return next((line for line in self.output.read_text().splitlines() if "/webhooks/github" in line), "")
+
+        command = await eventually(printed)
         words = [*shlex.split(command), "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*"]
         process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
         return (await process.communicate())[0].decode()
