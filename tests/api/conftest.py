@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -63,6 +63,18 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
         yield Api(http, settings)
     server.should_exit = True
     await serving
+
+
+async def status_line(api: Api, head: Iterable[str], chunk: bytes, times: int) -> bytes:
+    """What the server answers to a body in chunks that never ends; nothing within 10 s is a failure."""
+    url = api.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write("\r\n".join([*head, "Host: x", "Transfer-Encoding: chunked", "", ""]).encode())
+        writer.write((b"%x\r\n" % len(chunk) + chunk + b"\r\n") * times)
+        return await asyncio.wait_for(reader.readline(), 10)
+    finally:
+        writer.close()  # Left open it would keep the server from ending, and the test with it.
 
 
 Serve = Callable[..., Awaitable[Api]]
