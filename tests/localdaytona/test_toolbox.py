@@ -30,7 +30,7 @@ def alive(pid: int) -> bool:
     """Return whether a process runs: a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # Gone before, or between opening and reading.
         return False
 
 
@@ -241,6 +241,21 @@ async def test_session_is_made_once_and_deleted_with_its_processes(sandbox: Asyn
     await dead(shell)
     with pytest.raises(DaytonaNotFoundError, match="session not found"):
         await sandbox.process.get_session("s")
+
+
+async def test_deleting_a_session_fails_who_waits_for_its_command(sandbox: AsyncSandbox) -> None:
+    """A command that ends because its session is deleted does not look as if it had ended by itself."""
+    await sandbox.process.create_session("s")
+    asked = SessionExecuteRequest(command="touch begun; sleep 1000")
+    waiting = asyncio.create_task(sandbox.process.execute_session_command("s", asked))
+
+    async def begun() -> bool:
+        return (await sandbox.process.exec("test -e begun")).exit_code == 0
+
+    await eventually(begun)
+    await sandbox.process.delete_session("s")
+    with pytest.raises(DaytonaError, match="session cancelled"):
+        await waiting
 
 
 async def test_sessions_are_forgotten_by_a_stop(sandbox: AsyncSandbox) -> None:

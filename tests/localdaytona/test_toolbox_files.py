@@ -1,11 +1,13 @@
 """Files by the real SDK, and the borders of a sandbox's paths."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from daytona import AsyncDaytona, AsyncSandbox, DaytonaError, DaytonaNotFoundError, FileDownloadRequest, FileUpload
 
-from tests.localdaytona.clients import create
+from tests.localdaytona.clients import create, eventually
 
 
 @pytest.fixture
@@ -88,6 +90,32 @@ async def test_link_out_of_the_sandbox_is_not_followed(sandbox: AsyncSandbox) ->
             await sandbox.fs.upload_file(b"x", path)
     await sandbox.fs.delete_file("file")
     assert (await sandbox.process.exec("test -e /etc/passwd && ! test -L file")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "text"), [("mkfifo x", "not a regular file"), ("ln -s y x; ln -s x y", "too many links")]
+)
+async def test_what_is_no_file_is_refused_at_once(sandbox: AsyncSandbox, made: str, text: str) -> None:
+    """A pipe or a circle of links is told as such, to reads and writes, and keeps nobody waiting."""
+    await sandbox.process.exec(made)
+    async with asyncio.timeout(5):
+        with pytest.raises(DaytonaError, match=text):
+            await sandbox.fs.download_file("x")
+        with pytest.raises(DaytonaError, match="400"):
+            await sandbox.fs.upload_file(b"content", "x")
+        assert (await sandbox.process.exec("echo alive")).result == "alive\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may remove what is in read-only directories anyway")
+async def test_read_only_directories_end_with_the_sandbox(sandbox: AsyncSandbox, tmp_path: Path) -> None:
+    """Nothing is left of a deleted sandbox, even of what it had made read-only."""
+    await sandbox.process.exec("mkdir -p a/b; touch a/b/c; chmod 555 a/b a")
+    await sandbox.delete(wait=True)
+
+    async def look() -> bool:
+        return not (tmp_path / "sandboxes" / sandbox.id).exists()
+
+    await eventually(look)
 
 
 async def test_home_itself_cannot_be_deleted(sandbox: AsyncSandbox) -> None:

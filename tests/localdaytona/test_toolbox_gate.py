@@ -1,5 +1,6 @@
 """The toolbox's door: keys, states, activity, injected faults, and what the journal keeps to itself."""
 
+import asyncio
 import json
 
 import httpx
@@ -80,6 +81,39 @@ async def test_request_counts_as_activity(server: Server, sandbox: AsyncSandbox)
     await sandbox.fs.list_files(".")
     touched = await server.admin.sandbox(sandbox.id)
     assert str(touched.last_activity_at) > str(idle.last_activity_at)
+
+
+async def test_request_in_flight_counts_as_activity(server: Server, sandbox: AsyncSandbox) -> None:
+    """A sandbox does not go idle while it answers, however long that takes."""
+    await server.admin.config(speed=120)
+    await sandbox.set_autostop_interval(1)  # half a second at this speed
+    done = await sandbox.process.exec("sleep 2; echo lived")
+    assert (done.exit_code, done.result) == (0, "lived\n")
+    await reaches(server, sandbox.id, "stopped")
+
+
+async def test_follower_counts_as_activity_until_it_leaves(server: Server, sandbox: AsyncSandbox) -> None:
+    """Who follows a log keeps the sandbox from going idle; a command that nobody follows does not."""
+    await sandbox.process.create_session("s")
+    asked = SessionExecuteRequest(command="sleep 1000", run_async=True)
+    begun = await sandbox.process.execute_session_command("s", asked)
+    follower = asyncio.create_task(sandbox.process.get_session_command_logs_async("s", begun.cmd_id, str, str))
+    await server.admin.config(speed=120)
+    await sandbox.set_autostop_interval(1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(follower), 2)
+    assert (await server.admin.sandbox(sandbox.id)).state == "started"
+    follower.cancel()
+    await reaches(server, sandbox.id, "stopped")
+
+
+async def test_refused_follower_is_told_and_nothing_is_logged(
+    sandbox: AsyncSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A web socket for a command that is not there is a 404, and no error of the server."""
+    with pytest.raises(Exception, match="404"):
+        await sandbox.process.get_session_command_logs_async("none", "none", str, str)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_journal_tells_what_was_asked_but_no_command(server: Server, sandbox: AsyncSandbox) -> None:
