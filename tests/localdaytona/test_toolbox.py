@@ -270,7 +270,8 @@ async def test_sessions_are_forgotten_by_a_stop(sandbox: AsyncSandbox) -> None:
 async def test_killed_server_leaves_nothing_running_after_its_restart(tmp_path: Path) -> None:
     """What a SIGKILL of the server orphaned is ended when it comes back, and files are kept."""
     async with running(tmp_path, speed=10) as server:
-        async with sdk_of(server) as sdk:
+        # Without the event stream: the SDK loses an HTTP session when it is closed while that reconnects.
+        async with sdk_of(server, polling=True) as sdk:
             sandbox = await create(sdk, "orphans")
             pid = await child_of(sandbox, "setsid sleep 1000")
             await sandbox.process.exec("echo kept > file")
