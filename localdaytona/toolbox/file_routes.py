@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import uuid
@@ -116,7 +117,7 @@ async def _write(workspace: Workspace, asked: str, source: BinaryIO) -> int:
 
 def _copy(source: BinaryIO, path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    with path.open("wb") as target:
+    with files.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as target:
         shutil.copyfileobj(source, target, CHUNK)
         return target.tell()
 
@@ -125,7 +126,7 @@ async def _parts(workspace: Workspace, asked: list[str], boundary: str) -> Async
     """Yield one part per path, a file or an error, and the closing boundary."""
     for path in asked:
         try:
-            with files.refusing(path), workspace.follow(path).open("rb") as source:
+            with files.refusing(path), files.open_regular(workspace.follow(path), os.O_RDONLY) as source:
                 yield _head(boundary, "file", path, "application/octet-stream")
                 while chunk := await asyncio.to_thread(source.read, CHUNK):
                     yield chunk

@@ -1,6 +1,8 @@
 """Files of a sandbox: describe, list, make, remove. Plain file system calls, no HTTP."""
 
+import errno
 import grp
+import os
 import pwd
 import re
 import shutil
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from localdaytona.toolbox.errors import ToolboxError
 from localdaytona.types import JSONObject
@@ -32,6 +35,18 @@ def refusing(asked: str) -> Iterator[None]:
     except OSError as error:
         status, message, code = ERRORS.get(type(error), (400, f"bad request: {error.strerror}", "BAD_REQUEST"))
         raise ToolboxError(status, f"{message}: {asked}", code) from error
+
+
+def open_regular(path: Path, flags: int) -> BinaryIO:
+    """Return an open file. Raises OSError for what is none, such as a pipe, which would block for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "wb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def describe(path: Path) -> JSONObject:

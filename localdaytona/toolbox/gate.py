@@ -4,7 +4,8 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -17,12 +18,15 @@ from starlette.websockets import WebSocket
 from localdaytona import fault_model as effects
 from localdaytona.admission import IN_PROGRESS, MODIFIED, SCIP
 from localdaytona.fault_model import Fault
-from localdaytona.interruption import DroppedReply, HangingReply
+from localdaytona.interruption import DroppedReply, HangingReply, until_gone
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox_host import ToolboxHost
 
 CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
 LOST = (DroppedReply, HangingReply)
+# A request counts as activity for as long as it lasts. The real proxy says so every 45 s; here a
+# timer's minute may be a fraction of a second, and the host throttles what it writes.
+TOUCH_EVERY_S = 0.2
 
 # What the proxy and the runner say of a key that fits no sandbox, which a deleted one's does not.
 NO_SANDBOX = (401, "unauthorized: authentication failed: Bearer token is invalid")
@@ -72,7 +76,8 @@ class Gate:
         began = time.monotonic()
         try:
             fault = self._admit(request)
-            response = await _faulted(fault, lambda: self._answered(request, handle))
+            async with self.active(str(request.path_params["sandbox_id"])):
+                response = await _faulted(fault, lambda: self._answered(request, handle))
         except ToolboxError as error:
             response = error.response(request)
         self._note(request, None if isinstance(response, LOST) else response.status_code, time.monotonic() - began)
@@ -89,9 +94,29 @@ class Gate:
         if isinstance(refusal, LOST):
             await refusal(socket.scope, socket.receive, socket.send)
         elif refusal is not None:
-            await socket.send_denial_response(refusal)
+            await self.refuse_socket(socket, refusal)
         self._note(socket, 101 if refusal is None else refusal.status_code, 0.0)
         return refusal is None
+
+    async def refuse_socket(self, socket: WebSocket, refusal: Response) -> None:
+        """Answer a handshake with an error, and wait for its end: uvicorn logs an error for who does not."""
+        await socket.send_denial_response(refusal)
+        await until_gone(socket.receive)
+        await asyncio.sleep(0)  # the transport reports its end in the next turn of the loop
+
+    @asynccontextmanager
+    async def active(self, sandbox_id: str) -> AsyncIterator[None]:
+        """Count as activity from the block's beginning to its end, so that no idle stop comes in between."""
+        touching = asyncio.create_task(self._keep_touching(sandbox_id))
+        try:
+            yield
+        finally:
+            touching.cancel()
+
+    async def _keep_touching(self, sandbox_id: str) -> None:
+        while True:
+            self._host.touch(sandbox_id)
+            await asyncio.sleep(TOUCH_EVERY_S)
 
     def refuse_unless_started(self, sandbox_id: str) -> None:
         """Raise ToolboxError, as §4 of Daytona's behaviour has it, unless the sandbox runs."""

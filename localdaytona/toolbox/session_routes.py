@@ -1,12 +1,13 @@
 """The routes of sessions and their commands, and the web socket that follows a command's output."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Response, WebSocket
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.websockets import WebSocketDisconnect
 
+from localdaytona.interruption import until_gone
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox.gate import Gate
 from localdaytona.toolbox.output_log import Stream
@@ -75,12 +76,15 @@ def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
             raise ToolboxError(400, "bad request: empty command")
         workspace = workspaces.open(sandbox_id)
         run = workspace.run
-        command = await _session(workspaces, sandbox_id, session_id).begin(asked.command)
+        session = _session(workspaces, sandbox_id, session_id)
+        command = await session.begin(asked.command)
         if asked.run_async or asked.older_async:
             return JSONResponse({"cmdId": command.id}, 202)
         await command.log.ended()
         if run.over:
             raise unreachable()
+        if workspace.sessions.get(session_id) is not session:
+            raise ToolboxError(400, "bad request: session cancelled")
         return JSONResponse({"cmdId": command.id, "exitCode": command.exit_code, **_logs(command)})
 
     @router.get(COMMAND)
@@ -103,15 +107,30 @@ def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
             run = workspaces.open(sandbox_id).run
             command = _session(workspaces, sandbox_id, session_id).command(command_id)
         except ToolboxError as error:
-            await socket.send_denial_response(error.response(socket))
+            await gate.refuse_socket(socket, error.response(socket))
             return
         await socket.accept()
-        try:
-            async for piece in command.log.follow():
-                await socket.send_bytes(piece)
-            await socket.close(GONE if run.over else NORMAL)
-        except WebSocketDisconnect:
-            return
+        async with gate.active(sandbox_id):
+            if await _sent(socket, command):
+                await socket.close(GONE if run.over else NORMAL)
+
+
+async def _sent(socket: WebSocket, command: Command) -> bool:
+    """Send all that the command says and return whether the client was there until its end."""
+    sending = asyncio.create_task(_send(socket, command))
+    leaving = asyncio.create_task(until_gone(socket.receive))
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return not leaving.done()
+    finally:
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send(socket: WebSocket, command: Command) -> None:
+    async for piece in command.log.follow():
+        await socket.send_bytes(piece)
 
 
 async def _create(workspace: Workspace, session_id: str) -> None:

@@ -48,13 +48,13 @@ class Workspace:
         """
         place = self._place(asked)
         parent = place if place in {self.home, self.root} else place.parent
-        if not parent.resolve().is_relative_to(self.directory):
+        if not _resolved(parent, asked).is_relative_to(self.directory):
             raise ToolboxError(403, f"forbidden: path leaves the sandbox: {asked}", "FILE_ACCESS_DENIED")
         return place
 
     def follow(self, asked: str) -> Path:
         """Return where a path is after its links. Raises ToolboxError as `locate` does."""
-        place = self.locate(asked).resolve()
+        place = _resolved(self.locate(asked), asked)
         if not place.is_relative_to(self.directory):
             raise ToolboxError(403, f"forbidden: path leaves the sandbox: {asked}", "FILE_ACCESS_DENIED")
         return place
@@ -96,6 +96,13 @@ class Workspace:
         if path.is_relative_to(home):
             return self.home / path.relative_to(home)
         return self.root / path.relative_to(path.anchor)
+
+
+def _resolved(place: Path, asked: str) -> Path:
+    try:
+        return place.resolve()
+    except (RuntimeError, OSError) as error:  # links in a circle: the one until Python 3.12, the other since
+        raise ToolboxError(400, f"bad request: too many links: {asked}", "INVALID_FILE_PATH") from error
 
 
 class Workspaces:
@@ -147,4 +154,14 @@ class Workspaces:
 
 async def _remove(directory: Path) -> None:
     with suppress(FileNotFoundError):
-        await asyncio.to_thread(shutil.rmtree, directory)
+        await asyncio.to_thread(_remove_tree, directory)
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove a directory with the read-only ones in it, such as a Go module cache, which only root could."""
+    for parent, names, _ in os.walk(directory):
+        for name in names:
+            inner = Path(parent, name)
+            if not inner.is_symlink():
+                inner.chmod(0o700)
+    shutil.rmtree(directory)
