@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Limits
-from issuebox.domain.phase import REMEDIES, Action, Goal, Phase
+from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Limits
+from issuebox.domain.phase import REMEDIES, Action, Phase
 from issuebox.providers.daytona_states import NEVER_RAN, PHASES, phase_of
 from issuebox.settings import ApiSettings, CommonSettings, WorkerSettings
 
@@ -45,18 +45,23 @@ def states_page() -> str:
         _table(("Daytona state", "desired state", "phase"), _desired_rows()),
         "## From phase and goal to the action",
         _table(
-            ("phase", *(f"goal {goal}" for goal in Goal), "waits at most", "then blocked as"),
+            ("phase", *(str(column) for column in Column), "waits at most", "then blocked as"),
             (
                 (
                     f"`{phase}`",
-                    *(str(TABLE[phase][goal]) for goal in Goal),
+                    *(str(TABLE[phase][column]) for column in Column),
                     _minutes(budgets.get(phase)),
                     f"`{OVERDUE[phase]}`" if phase in budgets else "",
                 )
                 for phase in Phase
             ),
         ),
-        "This version acts on goal running; the others are recorded.",
+        (
+            "The columns are goals. A delete has three: `deleted` before anybody looked for unsaved work, `held` when "
+            "there is some or it could not be found out, `cleared` when there is none or a person gave it up. "
+            "`inspect` stands for a stop before which the sandbox is looked into; once that is done it reads `stop`. "
+            "`unprepared` is a usable sandbox whose set-up is not finished."
+        ),
         "## Blocked",
         "A command that was taken again and again without effect blocks the issue: "
         + ", ".join(f"{action} as `{cause}`" for action, cause in FRUITLESS.items() if action is not Action.WAIT)

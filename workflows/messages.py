@@ -13,17 +13,26 @@ from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.work import Inspection
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
 TASK_QUEUE = "issuebox"
 SIGNAL_EVENT = "issue_event"
 SIGNAL_RETRY = "retry"
+SIGNAL_LOOK = "look"
+SIGNAL_STOP = "stop"
+SIGNAL_DELETE = "delete"
+SIGNAL_REPLACE = "replace"
 UPDATE_ENSURE = "ensure"
 QUERY_STATUS = "status"
 QUERY_WHY = "why"
 
 ERROR_WRONG_ISSUE = "WrongIssueError"
 ERROR_TOO_MANY_WAITING = "TooManyWaitingError"
+ERROR_ISSUE_DELETED = "IssueDeletedError"
+
+MEMO_STATUS = "status"
+"""The memo that each workflow keeps: a flat object of the fields of `Published`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,37 @@ class EnsureRequest:
 
     issue: Issue
     requested_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """The argument of the signal ``delete``. With `force`, unsaved work in the sandbox is given up."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What lists and sweeps read of an issue without asking its workflow; times in ISO 8601, '' for none.
+
+    ``goal`` is what the sandbox should be now, ``goal_due_at`` when that changes by itself. ``work`` is the
+    last verdict on unsaved work.
+    """
+
+    phase: str = ""
+    state: str = ""
+    sandbox_id: str = ""
+    outcome: str = ""
+    blocked: str = ""
+    goal: str = ""
+    goal_due_at: str = ""
+    work: str = ""
+    repository: str = ""
+    number: int = 0
+    title: str = ""
+    issue_state: str = ""
+    issue_updated_at: str = ""
+    requested_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +102,8 @@ class Handover:
 class Status:
     """The state of an issue's sandbox as the workflow knows it; ``seen_at`` says from when that is.
 
-    ``doing`` is one sentence about what the workflow does at this moment.
+    ``doing`` is one sentence about what the workflow does at this moment, ``goal_due_at`` when the goal
+    changes by itself. ``inspection`` is the last look for unsaved work.
     """
 
     issue_id: int
@@ -77,6 +118,8 @@ class Status:
     blocked: Blocked | None = None
     requests_waiting: int = 0
     deliveries_seen: int = 0
+    goal_due_at: datetime | None = None
+    inspection: Inspection | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The decision: one table from (goal, phase) to an action, and the four rules that come before it.
+"""The decision: one table from (phase, goal) to an action, and the rules that come before it.
 
 1. The table is total; a missing row fails at import.
 2. ``Action.CREATE`` stands in exactly one cell. What is unknown waits and reports; it never creates.
 3. A rule may only turn the table's action into waiting less: into BLOCK, or for a sandbox that is
-   overdue and provably never ran, into DELETE.
+   overdue and nothing can be lost with, into DELETE.
 4. Nothing here knows the time, the network or Temporal: the caller says how long it has waited,
    how often it has tried, and what was refused.
 """
@@ -12,31 +12,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+from issuebox.domain.work import WorkState
 
 _P, _A = Phase, Action
 
-TABLE: Mapping[Phase, Mapping[Goal, Action]] = {
-    phase: dict(zip(Goal, actions, strict=True))
+
+class Column(StrEnum):
+    """What the table is read by: the goal, and for a delete what is known about unsaved work.
+
+    ``deleted`` is the goal before anybody looked into the sandbox, ``held`` when there is something to lose
+    or it could not be found out, ``cleared`` when there is nothing to lose or a person gave it up.
+    """
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+    HELD = "held"
+    CLEARED = "cleared"
+
+
+TABLE: Mapping[Phase, Mapping[Column, Action]] = {
+    phase: dict(zip(Column, actions, strict=True))
     for phase, actions in {
-        # phase:        goal running, stopped,    archived,   deleted
-        _P.MISSING: (_A.CREATE, _A.REST, _A.REST, _A.REST),
-        _P.PENDING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.DELETE),
-        _P.THAWING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
-        _P.USABLE: (_A.USE, _A.STOP, _A.STOP, _A.STOP),
-        _P.BUSY: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
-        _P.STOPPING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
-        _P.STOPPED: (_A.START, _A.REST, _A.ARCHIVE, _A.DELETE),
-        _P.ARCHIVED: (_A.START, _A.REST, _A.REST, _A.DELETE),
-        _P.RECOVERABLE: (_A.RECOVER, _A.REST, _A.REST, _A.DELETE),
-        _P.BROKEN: (_A.BLOCK, _A.BLOCK, _A.BLOCK, _A.DELETE),
-        _P.UNBUILT: (_A.DELETE, _A.DELETE, _A.DELETE, _A.DELETE),
-        _P.LEAVING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
-        _P.UNKNOWN: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        # phase:          running,    stopped,    archived,   deleted,    held,       cleared
+        _P.MISSING: (_A.CREATE, _A.REST, _A.REST, _A.REST, _A.REST, _A.REST),
+        _P.PENDING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.THAWING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.UNPREPARED: (_A.SET_UP, _A.INSPECT, _A.INSPECT, _A.INSPECT, _A.INSPECT, _A.STOP),
+        _P.USABLE: (_A.USE, _A.INSPECT, _A.INSPECT, _A.INSPECT, _A.INSPECT, _A.STOP),
+        _P.BUSY: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.STOPPING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.STOPPED: (_A.START, _A.REST, _A.ARCHIVE, _A.START, _A.BLOCK, _A.DELETE),
+        _P.ARCHIVED: (_A.START, _A.REST, _A.REST, _A.START, _A.BLOCK, _A.DELETE),
+        _P.RECOVERABLE: (_A.RECOVER, _A.REST, _A.REST, _A.RECOVER, _A.BLOCK, _A.DELETE),
+        _P.BROKEN: (_A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.DELETE),
+        _P.UNBUILT: (_A.DELETE, _A.DELETE, _A.DELETE, _A.DELETE, _A.DELETE, _A.DELETE),
+        _P.LEAVING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
+        _P.UNKNOWN: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
     }.items()
 }
+"""INSPECT stands for a stop before which somebody has to look for unsaved work: once that is known, STOP."""
 
 OVERDUE: Mapping[Phase, Cause] = dict.fromkeys(Phase, Cause.STUCK) | {_P.UNKNOWN: Cause.UNKNOWN_STATE}
 """The cause to report when the budget of a phase is spent."""
@@ -45,6 +65,8 @@ FRUITLESS: Mapping[Action, Cause] = {
     _A.CREATE: Cause.NAME_HELD,
     _A.START: Cause.STUCK,
     _A.RECOVER: Cause.BROKEN,
+    _A.SET_UP: Cause.SETUP,
+    _A.INSPECT: Cause.UNSAVED,
     _A.STOP: Cause.STUCK,
     _A.ARCHIVE: Cause.STUCK,
     _A.DELETE: Cause.STUCK,
@@ -96,7 +118,9 @@ class Situation:
     """All that the decision is made from.
 
     ``waited_s`` is the time since the phase was first seen, ``attempts`` how often each command was sent
-    since the last handover or block, ``trouble`` what came in the way of the last one.
+    since the last handover or block, ``trouble`` what came in the way of the last one. ``verdict`` is what
+    is known about unsaved work and still counts; ``is_forced`` says that a person gave it up.
+    ``is_set_up`` is False while the sandbox has to be set up before it can be used.
     """
 
     issue_id: int
@@ -108,6 +132,10 @@ class Situation:
     attempts: Mapping[Action, int] = field(default_factory=dict)
     refusal: Refusal | None = None
     trouble: Cause | None = None
+    verdict: WorkState | None = None
+    findings: tuple[str, ...] = ()
+    is_forced: bool = False
+    is_set_up: bool = True
 
     @property
     def phase(self) -> Phase:
@@ -116,7 +144,24 @@ class Situation:
             return Phase.MISSING
         if self.sandbox.phase is Phase.BROKEN and self.sandbox.id == self.unbuilt_id:
             return Phase.UNBUILT
+        if self.sandbox.phase is Phase.USABLE and not self.is_set_up:
+            return Phase.UNPREPARED
         return self.sandbox.phase
+
+    @property
+    def column(self) -> Column:
+        """Which column of the table is meant."""
+        if self.goal is not Goal.DELETED:
+            return Column(self.goal.value)
+        if self.is_forced or self.verdict is WorkState.CLEAN:
+            return Column.CLEARED
+        return Column.DELETED if self.verdict is None else Column.HELD
+
+    @property
+    def nothing_to_lose(self) -> bool:
+        """Whether the sandbox may be deleted in whatever state it is stuck."""
+        is_untouched = self.sandbox is not None and self.phase is Phase.PENDING and self.sandbox.never_ran
+        return is_untouched or (self.column is Column.CLEARED and self.phase is Phase.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +180,15 @@ Rule = Callable[[Situation, Action, Limits], Decision | None]
 def decide(situation: Situation, limits: Limits) -> Decision:
     """The next action for this situation. Pure and total: every situation has exactly one answer."""
     phase = situation.phase
-    action = TABLE[phase][situation.goal]
+    action = TABLE[phase][situation.column]
+    if action is Action.INSPECT and situation.verdict is not None:
+        action = Action.STOP
     for rule in RULES:
         decision = rule(situation, action, limits)
         if decision is not None:
             return decision
     if action is Action.BLOCK:
-        return Decision(action, phase, _broken_reason(situation), Cause.BROKEN)
+        return _block(situation)
     return Decision(action, phase, f"{phase} with goal {situation.goal}")
 
 
@@ -185,10 +232,9 @@ def _overdue(situation: Situation, action: Action, limits: Limits) -> Decision |
     phase = situation.phase
     if action is not Action.WAIT or situation.waited_s <= limits.budget_s.get(phase, 0.0):
         return None
-    can_delete = phase is Phase.PENDING and situation.sandbox is not None and situation.sandbox.never_ran
     is_delete_refused = situation.attempts.get(Action.DELETE, 0) > 0
-    if can_delete and not is_delete_refused:
-        return Decision(Action.DELETE, phase, f"{phase} for {situation.waited_s:.0f} s and never ran")
+    if situation.nothing_to_lose and not is_delete_refused:
+        return Decision(Action.DELETE, phase, f"{phase} for {situation.waited_s:.0f} s, and nothing to lose")
     state = situation.sandbox.state if situation.sandbox else "missing"
     reason = f"Daytona has reported {state} for {situation.waited_s:.0f} s"
     return Decision(Action.BLOCK, phase, reason, OVERDUE[phase])
@@ -207,7 +253,15 @@ def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision
 RULES: tuple[Rule, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)
 
 
-def _broken_reason(situation: Situation) -> str:
-    sandbox = situation.sandbox
+def _block(situation: Situation) -> Decision:
+    """Why nothing is done: there is something to lose, or a person has to repair it."""
+    sandbox, phase = situation.sandbox, situation.phase
+    state = sandbox.state if sandbox else "missing"
+    if situation.column is Column.HELD:
+        found = "; ".join(situation.findings) or str(situation.verdict)
+        return Decision(Action.BLOCK, phase, f"the sandbox may hold unsaved work: {found}", Cause.UNSAVED)
     detail = sandbox.error_reason if sandbox and sandbox.error_reason else "no reason given"
-    return f"Daytona reports the sandbox as {sandbox.state if sandbox else 'missing'}: {detail}"
+    if situation.goal is Goal.DELETED:
+        reason = f"the sandbox is {state} ({detail}), so that nobody can look for unsaved work in it"
+        return Decision(Action.BLOCK, phase, reason, Cause.UNSAVED)
+    return Decision(Action.BLOCK, phase, f"Daytona reports the sandbox as {state}: {detail}", Cause.BROKEN)

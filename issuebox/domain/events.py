@@ -30,6 +30,7 @@ class IssueEvent:
     ``digest`` is the SHA-256 of the body in hex: a hook that is registered twice sends the same body
     under two delivery IDs. ``is_explicit`` marks a person's own request (trigger comment or label),
     made at ``requested_at``; such a request on a closed issue is served when it is newer than the close.
+    ``is_resync`` marks what resync found at GitHub: it counts only where it is news.
     """
 
     issue: Issue
@@ -40,3 +41,4 @@ class IssueEvent:
     action: str = ""
     is_explicit: bool = False
     requested_at: datetime | None = None
+    is_resync: bool = False

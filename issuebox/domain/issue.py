@@ -30,7 +30,8 @@ class IssueState(StrEnum):
 class Issue:
     """A snapshot of an issue as one delivery carried it.
 
-    ``updated_at`` is GitHub's, with a resolution of one second, and orders the snapshots.
+    ``updated_at`` is GitHub's, with a resolution of one second, and orders the snapshots. ``closed_at`` is
+    when it was closed, None while it is open.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Issue:
     url: str = ""
     state: IssueState = IssueState.OPEN
     updated_at: datetime | None = None
+    closed_at: datetime | None = None
 
     def is_older_than(self, other: Issue) -> bool:
         """Whether `other` is known to be newer. A snapshot without a time is older than any with one."""

@@ -16,6 +16,7 @@ class Phase(StrEnum):
     MISSING = "missing"
     PENDING = "pending"
     THAWING = "thawing"
+    UNPREPARED = "unprepared"
     USABLE = "usable"
     BUSY = "busy"
     STOPPING = "stopping"
@@ -47,6 +48,8 @@ class Action(StrEnum):
     CREATE = "create"
     START = "start"
     RECOVER = "recover"
+    SET_UP = "set_up"
+    INSPECT = "inspect"
     STOP = "stop"
     ARCHIVE = "archive"
     DELETE = "delete"
@@ -63,6 +66,9 @@ class Outcome(StrEnum):
     STARTED = "started"
     RECOVERED = "recovered"
     REUSED = "reused"
+    STOPPED = "stopped"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
     BLOCKED = "blocked"
     PENDING = "pending"
 
@@ -83,6 +89,8 @@ class Cause(StrEnum):
     UNKNOWN_STATE = "unknown_state"
     NAME_HELD = "name_held"
     UNREACHABLE = "unreachable"
+    SETUP = "setup"
+    UNSAVED = "unsaved"
     INTERNAL = "internal"
 
 
@@ -108,5 +116,11 @@ REMEDIES: dict[Cause, Remedy] = {
     Cause.UNKNOWN_STATE: Remedy("Daytona reports a state that this version does not know: upgrade.", passes=True),
     Cause.NAME_HELD: Remedy("Daytona says that the name is taken but shows no such sandbox; tried again.", passes=True),
     Cause.UNREACHABLE: Remedy("Check that the workers can reach Daytona's API; it is tried again.", passes=True),
+    Cause.SETUP: Remedy(
+        "The set-up inside the sandbox failed: look at .issuebox/setup.log in its home directory.", passes=True
+    ),
+    Cause.UNSAVED: Remedy(
+        "Push the work from the sandbox and send `retry`, or delete it with `issuebox delete --force`.", passes=True
+    ),
     Cause.INTERNAL: Remedy("This is a bug in issuebox: please report it with the reason above.", passes=True),
 }

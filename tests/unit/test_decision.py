@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
-from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Decision, Limits, Refusal, Situation, decide
+from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Decision, Limits, Refusal, Situation, decide
 from issuebox.domain.phase import REMEDIES, TRANSITIONAL, Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.work import WorkState
 
 ISSUE = 7
 LIMITS = Limits()
@@ -31,53 +32,107 @@ def situation(phase: Phase, goal: Goal = Goal.RUNNING, **facts: object) -> Situa
     return Situation(issue_id=ISSUE, goal=goal, sandbox=seen, **facts)  # type: ignore[arg-type]
 
 
-def test_every_phase_and_goal_has_an_action() -> None:
-    """The table is total: a new phase or goal without a cell fails here and at import."""
-    for phase, goal in itertools.product(Phase, Goal):
-        assert isinstance(TABLE[phase][goal], Action)
+def test_every_phase_and_column_has_an_action() -> None:
+    """The table is total: a new phase or column without a cell fails here and at import."""
+    for phase, column in itertools.product(Phase, Column):
+        assert isinstance(TABLE[phase][column], Action)
     assert set(OVERDUE) == set(Phase)
     assert set(REMEDIES) == set(Cause)
+    assert {str(goal) for goal in Goal} <= {str(column) for column in Column}
 
 
 def test_create_stands_in_one_cell() -> None:
     """Only a missing sandbox that should run is created."""
-    cells = [(p, g) for p, g in itertools.product(Phase, Goal) if TABLE[p][g] is Action.CREATE]
-    assert cells == [(Phase.MISSING, Goal.RUNNING)]
+    cells = [(p, c) for p, c in itertools.product(Phase, Column) if TABLE[p][c] is Action.CREATE]
+    assert cells == [(Phase.MISSING, Column.RUNNING)]
 
 
-def test_delete_never_meets_a_sandbox_that_may_hold_work_unless_the_issue_is_deleted() -> None:
-    """Of the phases in which somebody may have worked, none is deleted while the goal is not *deleted*."""
-    for phase, goal in itertools.product(Phase, Goal):
-        if TABLE[phase][goal] is Action.DELETE and goal is not Goal.DELETED:
+def test_delete_meets_only_what_never_ran_or_has_nothing_to_lose() -> None:
+    """Of the phases in which somebody may have worked, none is deleted before it is cleared."""
+    for phase, column in itertools.product(Phase, Column):
+        if TABLE[phase][column] is Action.DELETE and column is not Column.CLEARED:
             assert phase is Phase.UNBUILT
 
 
-ROWS = [
-    (Phase.MISSING, Action.CREATE),
-    (Phase.PENDING, Action.WAIT),
-    (Phase.THAWING, Action.WAIT),
-    (Phase.USABLE, Action.USE),
-    (Phase.BUSY, Action.WAIT),
-    (Phase.STOPPING, Action.WAIT),
-    (Phase.STOPPED, Action.START),
-    (Phase.ARCHIVED, Action.START),
-    (Phase.RECOVERABLE, Action.RECOVER),
-    (Phase.BROKEN, Action.BLOCK),
-    (Phase.UNBUILT, Action.DELETE),
-    (Phase.LEAVING, Action.WAIT),
-    (Phase.UNKNOWN, Action.WAIT),
-]
+ROWS = """
+missing      create   rest     rest     rest     rest     rest
+pending      wait     wait     wait     wait     wait     wait
+thawing      wait     wait     wait     wait     wait     wait
+unprepared   set_up   inspect  inspect  inspect  stop     stop
+usable       use      inspect  inspect  inspect  stop     stop
+busy         wait     wait     wait     wait     wait     wait
+stopping     wait     wait     wait     wait     wait     wait
+stopped      start    rest     archive  start    block    delete
+archived     start    rest     rest     start    block    delete
+recoverable  recover  rest     rest     recover  block    delete
+broken       block    block    block    block    block    delete
+unbuilt      delete   delete   delete   delete   delete   delete
+leaving      wait     wait     wait     wait     wait     wait
+unknown      wait     wait     wait     wait     wait     wait
+"""
+EXPECTED = {
+    (Phase(words[0]), column): Action(word)
+    for words in (line.split() for line in ROWS.split("\n") if line)
+    for column, word in zip(Column, words[1:], strict=True)
+}
+FACTS: dict[Column, dict[str, object]] = {
+    Column.RUNNING: {"goal": Goal.RUNNING},
+    Column.STOPPED: {"goal": Goal.STOPPED},
+    Column.ARCHIVED: {"goal": Goal.ARCHIVED},
+    Column.DELETED: {"goal": Goal.DELETED},
+    Column.HELD: {"goal": Goal.DELETED, "verdict": WorkState.UNSAVED},
+    Column.CLEARED: {"goal": Goal.DELETED, "verdict": WorkState.CLEAN},
+}
 
 
-@pytest.mark.parametrize(("phase", "action"), ROWS, ids=[str(row[0]) for row in ROWS])
-def test_goal_running_leads_to_its_action(phase: Phase, action: Action) -> None:
-    """Each phase has the reaction that the reference page promises."""
-    assert decide(situation(phase), LIMITS).action is action
+@pytest.mark.parametrize(("phase", "column"), EXPECTED, ids=[f"{p}-{c}" for p, c in EXPECTED])
+def test_phase_and_goal_lead_to_their_action(phase: Phase, column: Column) -> None:
+    """Each phase has, for each goal, the reaction that the reference page promises."""
+    seen = Phase.USABLE if phase is Phase.UNPREPARED else phase
+    facts = situation(seen, **FACTS[column], is_set_up=phase is not Phase.UNPREPARED)  # type: ignore[arg-type]
+    decision = decide(facts, LIMITS)
+    assert (decision.phase, decision.action) == (phase, EXPECTED[phase, column])
 
 
-def test_rows_cover_every_phase() -> None:
-    """No phase is left out of the table of expectations above."""
-    assert {row[0] for row in ROWS} == set(Phase)
+def test_rows_cover_the_whole_table() -> None:
+    """No cell is left out of the table of expectations above."""
+    assert set(EXPECTED) == set(itertools.product(Phase, Column))
+
+
+@pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED])
+@pytest.mark.parametrize("verdict", WorkState)
+def test_what_was_looked_into_is_stopped(goal: Goal, verdict: WorkState) -> None:
+    """A stop loses nothing that is on the disk, so unsaved work does not keep a sandbox running."""
+    assert decide(situation(Phase.USABLE, goal, verdict=verdict), LIMITS).action is Action.STOP
+
+
+@pytest.mark.parametrize("verdict", [WorkState.UNSAVED, WorkState.UNCHECKED])
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN, Phase.RECOVERABLE])
+def test_unsaved_or_unchecked_work_holds_a_delete(phase: Phase, verdict: WorkState) -> None:
+    """What could not be checked counts as unsaved, and the reason says what was found."""
+    decision = decide(situation(phase, Goal.DELETED, verdict=verdict, findings=("work/repo: 2 files",)), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNSAVED)
+    assert "2 files" in decision.reason
+
+
+@pytest.mark.parametrize("verdict", [None, WorkState.UNSAVED, WorkState.UNCHECKED])
+def test_force_gives_unsaved_work_up(verdict: WorkState | None) -> None:
+    """A person's word outweighs every verdict."""
+    decision = decide(situation(Phase.STOPPED, Goal.DELETED, verdict=verdict, is_forced=True), LIMITS)
+    assert decision.action is Action.DELETE
+
+
+def test_broken_sandbox_that_nobody_can_look_into_is_not_deleted_unforced() -> None:
+    """Without a look there is no proof, and a broken sandbox cannot be looked into."""
+    decision = decide(situation(Phase.BROKEN, Goal.DELETED), LIMITS)
+    assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNSAVED)
+    assert decide(situation(Phase.BROKEN, Goal.DELETED, is_forced=True), LIMITS).action is Action.DELETE
+
+
+def test_overdue_start_with_nothing_to_lose_is_deleted() -> None:
+    """A sandbox that hangs in a start is deleted when that is the goal and its work was given up."""
+    facts = situation(Phase.PENDING, Goal.DELETED, is_forced=True, waited_s=1e6)
+    assert decide(facts, LIMITS).action is Action.DELETE
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.MISSING, Phase.LEAVING}])
