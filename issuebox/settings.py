@@ -107,6 +107,18 @@ class WorkerSettings(CommonSettings):
     unreachable_after_s: float = Field(
         60.0, gt=0, description="How long a look is tried again before the issue counts as blocked: unreachable."
     )
+    close_stop_after_s: float = Field(
+        30 * 60, description="Time from the close of an issue, or a request after it, to the stop; < 0 for never."
+    )
+    close_archive_after_s: float = Field(86400, description="Time from the same to archiving; < 0 for never.")
+    close_delete_after_s: float = Field(
+        30 * 86400, description="Time from the same to the delete, which unsaved work holds up; < 0 for never."
+    )
+    forget_after_s: float = Field(
+        7 * 86400,
+        description="How long the workflow of an issue that GitHub deleted outlives it; late deliveries come within 3 "
+        "days. < 0 for ever.",
+    )
     builds_max: int = Field(3, ge=1, description="Sandboxes in a row that may fail before they ever ran.")
     recovers_max: int = Field(3, ge=1, description="Recoveries tried before a person has to look.")
     attempts_max: int = Field(

@@ -20,7 +20,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Limits
-from issuebox.domain.patience import Patience
+from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxProvider
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
@@ -121,4 +121,10 @@ def patience(settings: WorkerSettings) -> Patience:
         blocked_retry_initial_s=settings.blocked_retry_initial_s,
         blocked_retry_max_s=settings.blocked_retry_max_s,
         unreachable_after_s=settings.unreachable_after_s,
+        closing=Closing(
+            stop_after_s=settings.close_stop_after_s,
+            archive_after_s=settings.close_archive_after_s,
+            delete_after_s=settings.close_delete_after_s,
+            forget_after_s=settings.forget_after_s,
+        ),
     )

@@ -12,10 +12,28 @@ from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInt
 
 with workflow.unsafe.imports_passed_through():
     from issuebox.domain.events import IssueEvent
-    from workflows.messages import SIGNAL_EVENT, SIGNAL_RETRY
+    from workflows.messages import (
+        SIGNAL_DELETE,
+        SIGNAL_EVENT,
+        SIGNAL_LOOK,
+        SIGNAL_REPLACE,
+        SIGNAL_RETRY,
+        SIGNAL_STOP,
+        DeleteRequest,
+    )
 
-SHAPES: dict[str, tuple[type, ...]] = {SIGNAL_EVENT: (IssueEvent,), SIGNAL_RETRY: ()}
+SHAPES: dict[str, tuple[type, ...]] = {
+    SIGNAL_EVENT: (IssueEvent,),
+    SIGNAL_RETRY: (),
+    SIGNAL_LOOK: (),
+    SIGNAL_STOP: (),
+    SIGNAL_DELETE: (DeleteRequest,),
+    SIGNAL_REPLACE: (),
+}
 """The arguments that each signal takes."""
+
+OPTIONAL = frozenset({SIGNAL_DELETE})
+"""Signals that may also come without any."""
 
 
 class SignalGuard(Interceptor):
@@ -31,7 +49,8 @@ class SignalGuard(Interceptor):
 class _Guarded(WorkflowInboundInterceptor):
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
         shape = SHAPES.get(input.signal)
-        if shape is not None and not _fits(input.args, shape):
+        is_bare = not input.args and input.signal in OPTIONAL
+        if shape is not None and not is_bare and not _fits(input.args, shape):
             workflow.logger.error(
                 "signal_malformed", extra={"signal": input.signal, "takes": [kind.__name__ for kind in shape]}
             )

@@ -4,35 +4,47 @@ Temporal admits one running workflow per ID, so each issue has one decision-make
 only change the memory; the loop in `run` is the only one that acts. It works on the newest known state
 of the issue, never on "what the event said to do", and whatever arrives meanwhile is served together.
 
-The workflow does not end by itself and never fails on what Daytona or the network do: it is served,
-or blocked with a reason, and a blocked issue is tried again.
+The workflow never fails on what Daytona or the network do: it is served, or blocked with a reason, and a
+blocked issue is tried again. It ends only for an issue that GitHub deleted, when its sandbox is gone and no
+late delivery can come any more.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.events import IssueEvent
-    from issuebox.domain.memory import Memory, Note, Verdict, absorb
-    from issuebox.domain.phase import Goal, Outcome
-    from workflows import options
+    from issuebox.domain.intake import Verdict, absorb, correct
+    from issuebox.domain.issue import Issue
+    from issuebox.domain.life import steer
+    from issuebox.domain.memory import Memory, Note, Order
+    from issuebox.domain.phase import Goal, Phase
+    from workflows import display, options
     from workflows.messages import (
+        ERROR_ISSUE_DELETED,
         ERROR_TOO_MANY_WAITING,
         ERROR_WRONG_ISSUE,
+        MEMO_STATUS,
         QUERY_STATUS,
         QUERY_WHY,
+        SIGNAL_DELETE,
         SIGNAL_EVENT,
+        SIGNAL_LOOK,
+        SIGNAL_REPLACE,
         SIGNAL_RETRY,
+        SIGNAL_STOP,
         UPDATE_ENSURE,
         WORKFLOW_TYPE,
+        DeleteRequest,
         EnsureRequest,
         Handover,
+        Published,
         StartInput,
         Status,
         Why,
@@ -54,13 +66,16 @@ class IssueSandboxWorkflow:
         self._memory = start.memory or Memory(start.issue_id, start.name)
         self._doing = IDLE
         self._is_rolling = False
+        self._is_stirred = False
+        self._turn = 0
         self._blocked_ticket = 0
         self._updates_waiting = 0
-        self._memo: dict[str, Any] = {}
+        self._published: Published | None = None
+        self._memory.is_legacy = not workflow.patched("life-0")
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
-        """Serve requests until the history is long, then go on in a new run with the same memory."""
+        """Serve the issue until the history is long, then go on in a new run with the same memory."""
         if start.name != workflow.info().workflow_id:
             raise ApplicationError(
                 f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {start.name!r}",
@@ -71,41 +86,114 @@ class IssueSandboxWorkflow:
             self._memory.patience = await workflow.execute_local_activity_method(
                 SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
             )
+        steer(self._memory, workflow.now())
         while True:
             await self._next_work()
+            self._modernize()
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
+            if self._is_forgettable():
+                break
+            await self._settle_contradiction()
             await self._pursue()
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _next_work(self) -> None:
-        """Wait until somebody asks, or until a blocked issue is due to be tried again."""
-        blocked = self._memory.blocked
-        timeout = None
-        if blocked is not None and blocked.next_try_at is not None:
-            timeout = max(timedelta(0), blocked.next_try_at - workflow.now())
+        """Wait until there is something to do, a blocked issue is due to be tried again, or the goal changes."""
         try:
-            await workflow.wait_condition(
-                lambda: self._memory.is_nudged or (self._memory.has_work and self._memory.blocked is None),
-                timeout=timeout,
-                timeout_summary="next try of a blocked issue",
-            )
+            await workflow.wait_condition(self._is_awake, timeout=self._sleep(), timeout_summary=self._sleep_summary())
         except TimeoutError:
             return
 
-    async def _pursue(self) -> None:
-        if not self._memory.has_work:
-            self._memory.is_nudged = False
+    def _is_awake(self) -> bool:
+        memory = self._memory
+        if memory.is_legacy:
+            is_stirred = self._is_stirred and memory.blocked is None
+            return memory.is_nudged or is_stirred or (memory.is_asked and memory.blocked is None)
+        return memory.is_nudged or self._is_stirred or (memory.has_work and memory.blocked is None)
+
+    def _sleep(self) -> timedelta | None:
+        """Until the next thing that time alone brings; None when it brings nothing."""
+        memory = self._memory
+        moments = [] if memory.blocked is None else [memory.blocked.next_try_at]
+        if not memory.is_legacy:
+            moments += [memory.goal_due_at, self._forget_at()]
+        due = [moment for moment in moments if moment is not None]
+        return max(timedelta(0), min(due) - workflow.now()) if due else None
+
+    def _sleep_summary(self) -> str:
+        memory = self._memory
+        if memory.blocked is not None or memory.is_legacy:
+            return "next try of a blocked issue"
+        return f"{memory.goal} until then" if memory.goal_due_at else "until the issue is forgotten"
+
+    def _forget_at(self) -> datetime | None:
+        """When the workflow of a deleted issue has nothing to remember any more."""
+        memory = self._memory
+        forget_after_s = memory.patience.closing.forget_after_s
+        is_over = memory.is_issue_deleted and memory.reached is Goal.DELETED and memory.phase is Phase.MISSING
+        if not is_over or memory.ended_at is None or forget_after_s < 0:
+            return None
+        return memory.ended_at + timedelta(seconds=forget_after_s)
+
+    def _is_forgettable(self) -> bool:
+        moment = self._forget_at()
+        return moment is not None and moment <= workflow.now() and not self._memory.has_work
+
+    def _modernize(self) -> None:
+        """Let a run that version 0.1 began act on the whole life of its issue from now on, not in its past."""
+        self._is_stirred = False
+        self._turn += 1
+        memory = self._memory
+        if not memory.is_legacy or not workflow.patched(f"life-{self._turn}"):
             return
-        if self._memory.is_nudged:
+        memory.is_legacy = False
+        steer(memory, workflow.now())
+
+    async def _settle_contradiction(self) -> None:
+        """Two snapshots of the same second disagree: GitHub knows which is true, when it can be asked."""
+        memory = self._memory
+        if not memory.is_contradicted or memory.issue is None or not memory.patience.has_github:
+            return
+        memory.is_contradicted = False
+        try:
+            issue = await workflow.execute_activity(
+                "read_issue", memory.issue, **options.github(), result_type=Issue, summary=memory.name
+            )
+        except ActivityError as error:
+            memory.note(Note(workflow.now(), "GitHub could not be asked", str(error.cause)))
+            return
+        if issue is not None:
+            correct(memory, issue, workflow.now())
+            memory.note(Note(workflow.now(), "GitHub was asked", f"the issue is {issue.state}"))
+
+    async def _pursue(self) -> None:
+        memory = self._memory
+        steer(memory, workflow.now())
+        if not (memory.is_asked if memory.is_legacy else memory.has_work):
+            memory.is_nudged, memory.blocked = False, None
+            if not memory.is_legacy:
+                self._publish()
+            return
+        if not memory.is_nudged and not self._is_due():
+            return
+        if memory.is_nudged:
             # Somebody changed something: what was given up may work now.
-            self._memory.builds_failed = 0
-        self._memory.is_nudged = False
-        pursuit = Pursuit(self._memory, self._tell)
+            memory.builds_failed = 0
+        memory.is_nudged = False
+        pursuit = Pursuit(memory, self._tell)
         await pursuit.run()
-        if self._memory.blocked is not None:
+        if memory.blocked is not None:
             self._blocked_ticket = pursuit.ticket
-        self._tell(IDLE if self._memory.blocked is None else "blocked until a retry")
+        self._tell(IDLE if memory.blocked is None else "blocked until a retry")
         self._publish()
+
+    def _is_due(self) -> bool:
+        """Whether a blocked issue may be tried again by itself."""
+        blocked = self._memory.blocked
+        if blocked is None or self._memory.is_legacy:
+            return True
+        return blocked.next_try_at is not None and blocked.next_try_at <= workflow.now()
 
     async def _roll(self) -> None:
         """Continue as new. Waiting updates answer *pending* first: their requests are in the memory."""
@@ -120,6 +208,8 @@ class IssueSandboxWorkflow:
             workflow.logger.error("event_misdirected", extra={"issue_id": event.issue.id, "delivery": event.delivery})
             return
         verdict = absorb(self._memory, event, workflow.now())
+        # What is only recorded may still move a timer, or be what lists show.
+        self._is_stirred = True
         if verdict is Verdict.TAKEN:
             self._memory.is_nudged = True
         workflow.logger.info(
@@ -134,21 +224,53 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_RETRY)
     def retry(self) -> None:
-        """Try a blocked issue now; on an issue that is not blocked, look at its sandbox again."""
+        """Try a blocked issue now; on an issue that is not blocked, have its sandbox as it should be."""
         memory = self._memory
         memory.note(Note(workflow.now(), "retry", "asked for by signal"))
-        if not memory.has_work and memory.goal is Goal.RUNNING:
-            memory.ask()
+        if memory.goal is Goal.RUNNING and memory.blocked is None and not memory.is_asked:
+            memory.ask(workflow.now())
+        memory.evidence = None
+        memory.is_look_asked = True
         memory.is_nudged = True
+
+    @workflow.signal(name=SIGNAL_LOOK)
+    def look(self) -> None:
+        """Look at the sandbox again and do what the goal wants. Asks for nothing by itself."""
+        self._memory.note(Note(workflow.now(), "look", "asked for by signal"))
+        self._memory.is_look_asked = self._memory.is_nudged = True
+
+    @workflow.signal(name=SIGNAL_STOP)
+    def stop(self) -> None:
+        """Stop the sandbox now, whatever the state of the issue, until somebody asks for it again."""
+        self._take(Order.STOP, "stop")
+
+    @workflow.signal(name=SIGNAL_DELETE)
+    def delete(self, request: DeleteRequest | None = None) -> None:
+        """Delete the sandbox; what is unsaved in it holds that up unless it is forced."""
+        is_forced = request is not None and request.force
+        self._take(Order.DELETE, "delete --force" if is_forced else "delete", is_forced=is_forced)
+
+    @workflow.signal(name=SIGNAL_REPLACE)
+    def replace(self) -> None:
+        """Delete the sandbox with all that is in it and make a new one."""
+        memory = self._memory
+        memory.note(Note(workflow.now(), "replace", "asked for by signal"))
+        if memory.is_issue_deleted:
+            return
+        memory.ask(workflow.now())
+        memory.is_replace_asked = memory.is_nudged = True
+        steer(memory, workflow.now())
 
     @workflow.update(name=UPDATE_ENSURE)
     async def ensure(self, request: EnsureRequest) -> Handover:
         """Have the sandbox running; returns when it was handed over, or with the reason why it cannot be."""
         memory = self._memory
         memory.issue = memory.issue or request.issue
-        ticket = memory.ask()
+        memory.requested_at = workflow.now()
+        ticket = memory.ask(workflow.now())
         memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
         memory.is_nudged = True
+        steer(memory, workflow.now())
         self._updates_waiting += 1
         try:
             await workflow.wait_condition(
@@ -156,7 +278,7 @@ class IssueSandboxWorkflow:
             )
         finally:
             self._updates_waiting -= 1
-        return self._handover(ticket)
+        return display.handover(memory, ticket, is_rolling=self._is_rolling)
 
     @ensure.validator
     def validate_ensure(self, request: EnsureRequest) -> None:
@@ -165,71 +287,41 @@ class IssueSandboxWorkflow:
             raise ApplicationError(
                 f"this is the workflow of issue {self._memory.issue_id}, not {request.issue.id}", type=ERROR_WRONG_ISSUE
             )
+        if self._memory.is_issue_deleted:
+            raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
         if self._updates_waiting >= WAITING_UPDATES_MAX:
             raise ApplicationError("too many requests wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
 
     @workflow.query(name=QUERY_STATUS)
     def status(self) -> Status:
         """What the workflow knows and does."""
-        memory = self._memory
-        return Status(
-            issue_id=memory.issue_id,
-            name=memory.name,
-            goal=memory.goal,
-            doing=self._doing,
-            phase=memory.phase,
-            outcome=memory.outcome,
-            issue=memory.issue,
-            sandbox=memory.sandbox,
-            seen_at=memory.seen_at,
-            blocked=memory.blocked,
-            requests_waiting=memory.asked - memory.served,
-            deliveries_seen=memory.deliveries_seen,
-        )
+        return display.status(self._memory, self._doing)
 
     @workflow.query(name=QUERY_WHY)
     def why(self) -> Why:
         """Why the sandbox is in its state: one sentence and the last decisions."""
-        return Why(self._sentence(), tuple(self._memory.notes))
+        return Why(f"{display.sentence(self._memory)} {display.outlook(self._memory)}", tuple(self._memory.notes))
 
-    def _handover(self, ticket: int) -> Handover:
+    def _take(self, order: Order, word: str, *, is_forced: bool = False) -> None:
         memory = self._memory
-        if memory.served >= ticket:
-            outcome = memory.outcome or Outcome.REUSED
-            return Handover(memory.issue_id, memory.name, outcome, memory.sandbox)
-        outcome = Outcome.BLOCKED if memory.blocked and not self._is_rolling else Outcome.PENDING
-        return Handover(memory.issue_id, memory.name, outcome, memory.sandbox, memory.blocked)
+        memory.note(Note(workflow.now(), word, "ordered by signal"))
+        memory.give(order, is_forced=is_forced)
+        memory.is_nudged = True
+        steer(memory, workflow.now())
 
     def _tell(self, doing: str) -> None:
         """Say what is being done: in the Web UI's current details and in `status`."""
         self._doing = doing
-        workflow.set_current_details(f"{self._sentence()}\n\nNow: {doing}.")
-
-    def _sentence(self) -> str:
-        memory = self._memory
-        about = f"**{memory.name}**"
-        if memory.issue is not None and memory.issue.repository:
-            about += f" for {memory.issue.repository}#{memory.issue.number}"
-        if memory.blocked is not None:
-            return f"{about} is blocked ({memory.blocked.cause}): {memory.blocked.reason} {memory.blocked.advice}"
-        if memory.sandbox is None:
-            return f"{about} does not exist at Daytona, as far as is known." if memory.seen_at else f"{about} is new."
-        outcome = f" and was {memory.outcome}" if memory.outcome else ""
-        return f"{about} is {memory.sandbox.state}{outcome}."
+        workflow.set_current_details(display.details(self._memory, doing))
 
     def _publish(self) -> None:
-        """Keep the memo that lists show; written only when something in it changed."""
+        """Keep what lists, sweeps and searches read; written only when something in it changed."""
         memory = self._memory
-        memo: dict[str, Any] = {
-            "phase": str(memory.phase) if memory.phase else "",
-            "state": memory.sandbox.state if memory.sandbox else "",
-            "sandbox_id": memory.sandbox.id if memory.sandbox else "",
-            "outcome": str(memory.outcome) if memory.outcome else "",
-            "blocked": str(memory.blocked.cause) if memory.blocked else "",
-            "repository": memory.issue.repository if memory.issue else "",
-            "number": memory.issue.number if memory.issue else 0,
-            "title": memory.issue.title if memory.issue else "",
-        }
-        if memo != self._memo:
-            self._memo = memo
-            workflow.upsert_memo({"status": memo})
+        shown = display.published(memory)
+        news = display.as_in_0_1(shown) if memory.is_legacy else shown
+        if news == self._published:
+            return
+        self._published = news
+        workflow.upsert_memo({MEMO_STATUS: asdict(shown)})
+        if memory.patience.has_search_attributes and not memory.is_legacy:
+            workflow.upsert_search_attributes(display.searchable(shown))

@@ -21,6 +21,12 @@ LOOK_TIMEOUT = timedelta(seconds=45)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
 
+INSPECT_TIMEOUT = timedelta(minutes=3)
+"""One look into a sandbox's repositories, which bounds itself well below."""
+
+SET_UP_MARGIN = timedelta(minutes=10)
+"""What a set-up may take beside the configured command: the clone, and reads."""
+
 LOCAL_TIMEOUT = timedelta(seconds=5)
 """For what a worker knows by itself."""
 
@@ -72,6 +78,39 @@ def settle(budget_left_s: float) -> Options:
         schedule_to_close_timeout=max(SETTLE_FLOOR, timedelta(seconds=budget_left_s)),
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=SETTLE_RETRY,
+    )
+
+
+def inspect() -> Options:
+    """Reads only, so that a worker's death costs no more than another look."""
+    return Options(
+        start_to_close_timeout=INSPECT_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
+        ),
+    )
+
+
+def set_up(command_timeout_s: float) -> Options:
+    """One attempt, watched by heartbeat; what it left half done is done again after a look."""
+    return Options(
+        start_to_close_timeout=timedelta(seconds=command_timeout_s) + SET_UP_MARGIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=ONCE,
+    )
+
+
+def github() -> Options:
+    """One small read of GitHub; after a minute the tie stays with the later arrival."""
+    return Options(
+        start_to_close_timeout=timedelta(seconds=20),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1),
+            maximum_interval=timedelta(seconds=20),
+            non_retryable_error_types=["RefusedError"],
+        ),
     )
 
 

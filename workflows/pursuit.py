@@ -1,8 +1,10 @@
-"""One pursuit: from a request for the sandbox to its handover, or to being blocked.
+"""One pursuit: from something to do to the goal reached, or to being blocked.
 
 Look, decide, act once, look again. The decision is `issuebox.domain.decision.decide`; this module only
-carries it out and keeps the memory true. A command's reply ends with a read of the sandbox, and that
-read is the next look: a create or a start costs one lookup and one command.
+carries it out and keeps the memory true. The goal is read anew for each decision, so that a close that
+arrives during a create is honoured when that settles, and a reopening during a delete when the old sandbox
+is gone. A command's reply ends with a read of the sandbox, and that read is the next look: a create or a
+start costs one lookup and one command.
 
 Every pursuit ends: each command has a bounded number of tries and each wait a budget.
 """
@@ -21,46 +23,18 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
+    from issuebox.domain.life import steer
     from issuebox.domain.memory import Blocked, Memory, Note
     from issuebox.domain.phase import REMEDIES, Action, Cause, Goal, Outcome, Phase
     from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+    from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, Evidence, Inspection, WorkState, standing_verdict
     from workflows import options
     from workflows.setback import Setback, read_failure
+    from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
 
-Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
-COMMANDS: dict[Action, Command] = {
-    Action.START: SandboxActivities.start_sandbox,
-    Action.RECOVER: SandboxActivities.recover_sandbox,
-    Action.STOP: SandboxActivities.stop_sandbox,
-    Action.ARCHIVE: SandboxActivities.archive_sandbox,
-    Action.DELETE: SandboxActivities.delete_sandbox,
-}
-"""The activity for each action that addresses a known sandbox."""
-
-OUTCOMES: dict[Action | None, Outcome] = {
-    None: Outcome.REUSED,
-    Action.CREATE: Outcome.CREATED,
-    Action.START: Outcome.STARTED,
-    Action.RECOVER: Outcome.RECOVERED,
-}
-"""What a handover is called, by the last command that was sent for it."""
-
-DOING: dict[Action, str] = {
-    Action.CREATE: "creating the sandbox",
-    Action.START: "starting the sandbox",
-    Action.RECOVER: "recovering the sandbox",
-    Action.STOP: "stopping the sandbox",
-    Action.ARCHIVE: "archiving the sandbox",
-    Action.DELETE: "deleting the sandbox",
-    Action.WAIT: "waiting for Daytona to finish a state change",
-    Action.USE: "handing the sandbox over",
-}
-
-
-GOAL = Goal.RUNNING
-"""What a pursuit is for. Closing, deleting and transferring are recorded in the memory, not acted on yet."""
+_FINISHED = frozenset({Action.USE, Action.REST})
 
 
 class _BlockedError(Exception):
@@ -74,7 +48,7 @@ class _BlockedError(Exception):
 
 
 class Pursuit:
-    """The loop. Holds what counts only until the handover; all else is in the memory."""
+    """The loop. Holds what counts only until its end; all else is in the memory."""
 
     def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
         self._memory = memory
@@ -83,12 +57,14 @@ class Pursuit:
         self._refusal: Refusal | None = None
         self._trouble: Cause | None = None
         self._setbacks = 0
-        self._sent: Action | None = None
+        self._raised: Action | None = None
+        self._quiet_id = ""
+        self._has_fresh_evidence = False
         # Requests that arrived before the observation under way began: only these may be served by it.
         self.ticket = memory.asked
 
     async def run(self) -> None:
-        """Serve the requests that are waiting, or leave the memory blocked. Never raises but on a bug."""
+        """Reach the goal, or leave the memory blocked. Never raises but on a bug."""
         try:
             await self._run()
         except _BlockedError as block:
@@ -97,32 +73,45 @@ class Pursuit:
     async def _run(self) -> None:
         previous: Action | None = None
         sandbox = await self._look()
+        self._memory.is_look_asked = False
         while True:
-            decision = decide(self._situation(sandbox), self._memory.patience.limits)
+            situation = self._situation(sandbox)
+            if situation.goal is Goal.RUNNING and not self._memory.is_asked:
+                return self._leave()
+            decision = decide(situation, self._memory.patience.limits)
             self._note(decision, sandbox)
-            match decision.action:
-                case Action.USE if sandbox is not None:
-                    await self._hand_over(sandbox)
-                    return
-                case Action.BLOCK:
-                    raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
-                case Action.REST | Action.USE:
-                    self._memory.serve(self.ticket)
-                    return
-                case action:
-                    if action is previous:
-                        await self._pause()
-                    previous = action
-                    self._tell(DOING[action])
-                    sandbox = await self._carry_out(decision, sandbox)
+            if decision.action is Action.BLOCK:
+                raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            if decision.action in _FINISHED:
+                return await self._finish(decision.action, sandbox)
+            if decision.action is previous:
+                await self._pause()
+            previous = decision.action
+            self._tell(DOING[previous])
+            sandbox = await self._carry_out(decision, sandbox)
+
+    async def _finish(self, action: Action, sandbox: Sandbox | None) -> None:
+        memory = self._memory
+        if action is Action.USE and sandbox is not None:
+            await self._hand_over(sandbox)
+            return
+        if not memory.is_legacy:
+            memory.reached = memory.goal
+            memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
+        memory.blocked = None
+        memory.serve(self.ticket)
+
+    def _leave(self) -> None:
+        """Nobody wants the sandbox to run any more, or somebody only wanted it looked at."""
+        self._memory.blocked = None
 
     async def _carry_out(self, decision: Decision, sandbox: Sandbox | None) -> Sandbox | None:
         """Send the command, or wait; the sandbox as it is then."""
         action = decision.action
-        if action is Action.WAIT and sandbox is not None:
+        if sandbox is not None and action is Action.WAIT:
             return await self._wait(sandbox)
         self._attempts[action] += 1
-        self._sent = action
+        self._remember(action, sandbox)
         if decision.phase is Phase.UNBUILT:
             self._memory.builds_failed += 1
         self.ticket = self._memory.asked
@@ -133,6 +122,13 @@ class Pursuit:
         self._trouble, self._setbacks = None, 0
         return self._seen(reply.sandbox)
 
+    def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
+        """What a command means for the outcome and for the worth of a look that follows it."""
+        if action in HANDED_OVER:
+            self._raised = action
+            is_for_a_look = sandbox is not None and self._goal_for(sandbox) is Goal.DELETED
+            self._quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
+
     async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
         memory = self._memory
         if sandbox is None:
@@ -142,12 +138,45 @@ class Pursuit:
                 **options.command(),
                 summary=memory.name,
             )
+        if action is Action.INSPECT:
+            return await self._inspect(sandbox)
+        if action is Action.SET_UP:
+            return await self._set_up(sandbox)
         return await workflow.execute_activity_method(
             COMMANDS[action],
             self._command_input(sandbox),
             **options.command(),
             summary=f"{memory.name} was {sandbox.state}",
         )
+
+    async def _inspect(self, sandbox: Sandbox) -> CommandReply:
+        """Look for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
+        try:
+            inspection = await workflow.execute_activity(
+                "inspect_sandbox",
+                self._command_input(sandbox),
+                **options.inspect(),
+                result_type=Inspection,
+                summary=self._memory.name,
+            )
+        except ActivityError as error:
+            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,))
+        self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
+        self._has_fresh_evidence = True
+        found = "; ".join(inspection.findings)
+        self._memory.note(Note(workflow.now(), f"work is {inspection.state}", found, sandbox.phase, sandbox.state))
+        return CommandReply(sandbox)
+
+    async def _set_up(self, sandbox: Sandbox) -> CommandReply:
+        reply: CommandReply = await workflow.execute_activity(
+            "set_up_sandbox",
+            self._command_input(sandbox),
+            **options.set_up(self._memory.patience.setup_timeout_s),
+            result_type=CommandReply,
+            summary=self._memory.name,
+        )
+        self._memory.prepared_id = sandbox.id
+        return reply
 
     async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
@@ -167,7 +196,7 @@ class Pursuit:
         memory = self._memory
         self._tell("looking the sandbox up")
         self.ticket = memory.asked
-        request = LookupInput(memory.issue_id, memory.name, memory.sandbox_id, GOAL, memory.waiting_deliveries)
+        request = LookupInput(memory.issue_id, memory.name, memory.sandbox_id, memory.goal, memory.waiting_deliveries)
         try:
             look = await workflow.execute_activity_method(
                 SandboxActivities.lookup_sandbox,
@@ -199,19 +228,20 @@ class Pursuit:
         return self._seen(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
-        """The sandbox is running: adopt it and keep it awake where that is due, and serve who asked.
+        """The sandbox runs and is set up: adopt it and keep it awake where that is due, and serve who asked.
 
-        Setting the sandbox up (clone, configured command) will be one more step here, before serving.
+        Running an agent's job inside the sandbox will be one more step here, before serving.
         """
         memory = self._memory
         ticket = self.ticket
         self._tell(DOING[Action.USE])
         if ownership(sandbox.labels, memory.issue_id) is Ownership.UNLABELLED:
             await self._courtesy(SandboxActivities.label_sandbox, sandbox)
-        if sandbox.needs_activity_refresh(workflow.now()) and self._sent is None:
+        if sandbox.needs_activity_refresh(workflow.now()) and self._raised is None:
             await self._courtesy(SandboxActivities.refresh_activity, sandbox)
-        memory.outcome = OUTCOMES.get(self._sent, Outcome.REUSED)
+        memory.outcome = HANDED_OVER.get(self._raised, Outcome.REUSED)
         memory.blocked, memory.builds_failed, memory.unbuilt_id = None, 0, ""
+        memory.evidence = None
         memory.serve(ticket)
 
     async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
@@ -254,9 +284,13 @@ class Pursuit:
 
     def _situation(self, sandbox: Sandbox | None) -> Situation:
         memory = self._memory
+        self._doom(sandbox)
+        steer(memory, workflow.now())
+        goal = self._goal_for(sandbox)
+        verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._has_fresh_evidence)
         return Situation(
             issue_id=memory.issue_id,
-            goal=GOAL,
+            goal=goal,
             sandbox=sandbox,
             unbuilt_id=memory.unbuilt_id,
             builds_failed=memory.builds_failed,
@@ -264,10 +298,36 @@ class Pursuit:
             attempts=self._attempts,
             refusal=self._refusal,
             trouble=self._trouble,
+            verdict=verdict,
+            findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
+            is_forced=memory.is_order_forced or memory.goal is not goal,
+            is_set_up=self._is_set_up(sandbox),
         )
 
+    def _doom(self, sandbox: Sandbox | None) -> None:
+        """A person gave up the sandbox of now for a new one; when it is gone, that is done."""
+        memory = self._memory
+        if memory.is_replace_asked:
+            memory.is_replace_asked, memory.doomed_id = False, sandbox.id if sandbox else ""
+        elif sandbox is None or sandbox.id != memory.doomed_id:
+            memory.doomed_id = ""
+
+    def _goal_for(self, sandbox: Sandbox | None) -> Goal:
+        """The goal of this sandbox: that of the issue, unless a person gave this one up."""
+        if sandbox is not None and sandbox.id == self._memory.doomed_id:
+            return Goal.DELETED
+        return Goal.RUNNING if self._memory.is_legacy else self._memory.goal
+
+    def _is_set_up(self, sandbox: Sandbox | None) -> bool:
+        if sandbox is None or not self._memory.patience.is_setup_configured:
+            return True
+        return sandbox.id == self._memory.prepared_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
+
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
-        self._memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, workflow.now())
+        memory, now = self._memory, workflow.now()
+        memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, now)
+        if self._has_fresh_evidence:
+            memory.settle_evidence(now)
         return sandbox
 
     def _waited_s(self) -> float:

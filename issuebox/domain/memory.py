@@ -1,8 +1,7 @@
-"""What the workflow of one issue remembers, and how an event changes it.
+"""What the workflow of one issue remembers.
 
-`Memory` is the one object that is carried from run to run: everything in it is bounded. `absorb` is
-the only function that judges events; it is pure apart from the memory it is given, and the order in
-which deliveries arrive does not change what is known at the end.
+`Memory` is the one object that is carried from run to run: everything in it is bounded. Events change
+it in `issuebox.domain.intake`, time does in `issuebox.domain.life`, and looks in `Memory.see`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.work import Evidence
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
@@ -25,13 +24,11 @@ WAITING_MAX = 64
 """Remembered deliveries that wait for the same sandbox, for the log only; '' for requests without one."""
 
 
-class Verdict(StrEnum):
-    """What became of a delivery. Completes "the event was …"."""
+class Order(StrEnum):
+    """What a person told us to do with the sandbox; it stands until somebody asks for the sandbox again."""
 
-    TAKEN = "taken"
-    RECORDED = "recorded"
-    LATE = "late"
-    REPEATED = "repeated"
+    STOP = "stop"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +61,37 @@ class Memory:
     """The state of one issue's workflow.
 
     ``asked`` counts the requests for a running sandbox and ``served`` says up to which of them one
-    was handed over: the workflow has work exactly while they differ. ``is_nudged`` says that something
-    happened since the last pursuit which may end a block; it is kept here so that no new run loses it.
+    was handed over or called off. ``is_nudged`` says that something happened since the last pursuit which
+    may end a block; it is kept here so that no new run loses it.
+
+    ``closed_at`` and ``requested_at`` are GitHub's times of the newest close and of the newest request that
+    a person made; which is later decides whether a closed issue has a running sandbox. ``ended_at`` is when
+    we learned of the close, or of a request after it: from then on the timers of a closed issue count. None
+    while the issue is open. ``is_contradicted`` says that two snapshots of the same second disagree.
+
+    ``reached`` is the goal that the sandbox was last seen to have reached, ``order`` what a person wants done
+    with it, ``doomed_id`` the sandbox that a person gave up for a new one. ``prepared_id`` is the sandbox whose
+    set-up was seen to finish, ``evidence`` the last look for unsaved work.
+
+    ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
+    issue and did not act on it.
     """
 
     issue_id: int
     name: str
     issue: Issue | None = None
     goal: Goal = Goal.RUNNING
+    goal_due_at: datetime | None = None
+    reached: Goal | None = None
     closed_at: datetime | None = None
+    requested_at: datetime | None = None
+    ended_at: datetime | None = None
+    is_contradicted: bool = False
+    order: Order | None = None
+    is_order_forced: bool = False
+    is_replace_asked: bool = False
+    doomed_id: str = ""
+    is_look_asked: bool = False
     sandbox: Sandbox | None = None
     sandbox_id: str = ""
     seen_at: datetime | None = None
@@ -80,8 +99,12 @@ class Memory:
     phase_since: datetime | None = None
     unbuilt_id: str = ""
     builds_failed: int = 0
+    prepared_id: str = ""
+    evidence: Evidence | None = None
     asked: int = 0
     served: int = 0
+    called_off_after: int = 0
+    called_off_to: int = 0
     is_nudged: bool = False
     outcome: Outcome | None = None
     blocked: Blocked | None = None
@@ -91,21 +114,40 @@ class Memory:
     notes: list[Note] = field(default_factory=list)
     deliveries_seen: int = 0
     patience: Patience = field(default_factory=Patience)
+    is_legacy: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for the sandbox and has not got it."""
+        return self.asked > self.served
 
     @property
     def has_work(self) -> bool:
-        """Whether somebody asked for the sandbox and has not got it."""
-        return self.asked > self.served
+        """Whether there is anything to do: a request, a look, or a goal that is not reached yet."""
+        is_reached = self.goal is Goal.RUNNING or self.goal is self.reached
+        return self.is_asked or self.is_look_asked or not is_reached
+
+    @property
+    def is_issue_deleted(self) -> bool:
+        """Whether GitHub deleted the issue. Final: its ID never comes back."""
+        return self.issue is not None and self.issue.state is IssueState.DELETED
+
+    @property
+    def waiting_deliveries(self) -> tuple[str, ...]:
+        """The deliveries that wait for the sandbox, for the log."""
+        return tuple(delivery for delivery in self.waiting if delivery)
 
     def note(self, note: Note) -> None:
         """Remember a decision; the oldest is forgotten."""
         self.notes.append(note)
         del self.notes[:-NOTES_MAX]
 
-    def ask(self, delivery: str = "") -> int:
-        """Count one more request for a running sandbox; returns its ticket."""
+    def ask(self, now: datetime, delivery: str = "") -> int:
+        """Count one more request for a running sandbox; returns its ticket. A standing order ends with it."""
         self.asked += 1
-        self.goal = Goal.RUNNING
+        self.order, self.is_order_forced = None, False
+        if self.ended_at is not None:
+            self.ended_at = now
         self.waiting.append(delivery)
         del self.waiting[:-WAITING_MAX]
         return self.asked
@@ -116,10 +158,24 @@ class Memory:
         left = self.asked - self.served
         self.waiting = self.waiting[len(self.waiting) - min(left, len(self.waiting)) :]
 
-    @property
-    def waiting_deliveries(self) -> tuple[str, ...]:
-        """The deliveries that wait for the sandbox, for the log."""
-        return tuple(delivery for delivery in self.waiting if delivery)
+    def call_off(self) -> None:
+        """The requests that wait get no sandbox: something newer says that none is wanted."""
+        if self.is_legacy:
+            return
+        if self.is_asked:
+            self.called_off_after, self.called_off_to = self.served, self.asked
+        self.is_replace_asked, self.doomed_id = False, ""
+        self.serve(self.asked)
+
+    def is_called_off(self, ticket: int) -> bool:
+        """Whether this request was called off rather than served."""
+        return self.called_off_after < ticket <= self.called_off_to
+
+    def give(self, order: Order, *, is_forced: bool = False) -> None:
+        """Take a person's order. It calls off who waits for the sandbox."""
+        self.call_off()
+        self.order, self.is_order_forced = order, is_forced
+        self.reached = None
 
     def see(self, sandbox: Sandbox | None, phase: Phase, now: datetime) -> None:
         """Remember what a look found. The known ID is kept on *not found*: one 404 proves nothing."""
@@ -132,79 +188,10 @@ class Memory:
             if sandbox.phase is Phase.UNBUILT:
                 self.unbuilt_id = sandbox.id
 
-
-def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
-    """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
-    memory.deliveries_seen += 1
-    if _is_repeated(memory, event):
-        return Verdict.REPEATED
-    _remember(memory.deliveries, event.delivery)
-    _remember(memory.digests, event.digest)
-    is_late = memory.issue is not None and event.issue.is_older_than(memory.issue)
-    if not is_late:
-        memory.issue = _merged(memory.issue, event.issue)
-    verdict = _judge(memory, event, is_late=is_late)
-    what = f"{event.event}.{event.action}" if event.event else str(event.intention)
-    memory.note(Note(now, what, f"{event.intention}: {verdict}", deliveries=(event.delivery,)))
-    return verdict
-
-
-def _judge(memory: Memory, event: IssueEvent, *, is_late: bool) -> Verdict:
-    """Whether the event asks for work, given the newest known state of the issue."""
-    match event.intention:
-        case Intention.ENSURE:
-            if _may_run(memory, event):
-                memory.ask(event.delivery)
-                return Verdict.TAKEN
-            return Verdict.LATE
-        case Intention.DELETE:
-            # An issue ID never comes back, so a delete is final whenever it arrives.
-            memory.goal = Goal.DELETED
-            return Verdict.RECORDED
-        case Intention.STOP:
-            if is_late:
-                return Verdict.LATE
-            memory.goal = Goal.STOPPED
-            memory.closed_at = event.issue.updated_at
-            return Verdict.RECORDED
-        case Intention.IGNORE | Intention.PONG:
-            return Verdict.RECORDED
-
-
-def _may_run(memory: Memory, event: IssueEvent) -> bool:
-    """A late `opened` cannot wake a closed issue; a person's newer request on a closed issue can."""
-    if memory.goal is Goal.DELETED:
-        return False
-    if memory.issue is None or memory.issue.state is IssueState.OPEN:
-        return True
-    if not event.is_explicit:
-        return False
-    if memory.closed_at is None or event.requested_at is None:
-        return True
-    return event.requested_at >= memory.closed_at
-
-
-def _merged(known: Issue | None, newer: Issue) -> Issue:
-    """The newer snapshot, completed from the known one where a hand-sent event left fields empty."""
-    if known is None:
-        return newer
-    return replace(
-        newer,
-        repository=newer.repository or known.repository,
-        number=newer.number or known.number,
-        title=newer.title or known.title,
-        url=newer.url or known.url,
-        updated_at=newer.updated_at or known.updated_at,
-    )
-
-
-def _is_repeated(memory: Memory, event: IssueEvent) -> bool:
-    return (bool(event.delivery) and event.delivery in memory.deliveries) or (
-        bool(event.digest) and event.digest in memory.digests
-    )
-
-
-def _remember(known: list[str], item: str) -> None:
-    if item:
-        known.append(item)
-        del known[:-DELIVERIES_MAX]
+    def settle_evidence(self, now: datetime) -> None:
+        """The sandbox that was looked into is seen asleep: from now on, any activity in it makes the look stale."""
+        evidence, sandbox = self.evidence, self.sandbox
+        if evidence is None or evidence.stopped_at is not None or sandbox is None:
+            return
+        if sandbox.id == evidence.sandbox_id and sandbox.phase in ASLEEP:
+            self.evidence = replace(evidence, stopped_at=now)

@@ -5,11 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from issuebox.domain.decision import Limits
+from issuebox.domain.phase import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """When the sandbox of a closed issue is stopped, archived and deleted: seconds after the close, < 0 for never."""
+
+    stop_after_s: float = 30 * 60.0
+    archive_after_s: float = 86400.0
+    delete_after_s: float = 30 * 86400.0
+    forget_after_s: float = 7 * 86400.0
+    """How long the workflow of a deleted issue remembers that it was, once the sandbox is gone."""
+
+    @property
+    def ladder(self) -> tuple[tuple[Goal, float], ...]:
+        """The goals and their times, the soonest first."""
+        rungs = (
+            (Goal.STOPPED, self.stop_after_s),
+            (Goal.ARCHIVED, self.archive_after_s),
+            (Goal.DELETED, self.delete_after_s),
+        )
+        return tuple(sorted(rungs, key=lambda rung: rung[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Durations in seconds.
+    """Durations in seconds, and what the workers are equipped for.
 
     They travel with every look from a worker to the workflow, so that the workflow stays deterministic
     and a changed setting takes effect with the next look, without a new version of the workflow.
@@ -21,6 +43,11 @@ class Patience:
     blocked_retry_initial_s: float = 60.0
     blocked_retry_max_s: float = 3600.0
     unreachable_after_s: float = 60.0
+    closing: Closing = field(default_factory=Closing)
+    is_setup_configured: bool = False
+    setup_timeout_s: float = 600.0
+    has_search_attributes: bool = False
+    has_github: bool = False
 
     def backoff_s(self, setbacks: int, chance: float) -> float:
         """The pause after so many setbacks in a row: doubling, with jitter. `chance` is in [0, 1)."""

@@ -33,6 +33,10 @@ TRANSITIONAL = frozenset({Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPI
 """Phases that end by themselves; every other one stays until somebody acts."""
 
 
+ASLEEP = frozenset({Phase.STOPPED, Phase.ARCHIVED})
+"""Phases in which the disk is kept and nothing runs."""
+
+
 class Goal(StrEnum):
     """What the issue's sandbox should be."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -123,21 +122,6 @@ async def test_event_as_the_temporal_cli_sends_it_is_taken(stack: Stack) -> None
     await stack.handle.signal(SIGNAL_EVENT, json.loads(f'{{"issue": {{"id": {stack.issue_id}}}}}'))
     await until(stack.status, lambda status: status.deliveries_seen == 1 and not status.requests_waiting, "served")
     assert await stack.requests(after=before) == ["get"]
-
-
-async def test_close_is_recorded_and_late_opened_starts_nothing(stack: Stack) -> None:
-    """The end of work is known to the workflow; an event from before it wakes nobody."""
-    now = datetime.now(UTC)
-    await stack.ensure()
-    closed = Issue(stack.issue_id, "octo/repo", 5, state=IssueState.CLOSED, updated_at=now)
-    await stack.deliver(stack.event(Intention.STOP, issue=closed, action="closed"))
-    await until(stack.status, lambda status: status.goal is Goal.STOPPED, "the close recorded")
-    before = await stack.journal_end()
-    opened = Issue(stack.issue_id, "octo/repo", 5, updated_at=now - timedelta(minutes=1))
-    await stack.deliver(stack.event(issue=opened))
-    status = await until(stack.status, lambda status: status.deliveries_seen == 2, "the late event seen")
-    assert (status.goal, status.requests_waiting) == (Goal.STOPPED, 0)
-    assert await stack.requests(after=before) == []
 
 
 async def test_retry_on_a_healthy_issue_looks_again(stack: Stack) -> None:

@@ -1,0 +1,183 @@
+"""How an event changes what is known: `absorb` is the only function that judges deliveries.
+
+It is pure apart from the memory it is given. Deliveries come twice, late, and in any order, so nothing here
+goes by the order of arrival: the newest snapshot of the issue counts, deleted and transferred are final, and
+a request on a closed issue is set against the time of the close. The one exception is a tie, two snapshots
+of the same second that disagree: the later arrival counts until GitHub itself was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.life import steer
+from issuebox.domain.memory import DELIVERIES_MAX, Memory, Note
+
+RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
+"""A state of a higher rank is final against those below, whatever the times say: the issue left for good."""
+
+
+ENDS = frozenset({Intention.STOP, Intention.DELETE})
+"""Intentions of the events that end an issue, or end it here."""
+
+
+class Verdict(StrEnum):
+    """What became of a delivery. Completes "the event was …"."""
+
+    TAKEN = "taken"
+    RECORDED = "recorded"
+    LATE = "late"
+    REPEATED = "repeated"
+    KNOWN = "known"
+
+
+def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
+    """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
+    memory.deliveries_seen += 1
+    if _is_repeated(memory, event):
+        return Verdict.REPEATED
+    _remember(memory.deliveries, event.delivery)
+    _remember(memory.digests, event.digest)
+    is_known = event.is_resync and not _is_news(memory, event)
+    is_learned = learn(memory, event.issue, now, is_end=event.intention in ENDS)
+    verdict = Verdict.KNOWN if is_known else _judge(memory, event, now, is_learned=is_learned)
+    what = f"{event.event}.{event.action}" if event.event else str(event.intention)
+    memory.note(Note(now, what, f"{event.intention}: {verdict}", deliveries=(event.delivery,)))
+    steer(memory, now)
+    return verdict
+
+
+def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False) -> bool:
+    """Take a snapshot of the issue for the newest known one when it is; whether it was.
+
+    `is_end` says that the issue ended at the very moment of the snapshot.
+    """
+    known = memory.issue
+    if known is not None and not _supersedes(issue, known):
+        return False
+    if known is not None and _contradicts(issue, known):
+        memory.is_contradicted = True
+    memory.issue = _merged(known, issue)
+    if issue.state is IssueState.OPEN:
+        memory.ended_at = memory.closed_at = None
+        return True
+    closed_at = _ended_at(issue, is_end=is_end)
+    is_newer_close = closed_at is not None and (memory.closed_at is None or closed_at > memory.closed_at)
+    if is_newer_close:
+        memory.closed_at = closed_at
+    if is_newer_close or memory.ended_at is None or known is None or RANK[known.state] < RANK[issue.state]:
+        memory.ended_at = now
+        if not _is_requested_since_close(memory):
+            memory.call_off()
+    return True
+
+
+def correct(memory: Memory, issue: Issue, now: datetime) -> None:
+    """Take GitHub's own answer about the issue, which settles a tie."""
+    memory.is_contradicted = False
+    learn(memory, issue, now)
+    memory.is_contradicted = False
+    steer(memory, now)
+
+
+def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool) -> Verdict:
+    """Whether the event asks for work, given the newest known state of the issue."""
+    match event.intention:
+        case Intention.ENSURE:
+            if not _may_run(memory, event):
+                return Verdict.LATE
+            if event.is_explicit:
+                memory.requested_at = _latest(memory.requested_at, event.requested_at)
+            memory.ask(now, event.delivery)
+            return Verdict.TAKEN
+        case Intention.STOP | Intention.DELETE:
+            return Verdict.RECORDED if is_learned else Verdict.LATE
+        case Intention.IGNORE | Intention.PONG:
+            return Verdict.RECORDED
+
+
+def _may_run(memory: Memory, event: IssueEvent) -> bool:
+    """A late `opened` cannot wake a closed issue; a person's newer request on a closed issue can."""
+    state = memory.issue.state if memory.issue else IssueState.OPEN
+    if state is IssueState.OPEN:
+        return True
+    if state is IssueState.DELETED or not event.is_explicit:
+        return False
+    if memory.closed_at is None or event.requested_at is None:
+        return True
+    # Strictly: who closes with a comment makes both in the same second.
+    return event.requested_at > memory.closed_at
+
+
+def _is_news(memory: Memory, event: IssueEvent) -> bool:
+    """Whether what resync found was missed: it repeats all that happened, with IDs of its own."""
+    if event.intention is not Intention.ENSURE:
+        return memory.issue is None or event.issue.state is not memory.issue.state
+    if event.is_explicit:
+        return memory.requested_at is None or (
+            event.requested_at is not None and event.requested_at > memory.requested_at
+        )
+    return memory.issue is None or memory.issue.state is not IssueState.OPEN
+
+
+def _supersedes(issue: Issue, known: Issue) -> bool:
+    """Whether `issue` is the newer of two snapshots."""
+    if RANK[issue.state] != RANK[known.state]:
+        return RANK[issue.state] > RANK[known.state]
+    return not issue.is_older_than(known)
+
+
+def _contradicts(issue: Issue, known: Issue) -> bool:
+    return (
+        issue.updated_at is not None
+        and issue.updated_at == known.updated_at
+        and issue.state is not known.state
+        and RANK[issue.state] == RANK[known.state]
+    )
+
+
+def _ended_at(issue: Issue, *, is_end: bool) -> datetime | None:
+    """When the issue ended here, by GitHub's clock; None when this snapshot does not tell."""
+    if issue.state is IssueState.CLOSED and issue.closed_at is not None:
+        return issue.closed_at
+    return issue.updated_at if is_end else None
+
+
+def _is_requested_since_close(memory: Memory) -> bool:
+    return memory.requested_at is not None and memory.closed_at is not None and memory.requested_at > memory.closed_at
+
+
+def _merged(known: Issue | None, newer: Issue) -> Issue:
+    """The newer snapshot, completed from the known one where a hand-sent event left fields empty."""
+    if known is None:
+        return newer
+    return replace(
+        newer,
+        repository=newer.repository or known.repository,
+        number=newer.number or known.number,
+        title=newer.title or known.title,
+        url=newer.url or known.url,
+        updated_at=newer.updated_at or known.updated_at,
+    )
+
+
+def _latest(known: datetime | None, given: datetime | None) -> datetime | None:
+    if known is None or given is None:
+        return given or known
+    return max(known, given)
+
+
+def _is_repeated(memory: Memory, event: IssueEvent) -> bool:
+    return (bool(event.delivery) and event.delivery in memory.deliveries) or (
+        bool(event.digest) and event.digest in memory.digests
+    )
+
+
+def _remember(known: list[str], item: str) -> None:
+    if item:
+        known.append(item)
+        del known[:-DELIVERIES_MAX]

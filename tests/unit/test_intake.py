@@ -1,0 +1,276 @@
+"""How events change what is known: duplicates, late deliveries, requests on closed issues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.intake import Verdict, absorb, correct
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.life import course
+from issuebox.domain.memory import Memory
+from issuebox.domain.phase import Goal
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(
+    at_s: float,
+    intention: Intention = Intention.ENSURE,
+    *,
+    state: IssueState = IssueState.OPEN,
+    delivery: str | None = None,
+    digest: str = "",
+    explicit: bool = False,
+) -> IssueEvent:
+    moment = T0 + timedelta(seconds=at_s)
+    return IssueEvent(
+        issue=Issue(id=7, repository="o/r", number=1, state=state, updated_at=moment),
+        intention=intention,
+        delivery=f"d{at_s}-{intention}" if delivery is None else delivery,
+        digest=digest,
+        event="issues",
+        action="opened",
+        is_explicit=explicit,
+        requested_at=moment,
+    )
+
+
+def closed(at_s: float) -> IssueEvent:
+    return event(at_s, Intention.STOP, state=IssueState.CLOSED)
+
+
+def memory() -> Memory:
+    return Memory(7, "claude-issue-7")
+
+
+def test_redelivery_is_taken_once() -> None:
+    """The same X-GitHub-Delivery asks once, however often it arrives."""
+    known = memory()
+    verdicts = [absorb(known, event(1, delivery="a"), T0) for _ in range(3)]
+    assert verdicts == [Verdict.TAKEN, Verdict.REPEATED, Verdict.REPEATED]
+    assert known.asked == 1
+
+
+def test_hook_registered_twice_is_taken_once() -> None:
+    """The same body under two delivery IDs asks once."""
+    known = memory()
+    absorb(known, event(1, delivery="a", digest="x"), T0)
+    assert absorb(known, event(1, delivery="b", digest="x"), T0) is Verdict.REPEATED
+    assert known.asked == 1
+
+
+def test_hand_sent_events_without_ids_are_never_taken_for_repetitions() -> None:
+    """A signal from the `temporal` CLI has neither delivery nor digest; each one counts."""
+    known = memory()
+    for _ in range(2):
+        absorb(known, event(1, delivery=""), T0)
+    assert known.asked == 2
+
+
+def test_late_opened_does_not_wake_a_closed_issue() -> None:
+    """An event older than the close changes nothing and starts nothing."""
+    known = memory()
+    absorb(known, closed(10), T0)
+    assert absorb(known, event(5), T0) is Verdict.LATE
+    assert known.issue is not None
+    assert (known.asked, later(known), known.issue.state) == (0, Goal.STOPPED, IssueState.CLOSED)
+
+
+def test_late_closed_does_not_stop_a_reopened_issue() -> None:
+    """A close older than the newest snapshot is recorded as late."""
+    known = memory()
+    absorb(known, event(20), T0)
+    assert absorb(known, closed(10), T0) is Verdict.LATE
+    assert known.goal is Goal.RUNNING
+
+
+def test_late_comment_on_an_open_issue_still_asks() -> None:
+    """What a late event asks for is judged against the newest state."""
+    known = memory()
+    absorb(known, event(20), T0)
+    assert absorb(known, event(5, explicit=True), T0) is Verdict.TAKEN
+
+
+@pytest.mark.parametrize(("asked_at_s", "verdict"), [(9, Verdict.LATE), (10, Verdict.LATE), (11, Verdict.TAKEN)])
+def test_explicit_request_on_a_closed_issue_is_served_when_newer(asked_at_s: int, verdict: Verdict) -> None:
+    """A person's comment after the close starts the sandbox; one from before it, or that closed it, does not."""
+    known = memory()
+    absorb(known, closed(10), T0)
+    assert absorb(known, event(asked_at_s, state=IssueState.CLOSED, explicit=True), T0) is verdict
+
+
+def test_nothing_wakes_a_deleted_issue() -> None:
+    """An issue ID never comes back."""
+    known = memory()
+    absorb(known, event(5, Intention.DELETE, state=IssueState.DELETED), T0)
+    assert absorb(known, event(9, explicit=True), T0) is Verdict.LATE
+    assert known.goal is Goal.DELETED
+
+
+def later(known: Memory) -> Goal:
+    """The goal when the grace after a close has passed."""
+    return course(known, T0 + timedelta(seconds=known.patience.closing.stop_after_s))[0]
+
+
+def closed_by(*, at_s: float, updated_s: float, explicit: bool = False) -> IssueEvent:
+    """A delivery of a closed issue that says when it was closed, as GitHub's do."""
+    given = event(updated_s, state=IssueState.CLOSED, explicit=explicit)
+    return replace(given, issue=replace(given.issue, closed_at=T0 + timedelta(seconds=at_s)))
+
+
+def test_request_that_overtakes_an_older_close_keeps_its_sandbox() -> None:
+    """The comment on the closed issue arrives before the close that it came after: the close undoes nothing."""
+    known = memory()
+    assert absorb(known, closed_by(at_s=10, updated_s=20, explicit=True), T0) is Verdict.TAKEN
+    assert absorb(known, closed(10), T0) is Verdict.LATE
+    assert known.is_asked
+
+
+def test_close_calls_off_who_asked_before_it() -> None:
+    """Nothing is created for an issue that was closed before it was served."""
+    known = memory()
+    absorb(known, event(1), T0)
+    absorb(known, closed(2), T0)
+    assert not known.is_asked
+    assert known.is_called_off(1)
+
+
+def test_second_close_counts_its_timers_anew() -> None:
+    """Closed, reopened, closed: the time counts from the last close, also when the reopening was missed."""
+    known = memory()
+    absorb(known, closed(10), T0)
+    hour = timedelta(hours=1)
+    absorb(known, closed(5000), T0 + hour)
+    assert known.ended_at == T0 + hour
+
+
+def test_redelivered_close_does_not_put_the_timers_off() -> None:
+    """The same close under another delivery ID counts from when it was first heard of."""
+    known = memory()
+    absorb(known, closed(10), T0)
+    absorb(known, replace(closed(10), delivery="again"), T0 + timedelta(hours=1))
+    assert known.ended_at == T0
+
+
+@pytest.mark.parametrize("state", [IssueState.TRANSFERRED, IssueState.DELETED])
+@pytest.mark.parametrize("is_later", [True, False])
+def test_issue_that_left_never_comes_back(state: IssueState, *, is_later: bool) -> None:
+    """Whatever else arrives, and whenever: deleted and transferred are final."""
+    known = memory()
+    intention = Intention.DELETE if state is IssueState.DELETED else Intention.STOP
+    absorb(known, event(10, intention, state=state), T0)
+    absorb(known, event(20 if is_later else 5), T0)
+    assert known.issue is not None
+    assert (known.issue.state, known.is_asked) == (state, False)
+
+
+def test_tie_goes_to_the_later_arrival_and_is_remembered() -> None:
+    """Two snapshots of the same second that disagree: the later arrival counts until GitHub was asked."""
+    known = memory()
+    absorb(known, event(10), T0)
+    absorb(known, closed(10), T0)
+    assert known.issue is not None
+    assert (known.issue.state, known.is_contradicted) == (IssueState.CLOSED, True)
+
+
+@pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
+def test_answer_of_github_settles_a_tie(state: IssueState) -> None:
+    """What GitHub says now is what counts, in either direction."""
+    known = memory()
+    absorb(known, event(10), T0)
+    absorb(known, closed(10), T0)
+    correct(known, Issue(id=7, state=state, updated_at=T0 + timedelta(seconds=10)), T0)
+    assert known.issue is not None
+    assert (known.issue.state, known.is_contradicted) == (state, False)
+    assert later(known) is (Goal.RUNNING if state is IssueState.OPEN else Goal.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("known_events", "found", "verdict"),
+    [
+        ([], event(1), Verdict.TAKEN),
+        ([event(1)], event(1), Verdict.KNOWN),
+        ([event(1)], event(2), Verdict.KNOWN),
+        ([closed(1)], event(2), Verdict.TAKEN),
+        ([closed(3)], event(2), Verdict.LATE),
+        ([event(1)], closed(2), Verdict.RECORDED),
+        ([closed(2)], closed(2), Verdict.KNOWN),
+        ([event(1, explicit=True)], event(1, explicit=True), Verdict.KNOWN),
+        ([event(1, explicit=True)], event(2, explicit=True), Verdict.TAKEN),
+        ([event(1)], event(2, explicit=True), Verdict.TAKEN),
+    ],
+)
+def test_resync_is_taken_only_where_it_is_news(
+    known_events: list[IssueEvent], found: IssueEvent, verdict: Verdict
+) -> None:
+    """What resync finds carries IDs of its own, so it is set against what is known and not against IDs."""
+    known = memory()
+    for each in known_events:
+        absorb(known, each, T0)
+    assert absorb(known, replace(found, delivery="resync", is_resync=True), T0) is verdict
+
+
+@dataclass(frozen=True)
+class Story:
+    """What really happened to an issue, and the deliveries of it in the order in which they arrive."""
+
+    happened: tuple[IssueEvent, ...]
+    arrived: tuple[IssueEvent, ...]
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    """Up to eight things that happen to an issue, each delivered once or twice, in any order."""
+    has_closed_at = draw(st.booleans())
+    state, closed_at, happened = IssueState.OPEN, None, [event(0, delivery="0")]
+    for at_s in range(1, draw(st.integers(1, 8))):
+        moment = T0 + timedelta(seconds=at_s)
+        flip = "close" if state is IssueState.OPEN else "reopen"
+        what = draw(st.sampled_from([flip, flip, "comment", "comment", "transfer", "delete"]))
+        if what == "close":
+            state, closed_at = IssueState.CLOSED, moment
+        elif what == "reopen":
+            state, closed_at = IssueState.OPEN, None
+        left = {"transfer": IssueState.TRANSFERRED, "delete": IssueState.DELETED}.get(what)
+        intention = {"close": Intention.STOP, "transfer": Intention.STOP, "delete": Intention.DELETE}.get(what)
+        given = event(
+            at_s,
+            intention or Intention.ENSURE,
+            state=left or state,
+            delivery=str(at_s),
+            explicit=what == "comment",
+        )
+        shown = closed_at if has_closed_at else None
+        happened.append(replace(given, issue=replace(given.issue, closed_at=shown)))
+        if left:
+            break
+    twice = [each for each in happened for _ in range(draw(st.integers(1, 2)))]
+    return Story(tuple(happened), tuple(draw(st.permutations(twice))))
+
+
+def _wanted(happened: tuple[IssueEvent, ...]) -> tuple[IssueState, bool]:
+    """By a person with the whole story before them: the issue's state, and whether it waits for a sandbox."""
+    last = happened[-1].issue.state
+    if last is not IssueState.CLOSED:
+        return last, last is IssueState.OPEN
+    close = max(index for index, each in enumerate(happened) if each.intention is Intention.STOP)
+    return last, any(each.is_explicit for each in happened[close + 1 :])
+
+
+@settings(max_examples=200, deadline=None)
+@given(stories())
+def test_any_order_of_deliveries_ends_as_the_newest_snapshot_wants(story: Story) -> None:
+    """Duplicates and permutations change nothing: the end is what the whole story, read in order, asks for."""
+    known = memory()
+    for delivery in story.arrived:
+        absorb(known, delivery, T0)
+    assert known.issue is not None
+    assert (known.issue.state, known.is_asked) == _wanted(story.happened)
+    goals = {IssueState.OPEN: Goal.RUNNING, IssueState.DELETED: Goal.DELETED}
+    assert later(known) is goals.get(known.issue.state, Goal.STOPPED)

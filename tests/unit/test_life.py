@@ -1,0 +1,117 @@
+"""The ladder of a closed issue, orders, and what ends them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.life import course, steer
+from issuebox.domain.memory import Memory, Order
+from issuebox.domain.patience import Closing, Patience
+from issuebox.domain.phase import Goal
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+CLOSING = Closing(stop_after_s=10, archive_after_s=100, delete_after_s=1000)
+
+
+def after(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def memory(state: IssueState = IssueState.OPEN, closing: Closing = CLOSING) -> Memory:
+    ended_at = None if state is IssueState.OPEN else T0
+    issue = Issue(7, state=state)
+    return Memory(7, "claude-issue-7", issue=issue, ended_at=ended_at, patience=Patience(closing=closing))
+
+
+RUNGS = [
+    (0, Goal.RUNNING, 10),
+    (9.9, Goal.RUNNING, 10),
+    (10, Goal.STOPPED, 100),
+    (99, Goal.STOPPED, 100),
+    (100, Goal.ARCHIVED, 1000),
+    (1000, Goal.DELETED, None),
+    (9e6, Goal.DELETED, None),
+]
+
+
+@pytest.mark.parametrize("state", [IssueState.CLOSED, IssueState.TRANSFERRED])
+@pytest.mark.parametrize(("at_s", "goal", "due_s"), RUNGS)
+def test_closed_issue_goes_down_the_ladder(state: IssueState, at_s: float, goal: Goal, due_s: float | None) -> None:
+    """Stopped after a grace, archived after a delay, deleted after the retention time; each says when."""
+    assert course(memory(state), after(at_s)) == (goal, None if due_s is None else after(due_s))
+
+
+@pytest.mark.parametrize(
+    ("closing", "goal", "due_at"),
+    [
+        (replace(CLOSING, stop_after_s=-1), Goal.RUNNING, after(100)),
+        (replace(CLOSING, archive_after_s=-1), Goal.STOPPED, after(1000)),
+        (replace(CLOSING, delete_after_s=-1), Goal.STOPPED, after(100)),
+        (Closing(-1, -1, -1), Goal.RUNNING, None),
+        (replace(CLOSING, stop_after_s=0), Goal.STOPPED, after(100)),
+    ],
+)
+def test_negative_time_takes_its_rung_out(closing: Closing, goal: Goal, due_at: datetime | None) -> None:
+    """Each rung can be switched off, and 0 is at once."""
+    assert course(memory(IssueState.CLOSED, closing), after(20)) == (goal, due_at)
+
+
+def test_open_issue_has_no_timer() -> None:
+    """Daytona's own idle stop looks after the sandbox of an open issue."""
+    assert course(memory(), after(9e9)) == (Goal.RUNNING, None)
+
+
+def test_deleted_issue_needs_no_ladder() -> None:
+    """What GitHub deleted is deleted at once."""
+    assert course(memory(IssueState.DELETED), T0) == (Goal.DELETED, None)
+
+
+@pytest.mark.parametrize(("at_s", "goal"), [(0, Goal.STOPPED), (100, Goal.ARCHIVED), (1000, Goal.DELETED)])
+def test_order_to_stop_never_stands_above_the_ladder(at_s: float, goal: Goal) -> None:
+    """A stopped sandbox of a closed issue is archived and deleted all the same."""
+    known = memory(IssueState.CLOSED)
+    known.give(Order.STOP)
+    assert course(known, after(at_s))[0] is goal
+
+
+def test_order_holds_on_an_open_issue_until_somebody_asks() -> None:
+    """A person's stop or delete is not undone by time, and a request ends it."""
+    for order, goal in ((Order.STOP, Goal.STOPPED), (Order.DELETE, Goal.DELETED)):
+        known = memory()
+        known.give(order)
+        assert course(known, after(9e9)) == (goal, None)
+        known.ask(T0)
+        assert course(known, after(9e9)) == (Goal.RUNNING, None)
+
+
+def test_request_on_a_closed_issue_counts_the_ladder_anew() -> None:
+    """Who asks for the sandbox of a closed issue has it for the same time as after the close."""
+    known = memory(IssueState.CLOSED)
+    known.ask(after(500))
+    assert course(known, after(505)) == (Goal.RUNNING, after(510))
+
+
+def test_new_goal_nudges_and_calls_requests_off() -> None:
+    """When time takes the sandbox away, who still waits for it is answered, and a block is tried again."""
+    known = memory(IssueState.CLOSED)
+    ticket = known.ask(T0)
+    steer(known, after(10))
+    assert (known.goal, known.is_nudged, known.is_called_off(ticket)) == (Goal.STOPPED, True, True)
+    known.is_nudged, known.reached = False, Goal.STOPPED
+    steer(known, after(20))
+    assert not known.is_nudged
+    assert known.reached is Goal.STOPPED
+    steer(known, after(100))
+    assert (known.goal, known.reached) == (Goal.ARCHIVED, None)
+
+
+def test_closed_issue_of_version_0_1_begins_its_ladder_when_it_is_first_steered() -> None:
+    """That version did not remember when it heard of the close: nothing is deleted at once."""
+    known = memory(IssueState.CLOSED)
+    known.ended_at = None
+    steer(known, after(5000))
+    assert (known.goal, known.goal_due_at) == (Goal.RUNNING, after(5010))

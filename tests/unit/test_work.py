@@ -1,0 +1,74 @@
+"""What a look for unsaved work is worth, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.work import SLACK, Evidence, Inspection, WorkState, standing_verdict
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+CLEAN, UNSAVED, UNCHECKED = (Inspection(state) for state in WorkState)
+
+
+def sandbox(phase: Phase, active_at: datetime | None = T0) -> Sandbox:
+    return Sandbox("s1", "claude-issue-7", phase, str(phase), last_activity_at=active_at)
+
+
+def asleep(inspection: Inspection, *, is_quiet: bool = True) -> Evidence:
+    return Evidence(inspection, "s1", is_quiet=is_quiet, stopped_at=T0)
+
+
+def test_nothing_is_known_without_a_look() -> None:
+    """No evidence, no sandbox, or the look into another one: somebody has to look."""
+    seen = sandbox(Phase.STOPPED)
+    assert standing_verdict(None, seen, Goal.DELETED, is_fresh=True) is None
+    assert standing_verdict(asleep(CLEAN), None, Goal.DELETED, is_fresh=True) is None
+    other = replace(asleep(UNSAVED), sandbox_id="s2")
+    assert standing_verdict(other, seen, Goal.DELETED, is_fresh=True) is None
+
+
+@pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED])
+@pytest.mark.parametrize("inspection", [CLEAN, UNSAVED, UNCHECKED])
+@pytest.mark.parametrize(("is_fresh", "has_stopped"), [(True, False), (False, False), (True, True)])
+def test_look_into_a_running_sandbox_counts_until_the_stop_that_follows(
+    inspection: Inspection, goal: Goal, *, is_fresh: bool, has_stopped: bool
+) -> None:
+    """A sandbox that runs again, or still, after a pursuit is looked into again."""
+    evidence = Evidence(inspection, "s1", stopped_at=T0 if has_stopped else None)
+    verdict = standing_verdict(evidence, sandbox(Phase.USABLE), goal, is_fresh=is_fresh)
+    assert verdict is (inspection.state if is_fresh and not has_stopped else None)
+
+
+@pytest.mark.parametrize(
+    ("is_fresh", "is_quiet", "verdict"),
+    [(True, True, WorkState.CLEAN), (True, False, None), (False, True, None), (False, False, None)],
+)
+def test_clean_counts_for_a_delete_only_when_fresh_and_quiet(
+    verdict: WorkState | None, *, is_fresh: bool, is_quiet: bool
+) -> None:
+    """An agent at work when its issue is closed writes after the look: only a look without anybody counts."""
+    evidence = asleep(CLEAN, is_quiet=is_quiet)
+    assert standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh) is verdict
+
+
+@pytest.mark.parametrize("inspection", [UNSAVED, UNCHECKED])
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN])
+def test_unsaved_work_stays_unsaved_until_the_sandbox_was_used(inspection: Inspection, phase: Phase) -> None:
+    """A held sandbox is not started again and again to find the same."""
+    evidence = asleep(inspection, is_quiet=False)
+    for active_at in (None, T0, T0 + SLACK):
+        held = sandbox(phase, active_at)
+        assert standing_verdict(evidence, held, Goal.DELETED, is_fresh=False) is inspection.state
+    used = sandbox(phase, T0 + SLACK + timedelta(seconds=1))
+    assert standing_verdict(evidence, used, Goal.DELETED, is_fresh=False) is None
+
+
+def test_look_whose_stop_was_not_seen_is_worth_nothing_asleep() -> None:
+    """Between the look and a stop of unknown time anything may have been written."""
+    evidence = Evidence(UNSAVED, "s1", is_quiet=True)
+    assert standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=True) is None
