@@ -20,10 +20,15 @@ EVENTS_BEFORE_CONTINUE_AS_NEW = 120
 """Temporal suggests to continue as new after so many history events; its own default is 4,096."""
 
 
-@pytest.fixture
-def issue_id() -> int:
+def new_issue_id() -> int:
     """An issue that no other test of this run has heard of."""
     return next(_ISSUE_IDS)
+
+
+@pytest.fixture
+def issue_id() -> int:
+    """The issue of a test that needs only one."""
+    return new_issue_id()
 
 
 @pytest.fixture(scope="session")

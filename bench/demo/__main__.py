@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.demo.checks import AT_ONCE, IN_ORDER, LAST, LOG_WORDS, Check
+from bench.demo.life import LIFE
 from bench.demo.stack import Stack, running
 
-CHECKS = (*IN_ORDER, *AT_ONCE, *LAST)
+CHECKS = (*IN_ORDER, *AT_ONCE, *LIFE, *LAST)
 
 
 @dataclass
@@ -54,6 +56,11 @@ class Board:
             result.seen = str(failure)
         result.took_s = time.monotonic() - result.began
 
+    async def run_in_order(self, checks: Iterable[Check], stack: Stack) -> None:
+        """Run checks of which each builds on the one before."""
+        for check in checks:
+            await self.run(check, stack)
+
     @property
     def all_hold(self) -> bool:
         return all(result.holds for result in self.results.values())
@@ -76,14 +83,12 @@ def _mark(result: Result) -> Text | Spinner:
 
 
 async def validate(stack: Stack, console: Console) -> Board:
-    """All checks: the five one after the other, the failures at once, the kills last."""
+    """All checks: the five one after the other, the failures and one issue's life at once, the kills last."""
     board = Board()
     with Live(board, console=console, refresh_per_second=8, transient=False):
-        for check in IN_ORDER:
-            await board.run(check, stack)
-        await asyncio.gather(*(board.run(check, stack) for check in AT_ONCE))
-        for check in LAST:
-            await board.run(check, stack)
+        await board.run_in_order(IN_ORDER, stack)
+        await asyncio.gather(board.run_in_order(LIFE, stack), *(board.run(check, stack) for check in AT_ONCE))
+        await board.run_in_order(LAST, stack)
     return board
 
 

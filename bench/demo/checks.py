@@ -24,7 +24,7 @@ class Check:
     run: Run
 
 
-def _same(what: str, expected: object, seen: object) -> None:
+def same(what: str, expected: object, seen: object) -> None:
     if expected != seen:
         raise AssertionError(f"{what} should be {expected}, is {seen}")
 
@@ -33,8 +33,8 @@ async def _created(stack: Stack) -> str:
     await stack.send("opened", 1)
     status = await stack.served(1)
     sandbox = await stack.one(1)
-    _same("the name", "claude-issue-1", sandbox.name)
-    _same("the state", "started", sandbox.state)
+    same("the name", "claude-issue-1", sandbox.name)
+    same("the state", "started", sandbox.state)
     return f"{status['outcome']}: {sandbox.name} is {sandbox.state}"
 
 
@@ -43,9 +43,9 @@ async def _reused(stack: Stack) -> str:
     await stack.send("opened", 1)
     status = await stack.served(1, deliveries=2)
     after = await stack.one(1)
-    _same("the sandbox", before.id, after.id)
-    _same("the number of creates", 1, await stack.creates(1))
-    return f"{status['outcome']}: {_short(after.id)} again"
+    same("the sandbox", before.id, after.id)
+    same("the number of creates", 1, await stack.creates(1))
+    return f"{status['outcome']}: {short(after.id)} again"
 
 
 async def _restarted(stack: Stack) -> str:
@@ -55,23 +55,23 @@ async def _restarted(stack: Stack) -> str:
     await stack.send("opened", 1)
     status = await stack.served(1, deliveries=3)
     after = await stack.one(1)
-    _same("the sandbox", before.id, after.id)
-    _same("the state", "started", after.state)
-    return f"{status['outcome']}: {_short(after.id)} is {after.state} again"
+    same("the sandbox", before.id, after.id)
+    same("the state", "started", after.state)
+    return f"{status['outcome']}: {short(after.id)} is {after.state} again"
 
 
 async def _separate(stack: Stack) -> str:
     await asyncio.gather(stack.send("opened", 2), stack.send("opened", 3))
     await asyncio.gather(stack.served(2), stack.served(3))
     sandboxes = [await stack.one(issue) for issue in (1, 2, 3)]
-    _same("the number of different sandboxes", 3, len({sandbox.id for sandbox in sandboxes}))
-    return ", ".join(f"{sandbox.name} {_short(sandbox.id)}" for sandbox in sandboxes[1:])
+    same("the number of different sandboxes", 3, len({sandbox.id for sandbox in sandboxes}))
+    return ", ".join(f"{sandbox.name} {short(sandbox.id)}" for sandbox in sandboxes[1:])
 
 
 async def _logged(stack: Stack) -> str:
     words = [line["event"] for line in stack.log_lines(1)]
     missing = [word for word in LOG_WORDS if word not in words]
-    _same("what the log does not show", [], missing)
+    same("what the log does not show", [], missing)
     return f"{len(words)} lines for issue 1 (below)"
 
 
@@ -87,9 +87,9 @@ async def _broken(stack: Stack) -> str:
     await stack.send("labeled", 12)
     status = await stack.blocked(12)
     after = await stack.one(12)
-    _same("the sandbox", before, after.id)
-    _same("the cause", "broken", status["blocked"]["cause"])
-    return f"blocked ({status['blocked']['cause']}), {_short(after.id)} kept"
+    same("the sandbox", before, after.id)
+    same("the cause", "broken", status["blocked"]["cause"])
+    return f"blocked ({status['blocked']['cause']}), {short(after.id)} kept"
 
 
 async def _unbuilt(stack: Stack) -> str:
@@ -97,8 +97,8 @@ async def _unbuilt(stack: Stack) -> str:
     await stack.send("opened", 13)
     await stack.served(13)
     sandbox = await stack.settled(13, "started")
-    _same("the number of creates", 2, await stack.creates(13))
-    return f"failed one deleted, {_short(sandbox.id)} built and started"
+    same("the number of creates", 2, await stack.creates(13))
+    return f"failed one deleted, {short(sandbox.id)} built and started"
 
 
 async def _archived(stack: Stack) -> str:
@@ -124,7 +124,7 @@ async def _deleted_by_hand(stack: Stack) -> str:
     after = await stack.one(16)
     if after.id == before:
         raise AssertionError("the deleted sandbox is still there")
-    return f"{status['outcome']}: {_short(after.id)} after {_short(before)} was gone"
+    return f"{status['outcome']}: {short(after.id)} after {short(before)} was gone"
 
 
 async def _reply_lost(stack: Stack) -> str:
@@ -143,8 +143,8 @@ async def _burst(stack: Stack) -> str:
     await stack.send("opened", 20, copies=50)
     await stack.served(20, deliveries=50)
     sandbox = await stack.one(20)
-    _same("the number of creates", 1, await stack.creates(20))
-    return f"50 accepted, 1 create, {_short(sandbox.id)} is {sandbox.state}"
+    same("the number of creates", 1, await stack.creates(20))
+    return f"50 accepted, 1 create, {short(sandbox.id)} is {sandbox.state}"
 
 
 async def _refused(stack: Stack) -> str:
@@ -152,8 +152,8 @@ async def _refused(stack: Stack) -> str:
     await stack.send("opened", 21)
     await stack.served(21)
     sandbox = await stack.one(21)
-    _same("the state", "started", sandbox.state)
-    return f"waited for Daytona to return: {_short(sandbox.id)} is {sandbox.state}"
+    same("the state", "started", sandbox.state)
+    return f"waited for Daytona to return: {short(sandbox.id)} is {sandbox.state}"
 
 
 async def _all_killed(stack: Stack) -> str:
@@ -164,9 +164,9 @@ async def _all_killed(stack: Stack) -> str:
         stack.kill(part)
     await stack.served(22)
     sandbox = await stack.one(22)
-    _same("the state", "started", sandbox.state)
-    _same("the number of creates", 1, await stack.creates(22))
-    return f"all four came back: {_short(sandbox.id)} is {sandbox.state}, 1 create"
+    same("the state", "started", sandbox.state)
+    same("the number of creates", 1, await stack.creates(22))
+    return f"all four came back: {short(sandbox.id)} is {sandbox.state}, 1 create"
 
 
 async def _never_two(stack: Stack) -> str:
@@ -184,7 +184,7 @@ async def _never_two(stack: Stack) -> str:
             most = max(most, len(holders))
         elif entry.kind == "destroyed" and entry.sandbox_id in names:
             alive[names[entry.sandbox_id]].discard(entry.sandbox_id)
-    _same("the most live sandboxes of one issue at any time", 1, most)
+    same("the most live sandboxes of one issue at any time", 1, most)
     return f"{len(names)} sandboxes for {len(alive)} issues, never two at once"
 
 
@@ -200,9 +200,9 @@ async def _back(stack: Stack, issue: int, before: str) -> str:
     await stack.send("labeled", issue)
     status = await stack.served(issue, deliveries=2)
     after = await stack.one(issue)
-    _same("the sandbox", before, after.id)
-    _same("the state", "started", after.state)
-    return f"{status['outcome']}: {_short(after.id)} is {after.state}"
+    same("the sandbox", before, after.id)
+    same("the state", "started", after.state)
+    return f"{status['outcome']}: {short(after.id)} is {after.state}"
 
 
 async def _despite(stack: Stack, issue: int, effect: JSONObject, operations: tuple[str, ...], times: int = 1) -> str:
@@ -212,12 +212,12 @@ async def _despite(stack: Stack, issue: int, effect: JSONObject, operations: tup
     await stack.send("opened", issue)
     await stack.served(issue)
     sandbox = await stack.one(issue)
-    _same("the state", "started", sandbox.state)
-    _same("the number of creates", 1, await stack.creates(issue))
-    return f"one sandbox, {_short(sandbox.id)} is {sandbox.state}, 1 create"
+    same("the state", "started", sandbox.state)
+    same("the number of creates", 1, await stack.creates(issue))
+    return f"one sandbox, {short(sandbox.id)} is {sandbox.state}, 1 create"
 
 
-def _short(sandbox_id: str) -> str:
+def short(sandbox_id: str) -> str:
     return sandbox_id[:8]
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ SETTINGS = {
     "ISSUEBOX_BACKOFF_MAX_S": "2",
     "ISSUEBOX_DAYTONA_REQUEST_TIMEOUT_S": "2",
     "ISSUEBOX_DAYTONA_COMMAND_TIMEOUT_S": "4",
+    "ISSUEBOX_CLOSE_STOP_AFTER_S": "1",
+    "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "5",
     "ISSUEBOX_BLOCKED_RETRY_INITIAL_S": "5",
     "ISSUEBOX_BLOCKED_RETRY_MAX_S": "10",
 }
@@ -51,6 +53,8 @@ class Stack:
     http: httpx.AsyncClient
     admin: AdminClient
     updated_at: datetime = LONG_AGO
+    remembered: dict[int, str] = field(default_factory=dict)
+    """The sandbox that an issue had, for checks that build on one another."""
 
     def name(self, issue: int) -> str:
         """The sandbox's name; a mock's global issue ID is its number."""
@@ -73,6 +77,31 @@ class Stack:
         for reply in await asyncio.gather(*(post(self.http, self.stack.api_url, mock) for _ in range(copies))):
             if reply.status_code != httpx.codes.ACCEPTED:
                 raise AssertionError(f"the webhook answered {reply.status_code}: {reply.text}")
+
+    async def redeliver_late(self, action: str, issue: int) -> None:
+        """POST a delivery about the issue as it was a minute ago."""
+        about = MockIssue(issue, REPOSITORY, updated_at=self.updated_at - timedelta(minutes=1))
+        reply = await post(self.http, self.stack.api_url, build(action, about, self.stack.webhook_secret))
+        if reply.status_code != httpx.codes.ACCEPTED:
+            raise AssertionError(f"the webhook answered {reply.status_code}: {reply.text}")
+
+    async def delete(self, issue: int, *, force: bool) -> None:
+        """Order the delete of the issue's sandbox over REST."""
+        url = f"{self.stack.api_url}/v1/issues/{issue}/sandbox"
+        reply = await self.http.delete(url, params={"force": force}, headers=self._bearer)
+        if reply.status_code != httpx.codes.ACCEPTED:
+            raise AssertionError(f"the API answered {reply.status_code}: {reply.text}")
+
+    async def execute(self, issue: int, command: str) -> None:
+        """Run a command inside the issue's sandbox, as its user would."""
+        sandbox = await self.one(issue)
+        reply = await self.http.post(
+            f"{self.stack.daytona_page_url}/toolbox/{sandbox.id}/process/execute",
+            json={"command": command},
+            headers={"Authorization": f"Bearer {self.stack.daytona_api_key}"},
+        )
+        if not reply.is_success or reply.json()["exitCode"] != 0:
+            raise AssertionError(f"{command!r} in the sandbox of issue {issue}: {reply.text}")
 
     async def status(self, issue: int) -> dict[str, Any]:
         """The issue's status over REST; empty while it cannot be had."""

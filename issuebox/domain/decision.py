@@ -48,6 +48,7 @@ TABLE: Mapping[Phase, Mapping[Column, Action]] = {
         _P.BUSY: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
         _P.STOPPING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
         _P.STOPPED: (_A.START, _A.REST, _A.ARCHIVE, _A.START, _A.BLOCK, _A.DELETE),
+        _P.PAUSED: (_A.START, _A.REST, _A.STOP, _A.START, _A.BLOCK, _A.DELETE),
         _P.ARCHIVED: (_A.START, _A.REST, _A.REST, _A.START, _A.BLOCK, _A.DELETE),
         _P.RECOVERABLE: (_A.RECOVER, _A.REST, _A.REST, _A.RECOVER, _A.BLOCK, _A.DELETE),
         _P.BROKEN: (_A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.DELETE),

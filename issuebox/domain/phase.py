@@ -21,6 +21,7 @@ class Phase(StrEnum):
     BUSY = "busy"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    PAUSED = "paused"
     ARCHIVED = "archived"
     RECOVERABLE = "recoverable"
     BROKEN = "broken"
@@ -33,7 +34,7 @@ TRANSITIONAL = frozenset({Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPI
 """Phases that end by themselves; every other one stays until somebody acts."""
 
 
-ASLEEP = frozenset({Phase.STOPPED, Phase.ARCHIVED})
+ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVED})
 """Phases in which the disk is kept and nothing runs."""
 
 

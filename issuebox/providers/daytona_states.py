@@ -27,7 +27,7 @@ PHASES: Mapping[str, Phase] = {
     "pausing": Phase.STOPPING,
     "archiving": Phase.STOPPING,
     "stopped": Phase.STOPPED,
-    "paused": Phase.STOPPED,
+    "paused": Phase.PAUSED,
     "archived": Phase.ARCHIVED,
     "error": Phase.BROKEN,
     "build_failed": Phase.UNBUILT,
@@ -45,6 +45,8 @@ _DESIRED: Mapping[tuple[Phase, str], Phase] = {
     # sandbox on its way up keeps its old state, without limit when no runner takes it.
     (Phase.ARCHIVED, "started"): Phase.THAWING,
     (Phase.STOPPED, "started"): Phase.PENDING,
+    (Phase.PAUSED, "started"): Phase.PENDING,
+    (Phase.PAUSED, "stopped"): Phase.STOPPING,
     (Phase.STOPPED, "archived"): Phase.STOPPING,
     (Phase.USABLE, "stopped"): Phase.STOPPING,
     (Phase.USABLE, "paused"): Phase.STOPPING,

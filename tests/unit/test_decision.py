@@ -63,6 +63,7 @@ usable       use      inspect  inspect  inspect  stop     stop
 busy         wait     wait     wait     wait     wait     wait
 stopping     wait     wait     wait     wait     wait     wait
 stopped      start    rest     archive  start    block    delete
+paused       start    rest     stop     start    block    delete
 archived     start    rest     rest     start    block    delete
 recoverable  recover  rest     rest     recover  block    delete
 broken       block    block    block    block    block    delete

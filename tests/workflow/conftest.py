@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from temporalio.worker import Interceptor
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, sandbox_name
+from issuebox.domain.phase import Goal
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
 from issuebox.worker import build_worker, daytona_options
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
+from tests.conftest import new_issue_id
 from tests.waiting import until
 from workflows.messages import (
     QUERY_STATUS,
@@ -116,6 +118,35 @@ class Stack:
 
     async def retry(self) -> None:
         await self.handle.signal(SIGNAL_RETRY)
+
+    def another(self) -> Stack:
+        """The same stack for an issue of its own."""
+        return replace(self, issue_id=new_issue_id())
+
+    async def close(self, state: IssueState = IssueState.CLOSED) -> None:
+        """The issue is closed, or leaves, now."""
+        now = datetime.now(UTC)
+        issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=state, updated_at=now)
+        intention = Intention.DELETE if state is IssueState.DELETED else Intention.STOP
+        await self.deliver(self.event(intention, issue=issue, action=str(state)))
+
+    async def order(self, signal: str, *arguments: object) -> None:
+        """A person's signal."""
+        await self.handle.signal(signal, args=list(arguments))
+
+    async def reached(self, goal: Goal) -> Status:
+        """Wait until the goal is reached, or the issue blocked on the way."""
+        return await until(
+            self.status,
+            lambda status: status.goal is goal and status.doing.startswith(("resting", "blocked")),
+            f"{goal} reached",
+        )
+
+    async def state(self) -> str:
+        """Daytona's word for the issue's only sandbox; '' when there is none."""
+        rows = await self.live()
+        assert len(rows) <= 1, rows
+        return rows[0].state if rows else ""
 
     async def served(self) -> Status:
         """Wait until nobody waits for the sandbox any more."""

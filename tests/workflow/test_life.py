@@ -1,0 +1,274 @@
+"""The life of one issue on the whole path: closed, reopened, deleted, transferred, and a person's orders."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from issuebox.domain.issue import IssueState
+from issuebox.domain.phase import Cause, Goal, Outcome
+from issuebox.domain.work import WorkState
+from tests.waiting import until
+from workflows.messages import (
+    ERROR_ISSUE_DELETED,
+    MEMO_STATUS,
+    SIGNAL_DELETE,
+    SIGNAL_REPLACE,
+    SIGNAL_STOP,
+    DeleteRequest,
+    Published,
+)
+
+from .conftest import Stack, Started
+
+NEVER = -1.0
+LADDER = {"close_stop_after_s": 0.3, "close_archive_after_s": 1.5, "close_delete_after_s": 3.0}
+STOPS = {"close_stop_after_s": 0.0, "close_archive_after_s": NEVER, "close_delete_after_s": NEVER}
+DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delete_after_s": 0.0}
+
+
+async def _dirty(stack: Stack, sandbox_id: str) -> None:
+    """Somebody has work in the sandbox that is nowhere else."""
+    made = await stack.provider.execute(sandbox_id, "git init -q repo && echo work > repo/notes.txt", 10.0)
+    assert made.exit_code == 0, made.output
+
+
+async def _id(stack: Stack) -> str:
+    handover = await stack.ensure()
+    assert handover.sandbox is not None, handover
+    return handover.sandbox.id
+
+
+async def test_closed_issue_is_stopped_then_archived_then_deleted(start: Started) -> None:
+    """Each step comes after its time, to the same sandbox, and nothing else is ever made."""
+    stack = await start(**LADDER)
+    sandbox_id = await _id(stack)
+    await stack.close()
+    for state in ("started", "stopped", "archived", ""):
+        await until(stack.state, lambda seen, state=state: seen == state, f"the sandbox {state or 'gone'}")
+    status = await stack.reached(Goal.DELETED)
+    assert (status.outcome, status.blocked, status.goal_due_at) == (Outcome.DELETED, None, None)
+    created = await stack.daytona.admin.journal(kind="created")
+    assert [entry.sandbox_id for entry in created if entry.name == stack.name] == [sandbox_id]
+
+
+@pytest.mark.parametrize("rung", ["started", "stopped", "archived"])
+async def test_reopening_at_any_rung_brings_the_same_sandbox_back(start: Started, rung: str) -> None:
+    """Reopened during the grace, when stopped, or when archived: the same sandbox runs, and no timer is left."""
+    times = {"started": (600.0, NEVER), "stopped": (0.0, NEVER), "archived": (0.0, 0.0)}[rung]
+    stack = await start(close_stop_after_s=times[0], close_archive_after_s=times[1], close_delete_after_s=700.0)
+    sandbox_id = await _id(stack)
+    await stack.close()
+    await until(stack.state, lambda state: state == rung, f"the sandbox {rung}")
+    await stack.reached({"started": Goal.RUNNING, "stopped": Goal.STOPPED, "archived": Goal.ARCHIVED}[rung])
+    await stack.deliver(stack.event(action="reopened"))
+    status = await until(stack.status, lambda s: s.deliveries_seen == 2 and not s.requests_waiting, "served")
+    assert (status.goal, status.goal_due_at, await stack.state()) == (Goal.RUNNING, None, "started")
+    assert status.sandbox is not None
+    assert status.sandbox.id == sandbox_id
+
+
+async def test_close_during_a_create_is_honoured_when_it_settles(start: Started) -> None:
+    """The create that is under way ends, and its sandbox is stopped; who waited is told why."""
+    stack = await start(**STOPS)
+    await stack.daytona.admin.add_fault("create", {"kind": "slow", "seconds": 1.0}, name=stack.name)
+    waiting = asyncio.create_task(stack.ensure())
+    await until(stack.state, lambda state: state == "creating", "the create under way")
+    await stack.close()
+    await stack.reached(Goal.STOPPED)
+    assert await stack.state() == "stopped"
+    assert (await waiting).outcome is Outcome.STOPPED
+
+
+async def test_stop_during_a_start_is_honoured_when_it_settles(stack: Stack) -> None:
+    """The same for a person's stop while the sandbox starts."""
+    sandbox_id = await _id(stack)
+    await stack.daytona.admin.act(sandbox_id, "stop")
+    await stack.provider.settle(sandbox_id, 5.0)
+    await stack.daytona.admin.add_fault("start", {"kind": "slow", "seconds": 1.0}, name=stack.name)
+    await stack.deliver()
+    await until(stack.state, lambda state: state == "starting", "the start under way")
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    assert await stack.state() == "stopped"
+
+
+async def test_reopening_during_the_delete_makes_a_new_one_when_the_old_is_gone(start: Started) -> None:
+    """The event is not lost, and the new sandbox is not made while the old one is still dying."""
+    stack = await start(**DELETES)
+    sandbox_id = await _id(stack)
+    await stack.daytona.admin.config(durations={"destroy_s": 1.0})
+    await stack.close()
+    await until(stack.state, lambda state: state == "destroying", "the delete under way")
+    await stack.deliver(stack.event(action="reopened"))
+    status = await until(stack.status, lambda s: s.deliveries_seen == 2 and not s.requests_waiting, "served")
+    assert status.sandbox is not None
+    assert status.sandbox.id != sandbox_id
+    journal = await stack.daytona.admin.journal()
+    gone = next(e.seq for e in journal if e.sandbox_id == sandbox_id and e.kind == "destroyed")
+    born = next(e.seq for e in journal if e.sandbox_id == status.sandbox.id and e.kind == "created")
+    assert gone < born
+
+
+async def test_request_on_a_closed_issue_starts_it_and_counts_the_timers_anew(start: Started) -> None:
+    """A person may work on a closed issue; when the time has passed again it is stopped again."""
+    stack = await start(close_stop_after_s=1.0, close_archive_after_s=NEVER, close_delete_after_s=NEVER)
+    sandbox_id = await _id(stack)
+    await stack.close()
+    await until(stack.state, lambda state: state == "stopped", "stopped")
+    handover = await stack.ensure()
+    assert handover.sandbox is not None
+    assert (handover.outcome, handover.sandbox.id) == (Outcome.STARTED, sandbox_id)
+    status = await stack.status()
+    assert status.goal_due_at is not None
+    await until(stack.state, lambda state: state == "stopped", "stopped again")
+
+
+async def test_transferred_issue_is_stopped(start: Started) -> None:
+    """The new issue comes with an ID of its own; the old one's sandbox is stopped, and kept."""
+    stack = await start(**STOPS)
+    await _id(stack)
+    await stack.close(IssueState.TRANSFERRED)
+    await stack.reached(Goal.STOPPED)
+    assert await stack.state() == "stopped"
+
+
+async def test_deleted_issue_loses_its_sandbox_and_in_the_end_its_workflow(start: Started) -> None:
+    """The sandbox goes at once, late deliveries wake nobody, and then the workflow has nothing to remember."""
+    stack = await start(forget_after_s=3.0)
+    await _id(stack)
+    await stack.close(IssueState.DELETED)
+    await stack.reached(Goal.DELETED)
+    assert await stack.state() == ""
+    await stack.deliver()
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await stack.ensure()
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert refused.value.cause.type == ERROR_ISSUE_DELETED
+    await until(
+        stack.handle.describe, lambda seen: seen.status is WorkflowExecutionStatus.COMPLETED, "the workflow ended"
+    )
+    assert await stack.state() == ""
+
+
+async def test_close_of_an_unknown_issue_makes_nothing(start: Started) -> None:
+    """An issue that never had a sandbox gets none by being closed, and a late `opened` does not change that."""
+    stack = await start(**DELETES)
+    await stack.close()
+    await stack.reached(Goal.DELETED)
+    opened = stack.event()
+    await stack.deliver(opened)
+    assert await stack.daytona.admin.journal(kind="created") == []
+
+
+async def test_stop_by_a_person_holds_until_somebody_asks(stack: Stack) -> None:
+    """An open issue's sandbox stays stopped, and the next request starts the same one."""
+    sandbox_id = await _id(stack)
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    assert await stack.state() == "stopped"
+    assert await _id(stack) == sandbox_id
+
+
+async def test_unsaved_work_holds_the_delete_and_is_told(start: Started) -> None:
+    """What is only in the sandbox is kept: found, shown in state, label and why, and the sandbox does not run on."""
+    stack = await start(**DELETES)
+    sandbox_id = await _id(stack)
+    await _dirty(stack, sandbox_id)
+    await stack.close()
+    status = await stack.blocked()
+    assert status.blocked is not None
+    assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
+    assert status.inspection is not None
+    assert status.inspection.state is WorkState.UNSAVED
+    assert "repo" in status.blocked.reason
+    assert any("repo" in note.reason for note in (await stack.why()).notes)
+    [row] = await stack.live()
+    assert row.labels["issuebox-work"] == "unsaved"
+
+
+async def test_held_delete_goes_on_when_the_work_is_saved(start: Started) -> None:
+    """A person saves the work and says `retry`: it is looked into again, and deleted."""
+    stack = await start(**DELETES)
+    sandbox_id = await _id(stack)
+    await _dirty(stack, sandbox_id)
+    await stack.close()
+    await stack.blocked()
+    await stack.daytona.admin.act(sandbox_id, "start")
+    await stack.provider.settle(sandbox_id, 5.0)
+    await stack.provider.execute(sandbox_id, "rm -rf repo", 10.0)
+    await stack.retry()
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+
+
+async def test_held_sandbox_is_not_started_again_and_again(start: Started) -> None:
+    """The slow retry of a held delete costs one look, not a start, while nobody used the sandbox."""
+    stack = await start(**DELETES, blocked_retry_initial_s=0.2, blocked_retry_max_s=0.2)
+    sandbox_id = await _id(stack)
+    await _dirty(stack, sandbox_id)
+    await stack.close()
+    await stack.blocked()
+    before = await stack.journal_end()
+    await until(stack.status, lambda s: s.blocked is not None and s.blocked.tries >= 4, "tried again")
+    assert set(await stack.requests(after=before)) == {"get"}
+
+
+async def test_forced_delete_gives_unsaved_work_up(start: Started) -> None:
+    """A person's word is what it takes."""
+    stack = await start(**DELETES)
+    await _dirty(stack, await _id(stack))
+    await stack.close()
+    await stack.blocked()
+    await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+
+
+async def test_delete_without_argument_is_not_forced(stack: Stack) -> None:
+    """As the `temporal` CLI sends it without input."""
+    await _dirty(stack, await _id(stack))
+    await stack.order(SIGNAL_DELETE)
+    status = await stack.blocked()
+    assert status.blocked is not None
+    assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
+
+
+async def test_replace_gives_a_broken_sandbox_up_for_a_new_one(stack: Stack) -> None:
+    """What nobody can repair is exchanged when a person says so, and only then."""
+    sandbox_id = await _id(stack)
+    await stack.daytona.admin.act(sandbox_id, "break", recoverable=False)
+    handover = await stack.ensure()
+    assert handover.outcome is Outcome.BLOCKED
+    await stack.order(SIGNAL_REPLACE)
+    status = await stack.served()
+    assert status.sandbox is not None
+    assert (status.blocked, status.sandbox.id != sandbox_id, await stack.state()) == (None, True, "started")
+
+
+async def test_replace_exchanges_a_running_sandbox_once(stack: Stack) -> None:
+    """The old one is gone before the new one is made, and the new one is not replaced in its turn."""
+    sandbox_id = await _id(stack)
+    await _dirty(stack, sandbox_id)
+    await stack.order(SIGNAL_REPLACE)
+    await until(stack.status, lambda s: s.sandbox is not None and s.sandbox.id != sandbox_id, "another sandbox")
+    status = await stack.served()
+    created = [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
+    assert (len(created), status.outcome, await stack.state()) == (2, Outcome.CREATED, "started")
+
+
+async def test_lists_see_goal_and_work(start: Started) -> None:
+    """What sweeps go by is in the memo: the goal, when it changes, the issue's state and the verdict on its work."""
+    stack = await start(close_stop_after_s=0.0, close_archive_after_s=600.0)
+    await _dirty(stack, await _id(stack))
+    await stack.close()
+    await stack.reached(Goal.STOPPED)
+
+    async def memo() -> Published:
+        description = await stack.handle.describe()
+        return await description.memo_value(MEMO_STATUS, Published(), type_hint=Published)
+
+    seen = await until(memo, lambda seen: seen.goal == "stopped" and bool(seen.work), "the memo written")
+    assert (seen.issue_state, seen.work, seen.state) == ("closed", "unsaved", "stopped")
+    assert seen.goal_due_at
