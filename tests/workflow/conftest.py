@@ -196,7 +196,9 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
     """Start a worker on a task queue of its own; settings and interceptors may be given."""
     async with AsyncExitStack() as exits:
 
-        async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Stack:
+        async def started(
+            *, interceptors: Sequence[Interceptor] = (), has_worker: bool = True, **changes: object
+        ) -> Stack:
             settings = WorkerSettings.model_validate(
                 {
                     **FAST,
@@ -208,7 +210,8 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
                 | changes
             )
             provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
-            await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
+            if has_worker:
+                await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
             await _connected(provider)
             return Stack(temporal, daytona, provider, settings, issue_id)
 

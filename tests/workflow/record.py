@@ -17,7 +17,11 @@ import pytest
 from temporalio.client import WorkflowHistory
 
 from issuebox.domain.events import Intention
-from tests.workflow.conftest import Stack
+from issuebox.domain.issue import IssueState
+from issuebox.domain.phase import Goal
+from tests.waiting import until
+from tests.workflow.conftest import Stack, Started
+from workflows.messages import SIGNAL_DELETE, SIGNAL_LOOK, SIGNAL_REPLACE, SIGNAL_STOP, DeleteRequest
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -70,6 +74,37 @@ async def _closed_and_commented(stack: Stack) -> None:
     await stack.served()
 
 
+async def _life(stack: Stack) -> None:
+    """Every rung of the ladder, a reopening in between, and a delete that has to look for work first."""
+    await stack.ensure()
+    await stack.close()
+    await stack.reached(Goal.ARCHIVED)
+    await stack.deliver(stack.event(action="reopened"))
+    await stack.served()
+    await stack.close(IssueState.DELETED)
+    await stack.reached(Goal.DELETED)
+
+
+async def _held_and_forced(stack: Stack) -> None:
+    handover = await stack.ensure()
+    assert handover.sandbox is not None
+    await stack.provider.execute(handover.sandbox.id, "git init -q repo && echo draft > repo/notes.txt", 10.0)
+    await stack.order(SIGNAL_DELETE)
+    await stack.blocked()
+    await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    await stack.reached(Goal.DELETED)
+
+
+async def _stopped_and_replaced(stack: Stack) -> None:
+    await stack.ensure()
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    await stack.order(SIGNAL_REPLACE)
+    await stack.served()
+    await stack.order(SIGNAL_LOOK)
+    await until(stack.status, lambda status: status.doing.startswith("resting"), "looked at")
+
+
 STORIES: dict[str, Story] = {
     "created_and_reused": _created_and_reused,
     "stopped_and_started": _stopped_and_started,
@@ -78,12 +113,16 @@ STORIES: dict[str, Story] = {
     "blocked_and_retried": _blocked_and_retried,
     "adopted": _adopted,
     "closed_and_commented": _closed_and_commented,
+    "life": _life,
+    "held_and_forced": _held_and_forced,
+    "stopped_and_replaced": _stopped_and_replaced,
 }
 
 
 @pytest.mark.parametrize("name", STORIES)
-async def test_record(name: str, stack: Stack) -> None:
+async def test_record(name: str, start: Started) -> None:
     """Play one story and keep its history. Collected only when this file is named."""
+    stack = await start(close_stop_after_s=0.2, close_archive_after_s=1.0)
     await STORIES[name](stack)
     history: WorkflowHistory = await stack.handle.fetch_history()
     folder = HISTORIES / version("issuebox")
