@@ -6,10 +6,7 @@ the workflow looks again after every failure instead of sending a command twice 
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -17,7 +14,7 @@ from temporalio import activity
 
 from activities.failures import not_settled, typed_failures
 from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
-from issuebox.domain.errors import ProviderError
+from activities.reporting import facts, heartbeats, logged
 from issuebox.domain.issue import Issue
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import TRANSITIONAL, Goal, Phase
@@ -31,19 +28,6 @@ from issuebox.domain.sandbox import (
     MANAGED_BY,
     Sandbox,
 )
-
-HEARTBEAT_INTERVAL_S = 2.0
-"""Well within the heartbeat timeout of `workflows.options`, so that one slow tick is not a dead worker."""
-
-_EXPECTED = {
-    "sandbox_created": Phase.USABLE,
-    "sandbox_started": Phase.USABLE,
-    "sandbox_recovered": Phase.USABLE,
-    "sandbox_stopped": Phase.STOPPED,
-    "sandbox_archived": Phase.ARCHIVED,
-    "sandbox_deleted": Phase.MISSING,
-}
-"""The phase in which a command's log word tells the truth; any other is logged as ``…_not_yet``."""
 
 _log = structlog.get_logger("issuebox.activities")
 
@@ -83,11 +67,11 @@ class SandboxActivities:
     @activity.defn
     async def lookup_sandbox(self, request: LookupInput) -> Look:
         """Read the sandbox, by ID when one is known."""
-        async with typed_failures(), self._logged("sandbox_lookup", request) as log:
+        async with typed_failures(), logged("sandbox_lookup", request) as log:
             sandbox = await self._provider.lookup(request.name, request.sandbox_id or None)
             log(sandbox)
         if sandbox is not None and sandbox.phase is Phase.USABLE and request.goal is Goal.RUNNING:
-            _log.info("sandbox_reused", **_facts(request) | {"sandbox_id": sandbox.id})
+            _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})
         return Look(sandbox, self._patience)
 
     @activity.defn
@@ -124,7 +108,7 @@ class SandboxActivities:
     @activity.defn
     async def settle_sandbox(self, request: CommandInput) -> CommandReply:
         """Wait for the end of a state change. Raises NotSettledError, which Temporal retries in silence."""
-        async with typed_failures(), self._logged("sandbox_settled", request, level="debug") as log, _heartbeats():
+        async with typed_failures(), logged("sandbox_settled", request, level="debug") as log, heartbeats():
             sandbox = await self._provider.settle(request.sandbox_id, self._settle_timeout_s)
             log(sandbox)
         if sandbox is not None and sandbox.phase in TRANSITIONAL:
@@ -135,50 +119,22 @@ class SandboxActivities:
     async def label_sandbox(self, request: CommandInput) -> None:
         """Put our labels on a sandbox that was made by hand under our name."""
         labels = identity_labels(self._instance, request.issue_id, request.issue)
-        async with typed_failures(), self._logged("sandbox_adopted", request):
+        async with typed_failures(), logged("sandbox_adopted", request):
             await self._provider.label(request.sandbox_id, labels)
 
     @activity.defn
     async def refresh_activity(self, request: CommandInput) -> None:
         """Put off Daytona's idle stop."""
-        async with typed_failures(), self._logged("sandbox_activity_refreshed", request):
+        async with typed_failures(), logged("sandbox_activity_refreshed", request):
             await self._provider.refresh_activity(request.sandbox_id)
 
     async def _command(
         self, word: str, request: CreateInput | CommandInput, send: Callable[[], Awaitable[Sandbox | None]]
     ) -> CommandReply:
-        async with typed_failures(), self._logged(word, request) as log, _heartbeats():
+        async with typed_failures(), logged(word, request) as log, heartbeats():
             sandbox = await send()
             log(sandbox)
         return CommandReply(sandbox)
-
-    @asynccontextmanager
-    async def _logged(
-        self, word: str, request: LookupInput | CreateInput | CommandInput, *, level: str = "info"
-    ) -> AsyncIterator[Callable[[Sandbox | None], None]]:
-        """Log the outcome with its duration, or that it failed and why. The block tells what it saw."""
-        seen: dict[str, object] = {}
-
-        def saw(sandbox: Sandbox | None) -> None:
-            seen.update(
-                {"phase": str(Phase.MISSING)}
-                if sandbox is None
-                else {"sandbox_id": sandbox.id, "state": sandbox.state, "phase": str(sandbox.phase)}
-            )
-
-        began = time.monotonic()
-        facts = _facts(request)
-        try:
-            yield saw
-        except ProviderError as error:
-            _log.warning(
-                f"{word}_failed", **facts, error=type(error).__name__, reason=str(error), duration_ms=_ms(began)
-            )
-            raise
-        if word in _EXPECTED and seen.get("phase") != _EXPECTED[word]:
-            _log.warning(f"{word}_not_yet", **facts | seen, duration_ms=_ms(began))
-        else:
-            getattr(_log, level)(word, **facts | seen, duration_ms=_ms(began))
 
 
 def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[str, str]:
@@ -189,34 +145,3 @@ def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[s
     if issue is not None and issue.number:
         labels[LABEL_ISSUE_NUMBER] = str(issue.number)
     return labels
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-
-
-def _facts(request: LookupInput | CreateInput | CommandInput) -> dict[str, object]:
-    facts: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
-    if sandbox_id := getattr(request, "sandbox_id", ""):
-        facts["sandbox_id"] = sandbox_id
-    if request.deliveries:
-        facts["delivery"] = request.deliveries[-1]
-        facts["deliveries"] = len(request.deliveries)
-    attempt = activity.info().attempt
-    return facts if attempt == 1 else facts | {"attempt": attempt}
-
-
-def _ms(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)

@@ -1,0 +1,94 @@
+"""What every activity tells: heartbeats to Temporal, and its outcome to the log. Nothing here looks or acts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from temporalio import activity
+
+from activities.messages import CommandInput, CreateInput, LookupInput
+from issuebox.domain.errors import ProviderError
+from issuebox.domain.phase import Phase
+from issuebox.domain.sandbox import Sandbox
+
+HEARTBEAT_INTERVAL_S = 2.0
+"""Well within the heartbeat timeout of `workflows.options`, so that one slow tick is not a dead worker."""
+
+_EXPECTED = {
+    "sandbox_created": Phase.USABLE,
+    "sandbox_started": Phase.USABLE,
+    "sandbox_recovered": Phase.USABLE,
+    "sandbox_set_up": Phase.USABLE,
+    "sandbox_stopped": Phase.STOPPED,
+    "sandbox_archived": Phase.ARCHIVED,
+    "sandbox_deleted": Phase.MISSING,
+}
+"""The phase in which a command's log word tells the truth; any other is logged as ``…_not_yet``."""
+
+_log = structlog.get_logger("issuebox.activities")
+
+Request = LookupInput | CreateInput | CommandInput
+
+
+@asynccontextmanager
+async def logged(
+    word: str, request: Request, *, level: str = "info"
+) -> AsyncIterator[Callable[[Sandbox | None], None]]:
+    """Log the outcome with its duration, or that it failed and why. The block tells what it saw."""
+    seen: dict[str, object] = {}
+
+    def saw(sandbox: Sandbox | None) -> None:
+        seen.update(
+            {"phase": str(Phase.MISSING)}
+            if sandbox is None
+            else {"sandbox_id": sandbox.id, "state": sandbox.state, "phase": str(sandbox.phase)}
+        )
+
+    began = time.monotonic()
+    known = facts(request)
+    try:
+        yield saw
+    except ProviderError as error:
+        _log.warning(f"{word}_failed", **known, error=type(error).__name__, reason=str(error), duration_ms=ms(began))
+        raise
+    if word in _EXPECTED and seen.get("phase") != _EXPECTED[word]:
+        _log.warning(f"{word}_not_yet", **known | seen, duration_ms=ms(began))
+    else:
+        getattr(_log, level)(word, **known | seen, duration_ms=ms(began))
+
+
+@asynccontextmanager
+async def heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+def facts(request: Request) -> dict[str, object]:
+    """The fields of a log line that say which sandbox and which deliveries it is about."""
+    known: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
+    if sandbox_id := getattr(request, "sandbox_id", ""):
+        known["sandbox_id"] = sandbox_id
+    if request.deliveries:
+        known["delivery"] = request.deliveries[-1]
+        known["deliveries"] = len(request.deliveries)
+    attempt = activity.info().attempt
+    return known if attempt == 1 else known | {"attempt": attempt}
+
+
+def ms(began: float) -> int:
+    """Milliseconds since `began` on the monotonic clock."""
+    return round((time.monotonic() - began) * 1000)
