@@ -1,8 +1,9 @@
 """What a sandbox provider must offer. `issuebox.providers` implements it; activities call it.
 
-Every method sends at most one command, never retries, and raises only `ProviderError`s. The contract
-suite in ``tests/contract`` holds each implementation to these sentences. A method that waits returns
-what it read last: possibly still in a transitional phase, or None when the sandbox is gone.
+Every method sends the platform at most one command, never retries, and raises only `ProviderError`s.
+The contract suite in ``tests/contract`` holds each implementation to these sentences. A method that
+waits returns what it read last: possibly still in a transitional phase, or None when the sandbox is gone.
+What runs inside a sandbox (`execute`, `clone`, `run_job`) changes nothing at the platform.
 """
 
 from __future__ import annotations
@@ -20,6 +21,18 @@ class SandboxSpec:
 
     name: str
     labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a command in a sandbox ended.
+
+    ``exit_code`` is None when the command was killed because its time was up. ``output`` is what it said on
+    both streams: whoever works in the sandbox may have written it.
+    """
+
+    exit_code: int | None
+    output: str = ""
 
 
 class SandboxProvider(Protocol):
@@ -58,6 +71,27 @@ class SandboxProvider(Protocol):
 
     async def label(self, sandbox_id: str, labels: dict[str, str]) -> None:
         """Add these labels to those that are there. Safe to repeat."""
+
+    async def execute(self, sandbox_id: str, command: str, timeout_s: float) -> Execution:
+        """Run a command line in a shell of the running sandbox and wait for its end, `timeout_s` at most.
+
+        The platform may run it twice, so it has to be safe to repeat. For what ends within a minute.
+        """
+
+    async def clone(self, sandbox_id: str, url: str, path: str, *, token: str, timeout_s: float) -> None:
+        """Clone a git repository into `path` of the running sandbox. Raises RefusedError when git cannot.
+
+        The token, '' for a public repository, is in this one request: not in the clone, no error names it.
+        After any other error the clone may be there, in part or as a whole, or still be going on.
+        """
+
+    async def run_job(self, sandbox_id: str, job_id: str, command: str, timeout_s: float) -> Execution:
+        """Run a command in the running sandbox that outlives its caller, and wait for its end.
+
+        Of one `job_id` one command runs at a time. Called again while the same command runs, it follows that
+        one; a different command takes its place. `timeout_s` counts from the command's start; then it is
+        killed. After an error the command may go on: call again to follow it. Output is not returned.
+        """
 
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
         """All with these labels, as an eventually consistent index shows them: hints, for sweeps only."""

@@ -1,4 +1,4 @@
-"""Daytona as a `SandboxProvider`: this module and its two neighbours are the only importers of the SDK.
+"""Daytona as a `SandboxProvider`: this module and its neighbours are the only importers of the SDK.
 
 A command is sent once and its effect is awaited on the event stream: subscribe, read, and read again
 when a change is announced, or every `read_interval_s` in case the stream is silent. What is returned is
@@ -21,13 +21,15 @@ from daytona.common.errors import DaytonaError, DaytonaNotFoundError
 from daytona_api_client_async import CreateSandbox, SandboxListItem
 from daytona_api_client_async import Sandbox as SandboxDto
 
-from issuebox.domain.errors import AmbiguousError, ProviderError
+from issuebox.domain.errors import AmbiguousError, GoneError, NotInStateError, ProviderError
 from issuebox.domain.phase import TRANSITIONAL, Phase
-from issuebox.domain.provider import SandboxSpec
+from issuebox.domain.provider import Execution, SandboxSpec
 from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona_client import Changes, DaytonaClient
 from issuebox.providers.daytona_errors import is_failed_start, translate
+from issuebox.providers.daytona_jobs import Job, JobRunner
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
+from issuebox.providers.daytona_toolbox import ToolboxClient, is_out_of_time, translate_clone, translate_toolbox
 
 LANGUAGE = "python"
 """Value of the label that the SDK puts on every sandbox; any other than its three breaks its lists."""
@@ -131,6 +133,28 @@ class DaytonaProvider:
         except DaytonaError as error:
             raise translate(error, is_command=True) from error
 
+    async def execute(self, sandbox_id: str, command: str, timeout_s: float) -> Execution:
+        toolbox = await self._toolbox(sandbox_id)
+        try:
+            reply = await toolbox.send_execute(command, timeout_s, timeout_s + self._options.request_timeout_s)
+        except DaytonaError as error:
+            if is_out_of_time(error):
+                return Execution(None)
+            raise translate_toolbox(error, is_command=True) from error
+        return Execution(-1 if reply.exit_code is None else reply.exit_code, reply.result)
+
+    async def clone(self, sandbox_id: str, url: str, path: str, *, token: str, timeout_s: float) -> None:
+        toolbox = await self._toolbox(sandbox_id)
+        try:
+            await toolbox.send_clone(url, path, token, timeout_s)
+        except DaytonaError as error:
+            # Without its cause, which quotes what git said, perhaps with the token.
+            raise translate_clone(error, token=token, timeout_s=timeout_s) from None
+
+    async def run_job(self, sandbox_id: str, job_id: str, command: str, timeout_s: float) -> Execution:
+        job = Job(job_id, command, timeout_s)
+        return await JobRunner(await self._toolbox(sandbox_id), job, self._options.request_timeout_s).run()
+
     async def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
         cursor: str | None = None
         while True:
@@ -143,6 +167,20 @@ class DaytonaProvider:
             cursor = page.next_cursor
             if not cursor:
                 return
+
+    async def _toolbox(self, sandbox_id: str) -> ToolboxClient:
+        """The toolbox of a running sandbox. Raises GoneError, NotInStateError, or what a read raises."""
+        timeout_s = self._options.request_timeout_s
+        try:
+            dto = await self._client.send_lookup(sandbox_id, timeout_s)
+            sandbox = to_sandbox(dto)
+            if sandbox.phase is not Phase.USABLE:
+                raise NotInStateError(f"the sandbox is {sandbox.state}: nothing can run in it")
+            return await self._client.toolbox(dto, timeout_s)
+        except DaytonaNotFoundError as error:
+            raise GoneError("404: the sandbox was not found", status=error.status_code) from error
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
 
     def _body(self, spec: SandboxSpec) -> CreateSandbox:
         options = self._options

@@ -22,11 +22,13 @@ from daytona import AsyncDaytona, DaytonaConfig
 from daytona._utils.env import DaytonaEnvReader
 from daytona._utils.errors import intercept_errors
 from daytona.internal import shared_session
+from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 from daytona_api_client_async import CreateSandbox, ListSandboxesResponse, SandboxLabels
 from daytona_api_client_async import Sandbox as SandboxDto
 
 from issuebox.domain.phase import TRANSITIONAL
 from issuebox.providers.daytona_states import phase_of
+from issuebox.providers.daytona_toolbox import ToolboxClient
 
 LIST_PAGE_SIZE = 200
 """Daytona's largest page."""
@@ -121,6 +123,15 @@ class DaytonaClient(AsyncDaytona):
         return await self._sandbox_api.list_sandboxes(
             labels=json.dumps(labels), cursor=cursor, limit=LIST_PAGE_SIZE, _request_timeout=timeout_s
         )
+
+    async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
+        """The sandbox's toolbox. Asks for its address when the read did not bring it."""
+        url = sandbox.toolbox_proxy_url or await self._send_toolbox_url(sandbox.id, timeout_s)
+        return ToolboxClient(ToolboxApiClientProxy(self._toolbox_api_client, sandbox.id, url))
+
+    @intercept_errors()
+    async def _send_toolbox_url(self, sandbox_id: str, timeout_s: float) -> str:
+        return (await self._sandbox_api.get_toolbox_proxy_url(sandbox_id, _request_timeout=timeout_s)).url
 
     @contextmanager
     def changes(self, sandbox_id: str) -> Iterator[Changes]:

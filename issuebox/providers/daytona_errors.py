@@ -84,8 +84,8 @@ def translate(error: DaytonaError, *, is_command: bool, has_target: bool = True)
     whose 404 speaks of the region and not of a sandbox.
     """
     status = error.status_code
-    message = _message(error)
-    lost: type[ProviderError] = AmbiguousError if is_command and not _never_sent(error) else TransientError
+    message = message_of(error)
+    lost: type[ProviderError] = AmbiguousError if is_command and not was_never_sent(error) else TransientError
     if status is None or status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
         return lost(message, status=status, retry_after_s=retry_after_s(error))
     if status == _NOT_FOUND:
@@ -115,12 +115,12 @@ def retry_after_s(error: DaytonaError) -> float | None:
     return None
 
 
-def _never_sent(error: DaytonaError) -> bool:
+def was_never_sent(error: DaytonaError) -> bool:
     """Whether the connection itself failed, so that the server cannot have seen the request."""
     return isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
-def _message(error: DaytonaError) -> str:
+def message_of(error: DaytonaError) -> str:
     """The server's sentence with its status; the SDK's timeouts come without any text."""
     text = str(error).strip() or type(error).__name__
     if error.status_code is None and error.__cause__ is not None and not isinstance(error.__cause__, DaytonaError):

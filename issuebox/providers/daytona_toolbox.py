@@ -1,0 +1,151 @@
+"""The toolbox of one sandbox: commands, sessions and git inside it, by the SDK's generated client.
+
+A toolbox speaks through a proxy, and on a sandbox that is stopping, stopped or gone the proxy answers
+401, 400, 404 or 502. So its refusals say nothing about the API key or the request: they lead to another
+look at the sandbox. Texts are those of server v0.190.0.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from daytona._utils.errors import intercept_errors
+from daytona.common.errors import DaytonaConnectionTimeoutError, DaytonaError
+from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
+from daytona_toolbox_api_client_async import (
+    ApiClient,
+    Command,
+    CreateSessionRequest,
+    ExecuteRequest,
+    ExecuteResponse,
+    GitApi,
+    GitCloneRequest,
+    ProcessApi,
+    Session,
+    SessionExecuteRequest,
+)
+
+from issuebox.domain.errors import (
+    AmbiguousError,
+    ChangeInProgressError,
+    GoneError,
+    NotInStateError,
+    ProviderError,
+    RateLimitedError,
+    RefusedError,
+    TransientError,
+)
+from issuebox.domain.phase import Cause
+from issuebox.domain.text import one_line
+from issuebox.providers.daytona_errors import message_of, retry_after_s, was_never_sent
+
+CLONE_USER = "x-access-token"
+"""GitHub takes any name with a token as the password; this is the one that it documents."""
+
+MESSAGE_LENGTH_MAX = 300
+
+STATUSES: Mapping[int, type[ProviderError]] = {
+    400: NotInStateError,
+    # A deleted sandbox's, and now and then a living one's under load; a bad key shows in the next look.
+    401: TransientError,
+    403: TransientError,
+    404: GoneError,
+    409: ChangeInProgressError,
+    410: GoneError,
+    429: RateLimitedError,
+}
+"""What a status of the toolbox means. 408, 5xx and none at all depend on what was sent."""
+
+NOT_THERE = ("no ip address found", "failed to get runner", "container not found", "bearer token is invalid")
+"""In an answer to a clone, these speak of the sandbox; every other refusal is git's."""
+
+_SERVER_ERROR = 500
+_REQUEST_TIMEOUT = 408
+
+
+class ToolboxClient:
+    """One request per method; each takes its deadline in seconds and raises the SDK's ``DaytonaError``."""
+
+    def __init__(self, api: ToolboxApiClientProxy[ApiClient]) -> None:
+        self._process = ProcessApi(api)
+        self._git = GitApi(api)
+
+    @intercept_errors()
+    async def send_execute(self, command: str, limit_s: float, timeout_s: float) -> ExecuteResponse:
+        request = ExecuteRequest(command=command, timeout=math.ceil(limit_s))
+        return await self._process.execute_command(request, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_clone(self, url: str, path: str, token: str, timeout_s: float) -> None:
+        request = GitCloneRequest(url=url, path=path, username=CLONE_USER if token else None, password=token or None)
+        await self._git.clone_repository(request, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_create_session(self, session_id: str, timeout_s: float) -> None:
+        await self._process.create_session(CreateSessionRequest(session_id=session_id), _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_get_session(self, session_id: str, timeout_s: float) -> Session:
+        return await self._process.get_session(session_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_delete_session(self, session_id: str, timeout_s: float) -> None:
+        await self._process.delete_session(session_id, _request_timeout=timeout_s)
+
+    @intercept_errors()
+    async def send_begin(self, session_id: str, command: str, timeout_s: float) -> str:
+        """Start a command in a session and return its ID at once."""
+        request = SessionExecuteRequest(command=command, run_async=True)
+        reply = await self._process.session_execute_command(session_id, request, _request_timeout=timeout_s)
+        return reply.cmd_id
+
+    @intercept_errors()
+    async def send_get_command(self, session_id: str, command_id: str, timeout_s: float) -> Command:
+        return await self._process.get_session_command(session_id, command_id, _request_timeout=timeout_s)
+
+
+def is_out_of_time(error: DaytonaError) -> bool:
+    """Whether the daemon says that it killed a command for taking too long. A proxy's 408 has no such sentence."""
+    text = str(error).lower()
+    return error.code == "PROCESS_EXECUTION_TIMEOUT" or (
+        error.status_code == _REQUEST_TIMEOUT and "execution timeout" in text
+    )
+
+
+def translate_toolbox(error: DaytonaError, *, is_command: bool) -> ProviderError:
+    """The provider error for an error of the toolbox. Never RefusedError: it only ever leads to another look."""
+    status = error.status_code
+    message = f"the sandbox's toolbox: {one_line(message_of(error), MESSAGE_LENGTH_MAX)}"
+    if status is None or status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
+        lost = AmbiguousError if is_command and not was_never_sent(error) else TransientError
+        return lost(message, status=status, retry_after_s=retry_after_s(error))
+    return STATUSES.get(status, NotInStateError)(message, status=status, retry_after_s=retry_after_s(error))
+
+
+def translate_clone(error: DaytonaError, *, token: str, timeout_s: float) -> ProviderError:
+    """The provider error for a clone that failed: RefusedError when it was git that refused."""
+    if isinstance(error, DaytonaConnectionTimeoutError):
+        return RefusedError(f"the clone was not done within {timeout_s:.0f} s", cause=Cause.SETUP)
+    if not _is_of_git(error):
+        return translate_toolbox(error, is_command=True)
+    message = f"the clone failed: {one_line(_without(message_of(error), token), MESSAGE_LENGTH_MAX)}"
+    return RefusedError(message, cause=Cause.SETUP, status=error.status_code)
+
+
+def _is_of_git(error: DaytonaError) -> bool:
+    if (error.code or "").startswith("GIT_"):
+        return True
+    status, text = error.status_code, str(error).lower()
+    is_refusal = status is not None and status in STATUSES.keys() | {422} and status not in {409, 410, 429}
+    return is_refusal and not any(fragment in text for fragment in NOT_THERE)
+
+
+def _without(text: str, token: str) -> str:
+    """The text without the token, in whatever form git or HTTP would have quoted it."""
+    header = base64.b64encode(f"{CLONE_USER}:{token}".encode()).decode()
+    for secret in (header, token, quote(token, safe="")) if token else ():
+        text = text.replace(secret, "***")
+    return text
