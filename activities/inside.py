@@ -1,0 +1,192 @@
+"""What happens inside a running sandbox: its set-up, and the look for unsaved work.
+
+Both are safe to repeat, and both may be cut off at any moment: a half-done set-up has no marker and is
+done again, a look that did not come to its end counts as *unchecked*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from temporalio import activity
+
+from activities.failures import typed_failures
+from activities.messages import CommandInput, CommandReply
+from activities.reporting import facts, heartbeats, logged, ms
+from activities.scripts import command_line, text_of
+from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
+from issuebox.domain.inspection import read_report, unchecked
+from issuebox.domain.phase import Cause, Phase
+from issuebox.domain.provider import Execution, SandboxProvider
+from issuebox.domain.sandbox import LABEL_REPOSITORY, Sandbox
+from issuebox.domain.set_up import SetUp, directory_of
+from issuebox.domain.text import one_line
+from issuebox.domain.work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection
+
+SET_UP_JOB = "issuebox-set-up"
+"""The session of the toolbox in which the configured command runs."""
+
+LOG_PATH = "~/.issuebox/setup.log"
+
+SCRIPT_TIMEOUT_S = 60.0
+"""For a script of ours: it looks at names and moves one directory, or asks git some questions."""
+
+GIT_TIMEOUT_S = 20
+"""For one question to git."""
+
+REPOSITORIES_MAX = 50
+DEPTH_MAX = 6
+"""How many levels below a path a ``.git`` is found, itself included."""
+
+LOOKS_MAX = 3
+LOOK_PAUSE_S = 1.0
+"""How often a look that got no answer is tried before the work counts as unchecked, and the pause between."""
+
+_OUTPUT_LENGTH_MAX = 200
+_ABSENT = re.compile(r"^issuebox absent (?P<directory>/.*)$", re.MULTILINE)
+_PRESENT = re.compile(r"^issuebox present$", re.MULTILINE)
+
+_log = structlog.get_logger("issuebox.activities")
+
+
+class InsideActivities:
+    """Setting sandboxes up and looking into them, on one provider."""
+
+    def __init__(
+        self, provider: SandboxProvider, *, set_up: SetUp | None = None, inspect_paths: tuple[str, ...] = ("~",)
+    ) -> None:
+        self._provider = provider
+        self._set_up = set_up or SetUp()
+        self._inspect_paths = inspect_paths
+
+    def all(self) -> list[Callable[..., Any]]:
+        """Every activity, for the worker and for tests that loop over all of them."""
+        return [self.set_up_sandbox, self.inspect_sandbox]
+
+    @activity.defn
+    async def set_up_sandbox(self, request: CommandInput) -> CommandReply:
+        """Clone, run the configured command, and set the marker; the sandbox as it is then.
+
+        Safe to repeat: a marked sandbox is left alone, a clone that is there is never touched, and a command
+        that still runs is followed to its end. A sandbox that does not run is returned as it is. Fails with
+        RefusedError and the cause ``setup`` when git or the command fails.
+        """
+        async with typed_failures(), logged("sandbox_set_up", request) as saw, heartbeats():
+            sandbox = await self._ready(request)
+            saw(sandbox)
+        return CommandReply(sandbox)
+
+    @activity.defn
+    async def inspect_sandbox(self, request: CommandInput) -> Inspection:
+        """Look for work that is nowhere else, and label the sandbox with the verdict. Never fails: *unchecked*."""
+        began = time.monotonic()
+        async with heartbeats():
+            inspection = await self._look(request)
+            await self._label_work(request, inspection)
+        _log.info(
+            "sandbox_inspected",
+            **facts(request),
+            work=str(inspection.state),
+            findings=list(inspection.findings),
+            duration_ms=ms(began),
+        )
+        return inspection
+
+    async def _ready(self, request: CommandInput) -> Sandbox | None:
+        sandbox = await self._provider.lookup(request.name, request.sandbox_id)
+        if sandbox is None or sandbox.id != request.sandbox_id:
+            raise GoneError(f"sandbox {request.sandbox_id} was not found")
+        if sandbox.phase is not Phase.USABLE or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE:
+            return sandbox
+        # A request that came before any event knows no issue; the label says what an earlier one knew.
+        repository = request.issue.repository if request.issue else ""
+        directory = await self._clone(sandbox, repository or sandbox.labels.get(LABEL_REPOSITORY, ""))
+        await self._run(sandbox, directory)
+        await self._provider.label(sandbox.id, {LABEL_SET_UP: SET_UP_DONE})
+        return await self._provider.lookup(request.name, sandbox.id)
+
+    async def _clone(self, sandbox: Sandbox, repository: str) -> str:
+        """Have the clone in its place. The directory for the command: the clone, or ``.`` when there is none.
+
+        git fills a directory of this attempt's own. Only when it is whole, one rename puts it in its place.
+        """
+        url = self._set_up.url_of(repository)
+        if not url:
+            return "."
+        try:
+            directory = directory_of(repository)
+        except ValueError as error:
+            raise RefusedError(str(error), cause=Cause.SETUP) from error
+        said = await self._script(sandbox, "clone_prepare", directory)
+        if _PRESENT.search(said):
+            return directory
+        absent = _ABSENT.search(said)
+        if absent is None:
+            raise _failed(f"the clone could not be prepared: {said}")
+        attempt = uuid.uuid4().hex
+        await self._provider.clone(
+            sandbox.id,
+            url,
+            f"{absent['directory']}/{attempt}",
+            token=self._set_up.token,
+            timeout_s=self._set_up.timeout_s,
+        )
+        await self._script(sandbox, "clone_finish", directory, attempt)
+        return directory
+
+    async def _run(self, sandbox: Sandbox, directory: str) -> None:
+        if not self._set_up.command:
+            return
+        command, timeout_s = command_line("set_up", directory, self._set_up.command), self._set_up.timeout_s
+        execution = await self._provider.run_job(sandbox.id, SET_UP_JOB, command, timeout_s)
+        if execution.exit_code is None:
+            raise _failed(f"the set-up command was killed after {timeout_s:.0f} s: see {LOG_PATH} in the sandbox")
+        if execution.exit_code != 0:
+            raise _failed(
+                f"the set-up command ended with exit code {execution.exit_code}: see {LOG_PATH} in the sandbox"
+            )
+
+    async def _script(self, sandbox: Sandbox, name: str, *arguments: str) -> str:
+        """What one of our scripts said. Raises RefusedError when it failed."""
+        execution = await self._provider.execute(sandbox.id, command_line(name, *arguments), SCRIPT_TIMEOUT_S)
+        if execution.exit_code != 0:
+            raise _failed(f"the clone could not be put in its place: {execution.output}")
+        return execution.output
+
+    async def _look(self, request: CommandInput) -> Inspection:
+        arguments = (text_of("visit"), str(DEPTH_MAX), str(REPOSITORIES_MAX), str(GIT_TIMEOUT_S), *self._inspect_paths)
+        command = command_line("inspect", *arguments, is_silent=True)
+        try:
+            execution = await self._patiently(request.sandbox_id, command)
+        except ProviderError as error:
+            return unchecked(f"the look into the sandbox failed: {error}")
+        return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths))
+
+    async def _patiently(self, sandbox_id: str, command: str) -> Execution:
+        """Run what changes nothing, a few times if need be. Raises what the last time raised."""
+        for _ in range(LOOKS_MAX - 1):
+            try:
+                return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
+            except (TransientError, AmbiguousError):
+                await asyncio.sleep(LOOK_PAUSE_S)
+        return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
+
+    async def _label_work(self, request: CommandInput, inspection: Inspection) -> None:
+        """A courtesy to people who look at Daytona's dashboard: the verdict counts without it."""
+        try:
+            await self._provider.label(request.sandbox_id, {LABEL_WORK: inspection.state.value})
+        except ProviderError as error:
+            _log.warning(
+                "sandbox_inspected_unlabelled", **facts(request), error=type(error).__name__, reason=str(error)
+            )
+
+
+def _failed(reason: str) -> RefusedError:
+    """A set-up that fails again until somebody acts, or until what it depends on works again."""
+    return RefusedError(one_line(reason, _OUTPUT_LENGTH_MAX), cause=Cause.SETUP)

@@ -1,0 +1,95 @@
+"""What the look for unsaved work reports, read: from lines of the script to an `Inspection`. Pure.
+
+The report comes from inside the sandbox, where anybody may have worked. So every name in it is made
+harmless, and whatever is missing, cut off or not understood counts as *unchecked*, never as clean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from issuebox.domain.text import one_line
+from issuebox.domain.work import Inspection, WorkState
+
+FINDINGS_MAX = 20
+NAME_LENGTH_MAX = 80
+REASON_LENGTH_MAX = 200
+
+MARK = "issuebox\t"
+"""Begins each line of the report. What a shell says at its start has no such mark and is passed over."""
+
+_RECORD = re.compile(r"issuebox\t(?P<kind>[a-z]+)\t(?P<count>\d{1,9})\t(?P<place>[^\t]*)\t(?P<detail>[^\t]*)")
+_END = "end"
+_REPOSITORY = "repository"
+
+UNSAVED: Mapping[str, tuple[str, str]] = {
+    # kind of record: the finding for one, the finding for several
+    "uncommitted": ("{place}: 1 uncommitted file", "{place}: {count} uncommitted files"),
+    "stashed": ("{place}: 1 stash", "{place}: {count} stashes"),
+    "unpushed": ("{place}: 1 commit on {detail} not pushed", "{place}: {count} commits on {detail} not pushed"),
+    "detached": ("{place}: 1 commit on no branch not pushed", "{place}: {count} commits on no branch not pushed"),
+    "homeless": ("{place}: 1 commit and no remote", "{place}: {count} commits and no remote"),
+    "busy": ("{place}: a {detail} in progress", "{place}: a {detail} in progress"),
+}
+"""Each kind of work that would be lost."""
+
+UNCHECKED: Mapping[str, tuple[str, str]] = {"unchecked": ("{place}: {detail}", "{place}: {detail}")}
+
+_SENTENCES = {**UNSAVED, **UNCHECKED}
+
+
+def unchecked(reason: str, findings: Iterable[str] = ()) -> Inspection:
+    """The verdict when it could not be found out, with the reason first."""
+    return Inspection(WorkState.UNCHECKED, _bounded((one_line(reason, REASON_LENGTH_MAX), *findings)))
+
+
+def read_report(output: str, exit_code: int | None, places: str) -> Inspection:
+    """The verdict of a script that ended with this code, None for one that was killed.
+
+    `places` says where was looked. Clean only when the report is whole, everything in it was understood and
+    none of it speaks of work.
+    """
+    records, problem = _records(output)
+    kinds = {record["kind"] for record in records}
+    findings = tuple(dict.fromkeys(_sentence(record) for record in records if record["kind"] in _SENTENCES))
+    if exit_code is None:
+        problem = "the look into the sandbox was not done in time"
+    elif exit_code != 0:
+        problem = f"the look into the sandbox ended with exit code {exit_code}"
+    if kinds & set(UNSAVED):
+        return Inspection(WorkState.UNSAVED, _bounded((*findings, problem) if problem else findings))
+    if problem:
+        return unchecked(problem, findings)
+    if kinds & set(UNCHECKED):
+        return Inspection(WorkState.UNCHECKED, _bounded(findings))
+    return Inspection(WorkState.CLEAN, () if _REPOSITORY in kinds else (f"no git repository under {places}",))
+
+
+def _records(output: str) -> tuple[list[re.Match[str]], str]:
+    """The records of a report, and what is wrong with it, '' for nothing."""
+    lines = [line for line in output.split("\n") if line.startswith(MARK)]
+    records = [match for line in lines if (match := _RECORD.fullmatch(line))]
+    if len(records) < len(lines) or any(record["kind"] not in _KINDS for record in records):
+        return records, "the look into the sandbox gave a report that cannot be read"
+    if not records or records[-1]["kind"] != _END:
+        return records, "the look into the sandbox gave no whole report"
+    return records, ""
+
+
+_KINDS = frozenset(_SENTENCES) | {_END, _REPOSITORY}
+
+
+def _sentence(record: re.Match[str]) -> str:
+    one, several = _SENTENCES[record["kind"]]
+    place, detail = (one_line(record[name], NAME_LENGTH_MAX) for name in ("place", "detail"))
+    return (one if int(record["count"]) == 1 else several).format(
+        place=place, count=int(record["count"]), detail=detail
+    )
+
+
+def _bounded(findings: tuple[str, ...]) -> tuple[str, ...]:
+    """So many findings and no more: they travel through histories and pages."""
+    if len(findings) <= FINDINGS_MAX:
+        return findings
+    return (*findings[: FINDINGS_MAX - 1], f"and {len(findings) - FINDINGS_MAX + 1} more")

@@ -1,0 +1,345 @@
+"""The look for unsaved work, with real repositories in a real sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import activities.inside
+from issuebox.domain.work import LABEL_WORK, WorkState
+from issuebox.providers.daytona import DaytonaProvider
+from localdaytona.testing import Server
+
+from .conftest import NAME, REPOSITORY, Box, open_box
+from .origin import TOKEN, USER, Origin
+
+COMMIT = "echo x >>file && git add file && git commit -qm more"
+TOOLS = ("sh", "find", "tr", "wc", "dirname", "sed", "timeout", "printf", "cat", "mkdir", "sleep", "rm", "touch", "env")
+
+
+@pytest.fixture
+async def clone(box: Box, origin: Origin) -> Box:
+    """The sandbox with a clone of `octo/repo` in `~/repo`, which may push."""
+    host = origin.url.removeprefix("http://")
+    await box.shell(
+        f"printf %s 'http://{USER}:{quote(TOKEN, safe='')}@{host}' >.git-credentials; "
+        "git config --global credential.helper store; git config --global push.default current; "
+        f"git clone -q {origin.url}/{REPOSITORY}.git repo"
+    )
+    return box
+
+
+async def test_fresh_clone_is_clean_and_labelled(clone: Box) -> None:
+    """What is all on the remote may go, and the dashboard says so."""
+    inspection = await clone.inspect()
+    assert (inspection.state, inspection.findings) == (WorkState.CLEAN, ())
+    assert (await clone.labels())[LABEL_WORK] == "clean"
+
+
+async def test_no_repository_is_clean_and_said(box: Box) -> None:
+    """Files outside of git are not judged; the verdict says what it rests on."""
+    await box.shell("echo notes >notes.txt")
+    inspection = await box.inspect()
+    assert (inspection.state, inspection.findings) == (WorkState.CLEAN, ("no git repository under ~",))
+
+
+WORK = [
+    # what somebody does in the clone, what is found
+    ("echo x >>file", "repo: 1 uncommitted file"),
+    ("echo x >>file; echo new >other", "repo: 2 uncommitted files"),
+    ("echo x >>file; git add file", "repo: 1 uncommitted file"),
+    ("git rm -q file", "repo: 1 uncommitted file"),
+    ("git config status.showUntrackedFiles no; echo new >other", "repo: 1 uncommitted file"),
+    ("echo x >>file; git stash -q", "repo: 1 stash"),
+    (COMMIT, "repo: 1 commit on main not pushed"),
+    (f"git switch -qc fix-1; {COMMIT}; {COMMIT}; git switch -q main", "repo: 2 commits on fix-1 not pushed"),
+    (f"git switch -q --detach; {COMMIT}", "repo: 1 commit on no branch not pushed"),
+    (f"{COMMIT}; git remote remove origin", "repo: 2 commits and no remote"),
+    (
+        f"git switch -qc a; {COMMIT}; git switch -q main; echo y >file; git commit -qam y; git rebase a || true",
+        "repo: a rebase in progress",
+    ),
+    (
+        ("git switch -qc a; echo a >file; git commit -qam a; git push -q origin a; git switch -q main; echo b >file; "
+        "git commit -qam b; git push -q origin main; git merge a || true"),
+        "repo: a merge in progress",
+    ),
+    # A remote on the sandbox's own disk goes with the sandbox.
+    (
+        f"git init -q --bare ../own.git; {COMMIT}; git remote set-url origin ../own.git; git push -q origin main",
+        "repo: 2 commits and no remote",
+    ),
+    (f"git worktree add -q ../../root/tmp/tree -b side; cd ../../root/tmp/tree; {COMMIT}; cd ~/repo",
+     "repo: 1 commit on side not pushed"),
+    ("git init -q inner; cd inner; echo x >x; git add x; git commit -qm x", "repo/inner: 1 commit and no remote"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("work", "finding"), WORK, ids=[row[1] + f" #{n}" for n, row in enumerate(WORK)])
+async def test_work_that_is_nowhere_else_is_found(clone: Box, work: str, finding: str) -> None:
+    """Each way to have work in a clone is seen, named, and labelled."""
+    await clone.shell(f"cd repo; {work}")
+    inspection = await clone.inspect()
+    assert inspection.state is WorkState.UNSAVED
+    assert finding in inspection.findings
+    assert (await clone.labels())[LABEL_WORK] == "unsaved"
+
+
+async def test_pushed_work_is_clean_again(clone: Box) -> None:
+    """Once everything is pushed nothing is held back, whatever branch it is on."""
+    await clone.shell(f"cd repo; git switch -qc fix-1; {COMMIT}")
+    assert (await clone.inspect()).state is WorkState.UNSAVED
+    await clone.shell("cd repo; git push -q origin fix-1; git switch -q --detach")
+    assert (await clone.inspect()).state is WorkState.CLEAN
+    assert (await clone.labels())[LABEL_WORK] == "clean"
+
+
+async def test_worktree_elsewhere_is_visited(clone: Box, tmp_path: Path) -> None:
+    """A worktree outside of the paths is found through its repository."""
+    tree = tmp_path / "tree"
+    await clone.shell(f"cd repo; git worktree add -q --detach {tree}; echo x >{tree}/new")
+    inspection = await clone.inspect()
+    assert inspection.findings == (f"{tree}: 1 uncommitted file",)
+
+
+async def test_submodule_has_its_own_findings(clone: Box, origin: Origin) -> None:
+    """Work in a submodule is seen although the repository around it could be told not to look."""
+    origin.add("octo/part")
+    await clone.shell(
+        f"cd repo; git submodule --quiet add {origin.url}/octo/part.git part; git commit -qm part; git push -q;"
+        f"git config submodule.part.ignore all; cd part; git switch -qc fix-1; {COMMIT}"
+    )
+    assert "repo/part: 1 commit on fix-1 not pushed" in (await clone.inspect()).findings
+
+
+async def test_inspection_changes_nothing(clone: Box) -> None:
+    """The look leaves every file of the repository as it was, the index included."""
+    await clone.shell("cd repo; echo x >>file; touch -d '2001-01-01' file")
+    before = {path: path.stat().st_mtime_ns for path in clone.home.rglob("*") if path.is_file()}
+    await clone.inspect()
+    assert {path: path.stat().st_mtime_ns for path in clone.home.rglob("*") if path.is_file()} == before
+
+
+HOSTILE = {
+    "a line of the report": "x\nissuebox\tend\t0\t\t",
+    "an escape sequence": "x\x1b[31mred\x1b[0m",
+    "a tab and a return": "x\ty\rz",
+    "text that turns around": "x\u202egpj.exe",
+    "markup": "[x](http:evil)`<b>",
+    "an option": "-rf",
+    "quotes": "x'\"$(touch pwned);",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+async def test_hostile_name_is_one_harmless_line(box: Box, name: str) -> None:
+    """A directory may be called anything: its work is found, and its name cannot pretend to be anything else."""
+    place = box.home / name
+    place.mkdir()
+    await box.shell(
+        'for each in *; do case "$each" in notes) ;; *) cd -- "./$each"; esac; done; git init -q; echo x >x'
+    )
+    inspection = await box.inspect()
+    assert inspection.state is WorkState.UNSAVED
+    assert len(inspection.findings) == 1
+    finding = inspection.findings[0]
+    assert finding.endswith(": 1 uncommitted file")
+    assert finding.isprintable()
+    assert not set(finding) & set("<>[]`|")
+    assert not list(box.home.rglob("pwned"))
+
+
+async def test_many_findings_are_counted(box: Box) -> None:
+    """Findings travel through histories, so there is a limit, and the last line says how many were left out."""
+    await box.shell("for n in $(seq 30); do git init -q r$n; echo x >r$n/x; done")
+    findings = (await box.inspect()).findings
+    assert len(findings) == 20
+    assert findings[-1] == "and 11 more"
+
+
+async def test_more_repositories_than_the_limit_are_unchecked(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not looked at is not called clean."""
+    monkeypatch.setattr(activities.inside, "REPOSITORIES_MAX", 2)
+    await box.shell("for n in 1 2 3; do git init -q r$n; done")
+    inspection = await box.inspect()
+    assert inspection.state is WorkState.UNCHECKED
+    assert "there are more than 2" in inspection.findings[0]
+
+
+BROKEN = [
+    ("mkdir repo/.git.new; mv repo/.git repo/old; mv repo/.git.new repo/.git", "the repository cannot be read"),
+    ("echo garbage >repo/.git/HEAD", "the repository cannot be read"),
+    ("echo 'gitdir: /nowhere' >repo/x; mv repo/.git repo/old; mv repo/x repo/.git", "the repository cannot be read"),
+    ("git init -q repo/in; rm -r repo/in/.git/*", "what belongs to it"),
+    ("echo garbage >repo/.git/refs/heads/other", "its branches"),
+    ("rm -r repo/.git/objects/*", "which files have changed"),
+    ("git init -q own; cd own; echo x >x; git add x; git commit -qm x; git branch b; : >.git/refs/heads/b", "branches"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), BROKEN)
+async def test_broken_repository_is_not_clean(clone: Box, damage: str, reason: str) -> None:
+    """What git cannot read may hold work."""
+    await clone.shell(damage)
+    inspection = await clone.inspect()
+    assert inspection.state is not WorkState.CLEAN
+    assert any("git does not say" in finding and reason in finding for finding in inspection.findings), inspection
+
+
+async def test_unreadable_directory_is_unchecked(clone: Box) -> None:
+    """A directory that cannot be entered may hold a repository."""
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    await clone.shell("mkdir locked; chmod 0 locked")
+    try:
+        inspection = await clone.inspect()
+        hidden = await clone.inspect("~/locked/x")
+    finally:
+        await clone.shell("chmod 700 locked")
+    assert (inspection.state, inspection.findings) == (WorkState.UNCHECKED, ("~: could not be searched to the end",))
+    assert (hidden.state, hidden.findings) == (WorkState.UNCHECKED, ("~/locked/x: cannot be read",))
+
+
+async def test_search_that_fails_is_unchecked(shimmed: Box, tmp_path: Path) -> None:
+    """When the search says that it could not go everywhere, nothing is called clean: also under root, who may."""
+    found = (tmp_path / "bin" / "find").readlink()
+    (tmp_path / "bin" / "find").unlink()
+    (tmp_path / "bin" / "find").write_text(f'#!/bin/sh\n{found} "$@"\nexit 1\n', "utf-8")
+    (tmp_path / "bin" / "find").chmod(0o755)
+    inspection = await shimmed.inspect()
+    assert (inspection.state, inspection.findings) == (WorkState.UNCHECKED, ("~: could not be searched to the end",))
+
+
+async def test_paths_are_those_that_are_set(clone: Box, tmp_path: Path) -> None:
+    """Only the given paths are searched; one that is not there has nothing in it."""
+    await clone.shell(f"cd repo; {COMMIT}; mkdir ~/empty")
+    assert (await clone.inspect("~/empty", "/no/such/path")).findings == (
+        "no git repository under ~/empty, /no/such/path",
+    )
+    assert (await clone.inspect("~/repo")).findings == ("~/repo: 1 commit on main not pushed",)
+    assert (await clone.inspect(str(clone.home))).findings == ("repo: 1 commit on main not pushed",)
+
+
+def tools(directory: Path, *names: str) -> str:
+    """A PATH of these programs alone."""
+    directory.mkdir()
+    for name in names:
+        found = shutil.which(name)
+        assert found is not None, name
+        (directory / name).symlink_to(found)
+    return str(directory)
+
+
+@pytest.fixture
+async def shimmed(server: Server, provider: DaytonaProvider, tmp_path: Path) -> Box:
+    """A sandbox whose PATH is a directory that a test may fill; git is not in it."""
+    path = tools(tmp_path / "bin", *TOOLS)
+    return await open_box(server, provider, tmp_path, env={"PATH": path})
+
+
+async def test_missing_git_leaves_a_repository_unchecked(shimmed: Box) -> None:
+    """Without git nobody can say what is in a repository; without a repository nobody has to."""
+    assert (await shimmed.inspect()).state is WorkState.CLEAN
+    await shimmed.shell("mkdir -p repo/.git")
+    inspection = await shimmed.inspect()
+    assert inspection.state is WorkState.UNCHECKED
+    assert inspection.findings == ("repo: git does not say anything: there is no git in the sandbox",)
+
+
+async def test_hanging_git_is_unchecked(shimmed: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question to git has a limit, so that one bad repository does not hide the others."""
+    hanging = tmp_path / "bin" / "git"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n", "utf-8")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(activities.inside, "GIT_TIMEOUT_S", 1)
+    await shimmed.shell("mkdir -p repo/.git")
+    inspection = await shimmed.inspect()
+    assert inspection.state is WorkState.UNCHECKED
+    assert inspection.findings == ("repo: git does not say anything: the repository cannot be read",)
+
+
+async def test_look_that_takes_too_long_is_unchecked(
+    shimmed: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole look has a limit; what it had not seen by then is not clean."""
+    hanging = tmp_path / "bin" / "git"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n", "utf-8")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(activities.inside, "SCRIPT_TIMEOUT_S", 1.0)
+    await shimmed.shell("mkdir -p repo/.git")
+    inspection = await shimmed.inspect()
+    assert inspection.state is WorkState.UNCHECKED
+    assert inspection.findings[0] == "the look into the sandbox was not done in time"
+    assert (await shimmed.labels())[LABEL_WORK] == "unchecked"
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox"])
+async def test_script_means_the_same_in_each_shell(
+    server: Server, provider: DaytonaProvider, tmp_path: Path, shell: str
+) -> None:
+    """The sandbox's sh may be any of these."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"no {shell} on this machine")
+    path = tools(tmp_path / "bin", *(tool for tool in TOOLS if tool != "sh"), "git", "seq")
+    (tmp_path / "bin" / "sh").symlink_to(program)
+    box = await open_box(server, provider, tmp_path, env={"PATH": path})
+    await box.shell("git init -q repo; cd repo; git commit -q --allow-empty -m x; echo x >x; git stash -qu; echo y >y")
+    assert set((await box.inspect()).findings) == {
+        "repo: 1 uncommitted file",
+        "repo: 1 commit and no remote",
+        "repo: 1 stash",
+    }
+
+
+@pytest.mark.parametrize(
+    ("effect", "times", "state"),
+    [
+        ({"kind": "status", "status": 502}, 1, WorkState.UNSAVED),
+        ({"kind": "drop"}, 2, WorkState.UNSAVED),
+        ({"kind": "status", "status": 502}, 9, WorkState.UNCHECKED),
+        ({"kind": "status", "status": 401, "message": "unauthorized: authentication failed"}, 9, WorkState.UNCHECKED),
+        ({"kind": "malformed", "field": "result"}, 9, WorkState.UNCHECKED),
+    ],
+)
+async def test_unreachable_toolbox_is_unchecked(
+    box: Box, monkeypatch: pytest.MonkeyPatch, effect: dict[str, object], times: int, state: WorkState
+) -> None:
+    """A toolbox that fails now and then is asked again; one that goes on failing is not taken for an empty one."""
+    monkeypatch.setattr(activities.inside, "LOOK_PAUSE_S", 0.0)
+    await box.shell("git init -q repo; echo x >repo/x")
+    await box.server.admin.add_fault("toolbox", effect, times=times)
+    inspection = await box.inspect()
+    assert inspection.state is state
+    if state is WorkState.UNCHECKED:
+        assert inspection.findings[0].startswith("the look into the sandbox failed: ")
+
+
+async def test_stopped_and_deleted_sandboxes_are_unchecked(box: Box) -> None:
+    """A sandbox in which nothing can run is not called clean, and nothing is raised."""
+    await box.provider.stop(box.sandbox.id)
+    stopped = await box.inspect()
+    await box.provider.delete(box.sandbox.id)
+    gone = await box.inspect()
+    assert (stopped.state, gone.state) == (WorkState.UNCHECKED, WorkState.UNCHECKED)
+    assert "stopped" in stopped.findings[0]
+    assert "404" in gone.findings[0]
+
+
+async def test_label_that_cannot_be_written_does_not_matter(box: Box) -> None:
+    """The verdict counts without its label."""
+    await box.server.admin.add_fault("labels", {"kind": "status", "status": 500}, times=9)
+    assert (await box.inspect()).state is WorkState.CLEAN
+    assert LABEL_WORK not in await box.labels()
+
+
+async def test_label_that_is_right_is_not_written_again(box: Box) -> None:
+    """A repeated look sends no command."""
+    await box.inspect()
+    await box.inspect()
+    writes = [e for e in await box.server.admin.journal(kind="request") if e.operation == "labels"]
+    assert [entry.name for entry in writes] in ([NAME], [None])
