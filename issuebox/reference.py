@@ -125,7 +125,8 @@ def _minutes(seconds: float | None) -> str:
 def _default(field: Any) -> str:
     value = field.default
     shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-    return f"`{shown}`" if shown not in ("", ()) else ""
+    shown = ",".join(shown) if isinstance(shown, tuple) else shown
+    return f"`{shown}`" if shown != "" else ""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,12 +9,15 @@ of the working directory: that may belong to somebody else's repository.
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from workflows.messages import TASK_QUEUE
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def _split(value: object) -> object:
@@ -27,7 +30,7 @@ def _split(value: object) -> object:
 class CommonSettings(BaseSettings):
     """What the API and the workers must agree on."""
 
-    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     name_prefix: str = Field(
         DEFAULT_NAME_PREFIX,
@@ -124,6 +127,24 @@ class WorkerSettings(CommonSettings):
     attempts_max: int = Field(
         9, ge=2, description="Tries of one command without effect before the issue is blocked: over 75 s by default."
     )
+    setup_clone_url: str = Field(
+        "",
+        description="What a new sandbox clones: https://github.com/{repository}.git; '' for nothing. No secrets.",
+    )
+    setup_command: str = Field(
+        "", description="Shell command that makes a new sandbox ready, run in the clone; '' for none. Safe to repeat."
+    )
+    setup_timeout_s: float = Field(
+        600.0, gt=0, le=3600, description="Longest clone, and longest set-up command. Then it is killed."
+    )
+    github_token: SecretStr = Field(
+        SecretStr(""), description="Token that clones private repositories over https; '' for public ones."
+    )
+    inspect_paths: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("~",),
+        min_length=1,
+        description="Where to look for unsaved git work before a stop or a delete, comma-separated.",
+    )
     pending_budget_s: float = Field(20 * 60, gt=0, description="Longest create or start before it counts as stuck.")
     thaw_budget_s: float = Field(45 * 60, gt=0, description="Longest start of an archived sandbox.")
     stopping_budget_s: float = Field(30 * 60, gt=0, description="Longest stop, pause or archiving.")
@@ -136,3 +157,31 @@ class WorkerSettings(CommonSettings):
     def _no_trailing_slash(cls, value: str) -> str:
         """The SDK would ask for ``/api//sandbox`` with one."""
         return value.rstrip("/")
+
+    _split_paths = field_validator("inspect_paths", mode="before")(_split)
+
+    @field_validator("inspect_paths")
+    @classmethod
+    def _whole_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """A relative path would depend on where the sandbox's daemon was started."""
+        if not all(path == "~" or path.startswith(("~/", "/")) for path in value):
+            raise ValueError("each path begins with / or ~/, or is ~")
+        return value
+
+    @field_validator("setup_clone_url")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        """What the URL says about a user would stay in the clone, for everybody in the sandbox to read."""
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc):
+            raise ValueError("an http or https URL without user and password; a token goes into ISSUEBOX_GITHUB_TOKEN")
+        return value
+
+    @field_validator("github_token")
+    @classmethod
+    def _stays_private(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        """Without TLS everybody on the way reads the token. Loopback has no way."""
+        parts = urlsplit(info.data.get("setup_clone_url", ""))
+        if value.get_secret_value() and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("with a token, ISSUEBOX_SETUP_CLONE_URL has to be https")
+        return value

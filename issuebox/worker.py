@@ -18,11 +18,13 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Limits
 from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxProvider
+from issuebox.domain.set_up import SetUp
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.settings import WorkerSettings
 from issuebox.temporal_client import connect
@@ -68,6 +70,7 @@ def build_worker(
         instance=settings.instance,
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )
+    inside = InsideActivities(provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths)
     # Our lines carry the IDs as fields; the context dict in the sentence would only hide the words.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
@@ -75,7 +78,7 @@ def build_worker(
         client,
         task_queue=settings.task_queue,
         workflows=[IssueSandboxWorkflow],
-        activities=activities.all(),
+        activities=[*activities.all(), *inside.all()],
         workflow_runner=WORKFLOW_RUNNER,
         interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -96,6 +99,16 @@ def daytona_options(settings: WorkerSettings) -> DaytonaOptions:
         command_timeout_s=settings.daytona_command_timeout_s,
         settle_timeout_s=settings.daytona_settle_timeout_s,
         read_interval_s=settings.daytona_read_interval_s,
+    )
+
+
+def set_up(settings: WorkerSettings) -> SetUp:
+    """What makes a new sandbox ready, from the settings. The token goes no further than the activities."""
+    return SetUp(
+        clone_url=settings.setup_clone_url,
+        command=settings.setup_command,
+        timeout_s=settings.setup_timeout_s,
+        token=settings.github_token.get_secret_value(),
     )
 
 
