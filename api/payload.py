@@ -46,7 +46,7 @@ class Account(_Part):
 
 
 class Label(_Part):
-    """The label of ``labeled``."""
+    """The label of ``labeled``, or one that the issue carries."""
 
     name: Word
 
@@ -56,17 +56,22 @@ class Comment(_Part):
 
     body: str = ""
     created_at: AwareDatetime
+    author_association: Word | None = None
 
 
 class IssuePart(_Part):
-    """The issue, as it was when the event happened."""
+    """The issue, as it was when the event happened. GitHub may leave out labels and deleted accounts."""
 
     id: Id
     number: Id
     title: Title
     state: Literal["open", "closed"]
     updated_at: AwareDatetime
+    closed_at: AwareDatetime | None = None
     html_url: Url = ""
+    user: Account | None = None
+    author_association: Word | None = None
+    labels: tuple[Label | None, ...] | None = None
     pull_request: dict[str, object] | None = None
 
 
@@ -97,6 +102,12 @@ class IssueDelivery(_Part):
             comment=self.comment.body if self.comment else "",
             is_pull_request=self.issue.pull_request is not None,
             is_bot=self.sender.type == "Bot",
+            repository=self.repository.full_name,
+            sender=self.sender.login,
+            author=self.issue.user.login if self.issue.user else "",
+            issue_association=self.issue.author_association or "",
+            comment_association=(self.comment.author_association or "") if self.comment else "",
+            labels=tuple(label.name for label in self.issue.labels or () if label),
         )
 
     def to_event(self, event: str, delivery: str, digest: str, detection: Detection) -> IssueEvent:
@@ -110,6 +121,7 @@ class IssueDelivery(_Part):
                 url=self.issue.html_url,
                 state=self._state(),
                 updated_at=self.issue.updated_at,
+                closed_at=self.issue.closed_at,
             ),
             intention=detection.intention,
             delivery=delivery,

@@ -83,6 +83,23 @@ class Temporal:
             )
         return name
 
+    async def signal(self, issue_id: int, signal: str, *arguments: object) -> bool:
+        """Signal the issue's workflow; whether one runs. The signal is stored by Temporal when this returns True."""
+        async with self.within():
+            handle = (await self.client()).get_workflow_handle(self.name(issue_id))
+            try:
+                await handle.signal(signal, args=arguments)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND or is_namespace_missing(error):
+                    raise
+                return False
+        return True
+
+    async def deliver_if_running(self, event: IssueEvent) -> str | None:
+        """Signal alone: the ID of the workflow that has the event, None when none runs."""
+        is_stored = await self.signal(event.issue.id, SIGNAL_EVENT, event)
+        return self.name(event.issue.id) if is_stored else None
+
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
         """The start of an update-with-start for the issue's workflow."""
         name = self.name(issue.id)

@@ -20,9 +20,9 @@ from api.auth import require_signature
 from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
 from api.problems import ProblemError, first_mistake, responses
 from api.temporal import Temporal
-from issuebox.domain.events import Intention
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.triggers import EVENTS, Detection, Facts, Rules, detect
-from issuebox.settings import ApiSettings
+from issuebox.settings import ApiSettings, rules_of
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _EVENT = re.compile(r"[a-z_]{1,64}\Z")
@@ -44,7 +44,7 @@ class Accepted(BaseModel):
 def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     """The webhook route."""
     routes = APIRouter(tags=["webhooks"])
-    rules = Rules(settings.trigger_label, settings.trigger_phrase, settings.trigger_login)
+    rules = rules_of(settings)
 
     @routes.post(
         "/webhooks/github",
@@ -90,7 +90,10 @@ async def _take(
     if detection.intention in IGNORED:
         return _ignored(detection, delivery)
     digest = hashlib.sha256(body).hexdigest()
-    name = await temporal.deliver(payload.to_event(event, delivery, digest, detection))
+    name = await _hand_on(temporal, payload.to_event(event, delivery, digest, detection), detection)
+    if name is None:
+        reason = f"no workflow runs for the issue, and {detection.start_objection}"
+        return _ignored(Detection(Intention.IGNORE, reason), delivery)
     return Accepted(
         intention=detection.intention,
         reason=detection.reason,
@@ -99,6 +102,13 @@ async def _take(
         sandbox_name=name,
         status_url=f"/v1/issues/{payload.issue.id}/sandbox",
     )
+
+
+async def _hand_on(temporal: Temporal, event: IssueEvent, detection: Detection) -> str | None:
+    """The ID of the workflow that has the event; None when none runs and none may be started for it."""
+    if detection.start_objection:
+        return await temporal.deliver_if_running(event)
+    return await temporal.deliver(event)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

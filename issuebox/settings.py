@@ -8,16 +8,29 @@ of the working directory: that may belong to somebody else's repository.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
+from issuebox.domain.triggers import Association, Rules
 from workflows.messages import TASK_QUEUE
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+_GLOB = re.compile(r"\*|[A-Za-z0-9_.*?-]+/[A-Za-z0-9_.*?-]+")
+
+
+def _glob(value: str) -> str:
+    if not _GLOB.fullmatch(value):
+        raise ValueError("a repository is owner/name, with * and ? for others, such as acme/*; * alone is every one")
+    return value
+
+
+Glob = Annotated[str, AfterValidator(_glob)]
 
 
 def _split(value: object) -> object:
@@ -45,6 +58,20 @@ class CommonSettings(BaseSettings):
     task_queue: str = Field(TASK_QUEUE, min_length=1, description="Temporal task queue.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level logged.")
+    trigger_label: str = Field("claude", description="Label that asks for a sandbox when put on an issue; '' for none.")
+    trigger_phrase: str = Field("@claude", description="Phrase in an issue comment that asks for one; '' for none.")
+    trigger_login: str = Field("", description="Login that asks for one when assigned to an issue; '' for none.")
+    allowed_repositories: Annotated[tuple[Glob, ...], NoDecode] = Field(
+        ("*",),
+        description="Repositories whose issues may ask: globs over owner/name, comma-separated. None: none.",
+    )
+    min_association: Association = Field(
+        Association.NONE,
+        description="Least that who asks must be to the repository: " + " < ".join(Association) + ".",
+    )
+    required_label: str = Field("", description="Label that an issue must carry for any request; '' for none.")
+
+    _split_globs = field_validator("allowed_repositories", mode="before")(_split)
 
 
 class ApiSettings(CommonSettings):
@@ -56,9 +83,6 @@ class ApiSettings(CommonSettings):
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Bearer tokens of the REST API, comma-separated. None: every call is refused."
     )
-    trigger_label: str = Field("claude", description="Label that asks for a sandbox when put on an issue; '' for none.")
-    trigger_phrase: str = Field("@claude", description="Phrase in an issue comment that asks for one; '' for none.")
-    trigger_login: str = Field("", description="Login that asks for one when assigned to an issue; '' for none.")
     webhook_body_max_bytes: int = Field(
         25 * 1024 * 1024, ge=1024, description="Larger webhook bodies get 413. GitHub itself caps payloads at 25 MB."
     )
@@ -185,3 +209,14 @@ class WorkerSettings(CommonSettings):
         if value.get_secret_value() and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise ValueError("with a token, ISSUEBOX_SETUP_CLONE_URL has to be https")
         return value
+
+def rules_of(settings: CommonSettings) -> Rules:
+    """What asks for a sandbox and who may: the same for a delivery and for what resync finds."""
+    return Rules(
+        label=settings.trigger_label,
+        phrase=settings.trigger_phrase,
+        login=settings.trigger_login,
+        allowed_repositories=settings.allowed_repositories,
+        min_association=settings.min_association,
+        required_label=settings.required_label,
+    )

@@ -1,31 +1,68 @@
-"""From a delivery to an intention: one table, read from top to bottom, with a reason for every answer.
+"""From a delivery to an intention: two tables, read from top to bottom, with a reason for every answer.
 
-A row says for which GitHub event and action it stands, what it asks for, and on which condition. A
-delivery that meets no row is ignored, and the reason says why. Nothing here knows GitHub's JSON:
-`api.payload` reduces it to `Facts`.
+`TABLE` says what each GitHub event and action asks for, and on which condition; `ADMISSION` says who may
+ask for a sandbox. A delivery that meets no row, or that nobody may send, is ignored, and the reason says
+why. Nothing here knows GitHub's JSON: `api.payload` reduces it to `Facts`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from issuebox.domain.events import Intention
+from issuebox.domain.phrases import says
+
+
+class Association(StrEnum):
+    """GitHub's ``author_association``: what an author is to the repository. In the order of trust, least first.
+
+    The order is ours, GitHub gives none. A mannequin stands for somebody of another platform and cannot act.
+    The two that are about first pull requests prove less than one merged commit (CONTRIBUTOR); a collaborator
+    was invited to this repository; a member belongs to the organization that owns it; the owner owns it.
+    """
+
+    NONE = "NONE"
+    MANNEQUIN = "MANNEQUIN"
+    FIRST_TIMER = "FIRST_TIMER"
+    FIRST_TIME_CONTRIBUTOR = "FIRST_TIME_CONTRIBUTOR"
+    CONTRIBUTOR = "CONTRIBUTOR"
+    COLLABORATOR = "COLLABORATOR"
+    MEMBER = "MEMBER"
+    OWNER = "OWNER"
+
+    def is_below(self, other: Association) -> bool:
+        """Whether the other is trusted more."""
+        ranks = list(Association)
+        return ranks.index(self) < ranks.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What people do to ask for a sandbox; '' switches a way off."""
+    """What people do to ask for a sandbox ('' switches a way off), and who may.
+
+    ``allowed_repositories`` are globs over ``owner/name``, or ``*`` for all; ``min_association`` is the least
+    that the person who asks must be; ``required_label`` is one that the issue must carry, '' for none.
+    """
 
     label: str = "claude"
     phrase: str = "@claude"
     login: str = ""
+    allowed_repositories: tuple[str, ...] = ("*",)
+    min_association: Association = Association.NONE
+    required_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a delivery says, as far as a trigger cares."""
+    """What a delivery says, as far as a trigger cares.
+
+    ``label`` is the one that was just put on the issue, ``labels`` are all that it carries. ``sender`` did it,
+    ``author`` wrote the issue; the associations are those of the issue's and of the comment's author, as GitHub
+    words them, '' when it says nothing.
+    """
 
     event: str
     action: str = ""
@@ -34,15 +71,26 @@ class Facts:
     comment: str = ""
     is_pull_request: bool = False
     is_bot: bool = False
+    repository: str = ""
+    sender: str = ""
+    author: str = ""
+    issue_association: str = ""
+    comment_association: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request."""
+    """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request.
+
+    ``start_objection`` says why no workflow may be started for it, '' when one may: what ends work is
+    for those workflows alone that run already.
+    """
 
     intention: Intention
     reason: str
     is_explicit: bool = False
+    start_objection: str = ""
 
 
 Objection = Callable[[Facts, Rules], str]
@@ -51,7 +99,7 @@ Objection = Callable[[Facts, Rules], str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. Rows that ask for a sandbox never apply to bots."""
+    """One line of the table. Rows that ask for a sandbox apply only where `ADMISSION` has no objection."""
 
     event: str
     action: str
@@ -68,13 +116,19 @@ def _none(_facts: Facts, _rules: Rules) -> str:
 def _label(facts: Facts, rules: Rules) -> str:
     if not rules.label:
         return "no trigger label is configured"
-    return "" if facts.label == rules.label else f"the label is not {rules.label!r}"
+    return "" if _is_same(facts.label, rules.label) else f"the label is not {rules.label!r}"
+
+
+def _newly_required(facts: Facts, rules: Rules) -> str:
+    if not rules.required_label:
+        return "no required label is configured"
+    return "" if _is_same(facts.label, rules.required_label) else f"the label is not {rules.required_label!r}"
 
 
 def _assignee(facts: Facts, rules: Rules) -> str:
     if not rules.login:
         return "no trigger login is configured"
-    return "" if facts.assignee.lower() == rules.login.lower() else f"the assignee is not {rules.login!r}"
+    return "" if _is_same(facts.assignee, rules.login) else f"the assignee is not {rules.login!r}"
 
 
 def _phrase(facts: Facts, rules: Rules) -> str:
@@ -90,6 +144,8 @@ TABLE: tuple[Row, ...] = (
     Row("issues", "opened", Intention.ENSURE, "the issue was opened", _none),
     Row("issues", "reopened", Intention.ENSURE, "the issue was reopened", _none),
     Row("issues", "labeled", Intention.ENSURE, "the trigger label was put on the issue", _label, is_explicit=True),
+    # What was refused at `opened` for want of this label is let in when somebody puts it on.
+    Row("issues", "labeled", Intention.ENSURE, "the required label was put on the issue", _newly_required),
     Row("issues", "assigned", Intention.ENSURE, "the issue was assigned to the trigger login", _assignee),
     Row("issue_comment", "created", Intention.ENSURE, "a comment asks for it", _phrase, is_explicit=True),
     Row("issues", "closed", Intention.STOP, "the issue was closed", _none),
@@ -101,6 +157,35 @@ EVENTS = frozenset(row.event for row in TABLE)
 """The GitHub events that any row is about."""
 
 
+def _bot(facts: Facts, _rules: Rules) -> str:
+    return "bots cannot ask for a sandbox" if facts.is_bot else ""
+
+
+def _repository(facts: Facts, rules: Rules) -> str:
+    if any(_covers(glob, facts.repository) for glob in rules.allowed_repositories):
+        return ""
+    return f"{facts.repository or 'the repository'} is not among ISSUEBOX_ALLOWED_REPOSITORIES"
+
+
+def _association(facts: Facts, rules: Rules) -> str:
+    association = _whose(facts)
+    if association is None or not association.is_below(rules.min_association):
+        return ""
+    return f"the author is {association} to the repository and ISSUEBOX_MIN_ASSOCIATION is {rules.min_association}"
+
+
+def _required_label(facts: Facts, rules: Rules) -> str:
+    # GitHub may leave the labels out, but it always says which one was just put on.
+    carried = (*facts.labels, facts.label)
+    if not rules.required_label or any(_is_same(label, rules.required_label) for label in carried):
+        return ""
+    return f"the issue lacks the label {rules.required_label!r} of ISSUEBOX_REQUIRED_LABEL"
+
+
+ADMISSION: tuple[Objection, ...] = (_bot, _repository, _association, _required_label)
+"""Who may ask for a sandbox; each objection names the setting that an operator would change."""
+
+
 def detect(facts: Facts, rules: Rules) -> Detection:
     """What the delivery asks for. Total: whatever is not in the table is ignored with a reason."""
     if facts.event not in EVENTS:
@@ -109,43 +194,50 @@ def detect(facts: Facts, rules: Rules) -> Detection:
     for row in TABLE:
         if row.event != facts.event or row.action not in {"", facts.action}:
             continue
-        if row.intention is Intention.ENSURE and facts.is_bot:
-            return _ignored("bots cannot ask for a sandbox")
-        objection = row.objection(facts, rules)
-        if not objection:
+        if objection := row.objection(facts, rules):
+            objections.append(objection)
+        elif row.intention is not Intention.ENSURE:
+            return Detection(row.intention, row.reason, start_objection=_repository(facts, rules))
+        elif refusal := next(filter(None, (objects(facts, rules) for objects in ADMISSION)), ""):
+            return _ignored(refusal)
+        else:
             return Detection(row.intention, row.reason, row.is_explicit)
-        objections.append(objection)
-    return _ignored("; ".join(objections) or f"the action {facts.action!r} of {facts.event!r} is not used")
+    reason = "; ".join(dict.fromkeys(objections))
+    return _ignored(reason or f"the action {facts.action!r} of {facts.event!r} is not used")
 
 
-def says(text: str, phrase: str) -> bool:
-    """Whether somebody says the phrase: as a whole word in any case, neither quoted nor in code.
+def _whose(facts: Facts) -> Association | None:
+    """What the person who asks is to the repository; None for one who needs triage rights to do this at all.
 
-    ``@claude-bot``, ``@claude/team`` and ``me@claude.com`` are others.
+    A comment has its own author. Whoever labels, assigns or reopens an issue without being its author has such
+    rights; its author may have none: a template puts its labels on in the author's name. An unknown author may
+    be the sender.
     """
-    pattern = rf"(?<![\w@/-]){re.escape(phrase)}(?![\w/-])"
-    return re.search(pattern, _spoken(text), flags=re.IGNORECASE) is not None
+    if facts.event == "issue_comment":
+        return _known(facts.comment_association)
+    if facts.action == "opened" or not facts.author or _is_same(facts.sender, facts.author):
+        return _known(facts.issue_association)
+    return None
 
 
-# As in CommonMark 0.31, 4.5 and 6.1: an opening fence of backticks has none behind it, a fence is closed by
-# one at least as long, and a code span by a run of backticks of the same length.
-_FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
-_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
+def _known(word: str) -> Association:
+    """What GitHub says; NONE for nothing and for a word that it has invented since."""
+    # In any case: GitHub Enterprise Server was seen to write `None` and `Contributor`.
+    return Association.__members__.get(word.upper(), Association.NONE)
 
 
-def _spoken(text: str) -> str:
-    """The text without quoted lines, fenced code and code spans."""
-    spoken, fence = [], ""
-    for line in text.splitlines():
-        if fence:
-            mark = line.strip()
-            is_closing = len(mark) >= len(fence) and set(mark) == set(fence)
-            fence = "" if is_closing else fence
-        elif opening := _FENCE.match(line):
-            fence = opening[1]
-        elif not line.lstrip().startswith(">"):
-            spoken.append(_CODE_SPAN.sub(" ", line))
-    return "\n".join(spoken)
+def _covers(glob: str, repository: str) -> bool:
+    """Whether the glob is for this repository, in any case. A ``*`` does not reach across the slash."""
+    if glob == "*":
+        return True
+    wanted_owner, _, wanted_name = glob.lower().partition("/")
+    owner, _, name = repository.lower().partition("/")
+    return fnmatchcase(owner, wanted_owner) and fnmatchcase(name, wanted_name)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether GitHub takes both for the same label or login: it does not mind the case."""
+    return one.casefold() == other.casefold()
 
 
 def _ignored(reason: str) -> Detection:
