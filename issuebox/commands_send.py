@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from issuebox.domain.triggers import Association
+
 EXIT_MISUSE = 2
 
 
@@ -26,6 +28,13 @@ def send(
     comment: Annotated[str, typer.Option(help="Text of the comment, for `comment`.")] = "@claude please",
     detail: Annotated[str, typer.Option(help="Label of `labeled`, login of `assigned`.")] = "claude",
     delivery: Annotated[str, typer.Option(help="Delivery ID; a new one when not given. Repeat one to redeliver.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="Label that the issue carries; repeat it for more.")] = None,
+    sender: Annotated[str, typer.Option(help="Login of who does it. The issue's author is octocat.")] = "octocat",
+    association: Annotated[
+        Association,
+        typer.Option(case_sensitive=False, help="What the author of issue and comment is to the repository."),
+    ] = Association.OWNER,
+    bot: Annotated[bool, typer.Option("--bot", help="The sender is a bot.")] = False,
     data: Annotated[Path, typer.Option(help="Data directory of the running `issuebox dev`.")] = Path(".issuebox"),
     url: Annotated[str, typer.Option(help="API to send to, instead of the one of `issuebox dev`.")] = "",
     secret: Annotated[
@@ -35,18 +44,19 @@ def send(
     """Send a signed mock delivery to the API, as GitHub would."""
     import asyncio  # noqa: PLC0415
 
-    from issuebox.mock_delivery import ACTIONS, MockIssue, build  # noqa: PLC0415
+    from issuebox.mock_delivery import ACTIONS, MockIssue, MockSender, build  # noqa: PLC0415
 
     if action not in ACTIONS:
         _fail(f"there is no {action!r}; use one of: {', '.join(ACTIONS)}")
     target, signing = _target(data, url, secret)
     mock = build(
         action,
-        MockIssue(issue, repo, issue_id, title),
+        MockIssue(issue, repo, issue_id, title, labels=tuple(label or ())),
         signing,
         comment=comment,
         detail=detail,
         delivery=delivery,
+        sender=MockSender(sender, association, bot),
     )
     asyncio.run(_send(target, mock.body, dict(mock.headers)))
 

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 
 import httpx
 
+from issuebox.domain.triggers import Association
+
 ACTIONS: Mapping[str, tuple[str, str]] = {
     # what a person types, and the GitHub event and action
     "ping": ("ping", ""),
@@ -31,15 +33,32 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 
+AUTHOR = "octocat"
+"""Who wrote every mock issue."""
+
+
 @dataclass(frozen=True, slots=True)
 class MockIssue:
-    """The issue that the delivery is about."""
+    """The issue that the delivery is about, with the labels that it carries."""
 
     number: int
     repository: str
     id: int = 0
     title: str = "An issue"
     updated_at: datetime | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MockSender:
+    """Who did it. ``association`` is what the author of the issue, and of the comment, is to the repository."""
+
+    login: str = AUTHOR
+    association: Association = Association.OWNER
+    is_bot: bool = False
+
+
+OWNER = MockSender()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +71,20 @@ class MockDelivery:
 
 
 def build(
-    action: str, issue: MockIssue, secret: str, *, comment: str = "@claude", detail: str = "claude", delivery: str = ""
+    action: str,
+    issue: MockIssue,
+    secret: str,
+    *,
+    comment: str = "@claude",
+    detail: str = "claude",
+    delivery: str = "",
+    sender: MockSender = OWNER,
 ) -> MockDelivery:
     """A delivery for one of `ACTIONS`. `detail` is the label of ``labeled`` or the login of ``assigned``."""
     event, github_action = ACTIONS[action]
     delivery = delivery or str(uuid.uuid4())
-    body = json.dumps(_payload(github_action, issue, comment, detail), separators=(",", ":")).encode()
+    content = _payload(github_action, issue, sender, comment, detail)
+    body = json.dumps(content, separators=(",", ":")).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {
         "Content-Type": "application/json",
@@ -74,28 +101,41 @@ async def post(client: httpx.AsyncClient, api_url: str, delivery: MockDelivery) 
     return await client.post(f"{api_url}/webhooks/github", content=delivery.body, headers=dict(delivery.headers))
 
 
-def _payload(action: str, issue: MockIssue, comment: str, detail: str) -> dict[str, object]:
+def _payload(action: str, issue: MockIssue, sender: MockSender, comment: str, detail: str) -> dict[str, object]:
     now = (issue.updated_at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     payload: dict[str, object] = {
         "repository": {"full_name": issue.repository},
-        "sender": {"login": "octocat", "type": "User"},
+        "sender": _account(sender.login, is_bot=sender.is_bot),
     }
     if not action:
         return payload | {"zen": "Keep it logically awesome.", "hook_id": 1}
-    payload |= {
-        "action": action,
-        "issue": {
-            "id": issue.id or issue.number,
-            "number": issue.number,
-            "title": issue.title,
-            "state": "closed" if action == "closed" else "open",
-            "updated_at": now,
-            "html_url": f"https://github.com/{issue.repository}/issues/{issue.number}",
-        },
-    }
+    said = {"body": comment, "created_at": now, "author_association": sender.association.value}
     extras: dict[str, dict[str, object]] = {
         "labeled": {"label": {"name": detail}},
-        "assigned": {"assignee": {"login": detail, "type": "User"}},
-        "created": {"comment": {"body": comment, "created_at": now}},
+        "assigned": {"assignee": _account(detail)},
+        "created": {"comment": said},
     }
-    return payload | extras.get(action, {})
+    # GitHub sends the issue as it is then: with the label that was just put on it.
+    labels = (*issue.labels, detail) if action == "labeled" and detail not in issue.labels else issue.labels
+    about = _issue(issue, now, closed_at=now if action == "closed" else None) | {
+        "author_association": sender.association.value,
+        "labels": [{"name": name} for name in labels],
+    }
+    return payload | {"action": action, "issue": about} | extras.get(action, {})
+
+
+def _issue(issue: MockIssue, now: str, closed_at: str | None) -> dict[str, object]:
+    return {
+        "id": issue.id or issue.number,
+        "number": issue.number,
+        "title": issue.title,
+        "state": "closed" if closed_at else "open",
+        "updated_at": now,
+        "closed_at": closed_at,
+        "html_url": f"https://github.com/{issue.repository}/issues/{issue.number}",
+        "user": _account(AUTHOR),
+    }
+
+
+def _account(login: str, *, is_bot: bool = False) -> dict[str, object]:
+    return {"login": login, "type": "Bot" if is_bot else "User"}

@@ -73,6 +73,7 @@ async def test_delivery_is_stored_or_ignored_with_a_reason(
     assert event["intention"] == intention
     assert event["issue"]["id"] == issue_id
     assert event["issue"]["state"] == state
+    assert (event["issue"]["closed_at"] is not None) is (state == "closed")
     assert event["is_explicit"] is is_explicit
     assert event["delivery"] == mock.delivery
     assert event["digest"] == hashlib.sha256(mock.body).hexdigest()

@@ -94,6 +94,12 @@ CASES: dict[str, Case] = {
     "unknown state": Case(400, "issue.state", _issue(state=MARKER)),
     "time without a zone": Case(400, "issue.updated_at", _issue(updated_at="2026-02-03T04:05:06")),
     "time a number": Case(400, "issue.updated_at", _issue(updated_at=1)),
+    "time of the close without a zone": Case(400, "issue.closed_at", _issue(closed_at="2026-02-03T04:05:06")),
+    "labels not a list": Case(400, "issue.labels", _issue(labels="agreed")),
+    "label a word": Case(400, "issue.labels", _issue(labels=["agreed"])),
+    "label without a name": Case(400, "issue.labels", _issue(labels=[{"id": 1}])),
+    "association a number": Case(400, "issue.author_association", _issue(author_association=1)),
+    "author without a login": Case(400, "issue.user", _issue(user={"id": 1})),
     "link not to the web": Case(400, "issue.html_url", _issue(html_url="javascript:alert(1)")),
     "repository not owner/name": Case(400, "repository.full_name", encoded(payload(repository={"full_name": "x"}))),
 }

@@ -1,0 +1,197 @@
+"""Who may ask, over real HTTP: a refused delivery is answered with the reason and costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from issuebox.domain.triggers import Association
+from issuebox.mock_delivery import MockIssue, MockSender, build
+from tests.api.conftest import SECRET, Api, Serve
+from tests.api.deliveries import encoded, payload, signed, without
+from tests.api.test_webhook_deliveries import stored
+
+STRICT = {"allowed_repositories": "octo/*", "min_association": "MEMBER", "required_label": "agreed"}
+GOOD = MockSender(association=Association.MEMBER)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A delivery that lacks one thing, and words of the reason."""
+
+    words: str
+    action: str = "opened"
+    repository: str = "octo/repo"
+    labels: tuple[str, ...] = ("agreed",)
+    sender: MockSender = GOOD
+
+
+STRANGER = MockSender(association=Association.CONTRIBUTOR)
+CASES = {
+    f"{action}, {name}": case
+    for action in ("opened", "reopened", "labeled", "comment")
+    for name, case in {
+        "by a bot": Case("bots cannot ask", action, sender=MockSender(is_bot=True)),
+        "in another's repository": Case("acme/repo is not among ISSUEBOX_ALLOWED_REPOSITORIES", action, "acme/repo"),
+        "by a stranger": Case("ISSUEBOX_MIN_ASSOCIATION is MEMBER", action, sender=STRANGER),
+        "without the label": Case("'agreed' of ISSUEBOX_REQUIRED_LABEL", action, labels=()),
+    }.items()
+}
+
+
+async def send(api: Api, issue_id: int, case: Case) -> httpx.Response:
+    issue = MockIssue(7, case.repository, issue_id, labels=case.labels)
+    mock = build(case.action, issue, SECRET, sender=case.sender)
+    return await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
+
+
+async def is_known(temporal: Client, issue_id: int) -> bool:
+    """Whether Temporal has a workflow of this issue, by its own state and not by an index."""
+    try:
+        await temporal.get_workflow_handle(f"claude-issue-{issue_id}").describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_refused_request_is_a_202_with_the_reason(
+    serve: Serve, closed_address: str, logged: list[dict[str, Any]], case: Case
+) -> None:
+    """GitHub sees a delivery that was taken and why nobody acts; the log says the same. Temporal is not asked."""
+    # In front of no Temporal at all: had anything been asked of it, the answer would be 503.
+    reply = await send(await serve(closed_address, **STRICT), 1, case)
+    assert reply.status_code == 202, reply.text
+    assert reply.json()["intention"] == "ignore"
+    assert "workflow_id" not in reply.json()
+    assert case.words in reply.json()["reason"]
+    (line,) = [line for line in logged if line["event"] == "webhook_ignored"]
+    assert line["reason"] == reply.json()["reason"]
+
+
+async def test_refused_requests_leave_no_workflow(serve: Serve, temporal: Client, issue_id: int) -> None:
+    """After every refusal Temporal knows nothing of the issue; one welcome request and it does."""
+    api = await serve(**STRICT)
+    for case in CASES.values():
+        assert (await send(api, issue_id, case)).json()["intention"] == "ignore"
+    assert not await is_known(temporal, issue_id)
+    assert (await send(api, issue_id, Case(""))).json()["intention"] == "ensure"
+    assert await is_known(temporal, issue_id)
+
+
+@pytest.mark.parametrize("action", ["labeled", "reopened"])
+async def test_maintainer_may_ask_for_an_issue_of_a_stranger(serve: Serve, issue_id: int, action: str) -> None:
+    """Who labels or reopens another's issue has triage rights, whatever its author is."""
+    api = await serve(**STRICT)
+    maintainer = MockSender("maintainer", Association.NONE)
+    assert (await send(api, issue_id, Case("", action, sender=maintainer))).json()["intention"] == "ensure"
+
+
+@pytest.mark.parametrize("field", ["issue.author_association", "issue.labels", "comment.author_association"])
+async def test_what_github_leaves_out_is_no_pass(serve: Serve, closed_address: str, field: str) -> None:
+    """A delivery without an association counts as a stranger's, one without labels carries none."""
+    issue = {"author_association": "MEMBER", "labels": [{"name": "agreed"}], "user": {"login": "octocat"}}
+    comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
+    is_comment = field.startswith("comment")
+    body = without(field, action="created" if is_comment else "opened", issue=issue, comment=comment)
+    api = await serve(closed_address, **STRICT)
+    headers = signed(body, "issue_comment" if is_comment else "issues")
+    reply = await api.client.post("/webhooks/github", content=body, headers=headers)
+    assert (reply.status_code, reply.json().get("intention")) == (202, "ignore"), reply.text
+    assert ("ISSUEBOX_REQUIRED_LABEL" if field == "issue.labels" else "ISSUEBOX_MIN_ASSOCIATION") in reply.text
+
+
+@pytest.mark.parametrize(
+    "issue",
+    [
+        {"labels": None, "user": None, "author_association": None, "closed_at": None},
+        {"labels": [None, {"name": "bug", "color": "ff0000"}]},
+    ],
+)
+async def test_null_where_github_allows_it_is_taken(api: Api, issue_id: int, issue: dict[str, object]) -> None:
+    """A deleted account or label does not make a delivery malformed."""
+    body = encoded(payload(issue_id, issue=issue))
+    reply = await api.client.post("/webhooks/github", content=body, headers=signed(body))
+    assert (reply.status_code, reply.json()["intention"]) == (202, "ensure")
+
+
+ENDINGS = [("closed", "stop"), ("transferred", "stop"), ("deleted", "delete")]
+
+
+@pytest.mark.parametrize(("action", "intention"), ENDINGS)
+async def test_end_in_a_repository_that_is_not_allowed_reaches_the_workflow_that_runs(
+    serve: Serve, temporal: Client, issue_id: int, action: str, intention: str
+) -> None:
+    """Taking a repository off the list does not leave its sandboxes running after their issues."""
+    await send(await serve(), issue_id, Case("", repository="acme/repo"))
+    stranger = MockSender("anybody", Association.NONE, is_bot=True)
+    case = Case("", action, "acme/repo", labels=(), sender=stranger)
+    reply = await send(await serve(**STRICT), issue_id, case)
+    assert reply.json()["intention"] == intention
+    assert reply.json()["workflow_id"] == f"claude-issue-{issue_id}"
+    assert [event["action"] for event in await stored(temporal, issue_id)] == ["opened", action]
+
+
+@pytest.mark.parametrize(("action", "_intention"), ENDINGS)
+async def test_end_in_a_repository_that_is_not_allowed_starts_no_workflow(
+    serve: Serve, temporal: Client, issue_id: int, logged: list[dict[str, Any]], action: str, _intention: str
+) -> None:
+    """Strangers' repositories fill no Temporal: with no workflow to tell, the delivery is ignored with the reason."""
+    reply = await send(await serve(**STRICT), issue_id, Case("", action, "acme/repo"))
+    assert (reply.status_code, reply.json()["intention"]) == (202, "ignore")
+    assert "no workflow runs" in reply.json()["reason"]
+    assert "ISSUEBOX_ALLOWED_REPOSITORIES" in reply.json()["reason"]
+    assert not await is_known(temporal, issue_id)
+    assert [line["event"] for line in logged if line["event"].startswith("webhook_")] == ["webhook_ignored"]
+
+
+async def test_end_in_a_repository_that_is_not_allowed_is_a_503_without_temporal(
+    serve: Serve, closed_address: str
+) -> None:
+    """Whether a workflow runs cannot be known then, so GitHub has to record a failed delivery."""
+    reply = await send(await serve(closed_address, **STRICT), 1, Case("", "closed", "acme/repo"))
+    assert reply.status_code == 503
+
+
+async def test_end_in_an_allowed_repository_is_stored_without_a_workflow_before(
+    serve: Serve, temporal: Client, issue_id: int
+) -> None:
+    """A close that overtakes its `opened` is remembered, so that the late one wakes nothing."""
+    await send(await serve(**STRICT), issue_id, Case("", "closed", sender=STRANGER, labels=()))
+    (event,) = await stored(temporal, issue_id)
+    assert event["issue"]["closed_at"] == event["issue"]["updated_at"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("opened --label agreed", '"ensure"'),
+        ("opened --label bug --label Agreed --association member", '"ensure"'),
+        ("labeled --label agreed --association none --sender maintainer", '"ensure"'),
+        ("labeled --label agreed --association none", "ISSUEBOX_MIN_ASSOCIATION"),
+        ("opened --label agreed --repo acme/repo", "ISSUEBOX_ALLOWED_REPOSITORIES"),
+        ("comment --label bug", "ISSUEBOX_REQUIRED_LABEL"),
+        ("comment --label agreed --bot", "bots cannot ask"),
+    ],
+)
+async def test_each_rule_can_be_tried_by_hand(serve: Serve, issue_id: int, options: str, words: str) -> None:
+    """`issuebox send` has an option for whatever a rule looks at, and prints the reason."""
+    api = await serve(**STRICT)
+    command = f"send {options} --id {issue_id} --url {api.client.base_url} --secret".split()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "issuebox", *command, SECRET),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert words in output.decode()
