@@ -20,7 +20,7 @@ async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id
     stack = await start(name_prefix=f"docs{issue_id}-")
     api = await serve(task_queue=stack.settings.task_queue, name_prefix=stack.settings.name_prefix)
     variables = {"API": str(api.client.base_url), "TOKEN": TOKEN, "SECRET": SECRET, "no_proxy": "*"}
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euo", "pipefail", "-c", "\n".join(COMMANDS)),
         env=os.environ | variables,

@@ -19,6 +19,9 @@ CALLS: dict[str, tuple[str, str]] = {
     "status": ("GET", "/v1/issues/1/sandbox"),
     "why": ("GET", "/v1/issues/1/sandbox/why"),
     "retry": ("POST", "/v1/issues/1/retry"),
+    "stop": ("POST", "/v1/issues/1/stop"),
+    "replace": ("POST", "/v1/issues/1/replace"),
+    "delete": ("DELETE", "/v1/issues/1/sandbox"),
     "list": ("GET", "/v1/sandboxes"),
     "readiness": ("GET", "/readyz"),
 }
@@ -86,7 +89,9 @@ async def test_unknown_issue_is_a_404_without_a_worker_too(api: Api, issue_id: i
     """An issue that nobody asked for is unknown, whoever is up."""
     for path in ("sandbox", "sandbox/why"):
         assert (await api.client.get(f"/v1/issues/{issue_id}/{path}", headers=BEARER)).status_code == 404
-    assert (await api.client.post(f"/v1/issues/{issue_id}/retry", headers=BEARER)).status_code == 404
+    for order in ("retry", "stop", "replace"):
+        assert (await api.client.post(f"/v1/issues/{issue_id}/{order}", headers=BEARER)).status_code == 404
+    assert (await api.client.delete(f"/v1/issues/{issue_id}/sandbox", headers=BEARER)).status_code == 404
 
 
 async def test_ensure_without_a_worker_is_stored(
@@ -123,6 +128,6 @@ async def test_namespace_that_does_not_exist_is_a_503(
     """A wrong namespace is the operator's to mend: not a 404 that blames the caller's issue."""
     monkeypatch.setattr("tests.api.conftest.NAMESPACE", "no-such-namespace")
     api = await serve()
-    for name in ("delivery", "status", "ensure", "retry", "readiness"):
+    for name in ("delivery", "status", "ensure", "retry", "stop", "replace", "delete", "readiness"):
         reply = await call(api, name)
         assert (name, reply.status_code) == (name, 503), reply.text
