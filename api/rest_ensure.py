@@ -174,7 +174,8 @@ def _superseded(outcome: Outcome) -> ProblemError:
     return ProblemError(
         409,
         "superseded",
-        f"the sandbox was {outcome}: the issue was closed, or somebody ordered it, after this request; "
+        # A closed issue keeps its running sandbox for a while, so the outcome may be still to come.
+        f"after this request the issue was closed or somebody gave an order: its sandbox is {outcome} or about to be; "
         "ask again to have it running",
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from temporalio.client import Client
 
-from tests.api.conftest import BEARER, Api, Serve
+from issuebox.mock_delivery import MockIssue, build
+from tests.api.conftest import BEARER, SECRET, Api, Serve
 from tests.api.deliveries import encoded, payload, signed
 from tests.api.test_rest import conforms, document
 from tests.waiting import until
@@ -146,6 +148,56 @@ async def test_workflow_of_another_issue_under_our_name_is_a_409(api: Api, stack
     assert reply.status_code == 409, reply.text
     conforms(await document(api), "put", PATH, reply)
     assert await stack.live() == []
+
+
+async def test_request_overtaken_by_an_order_is_a_409_at_once(api: Api, stack: Stack) -> None:
+    """Who waits for a sandbox is told when somebody stops it meanwhile; asking again has it running all the same."""
+    await stack.daytona.admin.config(durations={"create_s": 2.0})
+    waiting = asyncio.create_task(put(api, stack.issue_id))
+    await until(stack.requests, lambda requests: "create" in requests, "the create sent")
+    await api.client.post(f"/v1/issues/{stack.issue_id}/stop", headers=BEARER)
+    reply = await waiting
+    assert (reply.status_code, reply.json().get("type")) == (409, "urn:issuebox:problem:superseded"), reply.text
+    assert (await put(api, stack.issue_id)).status_code == 200
+
+
+async def test_request_overtaken_by_a_close_is_a_409(api: Api, stack: Stack) -> None:
+    """A close after the request calls it off, although the sandbox may run for a while yet."""
+    await stack.daytona.admin.config(durations={"create_s": 2.0})
+    waiting = asyncio.create_task(put(api, stack.issue_id))
+    await until(stack.requests, lambda requests: "create" in requests, "the create sent")
+    # GitHub's times have whole seconds: this is the first that is after the request for certain.
+    closed_at = datetime.now(UTC) + timedelta(seconds=1)
+    mock = build("closed", MockIssue(12, "octo/repo", stack.issue_id, updated_at=closed_at), SECRET)
+    await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
+    reply = await waiting
+    assert (reply.status_code, reply.json().get("type")) == (409, "urn:issuebox:problem:superseded"), reply.text
+
+
+async def test_request_for_a_deleted_issue_is_a_409_for_good(api: Api, stack: Stack) -> None:
+    """Nobody gets a sandbox of an issue that is gone, and Daytona is asked for none."""
+    mock = build("deleted", MockIssue(12, "octo/repo", stack.issue_id), SECRET)
+    await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
+    reply = await put(api, stack.issue_id)
+    assert (reply.status_code, reply.json()["type"]) == (409, "urn:issuebox:problem:issue-deleted"), reply.text
+    conforms(await document(api), "put", PATH, reply)
+    assert "create" not in await stack.requests()
+
+
+async def test_orders_reach_the_sandbox(api: Api, stack: Stack) -> None:
+    """Stopped it keeps its ID, replaced it has another, deleted it is gone: by what Daytona really has."""
+    path = f"/v1/issues/{stack.issue_id}"
+    first = (await put(api, stack.issue_id)).json()["sandbox"]["id"]
+
+    async def rows() -> list[tuple[str, str]]:
+        return [(row.id, row.state) for row in await stack.live()]
+
+    await api.client.post(f"{path}/stop", headers=BEARER)
+    await until(rows, lambda rows: rows == [(first, "stopped")], "the sandbox stopped")
+    await api.client.post(f"{path}/replace", headers=BEARER)
+    await until(rows, lambda rows: [state for id_, state in rows if id_ != first] == ["started"], "a new sandbox")
+    await api.client.delete(f"{path}/sandbox", headers=BEARER, params={"force": True})
+    await until(rows, lambda rows: not rows, "no sandbox left")
 
 
 async def test_retry_reaches_the_workflow(api: Api, stack: Stack) -> None:

@@ -127,7 +127,7 @@ async def test_request_overtaken_by_an_order_is_a_409_that_says_so(put: Put, out
     """Who asked and was overruled is neither told to wait nor handed a sandbox that does not run."""
     reply = await put(outcome)
     assert (reply.status_code, reply.json()["type"]) == (409, "urn:issuebox:problem:superseded")
-    assert f"the sandbox was {outcome}" in reply.json()["detail"]
+    assert f"its sandbox is {outcome}" in reply.json()["detail"]
 
 
 @pytest.mark.parametrize(
