@@ -210,6 +210,7 @@ class WorkerSettings(CommonSettings):
             raise ValueError("with a token, ISSUEBOX_SETUP_CLONE_URL has to be https")
         return value
 
+
 def rules_of(settings: CommonSettings) -> Rules:
     """What asks for a sandbox and who may: the same for a delivery and for what resync finds."""
     return Rules(

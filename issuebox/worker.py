@@ -134,6 +134,9 @@ def patience(settings: WorkerSettings) -> Patience:
         blocked_retry_initial_s=settings.blocked_retry_initial_s,
         blocked_retry_max_s=settings.blocked_retry_max_s,
         unreachable_after_s=settings.unreachable_after_s,
+        is_setup_configured=set_up(settings).is_configured,
+        setup_timeout_s=settings.setup_timeout_s,
+        has_github=bool(settings.github_token.get_secret_value()),
         closing=Closing(
             stop_after_s=settings.close_stop_after_s,
             archive_after_s=settings.close_archive_after_s,

@@ -24,8 +24,8 @@ COMMAND_TIMEOUT = timedelta(minutes=5)
 INSPECT_TIMEOUT = timedelta(minutes=3)
 """One look into a sandbox's repositories, which bounds itself well below."""
 
-SET_UP_MARGIN = timedelta(minutes=10)
-"""What a set-up may take beside the configured command: the clone, and reads."""
+SET_UP_MARGIN = timedelta(minutes=2)
+"""What a set-up may take beside the clone and the configured command: reads, and the marker."""
 
 LOCAL_TIMEOUT = timedelta(seconds=5)
 """For what a worker knows by itself."""
@@ -92,10 +92,13 @@ def inspect() -> Options:
     )
 
 
-def set_up(command_timeout_s: float) -> Options:
-    """One attempt, watched by heartbeat; what it left half done is done again after a look."""
+def set_up(step_timeout_s: float) -> Options:
+    """One attempt, watched by heartbeat; what it left half done is done again after a look.
+
+    `step_timeout_s` bounds the clone and the command each.
+    """
     return Options(
-        start_to_close_timeout=timedelta(seconds=command_timeout_s) + SET_UP_MARGIN,
+        start_to_close_timeout=timedelta(seconds=2 * step_timeout_s) + SET_UP_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=ONCE,
     )

@@ -20,6 +20,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.inside import InsideActivities
     from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
@@ -152,11 +153,10 @@ class Pursuit:
     async def _inspect(self, sandbox: Sandbox) -> CommandReply:
         """Look for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
         try:
-            inspection = await workflow.execute_activity(
-                "inspect_sandbox",
+            inspection = await workflow.execute_activity_method(
+                InsideActivities.inspect_sandbox,
                 self._command_input(sandbox),
                 **options.inspect(),
-                result_type=Inspection,
                 summary=self._memory.name,
             )
         except ActivityError as error:
@@ -168,11 +168,10 @@ class Pursuit:
         return CommandReply(sandbox)
 
     async def _set_up(self, sandbox: Sandbox) -> CommandReply:
-        reply: CommandReply = await workflow.execute_activity(
-            "set_up_sandbox",
+        reply = await workflow.execute_activity_method(
+            InsideActivities.set_up_sandbox,
             self._command_input(sandbox),
             **options.set_up(self._memory.patience.setup_timeout_s),
-            result_type=CommandReply,
             summary=self._memory.name,
         )
         self._memory.prepared_id = sandbox.id
