@@ -266,7 +266,7 @@ class IssueSandboxWorkflow:
         """Have the sandbox running; returns when it was handed over, or with the reason why it cannot be."""
         memory = self._memory
         memory.issue = memory.issue or request.issue
-        memory.requested_at = workflow.now()
+        memory.request(workflow.now())
         ticket = memory.ask(workflow.now())
         memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
         memory.is_nudged = True

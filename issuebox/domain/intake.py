@@ -91,7 +91,7 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
             if not _may_run(memory, event):
                 return Verdict.LATE
             if event.is_explicit:
-                memory.requested_at = _latest(memory.requested_at, event.requested_at)
+                memory.request(event.requested_at)
             memory.ask(now, event.delivery)
             return Verdict.TAKEN
         case Intention.STOP | Intention.DELETE:
@@ -163,12 +163,6 @@ def _merged(known: Issue | None, newer: Issue) -> Issue:
         url=newer.url or known.url,
         updated_at=newer.updated_at or known.updated_at,
     )
-
-
-def _latest(known: datetime | None, given: datetime | None) -> datetime | None:
-    if known is None or given is None:
-        return given or known
-    return max(known, given)
 
 
 def _is_repeated(memory: Memory, event: IssueEvent) -> bool:

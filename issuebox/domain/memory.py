@@ -152,6 +152,12 @@ class Memory:
         del self.waiting[:-WAITING_MAX]
         return self.asked
 
+    def request(self, moment: datetime | None) -> None:
+        """Remember when a person asked. In whole seconds, as GitHub's closes are: within one, the close wins."""
+        if moment is not None:
+            second = moment.replace(microsecond=0)
+            self.requested_at = max(second, self.requested_at or second)
+
     def serve(self, ticket: int) -> None:
         """All requests up to `ticket` have got their sandbox."""
         self.served = max(self.served, ticket)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from issuebox.domain.events import IssueEvent
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.intake import Verdict, absorb
-from issuebox.domain.issue import Issue
+from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX, Memory, Order
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.sandbox import Sandbox
@@ -75,6 +75,16 @@ def test_order_calls_off_who_waits_and_a_request_ends_the_order() -> None:
     assert (known.is_asked, known.is_called_off(before)) == (False, True)
     after = known.ask(T0)
     assert (known.order, known.is_called_off(after)) == (None, False)
+
+
+def test_close_in_the_second_of_a_request_wins() -> None:
+    """GitHub's times are whole seconds: a request of half a second later cannot be told from one before."""
+    known = memory()
+    known.request(T0 + timedelta(milliseconds=500))
+    known.ask(T0)
+    closed = Issue(id=7, state=IssueState.CLOSED, updated_at=T0, closed_at=T0)
+    absorb(known, IssueEvent(closed, Intention.STOP), T0)
+    assert not known.is_asked
 
 
 def test_served_request_is_not_taken_for_a_called_off_one() -> None:
