@@ -278,7 +278,7 @@ async def test_fault_twice_in_a_row_ends_in_one_running_sandbox(
 ) -> None:
     """Refused, lost, broken or hanging requests: there is one sandbox in the end, and it runs."""
     # Two reads that hang take 2 s, which must be well within the time that a look is tried for.
-    stack = await start(daytona_command_timeout_s=1.0, unreachable_after_s=20.0)
+    stack = await start(daytona_request_timeout_s=1.0, daytona_command_timeout_s=1.0, unreachable_after_s=20.0)
     if operation == "start":
         first = await stack.ensure()
         assert first.sandbox is not None
