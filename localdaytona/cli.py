@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+DEFAULT_API_KEY = "localdaytona"
+
 BANNER = """\
 localdaytona   {url}
 page           {url}/
@@ -26,7 +28,7 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 3986,
     data: Annotated[Path, typer.Option(help="Directory of everything it remembers.")] = Path(".localdaytona"),
-    api_key: Annotated[str, typer.Option(help="The one key that the API accepts.")] = "localdaytona",
+    api_key: Annotated[str, typer.Option(help="The one key that the API accepts.")] = DEFAULT_API_KEY,
     speed: Annotated[
         float | None,
         typer.Option(help="Divides every duration; remembered, 1 at first.", min=0.01, max=10_000),
@@ -65,5 +67,7 @@ def main(  # noqa: PLR0917 - typer names them on the command line
         server = build_server(listener, options)
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{faults}: {error}") from error
-    print(BANNER.format(url=options.base_url or base_url(listener), key=api_key, data=data.resolve()), flush=True)
+    # A key of one's own is a secret, and this line may end in a log.
+    shown = api_key if api_key == DEFAULT_API_KEY else "as given"
+    print(BANNER.format(url=options.base_url or base_url(listener), key=shown, data=data.resolve()), flush=True)
     asyncio.run(server.serve(sockets=[listener]))

@@ -184,12 +184,15 @@ async def until(
 
 
 @asynccontextmanager
-async def running(data_dir: Path) -> AsyncIterator[Stack]:
-    """`issuebox dev` on this directory, as a person would start it; ended with Ctrl-C's signal."""
+async def running(data_dir: Path, **settings: str) -> AsyncIterator[Stack]:
+    """`issuebox dev` on this directory, as a person would start it; ended with Ctrl-C's signal.
+
+    `settings` are environment variables beside those of the demo.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
-        env=environment | SETTINGS,
+        env=environment | SETTINGS | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
