@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import shutil
+import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from daytona.common.errors import DaytonaBadRequestError
 
 from issuebox.domain.errors import (
     AmbiguousError,
@@ -21,6 +26,8 @@ from issuebox.domain.errors import (
 from issuebox.domain.phase import Cause
 from issuebox.domain.provider import Execution, SandboxSpec
 from issuebox.providers.daytona import DaytonaProvider
+from issuebox.providers.daytona_jobs import Job
+from issuebox.providers.daytona_toolbox import translate_clone
 from localdaytona.testing import Server
 from tests.inside.origin import TOKEN, serving
 from tests.waiting import until
@@ -175,6 +182,25 @@ async def test_clone_that_did_not_reach_git_is_not_refused(
     assert type(raised.value) is error
 
 
+def test_token_is_cut_out_of_what_git_says() -> None:
+    """A daemon that quotes what it was given, in whatever form, gives nothing away."""
+    header = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+    said = f"fatal: {TOKEN} {quote(TOKEN, safe='')} {header}"
+    error = translate_clone(DaytonaBadRequestError(said, status_code=400), token=TOKEN, timeout_s=1.0)
+    assert str(error) == "the clone failed: 400: fatal: *** *** ***"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
+def test_job_reads_nothing_of_its_shell(shell: str) -> None:
+    """The real daemon writes commands to its shell between braces: a job must not read what comes behind it."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    line = Job(JOB, "sh -c 'cat; echo run; exit 4'", 1.0).line(0.0)
+    fed = f"{{ {line}; }}\necho $?\n{{ {line}; }}\necho $?\n"
+    said = subprocess.run((shell,), input=fed, capture_output=True, text=True, check=True).stdout
+    assert said == "run\n4\n4\n"
+
+
 async def test_job_returns_its_code(provider: DaytonaProvider, sandbox_id: str) -> None:
     """A job is over when it has ended, and another one may follow under the same ID."""
     assert await provider.run_job(sandbox_id, JOB, "sh -c 'exit 3'", 10.0) == Execution(3)
@@ -315,4 +341,9 @@ async def test_job_survives_the_loss_of_any_request(server: Server, skip: int, e
         assert done == Execution(exit_code)
         sent = [str(e.detail["method"]) for e in await server.admin.journal(kind="toolbox")]
         is_twice = exit_code != 0 and effect == "drop_after" and sent.count("DELETE") == 2
-        assert await lines_of(provider, created.id, "begun") == (2 if is_twice else 1)
+        runs = 2 if is_twice else 1
+        assert await lines_of(provider, created.id, "begun") == runs
+        if exit_code != 0:
+            # A failure that has been told is not told again: what comes next is a new run.
+            assert await provider.run_job(created.id, JOB, command, 30.0) == done
+            assert await lines_of(provider, created.id, "begun") == runs + 1

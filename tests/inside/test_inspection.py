@@ -113,7 +113,10 @@ async def test_submodule_has_its_own_findings(clone: Box, origin: Origin) -> Non
         f"cd repo; git submodule --quiet add {origin.url}/octo/part.git part; git commit -qm part; git push -q;"
         f"git config submodule.part.ignore all; cd part; git switch -qc fix-1; {COMMIT}"
     )
-    assert "repo/part: 1 commit on fix-1 not pushed" in (await clone.inspect()).findings
+    assert set((await clone.inspect()).findings) == {
+        "repo: 1 uncommitted file",
+        "repo/part: 1 commit on fix-1 not pushed",
+    }
 
 
 async def test_inspection_changes_nothing(clone: Box) -> None:
@@ -188,6 +191,14 @@ async def test_broken_repository_is_not_clean(clone: Box, damage: str, reason: s
     inspection = await clone.inspect()
     assert inspection.state is not WorkState.CLEAN
     assert any("git does not say" in finding and reason in finding for finding in inspection.findings), inspection
+
+
+async def test_repository_of_another_user_is_looked_into(clone: Box) -> None:
+    """git refuses a stranger's repository unless it is told not to: work is work, whoever did it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    await clone.shell(f"cd repo; {COMMIT}; chown -R 65534 .")
+    assert (await clone.inspect()).findings == ("repo: 1 commit on main not pushed",)
 
 
 async def test_unreadable_directory_is_unchecked(clone: Box) -> None:

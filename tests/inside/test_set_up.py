@@ -17,6 +17,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.inside import InsideActivities
 from activities.messages import CommandReply
+from activities.scripts import command_line
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.sandbox import LABEL_REPOSITORY
 from issuebox.domain.set_up import SetUp
@@ -131,6 +132,13 @@ async def test_half_done_clone_is_done_again(box: Box, origin: Origin) -> None:
     await box.set_up(ordered(origin))
     assert await box.shell("cat repo/file; git -C repo status --porcelain") == "one"
     assert LABEL_SET_UP in await box.labels()
+
+
+async def test_clone_that_appears_meanwhile_is_not_moved_into(box: Box) -> None:
+    """A clone that is done when another has taken its place is dropped, and the place is left as it is."""
+    await box.shell("git init -q repo; echo mine >repo/file; mkdir -p .issuebox/clone.partial/late/.git")
+    await box.shell(command_line("clone_finish", "repo", "late"))
+    assert await box.shell("ls -A repo; cat repo/file; ls -A .issuebox") == ".git\nfile\nmine\n"
 
 
 async def test_dying_worker_leaves_its_command_to_the_next(box: Box, origin: Origin) -> None:
