@@ -48,6 +48,9 @@ LOOKS_MAX = 3
 LOOK_PAUSE_S = 1.0
 """How often a look that got no answer is tried before the work counts as unchecked, and the pause between."""
 
+LOOK_AGAIN_WITHIN_S = 30.0
+"""No further try after that, so that a toolbox that hangs costs one deadline: 90 s, with the label 150 s in all."""
+
 _OUTPUT_LENGTH_MAX = 200
 _ABSENT = re.compile(r"^issuebox absent (?P<directory>/.*)$", re.MULTILINE)
 _PRESENT = re.compile(r"^issuebox present$", re.MULTILINE)
@@ -170,10 +173,13 @@ class InsideActivities:
 
     async def _patiently(self, sandbox_id: str, command: str) -> Execution:
         """Run what changes nothing, a few times if need be. Raises what the last time raised."""
+        began = time.monotonic()
         for _ in range(LOOKS_MAX - 1):
             try:
                 return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
             except (TransientError, AmbiguousError):
+                if time.monotonic() - began > LOOK_AGAIN_WITHIN_S:
+                    raise
                 await asyncio.sleep(LOOK_PAUSE_S)
         return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
 

@@ -330,6 +330,16 @@ async def test_unreachable_toolbox_is_unchecked(
         assert inspection.findings[0].startswith("the look into the sandbox failed: ")
 
 
+async def test_hanging_toolbox_is_asked_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that took long is not followed by more of them: the look stays within the time that it has."""
+    monkeypatch.setattr(activities.inside, "SCRIPT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(activities.inside, "LOOK_AGAIN_WITHIN_S", 0.5)
+    before = len(await box.server.admin.journal(kind="toolbox"))
+    await box.server.admin.add_fault("toolbox", {"kind": "hang", "after": True}, times=9)
+    assert (await box.inspect()).state is WorkState.UNCHECKED
+    assert len(await box.server.admin.journal(kind="toolbox")) == before + 1
+
+
 async def test_stopped_and_deleted_sandboxes_are_unchecked(box: Box) -> None:
     """A sandbox in which nothing can run is not called clean, and nothing is raised."""
     await box.provider.stop(box.sandbox.id)
