@@ -14,10 +14,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from issuebox.domain.events import Intention, IssueEvent
-from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.issue import Issue, IssueState, one_line
 from issuebox.domain.triggers import Detection, Facts
 
-TITLE_MAX = 256
 _ID_MAX = 2**63 - 1
 
 Id = Annotated[int, Field(gt=0, le=_ID_MAX)]
@@ -25,12 +24,7 @@ Word = Annotated[str, StringConstraints(max_length=255)]
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
 
 
-def _one_line(text: str) -> str:
-    """People's text as one line. Control and bidirectional characters would rewrite what it is shown in."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TITLE_MAX]
-
-
-Title = Annotated[str, AfterValidator(_one_line)]
+Title = Annotated[str, AfterValidator(one_line)]
 Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://\S*$")]
 
 

@@ -16,6 +16,7 @@ from api.problems import ProblemError
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.settings import ApiSettings
+from workflows.deliver import signal_with_start, summary
 from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
 
 ClientFactory = Callable[[], Awaitable[Client]]
@@ -68,19 +69,7 @@ class Temporal:
         """Signal-with-start: the event is stored by Temporal when this returns. The workflow's ID."""
         name = self.name(event.issue.id)
         async with self.within(timeout_s):
-            client = await self.client()
-            await client.start_workflow(
-                WORKFLOW_TYPE,
-                StartInput(event.issue.id, name),
-                id=name,
-                task_queue=self._settings.task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                start_signal=SIGNAL_EVENT,
-                start_signal_args=[event],
-                static_summary=summary(event.issue),
-                static_details=event.issue.url or None,
-            )
+            await signal_with_start(await self.client(), event, name=name, task_queue=self._settings.task_queue)
         return name
 
     async def signal(self, issue_id: int, signal: str, *arguments: object) -> bool:
@@ -146,10 +135,3 @@ def is_namespace_missing(error: RPCError) -> bool:
 def unavailable(reason: str) -> ProblemError:
     """A 503 that says what is away and when to come back."""
     return ProblemError(503, "unavailable", f"{reason}; try again later", {"Retry-After": str(RETRY_AFTER_S)})
-
-
-def summary(issue: Issue) -> str:
-    """One line for Temporal's Web UI: repository, number, title."""
-    if not issue.repository:
-        return f"issue {issue.id}"
-    return f"{issue.repository}#{issue.number} {issue.title}".strip()[:200]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from issuebox.commands_dev import dev
+from issuebox.commands_resync import resync
 from issuebox.commands_send import send
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(dev)
 app.command()(send)
+app.command()(resync)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
+from issuebox.domain.issue_source import is_repository
 from issuebox.domain.triggers import Association, Rules
 from workflows.messages import TASK_QUEUE
 
@@ -38,6 +39,18 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
     return value
+
+
+_API_URL = re.compile(r"(https://[^/@?#\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?)(/[^@?#\s]*)?")
+
+
+def _repository(value: str) -> str:
+    if not is_repository(value):
+        raise ValueError("a repository is owner/name")
+    return value
+
+
+Repository = Annotated[str, AfterValidator(_repository)]
 
 
 class CommonSettings(BaseSettings):
@@ -162,7 +175,7 @@ class WorkerSettings(CommonSettings):
         600.0, gt=0, le=3600, description="Longest clone, and longest set-up command. Then it is killed."
     )
     github_token: SecretStr = Field(
-        SecretStr(""), description="Token that clones private repositories over https; '' for public ones."
+        SecretStr(""), description="Token that reads issues and clones private repositories; '' for public ones."
     )
     inspect_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         ("~",),
@@ -175,8 +188,42 @@ class WorkerSettings(CommonSettings):
     busy_budget_s: float = Field(60 * 60, gt=0, description="Longest snapshot, fork or resize.")
     leaving_budget_s: float = Field(15 * 60, gt=0, description="Longest destroy of the old sandbox.")
     unknown_budget_s: float = Field(10 * 60, gt=0, description="How long a state that we do not know is waited on.")
+    github_api_url: str = Field("https://api.github.com", description="GitHub's REST API, over TLS.")
+    github_app_id: str = Field(
+        "", pattern=r"^[A-Za-z0-9.]*$", description="GitHub App that reads issues instead of a token; '' for none."
+    )
+    github_app_private_key: SecretStr = Field(
+        SecretStr(""), description="The App's private key: the PEM text, or the path of the file that has it."
+    )
+    github_request_timeout_s: float = Field(15.0, gt=0, description="Deadline of one request to GitHub.")
+    resync_repositories: Annotated[tuple[Repository, ...], NoDecode] = Field(
+        (),
+        description="Repositories whose missed deliveries are repaired: owner/name, comma-separated. None: those of "
+        "ISSUEBOX_ALLOWED_REPOSITORIES without a glob, when there is a token or an App.",
+    )
+    resync_interval_s: float = Field(
+        900.0,
+        ge=0,
+        description="How often GitHub is asked for what was missed; 0 for never. No news costs one 304.",
+    )
+    resync_lookback_s: float = Field(
+        3 * 86400, gt=0, description="How far back the first resync of a repository looks, as GitHub's redelivery does."
+    )
+    resync_sweep_interval_s: float = Field(
+        6 * 3600, ge=0, description="How often all that is known as open is compared with GitHub; 0 for never."
+    )
 
-    @field_validator("daytona_api_url")
+    _split_repositories = field_validator("resync_repositories", mode="before")(_split)
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _keeps_the_token_private(cls, value: str) -> str:
+        """Without TLS everybody on the way reads the token. Loopback has no way."""
+        if not _API_URL.fullmatch(value):
+            raise ValueError("must be https://…, without user and query")
+        return value
+
+    @field_validator("daytona_api_url", "github_api_url")
     @classmethod
     def _no_trailing_slash(cls, value: str) -> str:
         """The SDK would ask for ``/api//sandbox`` with one."""

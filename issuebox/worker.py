@@ -18,18 +18,24 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Limits
+from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.set_up import SetUp
+from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
-from issuebox.settings import WorkerSettings
+from issuebox.providers.github import GitHubSource
+from issuebox.providers.github_client import GitHubOptions
+from issuebox.settings import WorkerSettings, rules_of
 from issuebox.temporal_client import connect
 from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.resync import ResyncWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
 """Time for running activities to end; what is cut off is looked at again by the next worker."""
@@ -38,7 +44,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     # Pydantic resolves the annotations of our messages in the modules that define them, so these must be
     # the real ones. They are pure: domain, message shapes and the activities' signatures.
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
-        "issuebox.domain", "activities", "workflows.messages", "pydantic"
+        "issuebox.domain", "activities", "workflows.messages", "workflows.resync_messages", "pydantic"
     )
 )
 
@@ -52,7 +58,11 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     client = await connect()
-    async with DaytonaProvider(daytona_options(settings)) as provider, build_worker(client, provider, settings):
+    async with (
+        DaytonaProvider(daytona_options(settings)) as provider,
+        GitHubSource(github_options(settings)) as source,
+        build_worker(client, provider, settings, source=source),
+    ):
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
         if ready_file is not None:
             ready_file.touch()  # noqa: ASYNC240 -- one inode, once
@@ -61,9 +71,14 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
 
 
 def build_worker(
-    client: Client, provider: SandboxProvider, settings: WorkerSettings, interceptors: Sequence[Interceptor] = ()
+    client: Client,
+    provider: SandboxProvider,
+    settings: WorkerSettings,
+    interceptors: Sequence[Interceptor] = (),
+    *,
+    source: IssueSource | None = None,
 ) -> Worker:
-    """A worker for the task queue; tests build theirs from it too."""
+    """A worker for the task queue; tests build theirs from it too. Without `source`, GitHub as the settings say."""
     activities = SandboxActivities(
         provider,
         patience=patience(settings),
@@ -71,14 +86,19 @@ def build_worker(
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )
     inside = InsideActivities(provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths)
+    github = GitHubActivities(
+        source or GitHubSource(github_options(settings)),
+        IssueWorkflows(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue),
+        rules_of(settings),
+    )
     # Our lines carry the IDs as fields; the context dict in the sentence would only hide the words.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[IssueSandboxWorkflow],
-        activities=[*activities.all(), *inside.all()],
+        workflows=[IssueSandboxWorkflow, ResyncWorkflow],
+        activities=[*activities.all(), *inside.all(), *github.all()],
         workflow_runner=WORKFLOW_RUNNER,
         interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
@@ -112,6 +132,17 @@ def set_up(settings: WorkerSettings) -> SetUp:
     )
 
 
+def github_options(settings: WorkerSettings) -> GitHubOptions:
+    """How to reach GitHub, from the settings."""
+    return GitHubOptions(
+        api_url=settings.github_api_url,
+        token=settings.github_token.get_secret_value(),
+        app_id=settings.github_app_id,
+        private_key=settings.github_app_private_key.get_secret_value(),
+        timeout_s=settings.github_request_timeout_s,
+    )
+
+
 def patience(settings: WorkerSettings) -> Patience:
     """How patient the workflow is, from the settings."""
     limits = Limits(
@@ -136,11 +167,11 @@ def patience(settings: WorkerSettings) -> Patience:
         unreachable_after_s=settings.unreachable_after_s,
         is_setup_configured=set_up(settings).is_configured,
         setup_timeout_s=settings.setup_timeout_s,
-        has_github=bool(settings.github_token.get_secret_value()),
         closing=Closing(
             stop_after_s=settings.close_stop_after_s,
             archive_after_s=settings.close_archive_after_s,
             delete_after_s=settings.close_delete_after_s,
             forget_after_s=settings.forget_after_s,
         ),
+        has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
     )

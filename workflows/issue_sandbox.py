@@ -18,10 +18,10 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.github import GitHubActivities
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.events import IssueEvent
     from issuebox.domain.intake import Verdict, absorb, correct
-    from issuebox.domain.issue import Issue
     from issuebox.domain.life import steer
     from issuebox.domain.memory import Memory, Note, Order
     from issuebox.domain.phase import Goal, Phase
@@ -157,8 +157,8 @@ class IssueSandboxWorkflow:
             return
         memory.is_contradicted = False
         try:
-            issue = await workflow.execute_activity(
-                "read_issue", memory.issue, **options.github(), result_type=Issue, summary=memory.name
+            issue = await workflow.execute_activity_method(
+                GitHubActivities.read_issue, memory.issue, **options.github(), summary=memory.name
             )
         except ActivityError as error:
             memory.note(Note(workflow.now(), "GitHub could not be asked", str(error.cause)))

@@ -47,6 +47,19 @@ SETTLE_RETRY = RetryPolicy(
 SETTLE_FLOOR = timedelta(seconds=1)
 """Least time given to a wait whose budget is nearly spent: enough for one read."""
 
+RESYNC_TIMEOUT = timedelta(hours=2)
+"""One attempt at one repository: thousands of pages, watched by heartbeat."""
+RESYNC_DEADLINE = timedelta(hours=3)
+"""All attempts: longer than GitHub's primary rate limit, which resets within the hour."""
+RESYNC_RETRY = RetryPolicy(
+    # An outage of some four minutes is sat out; after that the next scheduled run goes on from the same mark.
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=60),
+    maximum_attempts=10,
+    non_retryable_error_types=["RefusedError"],
+)
+
 
 class Options(TypedDict, total=False):
     """What `workflow.execute_activity_method` takes besides the activity, its input and a summary."""
@@ -124,4 +137,14 @@ def courtesy() -> Options:
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
         ),
+    )
+
+
+def resync() -> Options:
+    """Retried from where the last attempt was, and then given up until the next run."""
+    return Options(
+        start_to_close_timeout=RESYNC_TIMEOUT,
+        schedule_to_close_timeout=RESYNC_DEADLINE,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=RESYNC_RETRY,
     )

@@ -15,6 +15,7 @@ IssueId = NewType("IssueId", int)
 SandboxName = NewType("SandboxName", str)
 
 DEFAULT_NAME_PREFIX = "claude-issue-"
+TITLE_MAX = 256
 
 
 class IssueState(StrEnum):
@@ -62,3 +63,8 @@ def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
     digits = name.removeprefix(prefix)
     is_ours = name.startswith(prefix) and digits.isascii() and digits.isdigit() and not digits.startswith("0")
     return IssueId(int(digits)) if is_ours else None
+
+
+def one_line(text: str) -> str:
+    """People's text as one line. Control and bidirectional characters would rewrite what it is shown in."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TITLE_MAX]

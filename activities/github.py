@@ -1,0 +1,123 @@
+"""The activities that ask GitHub: the state of one issue, and the walk through a repository.
+
+Both only read at GitHub and are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from temporalio import activity
+
+from activities.failures import typed_failures
+from activities.github_messages import RepositoryInput, RepositoryReply
+from activities.resync import RepositoryWalk
+from activities.resync_progress import Progress
+from issuebox.domain.errors import ProviderError
+from issuebox.domain.issue import Issue
+from issuebox.domain.issue_source import IssueSource
+from issuebox.domain.known_issues import KnownIssues
+from issuebox.domain.resync import authoritative
+from issuebox.domain.triggers import Rules
+
+HEARTBEAT_INTERVAL_S = 2.0
+"""As in `activities.sandboxes`: a worker that is silent for 10 s counts as dead."""
+
+_PROGRESS = TypeAdapter(Progress)
+
+_log = structlog.get_logger("issuebox.activities")
+
+
+class GitHubActivities:
+    """Reading GitHub, and telling the issues' workflows what they missed."""
+
+    def __init__(self, source: IssueSource, known: KnownIssues, rules: Rules) -> None:
+        self._source = source
+        self._known = known
+        self._rules = rules
+
+    def all(self) -> list[Callable[..., Any]]:
+        """Every activity, for the worker."""
+        return [self.read_issue, self.resync_repository]
+
+    @activity.defn
+    async def read_issue(self, issue: Issue) -> Issue | None:
+        """The issue as GitHub has it now: open, closed, transferred or deleted.
+
+        None when that is not known: no credentials are configured, or GitHub does not show it, which proves nothing.
+        """
+        if not self._source.is_authorized or not issue.repository or not issue.number:
+            return None
+        async with typed_failures():
+            reading = await self._source.read_issue(issue.repository, issue.number, issue.id)
+        found = authoritative(issue, reading)
+        _log.info(
+            "issue_read", issue_id=issue.id, presence=str(reading.presence), state=str(found.state) if found else ""
+        )
+        return found
+
+    @activity.defn
+    async def resync_repository(self, request: RepositoryInput) -> RepositoryReply:
+        """Compare a repository with what the workflows know, and send what was missed.
+
+        Another attempt goes on where this one was. Raises the failure of the `ProviderError` that stopped it.
+        """
+        progress = _resumed() or Progress(request.mark)
+        async with typed_failures(), _logged(request, progress), _heartbeats(progress):
+            walk = RepositoryWalk(request, progress, self._source, self._known, self._rules, tell=_beat)
+            return await walk.run()
+
+
+def _beat(progress: Progress) -> None:
+    activity.heartbeat(_PROGRESS.dump_python(progress, mode="json"))
+
+
+def _resumed() -> Progress | None:
+    """Where the last attempt was; None at the first, and when another version of this code left the details."""
+    details = activity.info().heartbeat_details
+    if not details:
+        return None
+    try:
+        return _PROGRESS.validate_python(details[0])
+    except ValidationError:
+        return None
+
+
+@asynccontextmanager
+async def _heartbeats(progress: Progress) -> AsyncIterator[None]:
+    """Tell Temporal that this worker lives, also while GitHub takes its time for one page."""
+
+    async def beat() -> None:
+        while True:
+            _beat(progress)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+@asynccontextmanager
+async def _logged(request: RepositoryInput, progress: Progress) -> AsyncIterator[None]:
+    began, attempt = time.monotonic(), activity.info().attempt
+    facts: dict[str, object] = {"repository": request.repository, "is_sweep": request.is_sweep, "attempt": attempt}
+    try:
+        yield
+    except ProviderError as error:
+        facts |= {"stage": str(progress.stage), "duration_ms": _ms(began)}
+        _log.warning("resync_failed", **facts, error=type(error).__name__, reason=str(error))
+        raise
+    _log.info("resync_done", **facts, **asdict(progress.counts), duration_ms=_ms(began))
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

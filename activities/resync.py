@@ -1,0 +1,247 @@
+"""The walk through one repository: page by page, each finding judged, each missed event sent at once.
+
+Where it is, is in `Progress`, which is heartbeated after every page: another attempt goes on there. What it
+sends again after a crash has the same delivery ID, and the issue's workflow takes it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from activities.github_messages import SENT_NAMED_MAX, RepositoryInput, RepositoryReply, Sent
+from activities.resync_progress import Place, Progress, Stage
+from issuebox.domain.errors import RefusedError
+from issuebox.domain.issue import IssueState
+from issuebox.domain.issue_source import IssueSource, ListedComment, ListedIssue, Page, PageQuery, Presence
+from issuebox.domain.known_issues import KnownIssue, KnownIssues
+from issuebox.domain.phase import Cause
+from issuebox.domain.resync import (
+    Answer,
+    Judgement,
+    Reach,
+    Window,
+    judge_absent,
+    judge_comment,
+    judge_issue,
+    may_ask,
+)
+from issuebox.domain.triggers import Rules
+
+OPEN_MAX = 200_000
+"""Open issues of one repository whose IDs are held in memory during a sweep: some 15 MB."""
+
+_log = structlog.get_logger("issuebox.activities")
+
+
+Tell = Callable[[Progress], None]
+"""Called after each finding and each page; must not fail."""
+
+
+class RepositoryWalk:
+    """One attempt at one repository. Raises `ProviderError`s; what was done until then is in the progress."""
+
+    def __init__(
+        self,
+        request: RepositoryInput,
+        progress: Progress,
+        source: IssueSource,
+        known: KnownIssues,
+        rules: Rules,
+        *,
+        tell: Tell,
+    ) -> None:
+        self._request = request
+        self._progress = progress
+        self._source = source
+        self._known = known
+        self._rules = rules
+        self._tell = tell
+        self._window = Window(request.mark.issues.floor, takes_all=request.takes_all)
+        self._names: tuple[str, ...] = (request.repository,)
+        # The open issues are kept in memory alone: another attempt lists them again, and judges none twice.
+        self._open_ids: set[int] = set()
+        self._open_cursor = ""
+        self._open_from = progress.open_to
+        self._was_open_read = progress.stage is Stage.KNOWN
+
+    async def run(self) -> RepositoryReply:
+        """Read to the end, one page at a time."""
+        progress = self._progress
+        if self._was_open_read:
+            progress.stage = Stage.OPEN
+        steps = {
+            Stage.ISSUES: self._issues,
+            Stage.COMMENTS: self._comments,
+            Stage.OPEN: self._open,
+            Stage.KNOWN: self._compare,
+        }
+        while progress.stage is not Stage.DONE:
+            await steps[progress.stage]()
+            self._tell(progress)
+        return RepositoryReply(progress.mark, progress.counts, tuple(progress.sent))
+
+    async def _issues(self) -> None:
+        """One page of what was updated."""
+        reach, place = self._request.mark.issues, self._placed(self._request.mark.issues)
+        page = await self._source.updated_issues(self._query(place))
+        self._count(page)
+        if page.is_unchanged:
+            self._enter(self._after_comments() if self._request.mark.covers_comments else Stage.COMMENTS)
+            return
+        for found in page.items:
+            if found.issue.updated_at is None or found.issue.updated_at >= reach.floor:
+                await self._judge(found)
+        if self._is_at_end(place, page, [_key(found.issue.id, found.issue.updated_at) for found in page.items]):
+            self._progress.mark = replace(self._progress.mark, issues=_reached(reach, place))
+            self._enter(Stage.COMMENTS)
+
+    async def _comments(self) -> None:
+        """One page of comments."""
+        reach, place = self._request.mark.comments, self._placed(self._request.mark.comments)
+        page = await self._source.comments(self._query(place))
+        self._count(page)
+        for comment in page.items:
+            if may_ask(comment, reach.floor, self._rules):
+                await self._judge_comment(comment)
+        if page.is_unchanged or self._is_at_end(
+            place, page, [_key(comment.id, comment.updated_at) for comment in page.items]
+        ):
+            comments = reach if page.is_unchanged else _reached(reach, place)
+            self._progress.mark = replace(self._progress.mark, comments=comments, comments_read_at=page.read_at)
+            self._enter(self._after_comments())
+
+    async def _open(self) -> None:
+        """One page of all that is open, for what is not known though somebody asks, and to know what is absent."""
+        progress = self._progress
+        page = await self._source.open_issues(PageQuery(self._request.repository, cursor=self._open_cursor))
+        self._count(page)
+        progress.swept_at = progress.swept_at or page.read_at
+        for found in page.items:
+            self._open_ids.add(found.issue.id)
+            if not self._was_judged(found):
+                await self._judge(found)
+                progress.open_to = max(progress.open_to or found.created_at, found.created_at)
+        if len(self._open_ids) > OPEN_MAX:
+            raise RefusedError(f"more than {OPEN_MAX} open issues are not compared", cause=Cause.INVALID)
+        progress.judged = [_key(found.issue.id, found.issue.updated_at) for found in page.items]
+        self._open_cursor = page.next_cursor
+        if not page.next_cursor:
+            progress.judged = []
+            name = await self._source.full_name(self._request.repository)
+            progress.count(requests=1)
+            self._names = tuple(dict.fromkeys((self._request.repository, name)))
+            progress.stage = Stage.KNOWN
+
+    def _was_judged(self, found: ListedIssue) -> bool:
+        """Whether an attempt before this one came past this open issue; they are listed by their creation."""
+        if self._open_from is None:
+            return False
+        return found.created_at < self._open_from or (self._was_open_read and found.created_at == self._open_from)
+
+    async def _compare(self) -> None:
+        """One page of what is known as open: each that GitHub does not list as open is read by itself."""
+        progress = self._progress
+        page = await self._known.list_open(self._names, progress.known_token)
+        for listed in page.issues:
+            if listed.issue.id not in self._open_ids:
+                await self._judge_absent(listed)
+        progress.known_token, progress.judged = page.next_token, []
+        if not page.next_token:
+            progress.mark = replace(progress.mark, swept_at=progress.swept_at)
+            progress.stage = Stage.DONE
+
+    async def _judge(self, found: ListedIssue) -> None:
+        key = _key(found.issue.id, found.issue.updated_at)
+        if key in self._progress.judged:
+            return
+        known = await self._known.lookup(found.issue.id)
+        await self._settle(key, judge_issue(found, known, self._window, self._rules))
+
+    async def _judge_comment(self, comment: ListedComment) -> None:
+        key = _key(comment.id, comment.updated_at)
+        if key in self._progress.judged:
+            return
+        reading = await self._source.read_issue(self._request.repository, comment.number)
+        self._progress.count(requests=reading.requests)
+        if reading.listed is None:
+            is_gone = reading.presence in {Presence.GONE, Presence.MOVED}
+            await self._settle(key, Judgement(Answer.UNASKED if is_gone else Answer.UNREADABLE))
+            return
+        known = await self._known.lookup(reading.listed.issue.id)
+        await self._settle(key, judge_comment(comment, reading.listed, known, self._rules))
+
+    async def _judge_absent(self, listed: KnownIssue) -> None:
+        # The index lags: what the workflow itself says now decides whether there is anything to read.
+        known = await self._known.lookup(listed.issue.id)
+        is_open = known is not None and known.issue.state is IssueState.OPEN and known.issue.number > 0
+        key = _key(listed.issue.id, None)
+        if known is None or not is_open or key in self._progress.judged:
+            return
+        issue = known.issue
+        reading = await self._source.read_issue(issue.repository or self._request.repository, issue.number, issue.id)
+        self._progress.count(requests=reading.requests)
+        await self._settle(key, judge_absent(known, reading), listed=0)
+
+    async def _settle(self, key: str, judgement: Judgement, *, listed: int = 1) -> None:
+        """Count the finding, and send what was missed."""
+        progress, event = self._progress, judgement.event
+        if event is not None:
+            await self._known.deliver(event)
+            issue = event.issue
+            sent = Sent(issue.id, issue.repository, issue.number, event.action, judgement.reason, event.delivery)
+            if len(progress.sent) < SENT_NAMED_MAX:
+                progress.sent.append(sent)
+            _log.info(
+                "resync_sent", issue_id=issue.id, repository=issue.repository, number=issue.number,
+                intention=str(event.intention), action=event.action, delivery=event.delivery, reason=judgement.reason,
+            )  # fmt: skip
+        progress.count(listed=listed, **{judgement.answer.value: 1})
+        progress.judged.append(key)
+        self._tell(progress)
+
+    def _placed(self, reach: Reach) -> Place:
+        """Where this stage is; at its start, where the last run's reach says."""
+        if self._progress.place is None:
+            self._progress.place = Place(since=reach.since, etag=reach.etag)
+        return self._progress.place
+
+    def _query(self, place: Place) -> PageQuery:
+        etag = place.etag if not place.pages else ""
+        return PageQuery(self._request.repository, since=place.since, cursor=place.cursor, etag=etag)
+
+    def _is_at_end(self, place: Place, page: Page[object], keys: list[str]) -> bool:
+        """Move on behind the page; whether it was the last one. `keys` may be shown again by the next one."""
+        place.pages += 1
+        place.size += page.size
+        place.etag = page.etag
+        place.newest = max(place.newest or page.reached, page.reached) if page.reached else place.newest
+        if not page.next_cursor:
+            return True
+        self._progress.judged = keys
+        if page.reached is not None and page.reached > place.since:
+            place.since, place.cursor = page.reached, ""
+        else:
+            # More than a page at one second: only GitHub's own cursor leads on.
+            place.cursor = page.next_cursor
+        return False
+
+    def _enter(self, stage: Stage) -> None:
+        self._progress.stage, self._progress.place, self._progress.judged = stage, None, []
+
+    def _after_comments(self) -> Stage:
+        return Stage.OPEN if self._request.is_sweep else Stage.DONE
+
+    def _count(self, page: Page[object]) -> None:
+        self._progress.count(requests=page.requests, unchanged=int(page.is_unchanged))
+
+
+def _reached(reach: Reach, place: Place) -> Reach:
+    return reach.moved(place.newest, place.size, place.etag, is_one_page=place.pages == 1)
+
+
+def _key(finding_id: int, updated_at: datetime | None) -> str:
+    return f"{finding_id}@{int(updated_at.timestamp()) if updated_at else 0}"

@@ -1,0 +1,133 @@
+"""Where issues are read: GitHub, behind a Protocol. `issuebox.providers.github` implements it.
+
+Every method sends one question, follows at most a renamed repository, never retries, and raises only
+`ProviderError`s. A listing leaves out pull requests, which GitHub counts among the issues.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from issuebox.domain.issue import Issue
+
+T_co = TypeVar("T_co", covariant=True)
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,100}")
+
+
+def is_repository(name: str) -> bool:
+    """Whether this is `owner/name`, and so safe as a part of a path and of a query."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedIssue:
+    """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` are about who wrote it."""
+
+    issue: Issue
+    created_at: datetime
+    author: str = ""
+    association: str = ""
+    is_bot: bool = False
+    labels: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+    is_pull_request: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedComment:
+    """A comment as GitHub has it now. It names its issue by number alone."""
+
+    id: int
+    number: int
+    body: str
+    created_at: datetime
+    updated_at: datetime
+    author: str = ""
+    association: str = ""
+    is_bot: bool = False
+    is_pull_request: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """One page of a listing. ``cursor`` is a page's ``next_cursor``, '' for the first page.
+
+    ``etag`` is that of an earlier answer to the same query: when nothing changed since, the page is
+    ``is_unchanged``, has no items, and costs nothing of the rate limit.
+    """
+
+    repository: str
+    since: datetime | None = None
+    cursor: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    """A page of a listing.
+
+    ``size`` and ``reached`` count what was left out too: how many GitHub listed, and when the last of them
+    was updated. ``read_at`` is GitHub's clock, ``requests`` what the page cost.
+    """
+
+    items: tuple[T_co, ...]
+    read_at: datetime
+    size: int = 0
+    reached: datetime | None = None
+    next_cursor: str = ""
+    etag: str = ""
+    is_unchanged: bool = False
+    requests: int = 1
+
+
+class Presence(StrEnum):
+    """What one read says about an issue. ``unknown`` proves nothing."""
+
+    FOUND = "found"
+    GONE = "gone"
+    MOVED = "moved"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The answer to a read of one issue. ``listed`` is set exactly when it was found."""
+
+    presence: Presence
+    listed: ListedIssue | None = None
+    requests: int = 1
+
+
+class IssueSource(Protocol):
+    """GitHub, as far as it is asked."""
+
+    @property
+    def is_authorized(self) -> bool:
+        """Whether it asks with credentials. Without any, GitHub shows public repositories, 60 times an hour."""
+
+    async def read_issue(self, repository: str, number: int, issue_id: int = 0) -> Reading:
+        """Read one issue. With `issue_id`, an issue that has another ID is not the one that was meant.
+
+        GONE: somebody deleted it. MOVED: it was transferred and has another ID there. UNKNOWN: not found,
+        or not visible, or its repository has no issues any more.
+        """
+
+    async def full_name(self, repository: str) -> str:
+        """The repository's name as GitHub spells it now. Raises RefusedError when it is not visible."""
+
+    async def updated_issues(self, query: PageQuery) -> Page[ListedIssue]:
+        """Open and closed issues updated at or after `since`, least recently updated first."""
+
+    async def open_issues(self, query: PageQuery) -> Page[ListedIssue]:
+        """Open issues, oldest first."""
+
+    async def comments(self, query: PageQuery) -> Page[ListedComment]:
+        """Comments of all issues updated at or after `since`, least recently updated first."""
+
+    async def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,277 @@
+"""What resync makes of what it finds at GitHub: tables from (known, found) to what is sent. Pure.
+
+1. Nothing is sent that is known already; the workflow drops what turns out to be no news.
+2. An issue that nobody knows is treated as at ``opened``: the trigger rules decide, and only within the window.
+3. Only GitHub's word *deleted* leads to a delete. Not found proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
+from issuebox.domain.known_issues import KnownIssue
+from issuebox.domain.phrases import says
+from issuebox.domain.triggers import Facts, Rules, detect
+
+OVERLAP = timedelta(minutes=2)
+"""What was read already and is looked at again: GitHub's listings may show two updates out of order."""
+
+SETTLED = timedelta(minutes=1)
+"""So long after an issue's last update, a comment that caused it is in the listing of comments, too."""
+
+RELISTED_MAX = 50
+"""A listing is asked from the same time on, so that its ETag stays good, until it has more than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far one listing of a repository was read: everything updated before ``to`` is dealt with.
+
+    ``since`` is what the listing is asked with, at or before ``to``; ``etag`` is that of its last answer.
+    """
+
+    to: datetime
+    since: datetime
+    etag: str = ""
+
+    @property
+    def floor(self) -> datetime:
+        """What was updated before this is not looked at again."""
+        return self.to - OVERLAP
+
+    def moved(self, newest: datetime | None, size: int, etag: str, *, is_one_page: bool) -> Reach:
+        """The reach after a whole listing was read; `newest` is the last update in it."""
+        to = max(self.to, newest or self.to)
+        if is_one_page and etag and size <= RELISTED_MAX:
+            return Reach(to, self.since, etag)
+        return Reach(to, to - OVERLAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a repository was read. ``swept_at`` is the last full comparison of what is known as open."""
+
+    issues: Reach
+    comments: Reach
+    comments_read_at: datetime | None = None
+    swept_at: datetime | None = None
+
+    @classmethod
+    def at(cls, since: datetime) -> Mark:
+        """The mark of a repository that is read from here on."""
+        return cls(Reach(since, since), Reach(since, since))
+
+    @property
+    def covers_comments(self) -> bool:
+        """Whether no comment can be missing while the listing of issues is unchanged: each updates its issue."""
+        return self.comments_read_at is not None and self.comments_read_at >= self.issues.to + SETTLED
+
+
+class Standing(StrEnum):
+    """What is known of an issue. ``unread``: it has a workflow that has not published anything yet."""
+
+    UNKNOWN = "unknown"
+    UNREAD = "unread"
+    OPEN = "open"
+    CLOSED = "closed"
+    TRANSFERRED = "transferred"
+    DELETED = "deleted"
+
+
+class Step(StrEnum):
+    """What the difference between known and found calls for."""
+
+    ASK = "ask"
+    REOPEN = "reopen"
+    CLOSE = "close"
+    NOTHING = "nothing"
+
+
+TABLE: Mapping[Standing, Mapping[IssueState, Step]] = {
+    standing: {IssueState.OPEN: when_open, IssueState.CLOSED: when_closed}
+    for standing, (when_open, when_closed) in {
+        # known as:            found open,   found closed
+        Standing.UNKNOWN: (Step.ASK, Step.NOTHING),
+        Standing.UNREAD: (Step.REOPEN, Step.CLOSE),
+        Standing.OPEN: (Step.NOTHING, Step.CLOSE),
+        Standing.CLOSED: (Step.REOPEN, Step.NOTHING),
+        # Both are final for the workflow: an ID never comes back.
+        Standing.TRANSFERRED: (Step.NOTHING, Step.NOTHING),
+        Standing.DELETED: (Step.NOTHING, Step.NOTHING),
+    }.items()
+}
+
+assert set(TABLE) == set(Standing), "every standing has its row"  # noqa: S101
+
+
+class Answer(StrEnum):
+    """Completes "the issue was …": ``unasked`` means that nobody asks for a sandbox."""
+
+    SENT = "sent"
+    KNOWN = "known"
+    UNASKED = "unasked"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a finding. ``event`` is set exactly when it has to be sent."""
+
+    answer: Answer
+    event: IssueEvent | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which unknown issues count: those created since, or with ``takes_all`` every open one."""
+
+    since: datetime
+    takes_all: bool = False
+
+
+def standing_of(known: KnownIssue | None) -> Standing:
+    """What is known of an issue, as a row of the table."""
+    if known is None:
+        return Standing.UNKNOWN
+    return Standing(known.issue.state) if known.is_published else Standing.UNREAD
+
+
+def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, rules: Rules) -> Judgement:
+    """What becomes of a listed issue, given what its workflow knows."""
+    match TABLE[standing_of(known)][found.issue.state]:
+        case Step.NOTHING:
+            return Judgement(Answer.UNASKED if known is None else Answer.KNOWN)
+        case Step.ASK:
+            return _ask(found, window, rules)
+        case _ if known is not None and known.is_published and found.issue.is_older_than(known.issue):
+            return Judgement(Answer.KNOWN, reason="a newer state is known")
+        case Step.CLOSE:
+            return _send(found.issue, Intention.STOP, "closed", "it is closed")
+        case Step.REOPEN:
+            detection = detect(_facts(found, "reopened"), rules)
+            if detection.intention is not Intention.ENSURE:
+                return Judgement(Answer.REFUSED, reason=detection.reason)
+            return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
+
+
+def may_ask(comment: ListedComment, since: datetime, rules: Rules) -> bool:
+    """Whether the comment is worth reading its issue for. An old comment that was edited is none."""
+    is_spoken = bool(rules.phrase) and says(comment.body, rules.phrase)
+    return is_spoken and not comment.is_pull_request and comment.created_at >= since
+
+
+def judge_comment(comment: ListedComment, found: ListedIssue, known: KnownIssue | None, rules: Rules) -> Judgement:
+    """What becomes of a comment that says the trigger phrase."""
+    issue, asked_at = found.issue, comment.created_at
+    if known is not None and (
+        (known.requested_at is not None and known.requested_at >= asked_at) or standing_of(known) is Standing.DELETED
+    ):
+        return Judgement(Answer.KNOWN)
+    # Who closes with a comment makes both in the same second.
+    if found.is_pull_request or (issue.closed_at is not None and issue.closed_at >= asked_at):
+        return Judgement(Answer.UNASKED, reason="it is a pull request, or was closed after the comment")
+    facts = replace(
+        _facts(found, "created"),
+        event="issue_comment",
+        comment=comment.body,
+        sender=comment.author,
+        comment_association=comment.association,
+        is_bot=comment.is_bot,
+    )
+    detection = detect(facts, rules)
+    if detection.intention is not Intention.ENSURE:
+        return Judgement(Answer.REFUSED, reason=detection.reason)
+    event = IssueEvent(
+        issue=issue, intention=Intention.ENSURE, delivery=f"resync-comment-{comment.id}", event="issue_comment",
+        action="created", is_explicit=True, requested_at=asked_at, is_resync=True,
+    )  # fmt: skip
+    return Judgement(Answer.SENT, event, "a comment asks for it")
+
+
+def judge_absent(known: KnownIssue, reading: Reading) -> Judgement:
+    """What becomes of an issue that is known as open and that GitHub does not list as open."""
+    issue = known.issue
+    match reading.presence:
+        case Presence.GONE:
+            return _send(replace(issue, state=IssueState.DELETED), Intention.DELETE, "deleted", "it was deleted")
+        case Presence.MOVED:
+            return _send(replace(issue, state=IssueState.TRANSFERRED), Intention.STOP, "transferred", "it moved")
+        case Presence.FOUND if reading.listed is not None and reading.listed.issue.id == issue.id:
+            if reading.listed.issue.state is IssueState.OPEN:
+                return Judgement(Answer.KNOWN)
+            return _send(reading.listed.issue, Intention.STOP, "closed", "it is closed")
+        case _:
+            return Judgement(Answer.UNREADABLE, reason="GitHub does not show it, which proves nothing")
+
+
+def authoritative(issue: Issue, reading: Reading) -> Issue | None:
+    """The state of the issue as one read gives it; None when the read proves nothing."""
+    match reading.presence:
+        case Presence.FOUND if reading.listed is not None and reading.listed.issue.id == issue.id:
+            return reading.listed.issue
+        case Presence.GONE:
+            return replace(issue, state=IssueState.DELETED)
+        case Presence.MOVED:
+            return replace(issue, state=IssueState.TRANSFERRED)
+        case _:
+            return None
+
+
+def _ask(found: ListedIssue, window: Window, rules: Rules) -> Judgement:
+    """The first of the ways to ask that the rules let in."""
+    reason = ""
+    for facts in _ways(found, window):
+        detection = detect(facts, rules)
+        if detection.intention is Intention.ENSURE:
+            return _send(found.issue, Intention.ENSURE, facts.action, detection.reason)
+        reason = reason or (detection.reason if facts.action == "opened" else "")
+    return Judgement(Answer.REFUSED if reason else Answer.UNASKED, reason=reason)
+
+
+def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
+    """How somebody may have asked: by opening it, by a label that it carries, by an assignment.
+
+    GitHub's listing does not say who put a label on, so its author is taken for it: whoever may not ask
+    by opening an issue may not ask by a template that puts the label on.
+    """
+    if window.takes_all or found.created_at >= window.since:
+        yield _facts(found, "opened")
+    for label in found.labels:
+        yield _facts(found, "labeled", label=label)
+    for assignee in found.assignees:
+        yield _facts(found, "assigned", assignee=assignee)
+
+
+def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = "") -> Facts:
+    """What the triggers look at. Who reopened an issue is unknown, and is not its author for certain."""
+    is_author = action != "reopened"
+    return Facts(
+        "issues",
+        action,
+        label=label,
+        assignee=assignee,
+        is_bot=found.is_bot and is_author,
+        repository=found.issue.repository,
+        sender=found.author if is_author else "",
+        author=found.author,
+        issue_association=found.association,
+        labels=found.labels,
+    )
+
+
+def _send(issue: Issue, intention: Intention, action: str, reason: str) -> Judgement:
+    """One delivery ID per state that an issue was found in, so that finding it again is no second delivery."""
+    stamp = int(issue.updated_at.timestamp()) if issue.updated_at else 0
+    event = IssueEvent(
+        issue=issue, intention=intention, delivery=f"resync-{issue.id}-{stamp}-{issue.state}", event="issues",
+        action=action, is_resync=True,
+    )  # fmt: skip
+    return Judgement(Answer.SENT, event, reason)

@@ -1,0 +1,33 @@
+"""A worker in a process of its own, to be killed: ``python -m tests.resync.doomed ADDRESS URL QUEUE PREFIX``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.github import GitHubActivities
+from issuebox.domain.triggers import Rules
+from issuebox.issue_workflows import IssueWorkflows
+from issuebox.providers.github import GitHubSource
+from issuebox.providers.github_client import GitHubOptions
+from tests.resync.conftest import Stack, worker
+from tests.resync.github import TOKEN, GitHub
+
+
+async def main(address: str, url: str, task_queue: str, prefix: str) -> None:
+    """Serve until killed."""
+    temporal = await Client.connect(address, data_converter=pydantic_data_converter)
+    known = IssueWorkflows(temporal, name_prefix=prefix, task_queue=task_queue)
+    source = GitHubSource(GitHubOptions(url, TOKEN))
+    async with (
+        source,
+        worker(Stack(temporal, GitHub(), known, task_queue, prefix), GitHubActivities(source, known, Rules())),
+    ):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,111 @@
+"""`issuebox resync`, as a person runs it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from issuebox.domain.issue import IssueState
+from issuebox.resync_run import resync_interval_s, resync_request
+from issuebox.settings import WorkerSettings
+from tests.resync.conftest import Stack, at
+
+
+async def resync(stack: Stack | None, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    address = stack.temporal.service_client.config.target_host if stack else "127.0.0.1:9"
+    own = {"TEMPORAL_ADDRESS": address, "ISSUEBOX_TASK_QUEUE": stack.task_queue if stack else "none", "COLUMNS": "150"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "issuebox", "resync", *arguments, env=os.environ | own | environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_table_names_what_was_sent(stack: Stack, issue_id: int) -> None:
+    """The configured repositories are read; 0 says that all of them could be."""
+    stack.github.issue(issue_id, 7, at=at(5))
+    code, output, _ = await resync(stack, "--since", "2026-01-01T00:00:00", ISSUEBOX_RESYNC_REPOSITORIES="octo/repo")
+    assert code == 0
+    assert "sent octo/repo#7 opened: the issue was opened" in output
+    assert len(await stack.missed(issue_id)) == 1
+
+
+async def test_json_is_for_programs(stack: Stack, issue_id: int) -> None:
+    """Standard output is the report and nothing else; a repository that cannot be read makes the exit code 1."""
+    stack.github.issue(issue_id, 7, at=at(5), state="closed")
+    await stack.tell(issue_id, 7, IssueState.OPEN)
+    code, output, _ = await resync(stack, "octo/repo", "octo/hidden", "--json", "--since", "2026-01-01T00:00:00Z")
+    read, hidden = json.loads(output)["repositories"]
+    assert code == 1
+    assert (read["counts"]["sent"], read["sent"][0]["action"]) == (1, "closed")
+    assert (hidden["error"], "octo/hidden" in hidden["reason"]) == ("RefusedError", True)
+
+
+async def test_full_reaches_old_issues(stack: Stack, issue_id: int) -> None:
+    """--full lets every open issue ask."""
+    stack.github.issue(issue_id, 7, at=at(-9000))
+    code, output, _ = await resync(stack, "octo/repo", "--full")
+    assert code == 0
+    assert "octo/repo#7" in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("octo",), ("octo/repo", "--since", "yesterday"), ("octo/repo", "--nonsense")]
+)
+async def test_misuse_exits_with_2(arguments: tuple[str, ...]) -> None:
+    """What was typed wrong is said before anything is asked."""
+    code, output, errors = await resync(None, *arguments, ISSUEBOX_RESYNC_REPOSITORIES="")
+    assert (code, output) == (2, "")
+    assert errors.strip()
+
+
+async def test_wrong_setting_exits_with_2() -> None:
+    """A repository that is none is named, not asked for."""
+    code, _, errors = await resync(None, ISSUEBOX_RESYNC_REPOSITORIES="octo/repo, nonsense")
+    assert code == 2
+    assert "resync_repositories" in errors
+
+
+async def test_temporal_that_is_not_reached_exits_with_3() -> None:
+    """A script can tell an outage from a repository that cannot be read."""
+    code, _, errors = await resync(None, "octo/repo")
+    assert code == 3
+    assert "Temporal is not reached" in errors
+
+
+def test_schedule_is_made_of_the_settings() -> None:
+    """Interval 0 or no repositories mean no schedule; a repository that is named twice is read once."""
+    assert resync_interval_s(WorkerSettings()) == 0.0
+    settings = WorkerSettings.model_validate({"resync_repositories": "octo/repo, Octo/Repo,octo/b"})
+    assert resync_interval_s(settings) == 900.0
+    assert resync_interval_s(settings.model_copy(update={"resync_interval_s": 0.0})) == 0.0
+    assert [name.lower() for name in resync_request(settings).repositories] == ["octo/repo", "octo/b"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("https://api.github.com", True),
+        ("https://ghe.example/api/v3/", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost", True),
+        ("http://ghe.example/api/v3", False),
+        ("https://token@ghe.example", False),
+        ("ftp://ghe.example", False),
+    ],
+)
+def test_token_is_sent_in_the_clear_to_nobody(url: str, is_taken: bool) -> None:
+    """Without TLS everybody on the way would read the token, so that only this machine is asked that way."""
+    if is_taken:
+        assert WorkerSettings.model_validate({"github_api_url": url}).github_api_url == url.rstrip("/")
+    else:
+        with pytest.raises(ValidationError):
+            WorkerSettings.model_validate({"github_api_url": url})

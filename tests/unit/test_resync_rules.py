@@ -1,0 +1,166 @@
+"""What resync makes of each combination of known and found, without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from issuebox.domain.events import Intention
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
+from issuebox.domain.known_issues import KnownIssue
+from issuebox.domain.resync import (
+    OVERLAP,
+    RELISTED_MAX,
+    SETTLED,
+    TABLE,
+    Answer,
+    Mark,
+    Reach,
+    Standing,
+    Window,
+    authoritative,
+    judge_absent,
+    judge_comment,
+    judge_issue,
+)
+from issuebox.domain.triggers import Rules
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = T0 + timedelta(minutes=5)
+ISSUE = Issue(5, "octo/repo", 7, "A title", updated_at=LATER)
+WINDOW = Window(T0)
+
+
+def found(state: IssueState, created_at: datetime = LATER) -> ListedIssue:
+    return ListedIssue(replace(ISSUE, state=state), created_at)
+
+
+def known(standing: Standing) -> KnownIssue | None:
+    if standing is Standing.UNKNOWN:
+        return None
+    if standing is Standing.UNREAD:
+        return KnownIssue(Issue(5), is_published=False)
+    return KnownIssue(replace(ISSUE, state=IssueState(standing.value), updated_at=T0))
+
+
+EXPECTED = {
+    (Standing.UNKNOWN, IssueState.OPEN): (Intention.ENSURE, "opened"),
+    (Standing.UNREAD, IssueState.OPEN): (Intention.ENSURE, "reopened"),
+    (Standing.UNREAD, IssueState.CLOSED): (Intention.STOP, "closed"),
+    (Standing.OPEN, IssueState.CLOSED): (Intention.STOP, "closed"),
+    (Standing.CLOSED, IssueState.OPEN): (Intention.ENSURE, "reopened"),
+}
+"""All that is sent; every other combination is no news."""
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
+def test_each_row_of_the_table_sends_what_was_missed(standing: Standing, state: IssueState) -> None:
+    """Every combination has its answer, and only a difference is sent."""
+    judgement = judge_issue(found(state), known(standing), WINDOW, Rules())
+    event = judgement.event
+    assert (event and (event.intention, event.action)) == EXPECTED.get((standing, state))
+    assert (judgement.answer is Answer.SENT) == (event is not None)
+    assert event is None or (event.is_resync and not event.is_explicit and event.issue.state is state)
+
+
+def test_table_is_total() -> None:
+    """No standing lacks a row, and no row a state that GitHub lists."""
+    assert set(TABLE) == set(Standing)
+    assert all(set(row) == {IssueState.OPEN, IssueState.CLOSED} for row in TABLE.values())
+
+
+@pytest.mark.parametrize(
+    ("standing", "state"), [(Standing.OPEN, IssueState.CLOSED), (Standing.CLOSED, IssueState.OPEN)]
+)
+def test_state_older_than_the_known_one_is_not_sent(standing: Standing, state: IssueState) -> None:
+    """A listing that lags behind is no news."""
+    newer = known(standing)
+    assert newer is not None
+    newer = replace(newer, issue=replace(newer.issue, updated_at=LATER + timedelta(seconds=1)))
+    assert judge_issue(found(state), newer, WINDOW, Rules()).answer is Answer.KNOWN
+
+
+def test_delivery_names_issue_time_and_state() -> None:
+    """The same finding has the same ID; another state within the same second has another."""
+    ids = {
+        (judgement.event.delivery if judgement.event else "")
+        for judgement in (
+            judge_issue(found(IssueState.OPEN), None, WINDOW, Rules()),
+            judge_issue(found(IssueState.OPEN), known(Standing.CLOSED), WINDOW, Rules()),
+            judge_issue(found(IssueState.CLOSED), known(Standing.OPEN), WINDOW, Rules()),
+        )
+    }
+    stamp = int(LATER.timestamp())
+    assert ids == {f"resync-5-{stamp}-open", f"resync-5-{stamp}-closed"}
+
+
+COMMENT = ListedComment(9, 7, "@claude go", LATER, LATER)
+
+
+@pytest.mark.parametrize(
+    ("closed_after_s", "answer"), [(None, Answer.SENT), (-1, Answer.SENT), (0, Answer.UNASKED), (1, Answer.UNASKED)]
+)
+def test_comment_counts_when_it_is_newer_than_the_close(closed_after_s: int | None, answer: Answer) -> None:
+    """As the workflow judges it: who closes with a comment makes both in the same second."""
+    listed = found(IssueState.OPEN)
+    if closed_after_s is not None:
+        closed_at = LATER + timedelta(seconds=closed_after_s)
+        listed = replace(listed, issue=replace(ISSUE, state=IssueState.CLOSED, closed_at=closed_at))
+    assert judge_comment(COMMENT, listed, None, Rules()).answer is answer
+
+
+@pytest.mark.parametrize(
+    ("newer_s", "answer"), [(None, Answer.SENT), (-1, Answer.SENT), (0, Answer.KNOWN), (1, Answer.KNOWN)]
+)
+def test_comment_counts_when_it_is_newer_than_the_known_request(newer_s: int | None, answer: Answer) -> None:
+    """What was asked for since is served since."""
+    requested_at = None if newer_s is None else LATER + timedelta(seconds=newer_s)
+    asked = KnownIssue(ISSUE, requested_at=requested_at)
+    assert judge_comment(COMMENT, found(IssueState.OPEN), asked, Rules()).answer is answer
+
+
+@pytest.mark.parametrize("presence", Presence)
+def test_absent_issue_ends_by_githubs_words_alone(presence: Presence) -> None:
+    """Deleted and transferred are said by GitHub; not found proves nothing."""
+    listed = found(IssueState.CLOSED) if presence is Presence.FOUND else None
+    judgement = judge_absent(KnownIssue(ISSUE), Reading(presence, listed))
+    expected = {
+        Presence.FOUND: (Intention.STOP, IssueState.CLOSED),
+        Presence.GONE: (Intention.DELETE, IssueState.DELETED),
+        Presence.MOVED: (Intention.STOP, IssueState.TRANSFERRED),
+    }
+    event = judgement.event
+    assert (event and (event.intention, event.issue.state)) == expected.get(presence)
+    assert (judgement.answer is Answer.UNREADABLE) == (presence is Presence.UNKNOWN)
+    issue = authoritative(ISSUE, Reading(presence, listed))
+    assert (issue and issue.state) == (expected[presence][1] if presence in expected else None)
+
+
+def test_another_issue_under_the_number_proves_nothing() -> None:
+    """The number is not the identity."""
+    reading = Reading(Presence.FOUND, replace(found(IssueState.CLOSED), issue=replace(ISSUE, id=6)))
+    assert judge_absent(KnownIssue(ISSUE), reading).answer is Answer.UNREADABLE
+    assert authoritative(ISSUE, reading) is None
+
+
+def test_reach_keeps_its_etag_only_while_the_listing_stays_the_same_page() -> None:
+    """A short listing is asked for again from the same time, with its ETag; a long one from its end, with overlap."""
+    reach = Reach(T0, T0)
+    assert reach.moved(LATER, RELISTED_MAX, "e", is_one_page=True) == Reach(LATER, T0, "e")
+    assert reach.moved(LATER, RELISTED_MAX + 1, "e", is_one_page=True) == Reach(LATER, LATER - OVERLAP)
+    assert reach.moved(LATER, 2, "e", is_one_page=False) == Reach(LATER, LATER - OVERLAP)
+    assert reach.moved(LATER, 2, "", is_one_page=True) == Reach(LATER, LATER - OVERLAP)
+    assert reach.moved(None, 0, "e", is_one_page=True) == Reach(T0, T0, "e")
+    assert Reach(LATER, T0).moved(T0, 1, "e", is_one_page=True).to == LATER
+
+
+def test_comments_are_covered_once_they_were_read_after_the_last_update() -> None:
+    """Until a minute after an issue's update its comment may be missing from the listing of comments."""
+    mark = Mark(Reach(LATER, T0), Reach(T0, T0))
+    assert not mark.covers_comments
+    assert not replace(mark, comments_read_at=LATER + SETTLED - timedelta(seconds=1)).covers_comments
+    assert replace(mark, comments_read_at=LATER + SETTLED).covers_comments
