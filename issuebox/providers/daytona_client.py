@@ -12,28 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
 from daytona import AsyncDaytona, DaytonaConfig
 from daytona._utils.env import DaytonaEnvReader
 from daytona._utils.errors import intercept_errors
+from daytona.common.errors import DaytonaError
 from daytona.internal import shared_session
 from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 from daytona_api_client_async import CreateSandbox, ListSandboxesResponse, SandboxLabels
 from daytona_api_client_async import Sandbox as SandboxDto
+from daytona_api_client_async.api_response import ApiResponse
 
 from issuebox.domain.phase import TRANSITIONAL
+from issuebox.providers.daytona_errors import message_of
 from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
+from issuebox.providers.pace import Limiter, Pace
 
 LIST_PAGE_SIZE = 200
 """Daytona's largest page."""
 
 _STATE_EVENTS = ["sandbox.state.updated"]
+_TOO_MANY_REQUESTS = 429
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,9 +69,13 @@ class Changes:
 
 
 class DaytonaClient(AsyncDaytona):
-    """One request per method; each takes its deadline in seconds and raises the SDK's ``DaytonaError``."""
+    """One request per method; each takes its deadline in seconds.
+
+    Raises the SDK's ``DaytonaError``, and RateLimitedError for a 429 and for what was not sent because of one.
+    """
 
     def __init__(self, config: DaytonaConfig) -> None:
+        self._pace = Pace()
         with _no_dotenv():
             super().__init__(config)
         self._own_session()
@@ -82,46 +94,50 @@ class DaytonaClient(AsyncDaytona):
         session._retry_connection = False  # noqa: SLF001
         self._shared_session._adopt(session)  # noqa: SLF001
 
-    @intercept_errors()
     async def send_lookup(self, id_or_name: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.get_sandbox(id_or_name, _request_timeout=timeout_s)
+        send = self._sandbox_api.get_sandbox_with_http_info
+        return await self._ask(Limiter.AUTHENTICATED, send, id_or_name, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_create(self, body: CreateSandbox, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.create_sandbox(body, _request_timeout=timeout_s)
+        send = self._sandbox_api.create_sandbox_with_http_info
+        return await self._ask(Limiter.CREATE, send, body, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_start(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.start_sandbox(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.start_sandbox_with_http_info
+        return await self._ask(Limiter.LIFECYCLE, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_recover(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.recover_sandbox(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.recover_sandbox_with_http_info
+        return await self._ask(Limiter.LIFECYCLE, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_stop(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.stop_sandbox(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.stop_sandbox_with_http_info
+        return await self._ask(Limiter.LIFECYCLE, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_archive(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.archive_sandbox(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.archive_sandbox_with_http_info
+        return await self._ask(Limiter.LIFECYCLE, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_delete(self, sandbox_id: str, timeout_s: float) -> SandboxDto:
-        return await self._sandbox_api.delete_sandbox(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.delete_sandbox_with_http_info
+        return await self._ask(Limiter.LIFECYCLE, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_activity(self, sandbox_id: str, timeout_s: float) -> None:
-        await self._sandbox_api.update_last_activity(sandbox_id, _request_timeout=timeout_s)
+        send = self._sandbox_api.update_last_activity_with_http_info
+        await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_labels(self, sandbox_id: str, labels: dict[str, str], timeout_s: float) -> None:
-        await self._sandbox_api.replace_labels(sandbox_id, SandboxLabels(labels=labels), _request_timeout=timeout_s)
+        send, body = self._sandbox_api.replace_labels_with_http_info, SandboxLabels(labels=labels)
+        await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, body, _request_timeout=timeout_s)
 
-    @intercept_errors()
     async def send_list(self, labels: dict[str, str], cursor: str | None, timeout_s: float) -> ListSandboxesResponse:
-        return await self._sandbox_api.list_sandboxes(
-            labels=json.dumps(labels), cursor=cursor, limit=LIST_PAGE_SIZE, _request_timeout=timeout_s
+        return await self._ask(
+            Limiter.AUTHENTICATED,
+            self._sandbox_api.list_sandboxes_with_http_info,
+            labels=json.dumps(labels),
+            cursor=cursor,
+            limit=LIST_PAGE_SIZE,
+            _request_timeout=timeout_s,
         )
 
     async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
@@ -129,9 +145,25 @@ class DaytonaClient(AsyncDaytona):
         url = sandbox.toolbox_proxy_url or await self._send_toolbox_url(sandbox.id, timeout_s)
         return ToolboxClient(ToolboxApiClientProxy(self._toolbox_api_client, sandbox.id, url))
 
-    @intercept_errors()
     async def _send_toolbox_url(self, sandbox_id: str, timeout_s: float) -> str:
-        return (await self._sandbox_api.get_toolbox_proxy_url(sandbox_id, _request_timeout=timeout_s)).url
+        send = self._sandbox_api.get_toolbox_proxy_url_with_http_info
+        return (await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, _request_timeout=timeout_s)).url
+
+    async def _ask(
+        self, limiter: Limiter, send: Callable[P, Awaitable[ApiResponse[T]]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Send a request if its limiter lets it in, and learn from the reply how many are left."""
+        async with self._pace.entered(limiter) as ticket:
+            try:
+                reply = await _intercepted(send(*args, **kwargs))
+            except DaytonaError as error:
+                if error.status_code == _TOO_MANY_REQUESTS:
+                    raise self._pace.refused(ticket, error.headers, message_of(error)) from error
+                if error.status_code is not None:
+                    self._pace.heard(ticket, error.headers)
+                raise
+            self._pace.heard(ticket, reply.headers)
+            return reply.data
 
     @contextmanager
     def changes(self, sandbox_id: str) -> Iterator[Changes]:
@@ -154,6 +186,12 @@ class DaytonaClient(AsyncDaytona):
             return None
         session_id: str | None = dispatcher._sio.get_sid()  # noqa: SLF001
         return session_id
+
+
+@intercept_errors()
+async def _intercepted(request: Awaitable[T]) -> T:
+    """The request's reply. Raises what the SDK itself would raise."""
+    return await request
 
 
 @contextmanager

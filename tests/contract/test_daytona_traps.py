@@ -90,13 +90,14 @@ async def test_read_that_goes_wrong_teaches_nothing(
 
 
 async def test_retry_after_of_the_limiter_is_understood(server: Server) -> None:
-    """Daytona names the limiter in the header and leaves the plain one out."""
+    """Daytona names the limiter in the header and leaves the plain one out; jitter may add a little."""
     async with DaytonaProvider(options(server)) as provider:
         effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "3"}}
         await server.admin.add_fault("get", effect)
         with pytest.raises(RateLimitedError) as raised:
             await provider.lookup(SPEC.name)
-        assert raised.value.retry_after_s == 3.0
+        assert raised.value.retry_after_s is not None
+        assert 2.9 < raised.value.retry_after_s < 3.3
 
 
 async def test_nobody_there_is_transient_also_for_commands() -> None:

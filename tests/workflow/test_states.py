@@ -299,7 +299,6 @@ BLOCKS: list[tuple[str, dict[str, object], Cause]] = [
     ("create", {"kind": "status", "status": 400, "message": "Total CPU limit exceeded."}, Cause.QUOTA),
     ("create", {"kind": "status", "status": 400, "message": "No available runners"}, Cause.CAPACITY),
     ("get", {"kind": "status", "status": 503}, Cause.UNREACHABLE),
-    ("create", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "60"}}, Cause.RATE_LIMITED),
 ]
 
 
