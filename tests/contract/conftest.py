@@ -1,18 +1,49 @@
 """The providers that the contract suite holds to their sentences.
 
-localdaytona always; the real Daytona with ``-m live`` and DAYTONA_API_KEY, for the tests that inject
-nothing.
+localdaytona always, in both of the SDK's modes; the real Daytona with ``-m live`` and DAYTONA_API_KEY, for
+the tests that inject nothing, which are those that do not ask for `server`.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from issuebox.domain.provider import SandboxSpec
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
+from issuebox.settings import WorkerSettings
+from issuebox.worker import daytona_options
 from localdaytona.testing import Server, running_inside
+
+EVENT_STREAM, POLLING, LIVE = "event stream", "polling", "live"
+LIVE_TIMEOUT_S = 600
+"""An archive and a thaw of the real Daytona take minutes."""
+
+RUN = uuid.uuid4().hex[:12]
+"""Names and labels of this run: what does not carry it is never touched."""
+LABEL_RUN = "issuebox-contract-run"
+_NUMBERS = itertools.count(1)
+
+DURATIONS = {
+    "create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2,
+    "archive_s": 0.2, "restore_wait_s": 0.2, "restore_s": 0.4,
+}  # fmt: skip
+"""A tenth of localdaytona's usual times."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a provider runs in each mode, and live when it injects nothing."""
+    if "provider" not in metafunc.fixturenames:
+        return
+    modes = [pytest.param(EVENT_STREAM), pytest.param(POLLING)]
+    if "server" not in metafunc.fixturenames:
+        modes.append(pytest.param(LIVE, marks=[pytest.mark.live, pytest.mark.timeout(LIVE_TIMEOUT_S)]))
+    metafunc.parametrize("mode", modes)
 
 
 def options(server: Server, **changes: object) -> DaytonaOptions:
@@ -29,21 +60,57 @@ def options(server: Server, **changes: object) -> DaytonaOptions:
     return DaytonaOptions(**given | changes)  # type: ignore[arg-type]
 
 
+def live_options() -> DaytonaOptions:
+    """The organization that the workers' own variables name, with the workers' deadlines."""
+    if not os.environ.get("DAYTONA_API_KEY"):
+        pytest.skip("the live contract needs DAYTONA_API_KEY, a key of the organization to run it in")
+    return daytona_options(WorkerSettings(daytona_settle_timeout_s=300.0, auto_stop_interval_s=15 * 60))
+
+
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A localdaytona in which state changes take a tenth of their usual time."""
+def mode() -> str:
+    """The mode of a test that makes its own providers."""
+    return EVENT_STREAM
+
+
+@pytest.fixture
+async def daytona(mode: str, tmp_path: Path) -> AsyncIterator[Server | None]:
+    """A quick localdaytona; None in a live test."""
+    if mode == LIVE:
+        yield None
+        return
     async with running_inside(tmp_path / "daytona") as server:
-        await server.admin.config(durations={"create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2})
+        await server.admin.config(durations=DURATIONS)
         yield server
 
 
-@pytest.fixture(params=["event stream", "polling"])
-async def provider(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[DaytonaProvider]:
-    """The provider in both of the SDK's modes: every sentence of the contract holds in each."""
-    if request.param == "polling":
+@pytest.fixture
+async def server(daytona: Server | None) -> Server:
+    """The localdaytona, to interfere with."""
+    assert daytona is not None
+    return daytona
+
+
+@pytest.fixture
+async def provider(mode: str, daytona: Server | None) -> AsyncIterator[DaytonaProvider]:
+    """The provider in each mode: every sentence of the contract holds in all of them."""
+    if daytona is None:
+        made = DaytonaProvider(live_options())
+    elif mode == POLLING:
         with pytest.warns(DeprecationWarning, match="Polling-only"):
-            made = DaytonaProvider(options(server, use_polling=True, read_interval_s=0.05))
+            made = DaytonaProvider(options(daytona, use_polling=True, read_interval_s=0.05))
     else:
-        made = DaytonaProvider(options(server))
+        made = DaytonaProvider(options(daytona))
     async with made:
         yield made
+
+
+@pytest.fixture
+async def spec(provider: DaytonaProvider) -> AsyncIterator[SandboxSpec]:
+    """A sandbox that no other test and no other run has heard of; deleted afterwards, and nothing else is."""
+    name = f"issuebox-contract-{RUN}-{next(_NUMBERS)}"
+    yield SandboxSpec(name, {"managed-by": "issuebox-contract", "issue-id": "1", LABEL_RUN: RUN})
+    left = await provider.lookup(name)
+    settled = None if left is None else await provider.settle(left.id, 60.0)
+    if settled is not None:
+        await provider.delete(settled.id)

@@ -1,8 +1,13 @@
-"""What every provider promises: `issuebox.domain.provider.SandboxProvider`, sentence by sentence."""
+"""What every provider promises: `issuebox.domain.provider.SandboxProvider`, sentence by sentence.
+
+Tests that ask for `server` interfere with localdaytona; all others hold the real Daytona to the same with
+``-m live``, and so make nothing but `spec`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,36 +16,40 @@ from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxSpec
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server
+from tests.waiting import until
 
-SPEC = SandboxSpec("claude-issue-1", {"managed-by": "issuebox", "issue-id": "1"})
+from .conftest import LABEL_RUN, RUN
 
 
 async def test_unknown_name_is_a_value(provider: DaytonaProvider) -> None:
     """*Not found* is None, not an error."""
-    assert await provider.lookup("claude-issue-404") is None
+    assert await provider.lookup(f"issuebox-contract-{RUN}-404") is None
 
 
-async def test_create_returns_a_usable_sandbox_with_its_labels(provider: DaytonaProvider) -> None:
+async def test_create_returns_a_usable_sandbox_with_its_labels(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """A create ends with a read that shows the sandbox usable."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
-    assert (created.phase, created.name) == (Phase.USABLE, SPEC.name)
-    assert SPEC.labels.items() <= created.labels.items()
+    assert (created.phase, created.name) == (Phase.USABLE, spec.name)
+    assert spec.labels.items() <= created.labels.items()
     assert created.toolbox_url.endswith(f"/toolbox/{created.id}")
-    assert await provider.lookup(SPEC.name) == await provider.lookup("x", created.id)
+    by_name, by_id = await provider.lookup(spec.name), await provider.lookup("x", created.id)
+    assert by_name is not None
+    assert by_id is not None
+    assert by_name.id == by_id.id == created.id
 
 
-async def test_create_of_a_held_name_is_refused(provider: DaytonaProvider) -> None:
+async def test_create_of_a_held_name_is_refused(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """The unique name is the second lock: exactly one of many creates succeeds."""
-    results = await asyncio.gather(*(provider.create(SPEC) for _ in range(8)), return_exceptions=True)
+    results = await asyncio.gather(*(provider.create(spec) for _ in range(8)), return_exceptions=True)
     created = [result for result in results if not isinstance(result, BaseException)]
     assert len(created) == 1
     assert all(isinstance(result, NameTakenError) for result in results if isinstance(result, BaseException))
 
 
-async def test_stop_and_start_keep_the_sandbox(provider: DaytonaProvider) -> None:
+async def test_stop_and_start_keep_the_sandbox(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """A start brings the same sandbox back."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     stopped = await provider.stop(created.id)
     assert stopped is not None
@@ -50,10 +59,9 @@ async def test_stop_and_start_keep_the_sandbox(provider: DaytonaProvider) -> Non
     assert (started.phase, started.id) == (Phase.USABLE, created.id)
 
 
-async def test_archived_sandbox_starts(provider: DaytonaProvider, server: Server) -> None:
+async def test_archived_sandbox_starts(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """A start of an archived sandbox is answered at once and followed until it runs."""
-    await server.admin.config(durations={"archive_s": 0.2, "restore_wait_s": 0.2, "restore_s": 0.4})
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await provider.stop(created.id)
     archived = await provider.archive(created.id)
@@ -64,33 +72,45 @@ async def test_archived_sandbox_starts(provider: DaytonaProvider, server: Server
     assert (started.phase, started.id) == (Phase.USABLE, created.id)
 
 
-async def test_delete_waits_until_the_old_one_is_gone(provider: DaytonaProvider, server: Server) -> None:
+async def test_delete_waits_until_the_old_one_is_gone(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
     """The name is free as soon as a delete is accepted; a delete returns only when the sandbox is gone."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     assert await provider.delete(created.id) is None
     assert (await server.admin.sandbox(created.id)).state == "destroyed"
 
 
-async def test_dying_sandbox_is_seen_by_its_id(provider: DaytonaProvider, server: Server) -> None:
+async def test_deleted_sandbox_is_gone_by_name_and_id(provider: DaytonaProvider, spec: SandboxSpec) -> None:
+    """After a delete nothing is found, and a late command to its ID finds nothing either."""
+    created = await provider.create(spec)
+    assert created is not None
+    assert await provider.delete(created.id) is None
+    assert await provider.lookup(spec.name, created.id) is None
+    with pytest.raises(GoneError):
+        await provider.stop(created.id)
+
+
+async def test_dying_sandbox_is_seen_by_its_id(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
     """By name a deleted sandbox is gone at once; by ID it is still leaving."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await server.admin.act(created.id, "delete")
-    assert await provider.lookup(SPEC.name) is None
-    leaving = await provider.lookup(SPEC.name, created.id)
+    assert await provider.lookup(spec.name) is None
+    leaving = await provider.lookup(spec.name, created.id)
     assert leaving is not None
     assert leaving.phase is Phase.LEAVING
     assert await provider.settle(created.id, 5.0) is None
 
 
-async def test_recoverable_error_recovers(provider: DaytonaProvider, server: Server) -> None:
+async def test_recoverable_error_recovers(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
     """An error that Daytona can repair is a phase of its own, and recover ends it."""
     await server.admin.config(durations={"recover_s": 0.1})
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await server.admin.act(created.id, "break", recoverable=True, reason="disk full")
-    broken = await provider.lookup(SPEC.name)
+    broken = await provider.lookup(spec.name)
     assert broken is not None
     assert (broken.phase, broken.error_reason) == (Phase.RECOVERABLE, "disk full")
     recovered = await provider.recover(created.id)
@@ -98,19 +118,21 @@ async def test_recoverable_error_recovers(provider: DaytonaProvider, server: Ser
     assert recovered.phase is Phase.USABLE
 
 
-async def test_command_in_the_middle_of_a_change_is_a_conflict(provider: DaytonaProvider, server: Server) -> None:
+async def test_command_in_the_middle_of_a_change_is_a_conflict(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
     """A sandbox in transition takes no command, and says so in a way of its own."""
     await server.admin.config(durations={"stop_s": 2.0})
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await server.admin.act(created.id, "stop")
     with pytest.raises(ChangeInProgressError):
         await provider.start(created.id)
 
 
-async def test_stop_of_a_stopped_sandbox_is_not_in_state(provider: DaytonaProvider) -> None:
+async def test_stop_of_a_stopped_sandbox_is_not_in_state(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """A command that the state does not take asks for another look, not for a retry."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await provider.stop(created.id)
     with pytest.raises(NotInStateError):
@@ -123,22 +145,36 @@ async def test_command_to_a_gone_sandbox_says_gone(provider: DaytonaProvider) ->
         await provider.start("00000000-0000-4000-8000-000000000000")
 
 
-async def test_labels_are_added_and_none_is_lost(provider: DaytonaProvider, server: Server) -> None:
+async def test_labels_are_added_and_none_is_lost(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """Adopting keeps the labels that are there: Daytona's PUT replaces all of them."""
-    made = await server.admin.create(name="claude-issue-1", labels={"team": "red"})
-    await provider.settle(made.id, 5.0)
-    await provider.label(made.id, SPEC.labels)
-    adopted = await provider.lookup(SPEC.name)
+    by_hand = {"team": "red", LABEL_RUN: RUN}
+    made = await provider.create(replace(spec, labels=by_hand))
+    assert made is not None
+    await provider.label(made.id, spec.labels)
+    await provider.label(made.id, spec.labels)
+    adopted = await provider.lookup("x", made.id)
     assert adopted is not None
-    assert adopted.labels == {"team": "red", "code-toolbox-language": "python"} | SPEC.labels
+    assert adopted.labels == {"code-toolbox-language": "python"} | by_hand | spec.labels
 
 
-async def test_refreshed_activity_is_repeatable(provider: DaytonaProvider) -> None:
+async def test_refreshed_activity_is_repeatable(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """Putting off the idle stop can be repeated."""
-    created = await provider.create(SPEC)
+    created = await provider.create(spec)
     assert created is not None
     await provider.refresh_activity(created.id)
     await provider.refresh_activity(created.id)
+
+
+async def test_list_comes_to_show_a_created_sandbox(provider: DaytonaProvider, spec: SandboxSpec) -> None:
+    """The index lags, and then it finds the sandbox by its labels."""
+    created = await provider.create(spec)
+    assert created is not None
+
+    async def listed() -> list[str]:
+        return [found.id async for found in provider.list_managed(spec.labels)]
+
+    await until(listed, lambda found: created.id in found, "the list shows the sandbox", timeout_s=60.0)
+    assert [found async for found in provider.list_managed(spec.labels | {"issue-id": "2"})] == []
 
 
 async def test_list_shows_all_managed_sandboxes_across_pages(provider: DaytonaProvider, server: Server) -> None:
