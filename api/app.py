@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 
-from api import health, problems, rest, webhooks
+from api import health, problems, rest, status_page, webhooks
 from api.temporal import ClientFactory, Temporal
 from issuebox.settings import ApiSettings
 
@@ -41,10 +40,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     app.include_router(webhooks.router(settings, temporal))
     app.include_router(rest.router(settings, temporal))
     app.include_router(health.router(temporal))
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    app.include_router(status_page.router(settings, temporal))
 
     _document(app)
     return app

@@ -229,6 +229,7 @@ def _places(around: Surroundings) -> list[tuple[str, str]]:
     ports = around.ports
     ui = f"http://{dev_stack.LOOPBACK}:{ports.ui}" if ports.ui else f"cluster at {os.environ['TEMPORAL_ADDRESS']}"
     return [
+        ("Status page", f"{around.api_url}/status (the token is in the last command below)"),
         ("API and its documentation", f"{around.api_url}/docs"),
         ("Temporal Web UI", ui),
         ("Sandboxes (localdaytona)", around.daytona_page_url or "the real Daytona (DAYTONA_API_KEY is set)"),

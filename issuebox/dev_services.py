@@ -142,6 +142,8 @@ def api_service(around: Surroundings) -> Service:
     environment = {key: value for key, value in inherited.items() if not key.startswith("DAYTONA_")}
     environment.setdefault("ISSUEBOX_WEBHOOK_SECRETS", around.secrets.webhook_secret)
     environment.setdefault("ISSUEBOX_API_TOKENS", around.secrets.api_token)
+    if around.ports.ui:
+        environment.setdefault("ISSUEBOX_TEMPORAL_UI_URL", f"http://{LOOPBACK}:{around.ports.ui}")
 
     async def is_ready() -> bool:
         return await answers(f"{around.api_url}/readyz")

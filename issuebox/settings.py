@@ -106,6 +106,12 @@ class ApiSettings(CommonSettings):
         300.0, gt=0, description="Upper bound of ?wait_s= on PUT /v1/issues/{issue_id}/sandbox, in seconds."
     )
 
+    temporal_ui_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Temporal's Web UI, such as http://127.0.0.1:8233, for links on the status page; '' for none.",
+    )
+
     _split_lists = field_validator("webhook_secrets", "api_tokens", mode="before")(_split)
 
 

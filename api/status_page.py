@@ -1,0 +1,72 @@
+"""The status page for people: all issues with their sandboxes, why, and what can be asked for.
+
+Static and without secrets: its script asks ``/v1`` with the token that the person types, and the page is
+allowed to run no other script and to reach no other host. Titles are anybody's text; the script makes
+text of them, and with Trusted Types the browser lets it make nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from importlib.resources import files
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from api.temporal import Temporal
+from issuebox.settings import ApiSettings
+
+_PARTS = files("api") / "status"
+
+
+def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
+    """``/status``, and ``/`` which leads there. No token: what the page shows needs one."""
+    routes = APIRouter(include_in_schema=False)
+    page, headers = _page()
+
+    @routes.get("/status")
+    async def status() -> HTMLResponse:
+        namespace = (await temporal.client()).namespace if settings.temporal_ui_url else ""
+        workflows = workflows_url(settings.temporal_ui_url, namespace)
+        return HTMLResponse(page.replace("{temporal_workflows}", html.escape(workflows)), headers=headers)
+
+    @routes.get("/")
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/status")
+
+    return routes
+
+
+def workflows_url(ui_url: str, namespace: str) -> str:
+    """Where Temporal's Web UI shows a workflow, up to its ID; '' without a Web UI."""
+    return f"{ui_url.rstrip('/')}/namespaces/{namespace}/workflows/" if ui_url else ""
+
+
+def _page() -> tuple[str, dict[str, str]]:
+    """The page in one piece, and headers by which a browser runs this script and no other."""
+    style, script = (_PARTS.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    page = _PARTS.joinpath("page.html").read_text("utf-8").replace("{style}", style).replace("{script}", script)
+    policy = (
+        "default-src 'none'",
+        f"script-src '{_digest(script)}'",
+        f"style-src '{_digest(style)}'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+    return page, {
+        "Content-Security-Policy": "; ".join(policy),
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
