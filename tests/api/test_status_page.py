@@ -212,7 +212,7 @@ async def test_ensure_and_retry_reach_the_workflow(browser: Page, api: Api, stac
 
 @needs_chromium
 async def test_stop_asks_twice(browser: Page, api: Api, stack: Stack) -> None:
-    """The first press only arms the button; the second sends one stop, and the page says what became of it."""
+    """The first press only arms the button; the second sends one stop, and the sandbox is stopped."""
     await _ensured(api, stack, "A title")
     await _entered(browser, api, stack)
     await browser.press("[data-act=stop]")
@@ -222,6 +222,7 @@ async def test_stop_asks_twice(browser: Page, api: Api, stack: Stack) -> None:
     await browser.wait("!['', 'asked'].includes(document.querySelector('.said').textContent)")
     stops = [url for url in browser.requested if url.endswith("/stop")]
     assert stops == [f"{api.client.base_url}/v1/issues/{stack.issue_id}/stop"]
+    await _sandbox(stack, "stopped")
     assert await browser.js("document.querySelector('[data-act=stop]').textContent") == "Stop"
 
 

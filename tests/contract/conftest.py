@@ -1,7 +1,7 @@
 """The providers that the contract suite holds to their sentences.
 
 localdaytona always, in both of the SDK's modes; the real Daytona with ``-m live`` and DAYTONA_API_KEY, for
-the tests that inject nothing, which are those that do not ask for `server`.
+the tests that make nothing but `spec` and inject nothing: those that ask for `spec` and not for `server`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ DURATIONS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of a provider runs in each mode, and live when it injects nothing."""
+    """A test of a provider runs in each mode, and live when it makes only what is cleaned up and injects nothing."""
     if "provider" not in metafunc.fixturenames:
         return
     modes = [pytest.param(EVENT_STREAM), pytest.param(POLLING)]
-    if "server" not in metafunc.fixturenames:
+    if "spec" in metafunc.fixturenames and "server" not in metafunc.fixturenames:
         modes.append(pytest.param(LIVE, marks=[pytest.mark.live, pytest.mark.timeout(LIVE_TIMEOUT_S)]))
     metafunc.parametrize("mode", modes)
 

@@ -1,7 +1,7 @@
 """What every provider promises: `issuebox.domain.provider.SandboxProvider`, sentence by sentence.
 
-Tests that ask for `server` interfere with localdaytona; all others hold the real Daytona to the same with
-``-m live``, and so make nothing but `spec`.
+Tests that ask for `server` interfere with localdaytona; those that ask for `spec` alone hold the real Daytona
+to the same with ``-m live``, and so make nothing else.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.waiting import until
 from .conftest import LABEL_RUN, RUN
 
 
-async def test_unknown_name_is_a_value(provider: DaytonaProvider) -> None:
+async def test_unknown_name_is_a_value(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """*Not found* is None, not an error."""
-    assert await provider.lookup(f"issuebox-contract-{RUN}-404") is None
+    assert await provider.lookup(spec.name) is None
 
 
 async def test_create_returns_a_usable_sandbox_with_its_labels(provider: DaytonaProvider, spec: SandboxSpec) -> None:
