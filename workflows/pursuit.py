@@ -263,8 +263,9 @@ class Pursuit:
         tries = memory.blocked.tries + 1 if memory.blocked else 1
         next_try_at = None
         if remedy.passes:
-            pause_s = memory.patience.blocked_retry_s(tries, workflow.random().random())
-            next_try_at = now + timedelta(seconds=max(block.retry_after_s, pause_s))
+            # Who is told when to come back comes back then, however often that was.
+            pause_s = block.retry_after_s or memory.patience.blocked_retry_s(tries, workflow.random().random())
+            next_try_at = now + timedelta(seconds=pause_s)
         since = memory.blocked.since if memory.blocked else now
         memory.blocked = Blocked(block.cause, block.reason, remedy.advice, since, tries, next_try_at)
         memory.outcome = Outcome.BLOCKED
