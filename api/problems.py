@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.errors import ProblemError as ProblemError  # noqa: PLC0414 -- most of the API knows it from here
+
 MEDIA_TYPE = "application/problem+json"
 
 _log = structlog.get_logger("issuebox.api")
@@ -27,17 +29,6 @@ class Problem(BaseModel):
     title: str = Field(examples=["Unauthorized"])
     status: int = Field(examples=[401])
     detail: str = Field(examples=["send one of ISSUEBOX_API_TOKENS as a bearer token"])
-
-
-class ProblemError(Exception):
-    """Ends a request with a problem."""
-
-    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.kind = kind
-        self.detail = detail
-        self.headers = dict(headers or {})
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, object]]:

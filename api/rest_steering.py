@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from api.issue_path import IssueIdPath, status_url, unknown_issue
+from api import issue_calls
+from api.issue_path import IssueIdPath, status_url
 from api.problems import responses
 from api.temporal import Temporal
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_STOP, DeleteRequest
@@ -49,6 +50,5 @@ def add(routes: APIRouter, temporal: Temporal) -> None:
 
 
 async def _order(temporal: Temporal, issue_id: int, signal: str, *arguments: object) -> OrderReply:
-    if not await temporal.signal(issue_id, signal, *arguments):
-        raise unknown_issue(issue_id)
+    await issue_calls.order(temporal, issue_id, signal, *arguments)
     return OrderReply(status_url=status_url(issue_id))

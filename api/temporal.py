@@ -12,7 +12,7 @@ from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.problems import ProblemError
+from api.errors import ProblemError
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.settings import ApiSettings
