@@ -25,7 +25,9 @@ from issuebox import dev_services, dev_stack
 from issuebox.dev_services import Ports, Surroundings
 from issuebox.dev_stack import DEFAULT_DATA_DIR, DevError, DevSecrets, DevStack, choose_port
 from issuebox.mock_delivery import MockIssue, build
+from issuebox.search_attributes_setup import register_or_say
 from issuebox.supervisor import Reporter, ServiceFailedError, Supervisor
+from issuebox.temporal_client import connect
 from issuebox.temporal_server import DevServer, TemporalBinaryError, ensure_binary
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,6 +99,7 @@ class _Stack:
         """Start every part in order of dependence, say how to use it, and watch over it."""
         around = self._around
         await self._start_temporal()
+        await register_or_say(await connect(environment=around.environment()), self.say)
         if around.ports.daytona:
             await self.supervisor.start(dev_services.daytona_service(around, around.ports.daytona))
         await self.supervisor.start(dev_services.worker_service(around))

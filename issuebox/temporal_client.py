@@ -7,6 +7,7 @@ by the SDK (`temporalio.envconfig`), so that the `temporal` CLI and issuebox mea
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -22,21 +23,24 @@ class TemporalConfigError(ValueError):
     """Temporal's environment configuration cannot be used; the text says what to change."""
 
 
-async def connect(*, lazy: bool = False) -> Client:
+async def connect(*, lazy: bool = False, environment: Mapping[str, str] | None = None) -> Client:
     """Connect to ``TEMPORAL_ADDRESS`` and its companions; with `lazy`, at the first call only.
 
-    A lazy client tries again with each call, so that the API starts although Temporal is down. Raises
-    `TemporalConfigError`, and without `lazy` the SDK's RuntimeError when Temporal is not reached.
+    They are read from `environment` when one is given, else from that of the process. A lazy client tries
+    again with each call, so that the API starts although Temporal is down. Raises `TemporalConfigError`, and
+    without `lazy` the SDK's RuntimeError when Temporal is not reached.
     """
-    return await Client.connect(**_configuration(), lazy=lazy, data_converter=pydantic_data_converter)
+    return await Client.connect(**configuration(environment), lazy=lazy, data_converter=pydantic_data_converter)
 
 
-def _configuration() -> ClientConnectConfig:
+def configuration(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
+    """What the SDK is connected with: address, namespace, TLS, key. Raises `TemporalConfigError`."""
+    given = None if environment is None else dict(environment)
     try:
-        configuration = ClientConfig.load_client_connect_config()
+        config = ClientConfig.load_client_connect_config(override_env_vars=given)
     except (OSError, RuntimeError, ValueError) as error:  # A file, a profile, a value: the SDK has no class for them.
         raise TemporalConfigError(f"Temporal's configuration (TEMPORAL_*) cannot be loaded: {error}") from error
-    address = configuration.setdefault("target_host", DEFAULT_ADDRESS)
+    address = config.setdefault("target_host", DEFAULT_ADDRESS)
     if not _ADDRESS.fullmatch(str(address)):
         raise TemporalConfigError(f"TEMPORAL_ADDRESS must be host:port, such as {DEFAULT_ADDRESS}, not {address!r}")
-    return configuration
+    return config

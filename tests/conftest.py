@@ -13,6 +13,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from issuebox.temporal_server import ensure_binary
+from workflows import search_attributes
 
 _ISSUE_IDS = itertools.count(os.getpid() * 10_000 + 1)
 
@@ -39,6 +40,7 @@ def temporal_address() -> Iterator[str]:
         return await WorkflowEnvironment.start_local(
             dev_server_existing_path=str(await ensure_binary()),
             dev_server_log_level="error",
+            search_attributes=search_attributes.ALL,
             dev_server_extra_args=[
                 "--dynamic-config-value",
                 f"limit.historyCount.suggestContinueAsNew={EVENTS_BEFORE_CONTINUE_AS_NEW}",

@@ -13,8 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.client import Client
 
 from issuebox.dev_stack import DevStack
+from issuebox.search_attributes_setup import registered
 
 READY_TIMEOUT_S = 60.0
 SANDBOX_NAME = "claude-issue-1"
@@ -90,8 +92,9 @@ async def gone(stack: DevStack) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 async def test_killed_stack_comes_back_with_its_sandbox(dev: Callable[[], Awaitable[Run]]) -> None:
-    """A pasted webhook makes the sandbox; kill -9 of everything and a restart find the same one."""
+    """Search attributes are there, a pasted webhook makes the sandbox; kill -9 and a restart find the same one."""
     first = await dev()
+    assert (await registered(await Client.connect(first.stack.temporal_address))).is_complete
     assert await first.deliver_as_printed() == "202"
 
     async def started() -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from issuebox.cli import app as issuebox_app
+from issuebox.search_attributes_setup import needed
 from issuebox.settings import ApiSettings, WorkerSettings
 from localdaytona.cli import app as localdaytona_app
 
@@ -114,6 +115,13 @@ def test_dependency_is_waited_for_until_it_works(name: str) -> None:
 def test_service_can_be_scaled(name: str) -> None:
     """No service is tied to one container by a fixed name."""
     assert "container_name" not in SERVICES[name]
+
+
+def test_compose_registers_every_search_attribute() -> None:
+    """The namespace job registers the names and types that workflows set, and no others."""
+    script = SERVICES["temporal-namespace"]["command"][-1].replace("\\\n", " ")
+    [line] = re.findall(r"temporal operator search-attribute create (.*)", script)
+    assert dict(re.findall(r"--name (\w+) +--type (\w+)", line)) == needed()
 
 
 def test_worker_publishes_nothing() -> None:
