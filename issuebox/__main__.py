@@ -1,5 +1,5 @@
 """``python -m issuebox``: the same as the `issuebox` command."""
 
-from issuebox.cli import app
+from issuebox.cli import main
 
-app()
+main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +29,8 @@ def dev(
 
     With TEMPORAL_ADDRESS set that cluster is used, with DAYTONA_API_KEY set the real Daytona.
     """
+    import asyncio  # noqa: PLC0415
+
     # Here and not above: `issuebox --help` should not pay for importing Temporal's SDK.
     from issuebox.dev import DevOptions, run_dev  # noqa: PLC0415
 
