@@ -14,6 +14,7 @@ from api.temporal import Temporal
 from issuebox.settings import ApiSettings
 from workflows.messages import QUERY_STATUS, QUERY_WHY, Status, Why
 
+
 def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
     """The routes under /v1."""
 

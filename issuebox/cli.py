@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from issuebox import commands_ask, commands_read
+from issuebox import commands_ask, commands_doctor, commands_read
 from issuebox.command_line import EPILOG, fail, first_mistake
 from issuebox.commands_dev import dev
 from issuebox.commands_resync import resync
@@ -28,6 +28,7 @@ app.command()(send)
 app.command()(resync)
 commands_ask.register(app)
 commands_read.register(app)
+commands_doctor.register(app)
 
 
 @app.command()

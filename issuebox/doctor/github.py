@@ -1,0 +1,168 @@
+"""Looks at GitHub: are we ready to take its webhooks, and may the token read what resync needs? GETs alone."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from issuebox.doctor.findings import Finding, Part, Verdict
+from issuebox.settings import ApiSettings
+
+TIMEOUT_S = 10.0
+REPOSITORIES_MAX = 50
+"""Read at most; each costs two requests of the token's 5,000 an hour."""
+REMAINING_LOW = 500
+WEBHOOK_PATH = "/webhooks/github"
+
+_UNREADABLE = "GitHub's answer cannot be read"
+
+
+class GitHubSettings(BaseSettings):
+    """How resync asks GitHub, and for which repositories: the workers' variables of the same names."""
+
+    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True)
+
+    github_api_url: str = "https://api.github.com"
+    github_token: SecretStr = SecretStr("")
+    github_app_id: str = ""
+    resync_repositories: str = ""
+
+    @property
+    def repositories(self) -> list[str]:
+        """owner/name of each."""
+        return [part.strip() for part in self.resync_repositories.split(",") if part.strip()]
+
+
+class _Limit(BaseModel):
+    limit: int
+    remaining: int
+
+
+class _Resources(BaseModel):
+    core: _Limit
+
+
+class _RateLimit(BaseModel):
+    resources: _Resources
+
+
+class _HookConfig(BaseModel):
+    url: str = ""
+
+
+class _Hook(BaseModel):
+    active: bool = False
+    events: list[str] = Field(default_factory=list)
+    config: _HookConfig = Field(default_factory=_HookConfig)
+
+
+async def examine(api: ApiSettings, access: GitHubSettings) -> list[Finding]:
+    """The findings about GitHub: first what the API needs of us, then what the token is good for."""
+    token = access.github_token.get_secret_value()
+    findings = [_secret(api), _tokens(api)]
+    if access.github_app_id:
+        seen = f"GitHub App {access.github_app_id}; the doctor does not sign in as it"
+        return [*findings, _found("token", Verdict.OK, seen)]
+    if not token and not access.repositories:
+        seen = "neither a token nor repositories: missed webhooks are not made up for"
+        advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
+        return [*findings, _found("token", Verdict.WARNING, seen, advice)]
+    headers = {"Accept": "application/vnd.github+json", "User-Agent": "issuebox"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    async with httpx.AsyncClient(
+        base_url=access.github_api_url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=False
+    ) as client:
+        accepted = await _token(client, has_token=bool(token))
+        findings.append(accepted)
+        if accepted.verdict is Verdict.FAILED:
+            return findings
+        for repository in access.repositories[:REPOSITORIES_MAX]:
+            findings += await _repository(client, repository)
+    return findings
+
+
+def _secret(api: ApiSettings) -> Finding:
+    count = len(api.webhook_secrets)
+    if count:
+        return _found("webhook secret", Verdict.OK, f"{count} set")
+    advice = "Set ISSUEBOX_WEBHOOK_SECRETS for the API to the secret of the hook; without it every webhook is refused."
+    return _found("webhook secret", Verdict.WARNING, "not set in this environment", advice)
+
+
+def _tokens(api: ApiSettings) -> Finding:
+    count = len(api.api_tokens)
+    if count:
+        return _found("API token", Verdict.OK, f"{count} set")
+    advice = "Set ISSUEBOX_API_TOKENS for the API; without them every REST call is refused."
+    return _found("API token", Verdict.WARNING, "not set in this environment", advice)
+
+
+async def _token(client: httpx.AsyncClient, *, has_token: bool) -> Finding:
+    """The rate limit can always be asked for, and asking costs nothing of it."""
+    try:
+        reply = await client.get("/rate_limit")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        advice = "Check GitHub's API URL and that this machine may reach it."
+        return _found("token", Verdict.FAILED, f"GitHub cannot be reached: {type(error).__name__}", advice)
+    if reply.status_code == httpx.codes.UNAUTHORIZED:
+        return _found("token", Verdict.FAILED, "refused: 401", "Make a new token; this one is wrong, or has expired.")
+    try:
+        core = _RateLimit.model_validate_json(reply.content).resources.core
+    except ValidationError:
+        advice = "Check GitHub's API URL: GitHub Enterprise has its API under /api/v3."
+        return _found("token", Verdict.FAILED, f"{_UNREADABLE}: {reply.status_code}", advice)
+    left = f"{core.remaining} of {core.limit} requests left this hour"
+    if not has_token:
+        advice = "Set ISSUEBOX_GITHUB_TOKEN: without one only public issues are seen, with 60 requests an hour."
+        return _found("token", Verdict.WARNING, f"none set, {left}", advice)
+    seen = f"accepted, {left}"
+    if core.remaining < REMAINING_LOW:
+        return _found("token", Verdict.WARNING, seen, "Others use the same token: give issuebox one of its own.")
+    return _found("token", Verdict.OK, seen)
+
+
+async def _repository(client: httpx.AsyncClient, repository: str) -> list[Finding]:
+    """Whether the issues can be read, and, where the token may look, whether a hook leads to us."""
+    try:
+        reply = await client.get(f"/repos/{repository}/issues", params={"per_page": 1, "state": "all"})
+    except httpx.HTTPError as error:
+        seen = f"GitHub cannot be reached: {type(error).__name__}"
+        return [_found(repository, Verdict.FAILED, seen, "Try again; GitHub answered a moment ago.")]
+    if reply.is_success:
+        return [_found(repository, Verdict.OK, "issues can be read"), *await _hook(client, repository)]
+    if reply.is_redirect:
+        advice = "It was renamed or moved: configure its new name."
+        return [_found(repository, Verdict.FAILED, f"has moved: {reply.status_code}", advice)]
+    advice = "Let the token read the repository's issues (fine-grained: Issues, read), or correct its name."
+    return [_found(repository, Verdict.FAILED, f"cannot be read: {reply.status_code}", advice)]
+
+
+async def _hook(client: httpx.AsyncClient, repository: str) -> list[Finding]:
+    """Nothing is found where the token may not list hooks: few should."""
+    try:
+        reply = await client.get(f"/repos/{repository}/hooks", params={"per_page": 100})
+        hooks = TypeAdapter(list[_Hook]).validate_json(reply.content) if reply.is_success else None
+    except (httpx.HTTPError, ValidationError):
+        return []
+    if hooks is None:
+        return []
+    name = f"{repository}: webhook"
+    ours = [hook for hook in hooks if re.sub(r"[?#].*", "", hook.config.url).rstrip("/").endswith(WEBHOOK_PATH)]
+    if not ours:
+        advice = f"Add a webhook to https://<your host>{WEBHOOK_PATH}, or ignore this if the organization has one."
+        return [_found(name, Verdict.WARNING, f"none leads to {WEBHOOK_PATH}", advice)]
+    if not any(hook.active for hook in ours):
+        return [_found(name, Verdict.WARNING, "is switched off", "Switch it on, in the repository's settings.")]
+    missing = {"issues", "issue_comment"} - {event for hook in ours if hook.active for event in hook.events}
+    if missing and not any("*" in hook.events for hook in ours if hook.active):
+        seen = f"does not send {', '.join(sorted(missing))}"
+        return [_found(name, Verdict.WARNING, seen, "Tick these events in the hook's settings.")]
+    return [_found(name, Verdict.OK, "is active")]
+
+
+def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> Finding:
+    return Finding(Part.GITHUB, check, verdict, seen, advice)

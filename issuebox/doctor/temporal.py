@@ -1,0 +1,205 @@
+"""Looks at Temporal: configuration, server, namespace, search attributes, workers, schedules.
+
+A check that the later ones build on ends the examination when it fails: they would only repeat it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+    DescribeTaskQueueRequest,
+    GetSystemInfoRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from issuebox import search_attributes_setup as setup
+from issuebox.doctor.findings import Finding, Part, Verdict
+from issuebox.temporal_client import TemporalConfigError, configuration, connect
+from issuebox.temporal_server import SERVER_MINIMUM
+
+TIMEOUT_S = 8.0
+POLL_MAX_S = 150.0
+"""A poll lasts a minute; a worker that has not come back after twice that and a bit is gone."""
+
+CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
+SCHEDULE_PREFIX = "issuebox-"
+
+_KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
+_REFUSALS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
+_MINIMUM = ".".join(map(str, SERVER_MINIMUM))
+
+
+class _EndError(Exception):
+    """Ends the examination with its last finding. Never leaves this module."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.seen)
+        self.finding = finding
+
+
+async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing: bool) -> list[Finding]:
+    """The findings about Temporal. With `is_fixing` missing search attributes are registered first."""
+    findings: list[Finding] = []
+    try:
+        findings.append(_configured(environment))
+        client = await connect(lazy=True, environment=environment)
+        findings.append(await _server(client))
+        findings.append(await _namespace(client))
+        findings.append(await _search_attributes(client, is_fixing=is_fixing))
+        findings += [await _pollers(client, task_queue, kind) for kind in _KINDS]
+        findings.append(await _schedules(client))
+    except _EndError as end:
+        findings.append(end.finding)
+    except (RPCError, RuntimeError, TimeoutError) as error:
+        findings.append(
+            _found("access", Verdict.FAILED, reason(error), "Let the credentials read what the doctor looks at.")
+        )
+    return findings
+
+
+def reason(error: Exception) -> str:
+    """Why Temporal did not do it, on one line."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    if isinstance(error, RPCError):
+        return f"{error.status.name}: {' '.join(error.message.split())[:300]}"
+    # The SDK wraps what the system said in the names of its own parts (1.35.0).
+    said = re.search(r'message: "([^"]+)"', str(error))
+    return f"no connection: {said[1] if said else ' '.join(str(error).split())[:300]}"
+
+
+def _configured(environment: Mapping[str, str]) -> Finding:
+    try:
+        config = configuration(environment)
+    except TemporalConfigError as error:
+        advice = "Correct the TEMPORAL_* variables, or the profile that they name."
+        raise _EndError(_found("configuration", Verdict.FAILED, str(error), advice)) from error
+    security = "TLS" if config.get("tls") or config.get("api_key") else "no TLS"
+    key = ", with an API key" if config.get("api_key") else ""
+    place = f"{config['target_host']}, namespace {config.get('namespace', 'default')}, {security}{key}"
+    return _found("configuration", Verdict.OK, place)
+
+
+async def _server(client: Client) -> Finding:
+    """Whether it is reached and new enough: we need update-with-start and its conflict policy."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+    except (RPCError, RuntimeError, TimeoutError) as error:
+        is_refused = isinstance(error, RPCError) and error.status in _REFUSALS
+        advice = (
+            "Correct TEMPORAL_API_KEY or the client certificate (TEMPORAL_TLS_…)."
+            if is_refused
+            else "Check TEMPORAL_ADDRESS, that Temporal runs there, and that TLS is on only where the server wants it."
+        )
+        raise _EndError(_found("server", Verdict.FAILED, reason(error), advice)) from error
+    version = re.match(r"(\d+)\.(\d+)\.(\d+)", info.server_version)
+    if version is None:
+        return _found("server", Verdict.WARNING, f"version {info.server_version or 'not told'}", f"Needs {_MINIMUM}.")
+    if tuple(map(int, version.groups())) < SERVER_MINIMUM:
+        return _found("server", Verdict.FAILED, f"version {info.server_version}", f"Upgrade it to {_MINIMUM} or later.")
+    return _found("server", Verdict.OK, f"reached, version {info.server_version}")
+
+
+async def _namespace(client: Client) -> Finding:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            request = DescribeNamespaceRequest(namespace=client.namespace)
+            found = await client.workflow_service.describe_namespace(request)
+    except (RPCError, TimeoutError) as error:
+        is_missing = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
+        advice = (
+            f"Set TEMPORAL_NAMESPACE, or make it: temporal operator namespace create --namespace {client.namespace}"
+            if is_missing
+            else "Check TEMPORAL_NAMESPACE and what the credentials may see."
+        )
+        raise _EndError(_found("namespace", Verdict.FAILED, reason(error), advice)) from error
+    if _refuses_updates(found):
+        advice = "Allow updates in it: frontend.enableUpdateWorkflowExecution."
+        return _found("namespace", Verdict.FAILED, f"{client.namespace} takes no updates", advice)
+    kept_days = found.config.workflow_execution_retention_ttl.ToTimedelta().days
+    return _found("namespace", Verdict.OK, f"{client.namespace}, keeps closed runs for {kept_days} d")
+
+
+def _refuses_updates(found: DescribeNamespaceResponse) -> bool:
+    return found.namespace_info.HasField("capabilities") and not found.namespace_info.capabilities.sync_update
+
+
+async def _search_attributes(client: Client, *, is_fixing: bool) -> Finding:
+    name = "search attributes"
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            found = await (setup.register(client) if is_fixing else setup.registered(client))
+    except (RPCError, TimeoutError) as error:
+        verdict = Verdict.FAILED if is_fixing else Verdict.WARNING
+        return _found(name, verdict, reason(error), by_hand(client))
+    if found.wrong:
+        seen = ", ".join(f"{wrong} is {kind}" for wrong, kind in found.wrong.items())
+        needs = ", ".join(f"{wrong} must be {setup.needed()[wrong]}" for wrong in found.wrong)
+        advice = f"{needs}. Remove it (temporal operator search-attribute remove --name …), then run --fix."
+        return _found(name, Verdict.FAILED, seen, advice)
+    if found.missing:
+        seen = f"missing: {', '.join(found.missing)}"
+        return _found(name, Verdict.FAILED, seen, "Run `issuebox doctor --fix`: it registers them.")
+    return _found(name, Verdict.OK, f"all {len(setup.needed())} registered")
+
+
+def by_hand(client: Client) -> str:
+    """How somebody with more rights than ours registers the search attributes."""
+    namespace, types = client.namespace, setup.needed().items()
+    if client.service_client.config.target_host.partition(":")[0].endswith(CLOUD_HOSTS):
+        pairs = " ".join(f"--sa {name}={kind}" for name, kind in types)
+        return (
+            "Temporal Cloud leaves this to its own tools: add them to the namespace in its web UI, or with: "
+            f"tcld namespace search-attributes add --namespace {namespace} {pairs}"
+        )
+    flags = " ".join(f"--name {name} --type {kind}" for name, kind in types)
+    return f"Have somebody who may do it run: temporal operator search-attribute create --namespace {namespace} {flags}"
+
+
+async def _pollers(client: Client, task_queue: str, kind: str) -> Finding:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=_KINDS[kind]
+    )
+    async with asyncio.timeout(TIMEOUT_S):
+        reply = await client.workflow_service.describe_task_queue(request)
+    now = datetime.now(UTC)
+    ages = [(now - poller.last_access_time.ToDatetime(UTC)).total_seconds() for poller in reply.pollers]
+    fresh = sum(age < POLL_MAX_S for age in ages)
+    name = f"worker: {kind}"
+    if fresh:
+        return _found(name, Verdict.OK, f"{fresh} on the task queue {task_queue}")
+    seen = f"nobody polls the task queue {task_queue}"
+    if ages:
+        seen += f"; the last one did {min(ages):.0f} s ago"
+    advice = "Start a worker (`issuebox worker`), with the same TEMPORAL_* and ISSUEBOX_TASK_QUEUE."
+    return _found(name, Verdict.FAILED, seen, advice)
+
+
+async def _schedules(client: Client) -> Finding:
+    found = {}
+    async with asyncio.timeout(TIMEOUT_S):
+        async for schedule in await client.list_schedules(page_size=100):
+            if schedule.id.startswith(SCHEDULE_PREFIX):
+                is_paused = schedule.schedule is not None and schedule.schedule.state.paused
+                found[schedule.id] = " (paused)" if is_paused else ""
+    if not found:
+        advice = "A worker makes them when it starts and may; until then nothing is audited and nothing resynced."
+        return _found("schedules", Verdict.WARNING, f"none whose name begins with {SCHEDULE_PREFIX}", advice)
+    seen = ", ".join(f"{name}{paused}" for name, paused in sorted(found.items()))
+    if any(found.values()):
+        return _found("schedules", Verdict.WARNING, seen, "Resume it: temporal schedule toggle --unpause …")
+    return _found("schedules", Verdict.OK, seen)
+
+
+def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> Finding:
+    return Finding(Part.TEMPORAL, check, verdict, seen, advice)

@@ -1,0 +1,350 @@
+"""The doctor in front of set-ups that are whole, and of set-ups that are broken in one place each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from issuebox.search_attributes_setup import has_search_attributes, needed, register, registered
+from localdaytona.testing import Server
+from tests.cli.conftest import Ran, Run
+from tests.waiting import until
+from tests.workflow.conftest import Stack
+
+KEY = "a-key-that-must-not-be-shown"
+TOKEN = "ghp_token_that_must_not_be_shown"
+
+
+def verdicts(ran: Ran) -> dict[str, str]:
+    """Each check of a JSON report with its verdict."""
+    return {f"{f['part']}: {f['check']}": f["verdict"] for f in ran.json["findings"]}
+
+
+def failed(ran: Ran) -> list[str]:
+    return [name for name, verdict in verdicts(ran).items() if verdict == "failed"]
+
+
+def advice(ran: Ran, check: str) -> str:
+    [found] = [f["advice"] for f in ran.json["findings"] if f"{f['part']}: {f['check']}" == check]
+    return str(found)
+
+
+@pytest.fixture
+def doctor(issuebox: Run, stack: Stack) -> Run:
+    """The doctor in front of the whole stack."""
+
+    async def ran(*arguments: str, **given: str) -> Ran:
+        settings = {
+            "DAYTONA_API_KEY": stack.daytona.api_key,
+            "DAYTONA_API_URL": stack.daytona.api_url,
+            "ISSUEBOX_WEBHOOK_SECRETS": "w",
+            "ISSUEBOX_API_TOKENS": "t",
+        }
+        return await issuebox("doctor", *arguments, **settings | given)
+
+    return ran
+
+
+@pytest.fixture
+async def namespace(temporal: Client, temporal_address: str) -> Client:
+    """A namespace without search attributes, for this test alone."""
+    name = f"doctor-{uuid.uuid4().hex[:8]}"
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromSeconds(86_400)
+    await temporal.workflow_service.register_namespace(request)
+    client = await Client.connect(temporal_address, namespace=name)
+
+    async def is_known() -> bool:
+        return (await has_attributes_listed(client)) is not None
+
+    await until(is_known, bool, "the namespace is known")
+    return client
+
+
+async def has_attributes_listed(client: Client) -> bool | None:
+    """Whether the namespace lists its attributes; None while it is not known everywhere."""
+    try:
+        return (await registered(client)).is_complete
+    except RPCError:
+        return None
+
+
+async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
+    """Nothing fails, exit code 0, and every part was looked at; the table says the same as the JSON."""
+    await stack.ensure()
+    ran = await doctor("--json")
+    assert (ran.code, failed(ran), ran.json["is_healthy"]) == (0, [], True)
+    assert {"temporal: worker: activities", "daytona: lookup", "github: webhook secret"} <= set(verdicts(ran))
+    seen = await doctor()
+    assert seen.code == 0
+    assert all(f["check"] in seen.out for f in ran.json["findings"])
+    assert stack.daytona.api_key not in ran.out + seen.out.replace(stack.daytona.api_url, "")
+
+
+async def test_doctor_changes_nothing_at_daytona(doctor: Run, stack: Stack) -> None:
+    """Reads alone: a lookup and a list."""
+    before = await stack.journal_end()
+    await doctor("--only", "daytona", "--json")
+    entries = await stack.daytona.admin.journal(after=before, kind="request")
+    assert {entry.operation for entry in entries} <= {"get", "lookup", "list", "socket.io", "events"}
+    assert entries
+
+
+async def test_narrow_terminal_gets_a_list_that_fits(doctor: Run) -> None:
+    """Nothing is wider than the terminal, and the verdicts are all there."""
+    ran = await doctor(COLUMNS="40")
+    assert max(len(line) for line in ran.out.splitlines()) <= 40
+    assert "daytona, lookup" in " ".join(ran.out.split())
+
+
+async def test_temporal_away_is_one_failure_and_the_rest_is_looked_at(doctor: Run, closed_address: str) -> None:
+    """The address is named, what depends on it is left out, and Daytona is still looked at."""
+    ran = await doctor("--json", TEMPORAL_ADDRESS=closed_address)
+    assert (ran.code, failed(ran)) == (1, ["temporal: server"])
+    assert "refused" in ran.out
+    assert verdicts(ran)["daytona: key"] == "ok"
+
+
+async def test_wrong_namespace_is_said_with_how_to_make_it(doctor: Run) -> None:
+    """The command that would make it is given."""
+    ran = await doctor("--json", TEMPORAL_NAMESPACE="nowhere")
+    assert (ran.code, failed(ran)) == (1, ["temporal: namespace"])
+    assert "temporal operator namespace create --namespace nowhere" in advice(ran, "temporal: namespace")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "check"),
+    [("TEMPORAL_ADDRESS", "nonsense", "temporal: configuration"), ("ISSUEBOX_BUILDS_MAX", KEY, "settings: settings")],
+)
+async def test_wrong_setting_is_a_finding(doctor: Run, variable: str, value: str, check: str) -> None:
+    """A failure among the findings and no traceback; a value of ours is not repeated."""
+    ran = await doctor("--json", **{variable: value})
+    assert (ran.code, failed(ran), ran.err) == (1, [check], "")
+    assert KEY not in ran.out
+
+
+async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
+    """Both kinds of polls are missing, and the advice is to start a worker."""
+    ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
+    assert failed(ran) == ["temporal: worker: workflows", "temporal: worker: activities"]
+    assert "issuebox worker" in advice(ran, "temporal: worker: workflows")
+
+
+async def test_missing_search_attributes_fail_until_fixed(doctor: Run, namespace: Client) -> None:
+    """--fix registers all of them, and only that mends the report."""
+    given = {"TEMPORAL_NAMESPACE": namespace.namespace}
+    before = await doctor("--json", "--only", "temporal", **given)
+    assert "temporal: search attributes" in failed(before)
+    assert "issuebox doctor --fix" in advice(before, "temporal: search attributes")
+    assert not await has_search_attributes(namespace)
+    fixed = await doctor("--json", "--only", "temporal", "--fix", **given)
+    assert verdicts(fixed)["temporal: search attributes"] == "ok"
+    assert await has_search_attributes(namespace)
+
+
+async def test_registering_twice_changes_nothing(namespace: Client) -> None:
+    """Safe to repeat, also by two processes at once."""
+    both = await asyncio.gather(register(namespace), register(namespace))
+    assert all(found.is_complete for found in both)
+    assert (await register(namespace)).is_complete
+
+
+async def test_wrong_type_is_a_failure_that_a_person_mends(doctor: Run, namespace: Client) -> None:
+    """The server takes a second registration of another type without a word, so the type is compared."""
+    request = AddSearchAttributesRequest(namespace=namespace.namespace)
+    request.search_attributes["IssueNumber"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    await namespace.operator_service.add_search_attributes(request)
+    ran = await doctor("--json", "--fix", "--only", "temporal", TEMPORAL_NAMESPACE=namespace.namespace)
+    assert "temporal: search attributes" in failed(ran)
+    assert "IssueNumber must be Int" in advice(ran, "temporal: search attributes")
+    found = await registered(namespace)
+    assert (found.missing, found.wrong) == ((), {"IssueNumber": "Keyword"})
+    assert not await has_search_attributes(namespace)
+
+
+async def test_refused_fix_says_how_it_is_done_by_hand(doctor: Run, namespace: Client) -> None:
+    """Where the server does not register them, here because its columns are full, the command is given in full."""
+    request = AddSearchAttributesRequest(namespace=namespace.namespace)
+    for number in range(3):
+        request.search_attributes[f"Other{number}"] = IndexedValueType.INDEXED_VALUE_TYPE_INT
+    await namespace.operator_service.add_search_attributes(request)
+    ran = await doctor("--json", "--fix", "--only", "temporal", TEMPORAL_NAMESPACE=namespace.namespace)
+    assert "temporal: search attributes" in failed(ran)
+    told = advice(ran, "temporal: search attributes")
+    assert all(f"--name {name} --type {kind}" in told for name, kind in needed().items())
+
+
+async def test_unreachable_temporal_has_no_search_attributes(closed_address: str) -> None:
+    """The worker goes on without them instead of failing in its start."""
+    client = await Client.connect(closed_address, lazy=True)
+    assert not await has_search_attributes(client)
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"DAYTONA_API_KEY": ""}, "daytona: key", "DAYTONA_API_KEY"),
+        ({"DAYTONA_API_KEY": KEY}, "daytona: key", "valid DAYTONA_API_KEY"),
+        ({"DAYTONA_API_URL": "nonsense"}, "daytona: API", "https://app.daytona.io/api"),
+        ({"DAYTONA_API_URL": "http://127.0.0.1:1/api"}, "daytona: API", "may reach it"),
+    ],
+    ids=["no key", "wrong key", "no URL", "away"],
+)
+async def test_broken_way_to_daytona_is_one_failure(
+    doctor: Run, changes: dict[str, str], check: str, words: str
+) -> None:
+    """What is wrong is told apart: no key, a key that is refused, and a server that is not there."""
+    ran = await doctor("--json", "--only", "daytona", **changes)
+    assert (ran.code, failed(ran), ran.err) == (1, [check], "")
+    assert words in advice(ran, check)
+    assert KEY not in ran.out
+
+
+async def test_server_that_is_not_daytona_is_noticed(doctor: Run, daytona: Server) -> None:
+    """A URL that leads elsewhere answers 404 to a lookup as well, so a list is asked for, too."""
+    ran = await doctor("--json", "--only", "daytona", DAYTONA_API_URL=f"{daytona.base_url}/_local")
+    assert (ran.code, failed(ran)) == (1, ["daytona: API"])
+    assert "DAYTONA_API_URL" in advice(ran, "daytona: API")
+
+
+async def test_region_where_none_of_ours_is_draws_a_warning(doctor: Run, stack: Stack) -> None:
+    """As far as can be told without a create."""
+    await stack.ensure()
+    ours = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="us")
+    other = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="mars")
+    assert (verdicts(ours)["daytona: region"], verdicts(other)["daytona: region"]) == ("ok", "warning")
+    assert (ours.code, other.code) == (0, 0)
+
+
+async def test_unset_secrets_of_the_api_are_warned_of(doctor: Run) -> None:
+    """They belong to another process, perhaps, so it is no failure."""
+    ran = await doctor("--json", "--only", "github", ISSUEBOX_WEBHOOK_SECRETS="", ISSUEBOX_API_TOKENS="")
+    seen = verdicts(ran)
+    assert (ran.code, seen["github: webhook secret"], seen["github: API token"]) == (0, "warning", "warning")
+
+
+async def test_unknown_part_is_misuse(doctor: Run) -> None:
+    """The parts that there are, are named."""
+    ran = await doctor("--only", "everything")
+    assert ran.code == 2
+    assert "'everything' is none of temporal" in ran.err
+
+
+def github_app(hooks: Response | None) -> FastAPI:
+    """As much of GitHub as the doctor asks: one good token, one repository that it may read."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def authenticated(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return JSONResponse({"message": "Bad credentials"}, 401)
+        return await follow(request)
+
+    @app.get("/rate_limit")
+    async def rate_limit() -> JSONResponse:
+        return JSONResponse({"resources": {"core": {"limit": 5000, "remaining": 4987}}})
+
+    @app.get("/repos/octo/good/issues")
+    async def issues() -> JSONResponse:
+        return JSONResponse([])
+
+    @app.get("/repos/octo/good/hooks")
+    async def of_hooks() -> Response:
+        return hooks or JSONResponse({"message": "Not Found"}, 404)
+
+    return app
+
+
+@asynccontextmanager
+async def github(hooks: Response | None = None) -> AsyncIterator[str]:
+    """A GitHub of our own over real HTTP; its URL."""
+    server = uvicorn.Server(uvicorn.Config(github_app(hooks), port=0, ws="none", log_config=None))
+    serving = asyncio.create_task(server.serve())
+
+    async def is_started() -> bool:
+        return server.started
+
+    await until(is_started, bool, "the stand-in started")
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+async def examined(run: Run, url: str, token: str = TOKEN, repositories: str = "octo/good") -> Ran:
+    return await run(
+        "doctor", "--json", "--only", "github",
+        ISSUEBOX_GITHUB_API_URL=url, ISSUEBOX_GITHUB_TOKEN=token, ISSUEBOX_RESYNC_REPOSITORIES=repositories,
+    )  # fmt: skip
+
+
+def hook(url: str, *, active: bool = True, events: tuple[str, ...] = ("issues", "issue_comment")) -> Response:
+    body = [{"active": active, "events": list(events), "config": {"url": url}, "unknown": 1}]
+    return Response(json.dumps(body), media_type="application/json")
+
+
+OURS = "https://example.org/webhooks/github"
+
+
+@pytest.mark.parametrize(
+    ("hooks", "verdict"),
+    [
+        (None, None),
+        (hook(OURS), "ok"),
+        (hook(OURS, events=("*",)), "ok"),
+        (hook(OURS, active=False), "warning"),
+        (hook(OURS, events=("issues",)), "warning"),
+        (hook("https://example.org/other"), "warning"),
+        (Response("[]", media_type="application/json"), "warning"),
+    ],
+    ids=["not permitted", "ours", "all events", "switched off", "without comments", "of others", "none"],
+)
+async def test_hook_is_judged_where_the_token_may_look(run: Run, hooks: Response | None, verdict: str | None) -> None:
+    """Nothing is said where it may not; nothing about hooks is a failure, an organization's cannot be seen."""
+    async with github(hooks) as url:
+        ran = await examined(run, url)
+    seen = verdicts(ran)
+    assert (ran.code, seen["github: token"], seen["github: octo/good"]) == (0, "ok", "ok")
+    assert seen.get("github: octo/good: webhook") == verdict
+
+
+async def test_repository_that_the_token_may_not_read_is_a_failure(run: Run) -> None:
+    """Each configured repository is read, and the one that cannot be is named."""
+    async with github() as url:
+        ran = await examined(run, url, repositories="octo/good, octo/secret")
+    assert (ran.code, failed(ran)) == (1, ["github: octo/secret"])
+
+
+async def test_refused_github_token_is_a_failure_and_is_not_shown(run: Run) -> None:
+    """What GitHub does not take is said without repeating it."""
+    async with github() as url:
+        ran = await examined(run, url, token=KEY)
+    assert (ran.code, failed(ran)) == (1, ["github: token"])
+    assert "refused: 401" in ran.out
+    assert KEY not in ran.out + ran.err
+
+
+async def test_github_that_cannot_be_reached_is_a_failure(run: Run, closed_address: str) -> None:
+    """No traceback, and what to check."""
+    ran = await examined(run, f"http://{closed_address}")
+    assert (ran.code, failed(ran), ran.err) == (1, ["github: token"], "")
+    assert "may reach it" in advice(ran, "github: token")
+
+
+async def test_stand_in_refuses_what_github_would(run: Run) -> None:
+    """The stand-in itself: without it answering 401 the tests above could not fail."""
+    async with github() as url, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{url}/rate_limit")).status_code == httpx.codes.UNAUTHORIZED

@@ -1,0 +1,94 @@
+"""The face of the command: help, its cost, completion, and the end of the process."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from issuebox.cli import app
+from issuebox.command_line import EPILOG, Exit
+from issuebox.search_attributes_setup import needed
+from tests.cli.conftest import environment
+
+GROUP = get_command(app)
+assert isinstance(GROUP, TyperGroup)
+COMMANDS = sorted(GROUP.commands)
+HEAVY = ("temporalio", "daytona", "fastapi", "httpx", "asyncio", "structlog")
+
+
+def test_help_lists_every_command_and_the_exit_codes() -> None:
+    """Whoever types --help learns what there is and what scripts may rely on."""
+    help_text = CliRunner().invoke(app, ["--help"]).output
+    assert {"ensure", "list", "show", "why", "stop", "start", "delete", "replace", "retry", "doctor"} <= set(COMMANDS)
+    assert all(command in help_text for command in COMMANDS)
+    words = " ".join(help_text.split())
+    assert EPILOG in words
+    assert all(f"{int(code)} " in EPILOG for code in Exit)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_explains_itself_without_heavy_imports(command: str) -> None:
+    """Help, which also completion waits for, loads neither Temporal's SDK nor the web framework."""
+    code = (
+        "import sys; from issuebox.cli import app\n"
+        f"try: app([{command!r}, '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert f"issuebox {command}" in done.stdout or f"{command} [OPTIONS]" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_documentation_has_every_command_exit_code_and_search_attribute() -> None:
+    """docs/cli.md is about what there is."""
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    assert [name for name in COMMANDS if not re.search(rf"`(issuebox )?{name}\b", text)] == []
+    assert [code for code in Exit if f"\n| {int(code)} |" not in text] == []
+    assert dict(re.findall(r"\| `(\w+)` \| (Keyword|Int) \|", text)) == needed()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_shown_for_each_shell(shell: str, tmp_path: Path) -> None:
+    """A script for the shell is printed, which asks the command itself."""
+    given = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "issuebox", "--show-completion", shell],
+        capture_output=True, text=True, check=True, env=environment(tmp_path, given),
+    )  # fmt: skip
+    assert f"complete_{shell}" in done.stdout
+
+
+def test_completion_completes_commands_and_values(tmp_path: Path) -> None:
+    """What the printed script asks is answered: commands, and the words of a filter."""
+
+    def completed(*words: str) -> list[str]:
+        given = {
+            "_ISSUEBOX_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["issuebox", *words]),
+            "COMP_CWORD": str(len(words)),
+        }
+        code = "from issuebox.cli import app; app(prog_name='issuebox')"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True, text=True, check=False, env=environment(tmp_path, given),
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("re") == ["replace", "retry"]
+    assert completed("list", "--phase", "st") == ["stopping", "stopped"]
+
+
+def test_every_process_ends_with_our_exit_code(temporal_address: str, issue_id: int, tmp_path: Path) -> None:
+    """Although the SDK's threads may still be at work then, and abort every second process that they find ending."""
+    command = [sys.executable, "-P", "-m", "issuebox", "show", str(issue_id)]
+    given = environment(tmp_path, {"TEMPORAL_ADDRESS": temporal_address})
+    codes = [subprocess.run(command, env=given, capture_output=True, check=False).returncode for _ in range(6)]
+    assert codes == [4] * 6
