@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from issuebox.command_line import DATA, AsJson, Data
 
 if TYPE_CHECKING:
     from issuebox.settings import WorkerSettings
@@ -31,7 +34,8 @@ def resync(
     since: Annotated[
         str, typer.Option(metavar="TIME", help="Look back to this time (ISO 8601) instead of the usual three days.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
+    data: Data = DATA,
 ) -> None:
     """Ask GitHub for what its deliveries missed, and send it. Needs a running worker.
 
@@ -50,13 +54,13 @@ def resync(
     request = resync_request(settings, names, since=_time(since), is_full=full)
     if not request.repositories:
         _fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", EXIT_MISUSE)
-    report = asyncio.run(_run(settings.task_queue, request))
+    report = asyncio.run(_run(settings.task_queue, request, data))
     _print_json(report) if as_json else _print_table(report)
     if any(repository.error for repository in report.repositories):
         raise typer.Exit(EXIT_UNREAD)
 
 
-async def _run(task_queue: str, request: ResyncRequest) -> ResyncReport:
+async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncReport:
     """Start the workflow and wait for its report."""
     import asyncio  # noqa: PLC0415
     import uuid  # noqa: PLC0415
@@ -64,12 +68,13 @@ async def _run(task_queue: str, request: ResyncRequest) -> ResyncReport:
     from temporalio.client import WorkflowFailureError  # noqa: PLC0415
     from temporalio.service import RPCError  # noqa: PLC0415
 
+    from issuebox.connection import temporal_environment  # noqa: PLC0415
     from issuebox.temporal_client import TemporalConfigError, connect  # noqa: PLC0415
     from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport  # noqa: PLC0415
 
     workflow_id = f"issuebox-resync-{uuid.uuid4().hex[:12]}"
     try:
-        client = await connect()
+        client = await connect(environment=temporal_environment(data))
         handle = await client.start_workflow(
             RESYNC_WORKFLOW_TYPE, request, id=workflow_id, task_queue=task_queue, result_type=ResyncReport
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.search_attributes_setup import has_search_attributes
 from issuebox.settings import WorkerSettings, rules_of
 from issuebox.temporal_client import connect
 from workflows.guard import SignalGuard
@@ -58,10 +60,11 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     client = await connect()
+    is_searchable = await has_search_attributes(client)
     async with (
         DaytonaProvider(daytona_options(settings)) as provider,
         GitHubSource(github_options(settings)) as source,
-        build_worker(client, provider, settings, source=source),
+        build_worker(client, provider, settings, source=source, is_searchable=is_searchable),
     ):
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
         if ready_file is not None:
@@ -77,11 +80,15 @@ def build_worker(
     interceptors: Sequence[Interceptor] = (),
     *,
     source: IssueSource | None = None,
+    is_searchable: bool = False,
 ) -> Worker:
-    """A worker for the task queue; tests build theirs from it too. Without `source`, GitHub as the settings say."""
+    """A worker for the task queue; tests build theirs from it too. Without `source`, GitHub as the settings say.
+
+    `is_searchable` says that the search attributes are registered, so that workflows may set them.
+    """
     activities = SandboxActivities(
         provider,
-        patience=patience(settings),
+        patience=replace(patience(settings), has_search_attributes=is_searchable),
         instance=settings.instance,
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )

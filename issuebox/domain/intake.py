@@ -77,9 +77,14 @@ def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False) 
 
 
 def correct(memory: Memory, issue: Issue, now: datetime) -> None:
-    """Take GitHub's own answer about the issue, which settles a tie."""
-    memory.is_contradicted = False
+    """Take GitHub's own answer about the issue, which settles a tie.
+
+    Where it is open after all, its sandbox is asked for again: the close had called that off.
+    """
+    was_ended = memory.ended_at is not None
     learn(memory, issue, now)
+    if was_ended and memory.ended_at is None:
+        memory.ask(now)
     memory.is_contradicted = False
     steer(memory, now)
 

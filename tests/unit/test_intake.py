@@ -189,6 +189,7 @@ def test_answer_of_github_settles_a_tie(state: IssueState) -> None:
     assert known.issue is not None
     assert (known.issue.state, known.is_contradicted) == (state, False)
     assert later(known) is (Goal.RUNNING if state is IssueState.OPEN else Goal.STOPPED)
+    assert known.is_asked is (state is IssueState.OPEN)
 
 
 @pytest.mark.parametrize(

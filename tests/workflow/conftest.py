@@ -18,8 +18,9 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, sandbox_name
 from issuebox.domain.phase import Goal
 from issuebox.providers.daytona import DaytonaProvider
+from issuebox.providers.github import GitHubSource
 from issuebox.settings import WorkerSettings
-from issuebox.worker import build_worker, daytona_options
+from issuebox.worker import build_worker, daytona_options, github_options
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
 from tests.conftest import new_issue_id
@@ -211,7 +212,9 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
             )
             provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
             if has_worker:
-                await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
+                source = await exits.enter_async_context(GitHubSource(github_options(settings)))
+                worker = build_worker(temporal, provider, settings, interceptors, source=source, is_searchable=True)
+                await exits.enter_async_context(worker)
             await _connected(provider)
             return Stack(temporal, daytona, provider, settings, issue_id)
 

@@ -272,3 +272,19 @@ async def test_lists_see_goal_and_work(start: Started) -> None:
     seen = await until(memo, lambda seen: seen.goal == "stopped" and bool(seen.work), "the memo written")
     assert (seen.issue_state, seen.work, seen.state) == ("closed", "unsaved", "stopped")
     assert seen.goal_due_at
+
+
+async def test_searches_find_the_issue_by_what_it_is(start: Started) -> None:
+    """Repository, number, state of the issue, phase, and the cause of a block, as the README's queries use them."""
+    stack = await start(**DELETES)
+    await _dirty(stack, await _id(stack))
+    await stack.close()
+    await stack.blocked()
+    query = (
+        f"WorkflowId = '{stack.name}' AND IssueRepository = 'octo/repo' AND IssueNumber = 5 "
+        "AND IssueState = 'closed' AND SandboxPhase = 'stopped' AND SandboxBlocked = 'unsaved'"
+    )
+    await until(lambda: stack.temporal.count_workflows(query), lambda found: found.count == 1, "found by what it is")
+    await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    unset = f"WorkflowId = '{stack.name}' AND SandboxBlocked IS NULL AND SandboxPhase = 'missing'"
+    await until(lambda: stack.temporal.count_workflows(unset), lambda found: found.count == 1, "no longer blocked")

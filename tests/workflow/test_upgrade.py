@@ -22,12 +22,12 @@ async def test_run_of_version_0_1_follows_its_issue_from_its_next_event_on(
         # Without the sandbox of workflows, so that what is set here is what the workflow sees.
         as_in_0_1.setattr("issuebox.worker.WORKFLOW_RUNNER", UnsandboxedWorkflowRunner())
         as_in_0_1.setattr(workflow, "patched", lambda _id: False)
-        async with build_worker(stack.temporal, stack.provider, stack.settings):
+        async with build_worker(stack.temporal, stack.provider, stack.settings, is_searchable=True):
             await stack.ensure()
             await stack.close()
             status = await until(stack.status, lambda status: status.deliveries_seen == 1, "the close recorded")
             assert (status.goal, await stack.state()) == (Goal.RUNNING, "started")
-    async with build_worker(stack.temporal, stack.provider, stack.settings):
+    async with build_worker(stack.temporal, stack.provider, stack.settings, is_searchable=True):
         status = await stack.status()
         assert (status.goal, await stack.state()) == (Goal.RUNNING, "started")
         await stack.close()

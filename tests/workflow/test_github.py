@@ -1,0 +1,107 @@
+"""GitHub as the last word, on the whole path: ties are settled by it, and what it did not deliver is found."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from issuebox.domain.events import Intention
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.phase import Goal
+from tests.resync.github import TOKEN, GitHub, running
+from tests.waiting import until
+from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
+
+from .conftest import Stack, Started
+
+STOPS = {"close_stop_after_s": 0.0, "close_archive_after_s": -1.0, "close_delete_after_s": -1.0}
+NUMBER = 5
+
+
+@pytest.fixture
+async def github() -> AsyncIterator[GitHub]:
+    """GitHub's stand-in, whose clock is ours."""
+    async with running(GitHub()) as github:
+        github.now = datetime.now(UTC).replace(microsecond=0)
+        github.repository()
+        yield github
+
+
+@pytest.fixture
+async def stack(start: Started, github: GitHub) -> Stack:
+    """The usual stack, with a token for GitHub, and a closed issue's sandbox stopped at once."""
+    return await start(github_api_url=github.url, github_token=TOKEN, **STOPS)
+
+
+async def _resync(stack: Stack, since: datetime) -> ResyncReport:
+    request = ResyncRequest(("octo/repo",), since=since, sweep_interval_s=1.0)
+    result: ResyncReport = await stack.temporal.execute_workflow(
+        RESYNC_WORKFLOW_TYPE, request, id=f"resync-{uuid.uuid4()}", task_queue=stack.settings.task_queue,
+        result_type=ResyncReport,
+    )  # fmt: skip
+    return result
+
+
+@pytest.mark.parametrize(("state", "goal"), [("open", Goal.RUNNING), ("closed", Goal.STOPPED)])
+@pytest.mark.parametrize("is_close_last", [True, False])
+async def test_tie_is_settled_by_github(
+    stack: Stack, github: GitHub, state: str, goal: Goal, *, is_close_last: bool
+) -> None:
+    """Closed and reopened within a second, in either order of arrival: what GitHub says now is what counts."""
+    await stack.ensure()
+    at = github.now
+    github.issue(stack.issue_id, NUMBER, at=at, state=state, closed_at=None if state == "open" else f"{at:%FT%TZ}")
+    issue = Issue(stack.issue_id, "octo/repo", NUMBER, updated_at=at)
+    opened = stack.event(issue=issue, action="reopened")
+    closed = replace(issue, state=IssueState.CLOSED, closed_at=at)
+    deliveries = [opened, stack.event(Intention.STOP, issue=closed, action="closed")]
+    for delivery in deliveries if is_close_last else reversed(deliveries):
+        await stack.deliver(delivery)
+    await until(
+        stack.why, lambda why: any(note.what == "GitHub was asked" for note in why.notes), "GitHub asked about it"
+    )
+    await until(stack.status, lambda s: s.goal is goal and s.doing.startswith("resting"), f"goal {goal}")
+    assert await stack.state() == ("started" if goal is Goal.RUNNING else "stopped")
+
+
+async def test_life_of_an_issue_whose_deliveries_are_all_lost(stack: Stack, github: GitHub) -> None:
+    """Opened, closed, reopened and deleted at GitHub without one webhook: resync alone keeps the sandbox right."""
+    began = github.now - timedelta(minutes=5)
+    github.issue(stack.issue_id, NUMBER, at=began + timedelta(seconds=10))
+    await _resync(stack, began)
+    assert (await stack.served()).sandbox is not None
+    assert await stack.state() == "started"
+    steps = [("closed", "stopped"), ("open", "started")]
+    for minute, (said, state) in enumerate(steps, start=1):
+        github.change(NUMBER, at=began + timedelta(minutes=minute), state=said)
+        await _resync(stack, began)
+        await until(stack.state, lambda seen, state=state: seen == state, f"{said}, hence {state}")
+    github.delete(NUMBER)
+    found = stack.temporal.count_workflows
+    query = f"WorkflowId = '{stack.name}' AND IssueState = 'open'"
+    await until(lambda: found(query), lambda count: count.count == 1, "known as open to searches")
+    await _resync(stack, began)
+    await until(stack.state, lambda seen: seen == "", "deleted, hence gone")
+    created = [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
+    assert len(created) == 1
+
+
+async def test_resync_of_what_is_known_costs_daytona_nothing(stack: Stack, github: GitHub) -> None:
+    """A run that finds no news sends none."""
+    began = github.now - timedelta(minutes=5)
+    github.issue(stack.issue_id, NUMBER, at=began + timedelta(seconds=10))
+    await _resync(stack, began)
+    await stack.served()
+    before = await stack.journal_end()
+    await until(
+        lambda: stack.temporal.count_workflows(f"WorkflowId = '{stack.name}' AND SandboxPhase = 'usable'"),
+        lambda count: count.count == 1,
+        "published",
+    )
+    report = await _resync(stack, began)
+    assert report.repositories[0].counts.sent == 0
+    assert await stack.requests(after=before) == []
