@@ -14,7 +14,6 @@ from issuebox.connection import temporal_environment
 from issuebox.dev_stack import DevStack
 from issuebox.doctor import github, temporal
 from issuebox.doctor.findings import Finding, Part, Report, Verdict, report
-from issuebox.doctor.github import GitHubSettings
 from issuebox.settings import ApiSettings, WorkerSettings
 
 
@@ -47,7 +46,7 @@ async def examine(order: Order) -> Report:
 
         findings += await daytona.examine(worker)
     if Part.GITHUB in order.parts:
-        findings += await github.examine(api, GitHubSettings())
+        findings += await github.examine(api, worker)
     return report(findings)
 
 

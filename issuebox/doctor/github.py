@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import httpx
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from issuebox.doctor.findings import Finding, Part, Verdict
-from issuebox.settings import ApiSettings
+from issuebox.resync_run import resync_repositories
+from issuebox.settings import ApiSettings, WorkerSettings
 
 TIMEOUT_S = 10.0
 REPOSITORIES_MAX = 50
@@ -18,22 +18,6 @@ REMAINING_LOW = 500
 WEBHOOK_PATH = "/webhooks/github"
 
 _UNREADABLE = "GitHub's answer cannot be read"
-
-
-class GitHubSettings(BaseSettings):
-    """How resync asks GitHub, and for which repositories: the workers' variables of the same names."""
-
-    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True)
-
-    github_api_url: str = "https://api.github.com"
-    github_token: SecretStr = SecretStr("")
-    github_app_id: str = ""
-    resync_repositories: str = ""
-
-    @property
-    def repositories(self) -> list[str]:
-        """owner/name of each."""
-        return [part.strip() for part in self.resync_repositories.split(",") if part.strip()]
 
 
 class _Limit(BaseModel):
@@ -59,14 +43,15 @@ class _Hook(BaseModel):
     config: _HookConfig = Field(default_factory=_HookConfig)
 
 
-async def examine(api: ApiSettings, access: GitHubSettings) -> list[Finding]:
+async def examine(api: ApiSettings, worker: WorkerSettings) -> list[Finding]:
     """The findings about GitHub: first what the API needs of us, then what the token is good for."""
-    token = access.github_token.get_secret_value()
+    token = worker.github_token.get_secret_value()
+    repositories = resync_repositories(worker)
     findings = [_secret(api), _tokens(api)]
-    if access.github_app_id:
-        seen = f"GitHub App {access.github_app_id}; the doctor does not sign in as it"
+    if worker.github_app_id:
+        seen = f"GitHub App {worker.github_app_id}; the doctor does not sign in as it"
         return [*findings, _found("token", Verdict.OK, seen)]
-    if not token and not access.repositories:
+    if not token and not repositories:
         seen = "neither a token nor repositories: missed webhooks are not made up for"
         advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
         return [*findings, _found("token", Verdict.WARNING, seen, advice)]
@@ -74,13 +59,13 @@ async def examine(api: ApiSettings, access: GitHubSettings) -> list[Finding]:
     if token:
         headers["Authorization"] = f"Bearer {token}"
     async with httpx.AsyncClient(
-        base_url=access.github_api_url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=False
+        base_url=worker.github_api_url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=False
     ) as client:
         accepted = await _token(client, has_token=bool(token))
         findings.append(accepted)
         if accepted.verdict is Verdict.FAILED:
             return findings
-        for repository in access.repositories[:REPOSITORIES_MAX]:
+        for repository in repositories[:REPOSITORIES_MAX]:
             findings += await _repository(client, repository)
     return findings
 

@@ -82,7 +82,7 @@ def test_completion_completes_commands_and_values(tmp_path: Path) -> None:
         )  # fmt: skip
         return done.stdout.split()
 
-    assert completed("re") == ["replace", "retry"]
+    assert completed("repl") == ["replace"]
     assert completed("list", "--phase", "st") == ["stopping", "stopped"]
 
 
