@@ -237,11 +237,7 @@ def _ask(found: ListedIssue, window: Window, rules: Rules) -> Judgement:
 
 
 def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
-    """How somebody may have asked: by opening it, by a label that it carries, by an assignment.
-
-    GitHub's listing does not say who put a label on, so its author is taken for it: whoever may not ask
-    by opening an issue may not ask by a template that puts the label on.
-    """
+    """How somebody may have asked: by opening it, by a label that it carries, by an assignment."""
     if window.takes_all or found.created_at >= window.since:
         yield _facts(found, "opened")
     for label in found.labels:
@@ -251,16 +247,19 @@ def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
 
 
 def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = "") -> Facts:
-    """What the triggers look at. Who reopened an issue is unknown, and is not its author for certain."""
-    is_author = action != "reopened"
+    """What the triggers look at.
+
+    GitHub's listing does not say who labelled, assigned or reopened an issue, so that its author is taken for
+    it. Otherwise resync would let in a moment later whom the webhook has just refused.
+    """
     return Facts(
         "issues",
         action,
         label=label,
         assignee=assignee,
-        is_bot=found.is_bot and is_author,
+        is_bot=found.is_bot,
         repository=found.issue.repository,
-        sender=found.author if is_author else "",
+        sender=found.author,
         author=found.author,
         issue_association=found.association,
         labels=found.labels,

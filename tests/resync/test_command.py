@@ -90,6 +90,15 @@ def test_schedule_is_made_of_the_settings() -> None:
     assert [name.lower() for name in resync_request(settings).repositories] == ["octo/repo", "octo/b"]
 
 
+def test_allowed_repositories_are_read_when_there_are_credentials() -> None:
+    """Those that are named and no glob; without credentials GitHub would answer too seldom."""
+    given = {"allowed_repositories": "acme/*,octo/c,octo/?"}
+    assert resync_interval_s(WorkerSettings.model_validate(given)) == 0.0
+    for credential in ({"github_token": "t"}, {"github_app_id": "1"}):
+        settings = WorkerSettings.model_validate(given | credential)
+        assert (resync_request(settings).repositories, resync_interval_s(settings)) == (("octo/c",), 900.0)
+
+
 @pytest.mark.parametrize(
     ("url", "is_taken"),
     [

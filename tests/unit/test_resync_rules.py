@@ -26,7 +26,7 @@ from issuebox.domain.resync import (
     judge_comment,
     judge_issue,
 )
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Association, Rules
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
@@ -96,6 +96,40 @@ def test_delivery_names_issue_time_and_state() -> None:
     }
     stamp = int(LATER.timestamp())
     assert ids == {f"resync-5-{stamp}-open", f"resync-5-{stamp}-closed"}
+
+
+ADMISSIONS: dict[str, tuple[Rules, dict[str, object]]] = {
+    "repository": (Rules(allowed_repositories=("acme/*",)), {}),
+    "association": (Rules(min_association=Association.MEMBER), {"association": "CONTRIBUTOR"}),
+    "required label": (Rules(required_label="ready"), {}),
+    "bot": (Rules(), {"is_bot": True}),
+}
+"""Who may not ask, by the rule that says so."""
+
+
+@pytest.mark.parametrize("rule", ADMISSIONS)
+@pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.CLOSED])
+def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) -> None:
+    """Nobody gets by waiting a quarter of an hour what is refused at once; labels and reopening are no way round."""
+    rules, given = ADMISSIONS[rule]
+    listed = replace(found(IssueState.OPEN), author="octocat", labels=("claude",), **given)
+    assert judge_issue(listed, known(standing), WINDOW, rules).answer is Answer.REFUSED
+
+
+def test_who_may_ask_is_let_in() -> None:
+    """The rules that refuse others let the right one in: by repository, association and label."""
+    rules = Rules(allowed_repositories=("octo/*",), min_association=Association.MEMBER, required_label="ready")
+    listed = replace(found(IssueState.OPEN), author="octocat", association="MEMBER", labels=("ready",))
+    assert judge_issue(listed, None, WINDOW, rules).answer is Answer.SENT
+    comment = replace(COMMENT, author="octocat", association="OWNER")
+    assert judge_comment(comment, listed, None, rules).answer is Answer.SENT
+    for changed, issue in (
+        (replace(comment, association="NONE"), listed),
+        (replace(comment, is_bot=True), listed),
+        (comment, replace(listed, labels=())),
+        (comment, replace(listed, issue=replace(listed.issue, repository="acme/repo"))),
+    ):
+        assert judge_comment(changed, issue, None, rules).answer is Answer.REFUSED
 
 
 COMMENT = ListedComment(9, 7, "@claude go", LATER, LATER)
