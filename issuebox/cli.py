@@ -12,6 +12,7 @@ import typer
 
 from issuebox import commands_ask, commands_doctor, commands_read
 from issuebox.command_line import EPILOG, fail, first_mistake
+from issuebox.commands_audit import audit
 from issuebox.commands_dev import dev
 from issuebox.commands_resync import resync
 from issuebox.commands_send import send
@@ -23,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.command(epilog=EPILOG)(audit)
 app.command()(dev)
 app.command()(send)
 app.command()(resync)

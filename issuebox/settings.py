@@ -218,6 +218,16 @@ class WorkerSettings(CommonSettings):
     resync_sweep_interval_s: float = Field(
         6 * 3600, ge=0, description="How often all that is known as open is compared with GitHub; 0 for never."
     )
+    audit_interval_s: int = Field(3600, ge=0, description="How often all managed sandboxes are audited; 0 for never.")
+    audit_recheck_s: float = Field(
+        75.0, gt=0, description="How long a suspect is left before it is read again: longer than Daytona caches."
+    )
+    audit_reads_per_s: float = Field(
+        20.0, gt=0, description="Reads by ID in a second, of each worker: far below the smallest limit of Daytona."
+    )
+    audit_mend: bool = Field(
+        default=True, description="Whether audits mend what cannot lose work: start a workflow, have one look again."
+    )
 
     _split_repositories = field_validator("resync_repositories", mode="before")(_split)
 

@@ -19,9 +19,12 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.audit import AuditActivities
+from activities.audit_messages import AuditTerms
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
+from issuebox.domain.audit import Installation
 from issuebox.domain.decision import Limits
 from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.patience import Closing, Patience
@@ -32,9 +35,12 @@ from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.schedules import ensure_schedules
 from issuebox.search_attributes_setup import has_search_attributes
 from issuebox.settings import WorkerSettings, rules_of
 from issuebox.temporal_client import connect
+from issuebox.temporal_records import TemporalRecords
+from workflows.audit import AuditWorkflow
 from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.resync import ResyncWorkflow
@@ -46,7 +52,12 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     # Pydantic resolves the annotations of our messages in the modules that define them, so these must be
     # the real ones. They are pure: domain, message shapes and the activities' signatures.
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
-        "issuebox.domain", "activities", "workflows.messages", "workflows.resync_messages", "pydantic"
+        "issuebox.domain",
+        "activities",
+        "workflows.messages",
+        "workflows.audit_messages",
+        "workflows.resync_messages",
+        "pydantic",
     )
 )
 
@@ -69,6 +80,7 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
         if ready_file is not None:
             ready_file.touch()  # noqa: ASYNC240 -- one inode, once
+        await ensure_schedules(client, settings)
         await stop.wait()
         _log.info("worker_stopping")
 
@@ -98,19 +110,30 @@ def build_worker(
         IssueWorkflows(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue),
         rules_of(settings),
     )
+    audit = AuditActivities(
+        provider,
+        TemporalRecords(client, settings.task_queue),
+        ours=Installation(settings.instance, settings.name_prefix),
+        terms=audit_terms(settings),
+    )
     # Our lines carry the IDs as fields; the context dict in the sentence would only hide the words.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[IssueSandboxWorkflow, ResyncWorkflow],
-        activities=[*activities.all(), *inside.all(), *github.all()],
+        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow],
+        activities=[*activities.all(), *inside.all(), *github.all(), *audit.all()],
         workflow_runner=WORKFLOW_RUNNER,
         interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_concurrent_activities=200,
     )
+
+
+def audit_terms(settings: WorkerSettings) -> AuditTerms:
+    """How the workers audit, from the settings."""
+    return AuditTerms(settings.audit_recheck_s, settings.audit_reads_per_s, settings.audit_mend)
 
 
 def daytona_options(settings: WorkerSettings) -> DaytonaOptions:

@@ -61,6 +61,23 @@ RESYNC_RETRY = RetryPolicy(
 )
 
 
+WALK_TIMEOUT = timedelta(hours=12)
+"""All attempts of one walk of the audit: 100,000 reads at the default pace take an hour and a half."""
+
+REREAD_TIMEOUT = timedelta(hours=2)
+"""All attempts to read the audit's suspects again, which wait for Daytona to answer a list."""
+
+MEND_TIMEOUT = timedelta(minutes=10)
+"""All attempts of an audit's mending; what was not mended is reported, and mended by the next audit."""
+
+SWEEP_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=["RefusedError"],
+)
+
+
 class Options(TypedDict, total=False):
     """What `workflow.execute_activity_method` takes besides the activity, its input and a summary."""
 
@@ -128,6 +145,11 @@ def github() -> Options:
             non_retryable_error_types=["RefusedError"],
         ),
     )
+
+
+def sweep(within: timedelta) -> Options:
+    """For what reads on and on, watched by heartbeat: a dead worker's work is taken over where it was."""
+    return Options(schedule_to_close_timeout=within, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=SWEEP_RETRY)
 
 
 def courtesy() -> Options:

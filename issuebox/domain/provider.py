@@ -35,6 +35,14 @@ class Execution:
     output: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SandboxPage:
+    """A page of a list, and where the next one begins: None after the last."""
+
+    sandboxes: tuple[Sandbox, ...]
+    next_cursor: str | None = None
+
+
 class SandboxProvider(Protocol):
     """One sandbox platform."""
 
@@ -44,6 +52,9 @@ class SandboxProvider(Protocol):
         None means that the platform answered *not found*, once: enough to try a create under a
         unique name, never enough to destroy or replace anything.
         """
+
+    async def lookup_by_id(self, sandbox_id: str) -> Sandbox | None:
+        """Read this sandbox and no other, whatever has its name by now. None as for `lookup`."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox | None:
         """Send one create and wait for the sandbox to settle. Raises NameTakenError when the name is held."""
@@ -93,8 +104,16 @@ class SandboxProvider(Protocol):
         killed. After an error the command may go on: call again to follow it. Output is not returned.
         """
 
+    async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
+        """One page of those with these labels, oldest first, as an eventually consistent index shows them.
+
+        Hints, for sweeps only: rows may be late, missing, or on their way out. The order is by creation, which
+        never changes, so that a sandbox which starts or stops between two pages is not skipped. A cursor stays
+        valid when the sandbox it was taken from is gone.
+        """
+
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
-        """All with these labels, as an eventually consistent index shows them: hints, for sweeps only."""
+        """All with these labels, page by page, with what is said of `list_page`."""
 
     async def close(self) -> None:
         """Release connections."""

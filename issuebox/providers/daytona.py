@@ -23,9 +23,9 @@ from daytona_api_client_async import Sandbox as SandboxDto
 
 from issuebox.domain.errors import AmbiguousError, GoneError, NotInStateError, ProviderError
 from issuebox.domain.phase import TRANSITIONAL, Phase
-from issuebox.domain.provider import Execution, SandboxSpec
+from issuebox.domain.provider import Execution, SandboxPage, SandboxSpec
 from issuebox.domain.sandbox import Sandbox
-from issuebox.providers.daytona_client import Changes, DaytonaClient
+from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX, Changes, DaytonaClient
 from issuebox.providers.daytona_errors import is_failed_start, translate
 from issuebox.providers.daytona_jobs import Job, JobRunner
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
@@ -55,6 +55,7 @@ class DaytonaOptions:
     settle_timeout_s: float = 60.0
     read_interval_s: float = 10.0
     use_polling: bool = False
+    list_page_size: int = LIST_PAGE_SIZE_MAX
 
 
 class DaytonaProvider:
@@ -86,6 +87,9 @@ class DaytonaProvider:
             if sandbox is not None:
                 return sandbox
         return await self._read(name)
+
+    async def lookup_by_id(self, sandbox_id: str) -> Sandbox | None:
+        return await self._read(sandbox_id)
 
     async def create(self, spec: SandboxSpec) -> Sandbox | None:
         try:
@@ -155,17 +159,22 @@ class DaytonaProvider:
         job = Job(job_id, command, timeout_s)
         return await JobRunner(await self._toolbox(sandbox_id), job, self._options.request_timeout_s).run()
 
+    async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
+        options = self._options
+        try:
+            page = await self._client.send_list(labels, cursor, options.list_page_size, options.request_timeout_s)
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+        return SandboxPage(tuple(to_sandbox(item) for item in page.items), page.next_cursor or None)
+
     async def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
         cursor: str | None = None
         while True:
-            try:
-                page = await self._client.send_list(labels, cursor, self._options.request_timeout_s)
-            except DaytonaError as error:
-                raise translate(error, is_command=False) from error
-            for item in page.items:
-                yield to_sandbox(item)
+            page = await self.list_page(labels, cursor)
+            for sandbox in page.sandboxes:
+                yield sandbox
             cursor = page.next_cursor
-            if not cursor:
+            if cursor is None:
                 return
 
     async def _toolbox(self, sandbox_id: str) -> ToolboxClient:

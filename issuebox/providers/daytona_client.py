@@ -24,7 +24,13 @@ from daytona._utils.errors import intercept_errors
 from daytona.common.errors import DaytonaError
 from daytona.internal import shared_session
 from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
-from daytona_api_client_async import CreateSandbox, ListSandboxesResponse, SandboxLabels
+from daytona_api_client_async import (
+    CreateSandbox,
+    ListSandboxesResponse,
+    SandboxLabels,
+    SandboxListSortDirection,
+    SandboxListSortField,
+)
 from daytona_api_client_async import Sandbox as SandboxDto
 from daytona_api_client_async.api_response import ApiResponse
 
@@ -34,7 +40,7 @@ from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
 from issuebox.providers.pace import Limiter, Pace
 
-LIST_PAGE_SIZE = 200
+LIST_PAGE_SIZE_MAX = 200
 """Daytona's largest page."""
 
 _STATE_EVENTS = ["sandbox.state.updated"]
@@ -130,13 +136,18 @@ class DaytonaClient(AsyncDaytona):
         send, body = self._sandbox_api.replace_labels_with_http_info, SandboxLabels(labels=labels)
         await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, body, _request_timeout=timeout_s)
 
-    async def send_list(self, labels: dict[str, str], cursor: str | None, timeout_s: float) -> ListSandboxesResponse:
+    async def send_list(
+        self, labels: dict[str, str], cursor: str | None, limit: int, timeout_s: float
+    ) -> ListSandboxesResponse:
+        # Daytona's own order is by last activity: a row that changes between two pages moves and is on neither.
         return await self._ask(
             Limiter.AUTHENTICATED,
             self._sandbox_api.list_sandboxes_with_http_info,
             labels=json.dumps(labels),
             cursor=cursor,
-            limit=LIST_PAGE_SIZE,
+            limit=limit,
+            sort=SandboxListSortField.CREATEDAT,
+            order=SandboxListSortDirection.ASC,
             _request_timeout=timeout_s,
         )
 

@@ -18,7 +18,7 @@ from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server
 from tests.waiting import until
 
-from .conftest import LABEL_RUN, RUN
+from .conftest import LABEL_RUN, RUN, options
 
 
 async def test_unknown_name_is_a_value(provider: DaytonaProvider, spec: SandboxSpec) -> None:
@@ -184,3 +184,34 @@ async def test_list_shows_all_managed_sandboxes_across_pages(provider: DaytonaPr
     await server.admin.create(name="other", labels={"managed-by": "somebody"})
     names = [found.name async for found in provider.list_managed({"managed-by": "issuebox"})]
     assert len(names) == len(set(names)) == 205
+
+
+async def test_page_goes_on_where_the_last_one_ended(server: Server) -> None:
+    """Each page says where the next begins; the order of creation keeps what changes in between from being skipped."""
+    labels = {"managed-by": "issuebox"}
+    async with DaytonaProvider(options(server, list_page_size=2)) as provider:
+        made = [await server.admin.create(name=f"claude-issue-{number}", labels=labels) for number in range(1, 6)]
+        for sandbox in made:
+            await provider.settle(sandbox.id, 5.0)
+        first = await provider.list_page(labels)
+        await server.admin.act(made[4].id, "stop")
+        await server.admin.act(made[1].id, "delete")
+        await provider.settle(made[1].id, 5.0)
+        second = await provider.list_page(labels, first.next_cursor)
+        third = await provider.list_page(labels, second.next_cursor)
+    found = [sandbox.id for page in (first, second, third) for sandbox in page.sandboxes]
+    assert found == [sandbox.id for sandbox in made]
+    assert third.next_cursor is None
+
+
+async def test_lookup_by_id_finds_no_other_sandbox_of_the_name(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
+    """A name may have gone on to the next sandbox; an ID never does."""
+    created = await provider.create(spec)
+    assert created is not None
+    assert await provider.lookup_by_id(created.id) is not None
+    await provider.delete(created.id)
+    await server.admin.create(name=spec.name)
+    assert await provider.lookup(spec.name, created.id) is not None
+    assert await provider.lookup_by_id(created.id) is None

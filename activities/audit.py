@@ -1,0 +1,159 @@
+"""The activities of the audit: two walks, the looks at their suspects, and the mending. Nothing here decides.
+
+They read, and they start or nudge workflows. None of them starts, stops or deletes a sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from temporalio import activity
+
+from activities.audit_messages import AuditTerms, Findings, Suspects
+from activities.failures import typed_failures
+from activities.reporting import heartbeats
+from activities.walking import Metronome, in_batches, walking
+from issuebox.domain.audit import (
+    GOING,
+    MENDS,
+    OF_RECORDS,
+    Claim,
+    Evidence,
+    Finding,
+    Installation,
+    Mend,
+    Naming,
+    Suspect,
+    Walked,
+    claim_of,
+    confirm,
+    judge_record,
+    judge_sandbox,
+)
+from issuebox.domain.issue import issue_id_of, sandbox_name
+from issuebox.domain.provider import SandboxProvider
+from issuebox.domain.records import IssueRecord, IssueRecords
+from issuebox.domain.sandbox import Sandbox
+
+_log = structlog.get_logger("issuebox.activities")
+
+
+class AuditActivities:
+    """Reading all managed sandboxes and all issues' workflows, on one provider and one Temporal namespace."""
+
+    def __init__(
+        self, provider: SandboxProvider, records: IssueRecords, *, ours: Installation, terms: AuditTerms
+    ) -> None:
+        self._provider = provider
+        self._records = records
+        self._ours = ours
+        self._terms = terms
+        # One for all audits of this worker: Daytona counts requests of an organization, not of an audit.
+        self._metronome = Metronome(terms.reads_per_s)
+
+    def all(self) -> list[Callable[..., Any]]:
+        """Every activity, for the worker."""
+        return [
+            self.read_audit_terms,
+            self.walk_sandboxes,
+            self.walk_records,
+            self.reread_suspects,
+            self.mend_findings,
+        ]
+
+    @activity.defn
+    async def read_audit_terms(self) -> AuditTerms:
+        """This worker's settings. Asks nobody."""
+        return self._terms
+
+    @activity.defn
+    async def walk_sandboxes(self) -> Walked:
+        """Judge every managed sandbox that Daytona lists by its labels, its name, and whether its workflow runs."""
+        async with typed_failures(), walking() as walk:
+            while not walk.walked.is_over:
+                page = await self._provider.list_page(self._ours.labels, walk.walked.cursor)
+                suspects = await in_batches(page.sandboxes, self._suspect_sandbox)
+                going = sum(sandbox.phase in GOING for sandbox in page.sandboxes)
+                await walk.save(walk.walked.turn(len(page.sandboxes), going, suspects, page.next_cursor))
+        return walk.walked
+
+    @activity.defn
+    async def walk_records(self) -> Walked:
+        """Compare what each running workflow says of its sandbox with one read of that sandbox by ID."""
+        async with typed_failures(), walking() as walk:
+            while not walk.walked.is_over:
+                page = await self._records.list_page(walk.walked.cursor)
+                suspects = await in_batches(page.records, self._suspect_record)
+                without = sum(not record.sandbox_id for record in page.records)
+                await walk.save(walk.walked.turn(len(page.records), without, suspects, page.next_cursor))
+        return walk.walked
+
+    @activity.defn
+    async def reread_suspects(self, request: Suspects) -> Findings:
+        """Read every suspect again, by ID, and its workflow; those that still look wrong.
+
+        With its database down Daytona answers *not found* to every read by ID, and an error to a list. So the
+        reads count only when a list works after them; otherwise this fails, and is attempted again.
+        """
+        async with typed_failures(), heartbeats():
+            look = partial(self._look_at, despite_block=request.are_mended)
+            findings = await in_batches(request.suspects, look)
+            await self._provider.list_page(self._ours.labels)
+        return Findings(tuple(finding for finding in findings if finding is not None))
+
+    @activity.defn
+    async def mend_findings(self, request: Findings) -> None:
+        """Ask the workflows to mend what can be mended without risk. Safe to repeat."""
+        async with heartbeats():
+            await in_batches(request.findings, self._mend)
+
+    async def _suspect_sandbox(self, sandbox: Sandbox) -> Suspect | None:
+        claim = claim_of(sandbox, self._ours.name_prefix)
+        record = await self._records.describe(sandbox.name) if _needs_record(sandbox, claim) else None
+        # Whether a canonical one exists as well is asked when the suspect is read again.
+        kind = judge_sandbox(sandbox, record, None, self._ours)
+        return Suspect(kind, claim.issue_id, sandbox.id, sandbox.name) if kind else None
+
+    async def _suspect_record(self, record: IssueRecord) -> Suspect | None:
+        if not record.sandbox_id:
+            return None
+        await self._metronome.turn()
+        kind = judge_record(record, await self._provider.lookup_by_id(record.sandbox_id))
+        issue_id = issue_id_of(record.name, self._ours.name_prefix) or 0
+        return Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None
+
+    async def _look_at(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
+        await self._metronome.turn()
+        sandbox = await self._provider.lookup_by_id(suspect.sandbox_id)
+        # The canonical name is the workflow's ID; a suspect of the second walk has that of its workflow.
+        canonical = sandbox_name(suspect.issue_id, self._ours.name_prefix) if suspect.issue_id else ""
+        own = suspect.name if suspect.kind in OF_RECORDS else canonical
+        record = await self._records.describe(own) if own else None
+        other: Sandbox | None = None
+        if canonical and suspect.name != canonical:
+            await self._metronome.turn()
+            other = await self._provider.lookup(canonical, record.sandbox_id if record else None)
+        return confirm(suspect, Evidence(sandbox, record, other), self._ours, despite_block=despite_block)
+
+    async def _mend(self, finding: Finding) -> None:
+        match MENDS[finding.kind]:
+            case Mend.START_WORKFLOW:
+                await self._records.start(finding.issue_id, finding.name)
+            case Mend.LOOK:
+                await self._records.look(finding.name)
+            case Mend.NOTHING:
+                return
+        _log.info(
+            "audit_mending",
+            kind=str(finding.kind),
+            issue_id=finding.issue_id,
+            sandbox=finding.name,
+            sandbox_id=finding.sandbox_id,
+        )
+
+
+def _needs_record(sandbox: Sandbox, claim: Claim) -> bool:
+    return claim.naming is Naming.CANONICAL and sandbox.phase not in GOING

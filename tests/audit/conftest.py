@@ -1,0 +1,149 @@
+"""A whole installation to be audited: real Temporal, the real worker, the real SDK, localdaytona."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Interceptor
+
+from issuebox.domain.audit import Installation
+from issuebox.domain.records import IssueRecord
+from issuebox.providers.daytona import DaytonaProvider
+from issuebox.settings import WorkerSettings
+from issuebox.temporal_records import TemporalRecords
+from issuebox.worker import build_worker, daytona_options
+from localdaytona.admin_models import SandboxView
+from localdaytona.testing import Server, running_inside
+from tests.waiting import until
+from tests.workflow.conftest import FAST, Stack
+from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
+from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published, StartInput
+
+RECHECK_S = 0.5
+"""Instead of 75 s. The pauses between the looks are shares of it."""
+
+READS = {"get", "list"}
+
+
+@dataclass
+class Audited:
+    """An installation, and what a test does to it."""
+
+    stack: Stack
+
+    @property
+    def ours(self) -> Installation:
+        settings = self.stack.settings
+        return Installation(settings.instance, settings.name_prefix)
+
+    @property
+    def records(self) -> TemporalRecords:
+        return TemporalRecords(self.stack.temporal, self.stack.settings.task_queue)
+
+    def issue(self, number: int) -> Stack:
+        """Another issue of the same installation."""
+        return replace(self.stack, issue_id=self.stack.issue_id * 100 + number)
+
+    async def audit(self, *, mend: bool | None = None) -> AuditReport:
+        report: AuditReport = await self.stack.temporal.execute_workflow(
+            AUDIT_TYPE,
+            AuditInput(mend),
+            id=f"audit-{uuid.uuid4().hex[:8]}",
+            task_queue=self.stack.settings.task_queue,
+            result_type=AuditReport,
+        )
+        return report
+
+    async def ensured(self, issue: Stack) -> str:
+        """The ID of the issue's sandbox, which runs, once Temporal's list knows it too."""
+        handover = await issue.ensure()
+        assert handover.sandbox is not None
+        await self.listed(issue.name, lambda record: record.sandbox_id != "")
+        return handover.sandbox.id
+
+    async def listed(self, name: str, is_so: Callable[[IssueRecord], bool] = lambda _: True) -> None:
+        """Return once Temporal's list, which lags, shows this about a workflow."""
+
+        async def look() -> list[IssueRecord]:
+            return [record for record in (await self.records.list_page()).records if record.name == name]
+
+        await until(look, lambda found: any(map(is_so, found)), f"{name} in Temporal's list")
+
+    async def made(self, name: str, labels: dict[str, str] | None = None, **label: str) -> SandboxView:
+        """A sandbox made by hand, with our labels and more, once it runs."""
+        given = (self.ours.labels if labels is None else labels) | {
+            key.replace("_", "-"): v for key, v in label.items()
+        }
+        await self.stack.daytona.admin.create(name=name, labels=given)
+        return await until(
+            lambda: self.stack.daytona.admin.sandbox(name), lambda row: row.state == "started", f"{name} started"
+        )
+
+    async def published(self, issue: Stack, published: Published) -> None:
+        """A workflow of the issue that has published this: its memo is set from its start on."""
+        await self.stack.temporal.start_workflow(
+            WORKFLOW_TYPE,
+            StartInput(issue.issue_id, issue.name),
+            id=issue.name,
+            task_queue=self.stack.settings.task_queue,
+            memo={MEMO_STATUS: published},
+        )
+        await self.listed(issue.name)
+
+    async def commands(self, after: int) -> list[str]:
+        """What was asked of Daytona's API besides reads since then."""
+        entries = await self.stack.daytona.admin.journal(after=after, kind="request")
+        return [entry.operation for entry in entries if entry.operation and entry.operation not in READS]
+
+
+@pytest.fixture
+async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
+    """A localdaytona whose state changes are quick."""
+    async with running_inside(tmp_path / "daytona") as server:
+        await server.admin.config(durations={"create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2})
+        yield server
+
+
+def settings_for(daytona: Server, **changes: object) -> WorkerSettings:
+    """Short times, and a task queue of its own."""
+    return WorkerSettings.model_validate(
+        {
+            **FAST,
+            "task_queue": f"issuebox-{uuid.uuid4().hex[:8]}",
+            "audit_recheck_s": RECHECK_S,
+            "audit_reads_per_s": 500.0,
+            "DAYTONA_API_KEY": daytona.api_key,
+            "DAYTONA_API_URL": daytona.api_url,
+            "DAYTONA_TARGET": "us",
+        }
+        | changes
+    )
+
+
+Started = Callable[..., Awaitable[Audited]]
+
+
+@pytest.fixture
+async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterator[Started]:
+    """Start an installation; settings and interceptors may be given."""
+    async with AsyncExitStack() as exits:
+
+        async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Audited:
+            settings = settings_for(daytona, **changes)
+            provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
+            await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
+            return Audited(Stack(temporal, daytona, provider, settings, issue_id))
+
+        yield started
+
+
+@pytest.fixture
+async def world(start: Started) -> Audited:
+    """The usual case: one worker."""
+    return await start()

@@ -1,0 +1,79 @@
+"""Mending through the workflow: the audit asks it to look, and looks itself whether that helped."""
+
+from __future__ import annotations
+
+import asyncio
+
+from issuebox.domain.audit import Kind
+from issuebox.domain.phase import Goal
+from tests.waiting import until
+from workflows.audit_messages import AuditReport
+from workflows.messages import SIGNAL_STOP, Published
+
+from .conftest import Audited, Started
+
+LOOK_S = 4.0
+"""Enough for the workflow to look into the sandbox and to stop it, before the audit looks whether it did."""
+
+
+def mended(report: AuditReport) -> list[tuple[Kind, bool]]:
+    return [(finding.kind, finding.mended) for finding in report.findings]
+
+
+async def leak(world: Audited) -> str:
+    """Somebody starts, at Daytona, the sandbox of an issue whose goal is *stopped*; its ID."""
+    issue, admin = world.stack, world.stack.daytona.admin
+    sandbox_id = await world.ensured(issue)
+    await issue.order(SIGNAL_STOP)
+    await issue.reached(Goal.STOPPED)
+    await world.listed(issue.name, lambda record: record.goal == "stopped")
+    await admin.act(sandbox_id, "start")
+    await until(lambda: admin.sandbox(sandbox_id), lambda row: row.state == "started", "it runs")
+    return sandbox_id
+
+
+async def test_leak_is_stopped_by_its_workflow(start: Started) -> None:
+    """The audit stops nothing itself: it asks, and sees that it helped."""
+    world = await start(audit_recheck_s=LOOK_S)
+    sandbox_id = await leak(world)
+    began = await world.stack.journal_end()
+    report = await world.audit()
+    assert mended(report) == [(Kind.LEAK, True)]
+    assert (report.mended, report.promise_holds) == (1, True)
+    assert (await world.stack.daytona.admin.sandbox(sandbox_id)).state == "stopped"
+    assert await world.commands(began) == ["stop"]
+
+
+async def test_leak_that_goes_on_is_not_called_mended(start: Started) -> None:
+    """Daytona does not stop it: the workflow tried, is blocked or still trying, and the sandbox still runs."""
+    world = await start(audit_recheck_s=LOOK_S, attempts_max=2)
+    sandbox_id = await leak(world)
+    await world.stack.daytona.admin.add_fault("stop", {"kind": "status", "status": 503}, times=None)
+    report = await world.audit()
+    assert mended(report) == [(Kind.LEAK, False)]
+    assert not report.promise_holds
+    assert (await world.stack.daytona.admin.sandbox(sandbox_id)).state == "started"
+
+
+async def test_lost_sandbox_becomes_known_to_its_workflow(world: Audited) -> None:
+    """The workflow looks, and publishes that its sandbox is missing; nothing is created."""
+    admin = world.stack.daytona.admin
+    sandbox_id = await world.ensured(world.stack)
+    await admin.act(sandbox_id, "delete")
+    await until(lambda: admin.sandbox(sandbox_id), lambda row: row.state == "destroyed", "it is destroyed")
+    began = await world.stack.journal_end()
+    report = await world.audit()
+    assert mended(report) == [(Kind.LOST, True)]
+    assert report.promise_holds
+    assert await world.commands(began) == []
+    assert (await world.audit()).suspects == 0
+
+
+async def test_leak_whose_workflow_ended_is_an_orphan(world: Audited) -> None:
+    """A workflow may be terminated at any moment: its sandbox still runs, and somebody has to keep it."""
+    row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
+    await world.published(world.stack, Published(phase="usable", sandbox_id=row.id, goal="stopped"))
+    auditing = asyncio.create_task(world.audit(mend=False))
+    await world.stack.handle.terminate()
+    assert mended(await auditing) == [(Kind.ORPHAN, False)]
+    assert not await world.records.look(world.stack.name)

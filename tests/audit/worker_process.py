@@ -1,0 +1,31 @@
+"""A worker in a process of its own, to be killed: the real one, with pages of a few sandboxes.
+
+``python -m tests.audit.worker_process SETTINGS.json TEMPORAL_ADDRESS PAGE_SIZE``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from issuebox.providers.daytona import DaytonaProvider
+from issuebox.settings import WorkerSettings
+from issuebox.worker import build_worker, daytona_options
+
+
+async def main(settings_file: str, address: str, page_size: str) -> None:
+    settings = WorkerSettings.model_validate(json.loads(Path(settings_file).read_text()))
+    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    options = replace(daytona_options(settings), list_page_size=int(page_size))
+    async with DaytonaProvider(options) as provider, build_worker(client, provider, settings):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,221 @@
+"""What the audit concludes: every combination of what it can read, against the sentences it follows."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from issuebox.domain.audit import (
+    ADVICE,
+    IRREPARABLE,
+    MENDS,
+    SEEN,
+    SUSPECTS_MAX,
+    Evidence,
+    Finding,
+    Installation,
+    Kind,
+    Mend,
+    Naming,
+    Suspect,
+    Walked,
+    claim_of,
+    confirm,
+    judge_record,
+    judge_sandbox,
+    promise_holds,
+)
+from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.records import IssueRecord
+from issuebox.domain.sandbox import Sandbox
+
+OURS = Installation("default", "claude-issue-")
+LABELS = OURS.labels | {"issue-id": "7"}
+NAME = "claude-issue-7"
+PHASES = tuple(Phase)
+GOING = {Phase.LEAVING, Phase.MISSING}
+
+
+def sandbox(
+    name: str = NAME, phase: Phase = Phase.USABLE, labels: dict[str, str] | None = None, own_id: str = "a"
+) -> Sandbox:
+    return Sandbox(own_id, name, phase, "started", labels=LABELS if labels is None else labels)
+
+
+CLAIMS = [
+    # name, label issue-id (None: no such label), naming, issue
+    (NAME, "7", Naming.CANONICAL, 7),
+    (NAME, None, Naming.CANONICAL, 7),
+    (NAME, "", Naming.CANONICAL, 7),
+    (NAME, "8", Naming.CONTRADICTING, 7),
+    (NAME, "07", Naming.CONTRADICTING, 7),
+    (NAME, "seven", Naming.CONTRADICTING, 7),
+    ("claude-issue-07", "7", Naming.OTHER, 7),
+    ("claude-issue-7-copy", "7", Naming.OTHER, 7),
+    ("DESTROYED_claude-issue-7_1795451551426", "7", Naming.OTHER, 7),
+    ("box", "seven", Naming.OTHER, 0),
+    ("box", None, Naming.OTHER, 0),
+    ("box", "9" * 5000, Naming.OTHER, 0),
+    (f"claude-issue-{'9' * 5000}", "7", Naming.OTHER, 7),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "naming", "issue_id"), CLAIMS, ids=[f"{row[0][:40]}-{str(row[1])[:8]}" for row in CLAIMS]
+)
+def test_claim_is_read_from_name_and_label(name: str, label: str | None, naming: Naming, issue_id: int) -> None:
+    """A name of ours counts first and the label second; whatever else they hold names no issue and breaks nothing."""
+    claim = claim_of(sandbox(name, labels={} if label is None else {"issue-id": label}), OURS.name_prefix)
+    assert (claim.naming, claim.issue_id) == (naming, issue_id)
+
+
+NAMINGS = {"canonical": (NAME, "7"), "contradicting": (NAME, "8"), "other": ("box", "7")}
+
+
+def test_sandbox_is_judged_by_its_naming_and_what_its_issue_has() -> None:
+    """Whatever is going is nothing; the rest follows from four sentences, in this order."""
+    for factors in product(NAMINGS, PHASES, (True, False), (None, *PHASES)):
+        naming, phase, has_workflow, canonical = factors
+        name, label = NAMINGS[naming]
+        judged = judge_sandbox(
+            sandbox(name, phase, OURS.labels | {"issue-id": label}),
+            IssueRecord(NAME) if has_workflow else None,
+            None if canonical is None else sandbox(phase=canonical, own_id="b"),
+            OURS,
+        )
+        if phase in GOING:
+            expected = None
+        elif naming == "contradicting":
+            expected = Kind.CONFLICT
+        elif naming == "canonical":
+            expected = None if has_workflow else Kind.ORPHAN
+        else:
+            expected = Kind.STRAY if canonical is None or canonical in GOING else Kind.DUPLICATE
+        assert judged is expected, factors
+
+
+def test_sandbox_is_never_its_own_duplicate() -> None:
+    """A workflow may know a sandbox under another name as its own."""
+    box = sandbox("box")
+    assert judge_sandbox(box, None, box, OURS) is Kind.STRAY
+
+
+@pytest.mark.parametrize("labels", [{}, {"managed-by": "issuebox"}, OURS.labels | {"issuebox-instance": "other"}])
+def test_sandbox_without_our_labels_is_not_ours_to_judge(labels: dict[str, str]) -> None:
+    """Labels taken off, or those of another installation, end a suspicion."""
+    assert judge_sandbox(sandbox("box", labels=labels), None, None, OURS) is None
+
+
+def test_record_is_judged_by_what_it_says_and_what_is_there() -> None:
+    """Gone although it is believed there: lost. Running although it should rest and could: a leak. Else nothing."""
+    for factors in product((True, False), ("", *PHASES), ("", *Goal), ("", "unsaved"), (None, *PHASES)):
+        knows, believed, goal, blocked, seen = factors
+        record = IssueRecord(NAME, "a" if knows else "", believed, goal, blocked)
+        expected = None
+        if knows and seen is None and believed not in {"", "missing", "leaving"}:
+            expected = Kind.LOST
+        if knows and seen is Phase.USABLE and goal in {"stopped", "archived", "deleted"} and not blocked:
+            expected = Kind.LEAK
+        assert judge_record(record, None if seen is None else sandbox(phase=seen)) is expected, factors
+
+
+KEPT = IssueRecord(NAME, "a", "usable", "running")
+CONFIRMED = [
+    # suspect, evidence, the finding's kind or None
+    (Kind.ORPHAN, Evidence(sandbox(), None), Kind.ORPHAN),
+    (Kind.ORPHAN, Evidence(sandbox(), KEPT), None),
+    (Kind.ORPHAN, Evidence(None, None), None),
+    (Kind.ORPHAN, Evidence(sandbox(phase=Phase.LEAVING), None), None),
+    (Kind.ORPHAN, Evidence(sandbox(labels={}), None), None),
+    (Kind.STRAY, Evidence(sandbox("box"), KEPT, sandbox(own_id="b")), Kind.DUPLICATE),
+    (Kind.STRAY, Evidence(sandbox("box"), KEPT, None), Kind.STRAY),
+    (Kind.DUPLICATE, Evidence(sandbox("box"), KEPT, None), Kind.STRAY),
+    (Kind.DUPLICATE, Evidence(sandbox("box", labels=OURS.labels | {"issue-id": "8"}), KEPT, sandbox(own_id="b")), None),
+    (Kind.CONFLICT, Evidence(sandbox(labels=OURS.labels | {"issue-id": "8"}), KEPT), Kind.CONFLICT),
+    (Kind.CONFLICT, Evidence(sandbox(), KEPT), None),
+    (Kind.LOST, Evidence(None, KEPT), Kind.LOST),
+    (Kind.LOST, Evidence(sandbox(), KEPT), None),
+    (Kind.LOST, Evidence(None, None), None),
+    (Kind.LOST, Evidence(sandbox(), None), Kind.ORPHAN),
+    (Kind.LEAK, Evidence(sandbox(), None), Kind.ORPHAN),
+    (Kind.LOST, Evidence(None, IssueRecord(NAME, "new", "usable")), None),
+    (Kind.LEAK, Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "stopped")), Kind.LEAK),
+    (Kind.LEAK, Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "running")), None),
+    (Kind.LEAK, Evidence(sandbox(phase=Phase.STOPPED), IssueRecord(NAME, "a", "usable", "stopped")), None),
+    (Kind.LEAK, Evidence(None, IssueRecord(NAME, "a", "usable", "stopped")), Kind.LOST),
+]
+
+
+def test_leak_that_became_blocked_is_mended_by_nobody() -> None:
+    """The sandbox still runs: that its workflow knows why does not make the mending a success."""
+    evidence = Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "deleted", "unsaved"))
+    suspect = Suspect(Kind.LEAK, 7, "a", NAME)
+    assert confirm(suspect, evidence, OURS) is None
+    finding = confirm(suspect, evidence, OURS, despite_block=True)
+    assert finding is not None
+    assert finding.seen == "started, although it should be deleted; its workflow is blocked: unsaved"
+
+
+@pytest.mark.parametrize(("suspected", "evidence", "expected"), CONFIRMED)
+def test_suspicion_is_confirmed_by_fresh_reads_only(suspected: Kind, evidence: Evidence, expected: Kind | None) -> None:
+    """What is refuted, gone, or about another sandbox or issue by now is no finding."""
+    finding = confirm(Suspect(suspected, 7, "a", NAME), evidence, OURS)
+    assert (finding.kind if finding else None) is expected
+    if finding:
+        assert finding.seen
+        assert finding.advice == ADVICE[finding.kind]
+
+
+def test_finding_says_what_was_seen() -> None:
+    """The sentence completes "the sandbox is …" and names the issue and the other sandbox."""
+    finding = confirm(Suspect(Kind.STRAY, 7, "a", "box"), Evidence(sandbox("box"), KEPT, sandbox(own_id="b")), OURS)
+    assert finding is not None
+    assert finding.seen == "started, and labelled as issue 7, which has claude-issue-7 already"
+
+
+def test_sandbox_for_no_issue_is_reported_as_such() -> None:
+    """A sandbox with our labels but without an issue has no canonical name to speak of."""
+    finding = confirm(Suspect(Kind.STRAY, 0, "a", "box"), Evidence(sandbox("box", labels=OURS.labels), None), OURS)
+    assert finding is not None
+    assert finding.seen == "started, and labelled as ours, but for no issue"
+
+
+def test_tables_are_total_and_mend_nothing_that_a_person_must_settle() -> None:
+    """Every kind has its row, and what breaks the one-sandbox promise is only reported."""
+    assert set(MENDS) == set(ADVICE) == set(SEEN) == set(Kind)
+    assert {kind for kind, mend in MENDS.items() if mend is Mend.NOTHING} == IRREPARABLE
+
+
+@pytest.mark.parametrize(("kind", "mended", "is_complete"), list(product(Kind, (True, False), (True, False))))
+def test_promise_holds_with_everything_mended_and_nothing_irreparable(
+    kind: Kind, mended: bool, is_complete: bool
+) -> None:
+    """One finding that is left, or a walk that left suspects out, and the promise is not said to hold."""
+    finding = Finding(kind, 7, "a", NAME, "", "", mended)
+    expected = is_complete and mended and kind in {Kind.ORPHAN, Kind.LEAK, Kind.LOST}
+    assert promise_holds([finding], is_complete=is_complete) is expected
+
+
+def test_promise_holds_without_findings() -> None:
+    """A clean world."""
+    assert promise_holds([], is_complete=True)
+    assert not promise_holds([], is_complete=False)
+
+
+def test_page_is_counted_and_a_row_shown_twice_is_one_suspect() -> None:
+    """A list that changes while it is walked may show a row on two pages."""
+    suspect = Suspect(Kind.ORPHAN, 7, "a", NAME)
+    walked = Walked().turn(2, 1, [None, suspect], "next").turn(1, 0, [suspect], None)
+    assert walked == Walked(None, True, pages=2, rows=3, passed=1, suspects=(suspect,))
+
+
+def test_suspects_are_capped_and_the_walk_says_so() -> None:
+    """Bounded memory: what does not fit is left to the next audit, and this one does not call itself complete."""
+    many = [
+        Suspect(Kind.ORPHAN, number, str(number), f"claude-issue-{number}") for number in range(1, SUSPECTS_MAX + 2)
+    ]
+    walked = Walked().turn(len(many), 0, many, "next")
+    assert (len(walked.suspects), walked.is_truncated) == (SUSPECTS_MAX, True)
+    assert walked.turn(0, 0, [], None).is_truncated
+    assert not Walked().turn(SUSPECTS_MAX, 0, many[:-1], None).is_truncated

@@ -1,0 +1,168 @@
+"""`AuditWorkflow`: does the promise hold? It walks all managed sandboxes and all running issue workflows.
+
+Two walks raise suspicions. Each suspicion is left alone for longer than any cache at Daytona lives, then read
+again by ID, twice. What holds on every look is a finding. What can be mended without risk is mended, and
+looked at once more: only that look says whether it helped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.audit import AuditActivities
+    from activities.audit_messages import Findings, Suspects
+    from issuebox.domain.audit import MENDS, Finding, Mend, Suspect, Walked, promise_holds
+    from workflows import options
+    from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
+    from workflows.setback import read_failure
+
+RECHECKS = (1.0, 0.2)
+"""The pauses before the looks at the suspects, as shares of `recheck_s`: 75 s, which no cached answer outlives,
+and 15 s, which the *not found* of a Daytona without its database does not outlive."""
+
+
+SHOWN_MAX = 20
+"""Findings in the Web UI's current details; the result of the workflow has all."""
+
+
+@workflow.defn(name=AUDIT_TYPE)
+class AuditWorkflow:
+    """One audit, from the first page to the report."""
+
+    @workflow.run
+    async def run(self, request: AuditInput) -> AuditReport:
+        """The report. Fails when Daytona refuses our key, or cannot be read for hours."""
+        began_at = workflow.now()
+        terms = await workflow.execute_local_activity_method(
+            AuditActivities.read_audit_terms, start_to_close_timeout=options.LOCAL_TIMEOUT
+        )
+        sandboxes, records = await _walk()
+        findings = await _confirm((*sandboxes.suspects, *records.suspects), terms.recheck_s)
+        if terms.mends if request.mend is None else request.mend:
+            findings = await _mend(findings, terms.recheck_s)
+        report = _report(began_at, sandboxes, records, findings)
+        _log(report)
+        _tell(_sentence(report))
+        return report
+
+
+async def _walk() -> tuple[Walked, Walked]:
+    """Both walks, one after the other: together they would read Daytona at twice the pace."""
+    within = options.sweep(options.WALK_TIMEOUT)
+    _tell("Reading all managed sandboxes at Daytona.")
+    sandboxes = await workflow.execute_activity_method(
+        AuditActivities.walk_sandboxes, **within, summary="all managed sandboxes"
+    )
+    _tell(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
+    records = await workflow.execute_activity_method(AuditActivities.walk_records, **within, summary="all workflows")
+    return sandboxes, records
+
+
+async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Finding, ...]:
+    """Those suspects that look wrong on every look."""
+    findings: tuple[Finding, ...] = ()
+    for share in RECHECKS:
+        if not suspects:
+            return ()
+        findings = await _look_again(suspects, recheck_s * share)
+        suspects = tuple(finding.suspect for finding in findings)
+    return findings
+
+
+async def _look_again(
+    suspects: tuple[Suspect, ...], after_s: float, *, are_mended: bool = False
+) -> tuple[Finding, ...]:
+    _tell(f"{len(suspects)} suspects are read again in {after_s:g} s.")
+    await workflow.sleep(after_s, summary="before suspects are read again")
+    reply = await workflow.execute_activity_method(
+        AuditActivities.reread_suspects,
+        Suspects(suspects, are_mended),
+        **options.sweep(options.REREAD_TIMEOUT),
+        summary=f"{len(suspects)} suspects",
+    )
+    return reply.findings
+
+
+async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Finding, ...]:
+    """The findings, those marked that do not hold any more after mending."""
+    mendable = tuple(finding for finding in findings if MENDS[finding.kind] is not Mend.NOTHING)
+    if not mendable:
+        return findings
+    _tell(f"Mending {len(mendable)} of {len(findings)} findings.")
+    try:
+        await workflow.execute_activity_method(
+            AuditActivities.mend_findings,
+            Findings(mendable),
+            **options.sweep(options.MEND_TIMEOUT),
+            summary=f"{len(mendable)} findings",
+        )
+    except ActivityError as error:
+        workflow.logger.warning("audit_mending_failed", extra={"reason": read_failure(error).reason})
+    left = await _look_again(tuple(finding.suspect for finding in mendable), recheck_s, are_mended=True)
+    held = {finding.sandbox_id: finding for finding in left}
+    mended = tuple(held.get(finding.sandbox_id) or replace(finding, mended=True) for finding in mendable)
+    return (*(finding for finding in findings if finding not in mendable), *mended)
+
+
+def _report(began_at: datetime, sandboxes: Walked, records: Walked, findings: tuple[Finding, ...]) -> AuditReport:
+    is_complete = not (sandboxes.is_truncated or records.is_truncated)
+    return AuditReport(
+        promise_holds=promise_holds(findings, is_complete=is_complete),
+        began_at=began_at,
+        took_s=(workflow.now() - began_at).total_seconds(),
+        sandboxes=sandboxes.rows,
+        sandboxes_leaving=sandboxes.passed,
+        issues=records.rows,
+        issues_compared=records.rows - records.passed,
+        suspects=len(sandboxes.suspects) + len(records.suspects),
+        mended=sum(finding.mended for finding in findings),
+        is_complete=is_complete,
+        findings=findings,
+    )
+
+
+def _log(report: AuditReport) -> None:
+    for finding in report.findings:
+        workflow.logger.warning(
+            "audit_finding",
+            extra={
+                "kind": str(finding.kind),
+                "issue_id": finding.issue_id,
+                "sandbox": finding.name,
+                "sandbox_id": finding.sandbox_id,
+                "seen": finding.seen,
+                "mended": finding.mended,
+            },
+        )
+    workflow.logger.info(
+        "audit_done",
+        extra={
+            "promise_holds": report.promise_holds,
+            "sandboxes": report.sandboxes,
+            "issues": report.issues,
+            "suspects": report.suspects,
+            "findings": len(report.findings),
+            "mended": report.mended,
+            "is_complete": report.is_complete,
+            "took_s": round(report.took_s, 1),
+        },
+    )
+
+
+def _tell(doing: str) -> None:
+    """Show in the Web UI what the audit does."""
+    workflow.set_current_details(doing)
+
+
+def _sentence(report: AuditReport) -> str:
+    """The report for the Web UI, in Markdown."""
+    verdict = "The promise holds" if report.promise_holds else "**The promise is broken, or not proven**"
+    counts = f"{report.sandboxes} sandboxes, {report.issues} issues, {len(report.findings)} findings"
+    shown = report.findings[:SHOWN_MAX]
+    lines = [f"- {found.kind}: {found.name} ({found.sandbox_id}) is {found.seen}" for found in shown]
+    return "\n".join([f"{verdict}: {counts}, {report.mended} of them mended.", *lines])
