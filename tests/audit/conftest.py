@@ -80,10 +80,9 @@ class Audited:
         given = (self.ours.labels if labels is None else labels) | {
             key.replace("_", "-"): v for key, v in label.items()
         }
-        await self.stack.daytona.admin.create(name=name, labels=given)
-        return await until(
-            lambda: self.stack.daytona.admin.sandbox(name), lambda row: row.state == "started", f"{name} started"
-        )
+        admin = self.stack.daytona.admin
+        row = await admin.create(name=name, labels=given)
+        return await until(lambda: admin.sandbox(row.id), lambda found: found.state == "started", f"{name} started")
 
     async def published(self, issue: Stack, published: Published) -> None:
         """A workflow of the issue that has published this: its memo is set from its start on."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableMapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,6 +24,7 @@ from issuebox.schedules import ensure_schedules, schedule_id
 from issuebox.settings import WorkerSettings
 from tests.waiting import until
 from workflows.audit_messages import AUDIT_TYPE
+from workflows.resync_messages import ResyncRequest
 
 from .conftest import Audited, Started
 
@@ -37,6 +40,12 @@ def handle(client: Client, settings: WorkerSettings) -> ScheduleHandle:
 
 async def described(client: Client, settings: WorkerSettings) -> ScheduleDescription:
     return await handle(client, settings).describe()
+
+
+def words(logs: list[MutableMapping[str, Any]], settings: WorkerSettings) -> list[str]:
+    """The log words about the audit's schedule."""
+    own_id = f"issuebox-audit-{settings.task_queue}"
+    return [line["event"] for line in logs if line["schedule"] == own_id]
 
 
 def test_schedule_id_carries_the_task_queue_unless_it_is_the_usual_one() -> None:
@@ -64,7 +73,7 @@ async def test_many_workers_at_once_make_one_schedule(temporal: Client, issue_id
     given = settings(issue_id)
     with capture_logs() as logs:
         await asyncio.gather(*(ensure_schedules(temporal, given) for _ in range(5)))
-    assert sorted(line["event"] for line in logs) == ["schedule_created", *["schedule_kept"] * 4]
+    assert sorted(words(logs, given)) == ["schedule_created", *["schedule_kept"] * 4]
 
 
 async def test_new_interval_is_taken_over_and_a_pause_is_kept(temporal: Client, issue_id: int) -> None:
@@ -85,10 +94,26 @@ async def test_interval_of_zero_removes_the_schedule(temporal: Client, issue_id:
     with capture_logs() as logs:
         await ensure_schedules(temporal, off)
         await ensure_schedules(temporal, off)
-    assert [line["event"] for line in logs] == ["schedule_removed", "schedule_off"]
+    assert words(logs, given) == ["schedule_removed", "schedule_off"]
     with pytest.raises(RPCError) as raised:
         await described(temporal, given)
     assert raised.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def test_resync_is_scheduled_for_the_configured_repositories(temporal: Client, issue_id: int) -> None:
+    """Without any there is nothing to ask GitHub for; with other ones the schedule asks for those."""
+    await ensure_schedules(temporal, settings(issue_id))
+    schedule = temporal.get_schedule_handle(f"issuebox-resync-queue-{issue_id}")
+    with pytest.raises(RPCError):
+        await schedule.describe()
+    for repositories in ("octo/one", "octo/two"):
+        await ensure_schedules(temporal, settings(issue_id, resync_repositories=repositories, resync_interval_s=300))
+        described = (await schedule.describe()).schedule
+        assert isinstance(described.action, ScheduleActionStartWorkflow)
+        (payload,) = described.action.args
+        request = temporal.data_converter.payload_converter.from_payload(payload, ResyncRequest)
+        assert request.repositories == (repositories,)
+        assert [interval.every for interval in described.spec.intervals] == [timedelta(seconds=300)]
 
 
 class Forbidden(Interceptor):
@@ -109,7 +134,7 @@ async def test_forbidden_schedule_is_reported_and_stops_nobody(temporal: Client,
     config["interceptors"] = [Forbidden()]
     with capture_logs() as logs:
         await ensure_schedules(Client(**config), settings(issue_id))
-    (line,) = logs
+    line = next(line for line in logs if line["event"] == "schedule_failed")
     assert (line["event"], line["log_level"]) == ("schedule_failed", "warning")
     assert line["schedule"] == f"issuebox-audit-queue-{issue_id}"
     assert line["reason"] == "PERMISSION_DENIED: schedules are not for you"
