@@ -176,6 +176,7 @@ class IssueSandboxWorkflow:
                 self._publish()
             return
         if not memory.is_nudged and not self._is_due():
+            self._publish()
             return
         if memory.is_nudged:
             # Somebody changed something: what was given up may work now.

@@ -288,3 +288,16 @@ async def test_searches_find_the_issue_by_what_it_is(start: Started) -> None:
     await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
     unset = f"WorkflowId = '{stack.name}' AND SandboxBlocked IS NULL AND SandboxPhase = 'missing'"
     await until(lambda: stack.temporal.count_workflows(unset), lambda found: found.count == 1, "no longer blocked")
+
+
+async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: Started) -> None:
+    """What lists show is true also while the issue waits for its next try."""
+    stack = await start(close_stop_after_s=600.0)
+    await stack.daytona.admin.config(cpu_max=0)
+    await stack.deliver()
+    await stack.blocked()
+    before = await stack.journal_end()
+    await stack.close()
+    query = f"WorkflowId = '{stack.name}' AND IssueState = 'closed'"
+    await until(lambda: stack.temporal.count_workflows(query), lambda found: found.count == 1, "shown as closed")
+    assert await stack.requests(after=before) == []
