@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio.common import SearchAttributeUpdate
 
+from issuebox.domain.life import course
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal, Outcome
 from issuebox.domain.work import WorkState
@@ -33,7 +34,8 @@ def sentence(memory: Memory) -> str:
         return f"{about} is blocked ({memory.blocked.cause}): {memory.blocked.reason} {memory.blocked.advice}"
     if memory.sandbox is None:
         return f"{about} does not exist at Daytona, as far as is known." if memory.seen_at else f"{about} is new."
-    outcome = f" and was {memory.outcome}" if memory.outcome else ""
+    is_said = memory.outcome is None or memory.outcome == memory.sandbox.state
+    outcome = "" if is_said else f" and was {memory.outcome}"
     return f"{about} is {memory.sandbox.state}{outcome}."
 
 
@@ -43,8 +45,13 @@ def outlook(memory: Memory) -> str:
     if memory.issue is not None:
         goal += f" (the issue is {memory.issue.state})"
     if memory.goal_due_at is not None:
-        goal += f"; it changes at {memory.goal_due_at:%Y-%m-%d %H:%M:%S} UTC unless somebody asks for the sandbox"
+        goal += f"; {following(memory)} at {memory.goal_due_at:%Y-%m-%d %H:%M:%S} UTC unless somebody asks for it"
     return f"{goal}."
+
+
+def following(memory: Memory) -> str:
+    """The goal that time alone brings next; '' when it brings none."""
+    return str(course(memory, memory.goal_due_at)[0]) if memory.goal_due_at else ""
 
 
 def details(memory: Memory, doing: str) -> str:

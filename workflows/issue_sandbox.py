@@ -125,7 +125,8 @@ class IssueSandboxWorkflow:
         memory = self._memory
         if memory.blocked is not None or memory.is_legacy:
             return "next try of a blocked issue"
-        return f"{memory.goal} until then" if memory.goal_due_at else "until the issue is forgotten"
+        following = display.following(memory)
+        return f"{memory.goal}, then {following}" if following else "until the issue is forgotten"
 
     def _forget_at(self) -> datetime | None:
         """When the workflow of a deleted issue has nothing to remember any more."""
@@ -158,7 +159,7 @@ class IssueSandboxWorkflow:
         memory.is_contradicted = False
         try:
             issue = await workflow.execute_activity_method(
-                GitHubActivities.read_issue, memory.issue, **options.github(), summary=memory.name
+                GitHubActivities.read_issue, memory.issue, **options.github(), summary="two deliveries disagree"
             )
         except ActivityError as error:
             memory.note(Note(workflow.now(), "GitHub could not be asked", str(error.cause)))

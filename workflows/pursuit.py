@@ -137,7 +137,7 @@ class Pursuit:
                 SandboxActivities.create_sandbox,
                 CreateInput(memory.issue_id, memory.name, memory.issue, memory.waiting_deliveries),
                 **options.command(),
-                summary=memory.name,
+                summary="there is none",
             )
         if action is Action.INSPECT:
             return await self._inspect(sandbox)
@@ -147,7 +147,7 @@ class Pursuit:
             COMMANDS[action],
             self._command_input(sandbox),
             **options.command(),
-            summary=f"{memory.name} was {sandbox.state}",
+            summary=f"it was {sandbox.state}",
         )
 
     async def _inspect(self, sandbox: Sandbox) -> CommandReply:
@@ -157,7 +157,7 @@ class Pursuit:
                 InsideActivities.inspect_sandbox,
                 self._command_input(sandbox),
                 **options.inspect(),
-                summary=self._memory.name,
+                summary="before it is stopped",
             )
         except ActivityError as error:
             inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,))
@@ -172,7 +172,7 @@ class Pursuit:
             InsideActivities.set_up_sandbox,
             self._command_input(sandbox),
             **options.set_up(self._memory.patience.setup_timeout_s),
-            summary=self._memory.name,
+            summary="it runs and is not set up",
         )
         self._memory.prepared_id = sandbox.id
         return reply
@@ -201,7 +201,7 @@ class Pursuit:
                 SandboxActivities.lookup_sandbox,
                 request,
                 **options.look(memory.patience.unreachable_after_s),
-                summary=memory.name,
+                summary=f"it should be {memory.goal}",
             )
         except ActivityError as error:
             setback = read_failure(error)
@@ -219,7 +219,7 @@ class Pursuit:
                 SandboxActivities.settle_sandbox,
                 self._command_input(sandbox),
                 **options.settle(budget_s - waited_s),
-                summary=f"{self._memory.name} is {sandbox.state}",
+                summary=f"it is {sandbox.state}",
             )
         except ActivityError as error:
             self._trouble = read_failure(error).cause
@@ -246,7 +246,9 @@ class Pursuit:
     async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
         """What the handover does not depend on: a failure is remembered, and the sandbox handed over."""
         try:
-            await workflow.execute_activity_method(activity, self._command_input(sandbox), **options.courtesy())
+            await workflow.execute_activity_method(
+                activity, self._command_input(sandbox), **options.courtesy(), summary="before it is handed over"
+            )
         except ActivityError as error:
             self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", read_failure(error).reason))
 
