@@ -15,9 +15,10 @@ from temporalio import activity
 from activities.failures import not_settled, typed_failures
 from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
 from activities.reporting import facts, heartbeats, logged
+from issuebox.domain.errors import NotInStateError
 from issuebox.domain.issue import Issue
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import TRANSITIONAL, Goal, Phase
+from issuebox.domain.phase import AWAKE, TRANSITIONAL, Goal, Phase
 from issuebox.domain.provider import SandboxProvider, SandboxSpec
 from issuebox.domain.sandbox import (
     LABEL_INSTANCE,
@@ -102,8 +103,19 @@ class SandboxActivities:
 
     @activity.defn
     async def delete_sandbox(self, request: CommandInput) -> CommandReply:
-        """Delete the sandbox and wait until it is gone."""
-        return await self._command("sandbox_deleted", request, lambda: self._provider.delete(request.sandbox_id))
+        """Delete the sandbox and wait until it is gone. Fails with NotInStateError when it runs.
+
+        Daytona would delete a running one as well. The workflow stops it first, so one that runs was started
+        since the decision, and somebody is at work in it.
+        """
+
+        async def send() -> Sandbox | None:
+            found = await self._provider.lookup_by_id(request.sandbox_id)
+            if found is not None and found.phase in AWAKE:
+                raise NotInStateError(f"the sandbox is {found.state}, and only one at rest is deleted")
+            return await self._provider.delete(request.sandbox_id)
+
+        return await self._command("sandbox_deleted", request, send)
 
     @activity.defn
     async def settle_sandbox(self, request: CommandInput) -> CommandReply:

@@ -165,6 +165,12 @@ class WorkerSettings(CommonSettings):
         description="How long the workflow of an issue that GitHub deleted outlives it; late deliveries come within 3 "
         "days. < 0 for ever.",
     )
+    confirm_gone_s: float = Field(
+        75.0,
+        gt=0,
+        description="How long a sandbox that was not found is left before it is read again and counts as gone: with "
+        "its database down Daytona does not find anything.",
+    )
     builds_max: int = Field(3, ge=1, description="Sandboxes in a row that may fail before they ever ran.")
     recovers_max: int = Field(3, ge=1, description="Recoveries tried before a person has to look.")
     attempts_max: int = Field(

@@ -195,6 +195,7 @@ def patience(settings: WorkerSettings) -> Patience:
         blocked_retry_initial_s=settings.blocked_retry_initial_s,
         blocked_retry_max_s=settings.blocked_retry_max_s,
         unreachable_after_s=settings.unreachable_after_s,
+        confirm_gone_s=settings.confirm_gone_s,
         is_setup_configured=set_up(settings).is_configured,
         setup_timeout_s=settings.setup_timeout_s,
         closing=Closing(

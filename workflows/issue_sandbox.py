@@ -55,6 +55,7 @@ WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""
 
 IDLE = "resting until the next event"
+BLOCKED = "blocked until a retry"
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -133,13 +134,13 @@ class IssueSandboxWorkflow:
         memory = self._memory
         forget_after_s = memory.patience.closing.forget_after_s
         is_over = memory.is_issue_deleted and memory.reached is Goal.DELETED and memory.phase is Phase.MISSING
-        if not is_over or memory.ended_at is None or forget_after_s < 0:
+        if not is_over or memory.has_work or memory.ended_at is None or forget_after_s < 0:
             return None
         return memory.ended_at + timedelta(seconds=forget_after_s)
 
     def _is_forgettable(self) -> bool:
         moment = self._forget_at()
-        return moment is not None and moment <= workflow.now() and not self._memory.has_work
+        return moment is not None and moment <= workflow.now()
 
     def _modernize(self) -> None:
         """Let a run that version 0.1 began act on the whole life of its issue from now on, not in its past."""
@@ -149,6 +150,8 @@ class IssueSandboxWorkflow:
         if not memory.is_legacy or not workflow.patched(f"life-{self._turn}"):
             return
         memory.is_legacy = False
+        if memory.ended_at is not None:
+            memory.ended_at = workflow.now()  # Nobody could see the timers of a close that was only recorded.
         steer(memory, workflow.now())
 
     async def _settle_contradiction(self) -> None:
@@ -172,11 +175,14 @@ class IssueSandboxWorkflow:
         memory = self._memory
         steer(memory, workflow.now())
         if not (memory.is_asked if memory.is_legacy else memory.has_work):
-            memory.is_nudged, memory.blocked = False, None
+            memory.is_nudged = False
+            memory.unblock()
+            self._tell(IDLE)
             if not memory.is_legacy:
                 self._publish()
             return
         if not memory.is_nudged and not self._is_due():
+            self._tell(BLOCKED)
             self._publish()
             return
         if memory.is_nudged:
@@ -187,7 +193,7 @@ class IssueSandboxWorkflow:
         await pursuit.run()
         if memory.blocked is not None:
             self._blocked_ticket = pursuit.ticket
-        self._tell(IDLE if memory.blocked is None else "blocked until a retry")
+        self._tell(IDLE if memory.blocked is None else BLOCKED)
         self._publish()
 
     def _is_due(self) -> bool:

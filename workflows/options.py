@@ -21,6 +21,9 @@ LOOK_TIMEOUT = timedelta(seconds=45)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
 
+QUEUE_TIMEOUT = timedelta(minutes=1)
+"""How long a command may wait for a worker. After an outage of all of them the world is looked at first."""
+
 INSPECT_TIMEOUT = timedelta(minutes=3)
 """One look into a sandbox's repositories, which bounds itself well below."""
 
@@ -81,6 +84,7 @@ SWEEP_RETRY = RetryPolicy(
 class Options(TypedDict, total=False):
     """What `workflow.execute_activity_method` takes besides the activity, its input and a summary."""
 
+    schedule_to_start_timeout: timedelta
     start_to_close_timeout: timedelta
     schedule_to_close_timeout: timedelta
     heartbeat_timeout: timedelta
@@ -97,8 +101,13 @@ def look(unreachable_after_s: float) -> Options:
 
 
 def command() -> Options:
-    """One attempt, watched by heartbeat."""
-    return Options(start_to_close_timeout=COMMAND_TIMEOUT, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=ONCE)
+    """One attempt, watched by heartbeat, and begun while what it was decided from is still fresh."""
+    return Options(
+        schedule_to_start_timeout=QUEUE_TIMEOUT,
+        start_to_close_timeout=COMMAND_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=ONCE,
+    )
 
 
 def settle(budget_left_s: float) -> Options:

@@ -60,6 +60,8 @@ class Pursuit:
         self._setbacks = 0
         self._raised: Action | None = None
         self._quiet_id = ""
+        self._destroyed_id = ""
+        self._missed_id = ""
         self._has_fresh_evidence = False
         # Requests that arrived before the observation under way began: only these may be served by it.
         self.ticket = memory.asked
@@ -83,8 +85,11 @@ class Pursuit:
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
-            if decision.action in _FINISHED:
+            if decision.action in _FINISHED and not self._is_doubtful(sandbox):
                 return await self._finish(decision.action, sandbox)
+            if decision.action in _FINISHED:
+                sandbox = await self._look_later(situation.goal)
+                continue
             if decision.action is previous:
                 await self._pause()
             previous = decision.action
@@ -96,15 +101,40 @@ class Pursuit:
         if action is Action.USE and sandbox is not None:
             await self._hand_over(sandbox)
             return
+        memory.unblock()
         if not memory.is_legacy:
             memory.reached = memory.goal
             memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
-        memory.blocked = None
+        if memory.goal is Goal.DELETED:
+            memory.is_order_forced = False  # A person gave up this sandbox, and none that comes after it.
         memory.serve(self.ticket)
 
     def _leave(self) -> None:
         """Nobody wants the sandbox to run any more, or somebody only wanted it looked at."""
-        self._memory.blocked = None
+        self._memory.unblock()
+
+    def _is_doubtful(self, sandbox: Sandbox | None) -> bool:
+        """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing."""
+        memory = self._memory
+        if sandbox is not None or memory.is_legacy or not memory.sandbox_id:
+            return False
+        return memory.sandbox_id not in {self._destroyed_id, self._missed_id}
+
+    async def _look_later(self, goal: Goal) -> Sandbox | None:
+        """Look again when an outage would have been noticed, or at once when somebody wants something else."""
+        memory = self._memory
+        self._tell("making sure that the sandbox is gone")
+        try:
+            await workflow.wait_condition(
+                lambda: memory.is_asked or memory.goal is not goal,
+                timeout=timedelta(seconds=memory.patience.confirm_gone_s),
+                timeout_summary="is it really gone?",
+            )
+        except TimeoutError:
+            sandbox = await self._look()
+            self._missed_id = "" if sandbox is not None else memory.sandbox_id
+            return sandbox
+        return await self._look()
 
     async def _carry_out(self, decision: Decision, sandbox: Sandbox | None) -> Sandbox | None:
         """Send the command, or wait; the sandbox as it is then."""
@@ -121,6 +151,8 @@ class Pursuit:
         except ActivityError as error:
             return await self._after_setback(action, read_failure(error))
         self._trouble, self._setbacks = None, 0
+        if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
+            self._destroyed_id = sandbox.id
         return self._seen(reply.sandbox)
 
     def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
@@ -162,6 +194,7 @@ class Pursuit:
         except ActivityError as error:
             inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,))
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
+        self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
         self._has_fresh_evidence = True
         found = "; ".join(inspection.findings)
         self._memory.note(Note(workflow.now(), f"work is {inspection.state}", found, sandbox.phase, sandbox.state))
@@ -302,17 +335,26 @@ class Pursuit:
             trouble=self._trouble,
             verdict=verdict,
             findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
-            is_forced=memory.is_order_forced or memory.goal is not goal,
+            is_forced=self._is_forced(sandbox),
             is_set_up=self._is_set_up(sandbox),
         )
 
     def _doom(self, sandbox: Sandbox | None) -> None:
-        """A person gave up the sandbox of now for a new one; when it is gone, that is done."""
+        """A person gave up the sandbox of now, for a new one or for good: nobody's word is about a later one."""
         memory = self._memory
+        known_id = sandbox.id if sandbox else memory.sandbox_id
         if memory.is_replace_asked:
-            memory.is_replace_asked, memory.doomed_id = False, sandbox.id if sandbox else ""
-        elif sandbox is None or sandbox.id != memory.doomed_id:
+            memory.is_replace_asked, memory.doomed_id = False, known_id
+        elif sandbox is not None and sandbox.id != memory.doomed_id:
             memory.doomed_id = ""
+        if memory.is_order_forced and not memory.forced_id:
+            memory.forced_id = known_id
+
+    def _is_forced(self, sandbox: Sandbox | None) -> bool:
+        """Whether a person gave up what is in this very sandbox."""
+        memory = self._memory
+        is_meant = memory.is_order_forced and sandbox is not None and sandbox.id == memory.forced_id
+        return is_meant or (sandbox is not None and sandbox.id == memory.doomed_id)
 
     def _goal_for(self, sandbox: Sandbox | None) -> Goal:
         """The goal of this sandbox: that of the issue, unless a person gave this one up."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from issuebox.domain.issue import Issue
+from issuebox.domain.issue import Issue, in_utc
 
 
 class Intention(StrEnum):
@@ -42,3 +42,7 @@ class IssueEvent:
     is_explicit: bool = False
     requested_at: datetime | None = None
     is_resync: bool = False
+
+    def __post_init__(self) -> None:
+        """As for the times of an issue."""
+        object.__setattr__(self, "requested_at", in_utc(self.requested_at))

@@ -7,7 +7,7 @@ survives renames of the repository, while ``number`` repeats in every repository
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NewType
 
@@ -44,11 +44,21 @@ class Issue:
     updated_at: datetime | None = None
     closed_at: datetime | None = None
 
+    def __post_init__(self) -> None:
+        """A time without a zone, which a person may send by hand, is UTC: it has to compare with GitHub's."""
+        object.__setattr__(self, "updated_at", in_utc(self.updated_at))
+        object.__setattr__(self, "closed_at", in_utc(self.closed_at))
+
     def is_older_than(self, other: Issue) -> bool:
         """Whether `other` is known to be newer. A snapshot without a time is older than any with one."""
         if other.updated_at is None:
             return False
         return self.updated_at is None or self.updated_at < other.updated_at
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """The same time with a zone."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def sandbox_name(issue_id: int, prefix: str = DEFAULT_NAME_PREFIX) -> SandboxName:

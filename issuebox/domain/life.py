@@ -24,11 +24,12 @@ def steer(memory: Memory, now: datetime) -> None:
         return
     if memory.ended_at is None and memory.issue is not None and memory.issue.state is not IssueState.OPEN:
         memory.ended_at = now  # Version 0.1 did not remember it.
-    goal, due_at = course(memory, now)
-    memory.goal_due_at = due_at
+    goal, memory.goal_due_at = course(memory, now)
+    if goal is not Goal.RUNNING and memory.is_asked:
+        memory.call_off()
     if goal is memory.goal:
         return
-    memory.goal, memory.reached, memory.is_nudged = goal, None, True
+    memory.goal, memory.reached, memory.is_nudged, memory.blocked = goal, None, True, None
     if goal is not Goal.RUNNING:
         memory.call_off()
 

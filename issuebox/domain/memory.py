@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.phase import ASLEEP, HAS_RUN, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import Evidence
 
@@ -70,7 +70,8 @@ class Memory:
     while the issue is open. ``is_contradicted`` says that two snapshots of the same second disagree.
 
     ``reached`` is the goal that the sandbox was last seen to have reached, ``order`` what a person wants done
-    with it, ``doomed_id`` the sandbox that a person gave up for a new one. ``prepared_id`` is the sandbox whose
+    with it, ``forced_id`` the sandbox that a forced delete was meant for, ``doomed_id`` the one that a person gave
+    up for a new one. ``prepared_id`` is the sandbox whose
     set-up was seen to finish, ``evidence`` the last look for unsaved work.
 
     ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
@@ -89,6 +90,7 @@ class Memory:
     is_contradicted: bool = False
     order: Order | None = None
     is_order_forced: bool = False
+    forced_id: str = ""
     is_replace_asked: bool = False
     doomed_id: str = ""
     is_look_asked: bool = False
@@ -145,7 +147,7 @@ class Memory:
     def ask(self, now: datetime, delivery: str = "") -> int:
         """Count one more request for a running sandbox; returns its ticket. A standing order ends with it."""
         self.asked += 1
-        self.order, self.is_order_forced = None, False
+        self.order, self.is_order_forced, self.forced_id = None, False, ""
         if self.ended_at is not None:
             self.ended_at = now
         self.waiting.append(delivery)
@@ -173,6 +175,12 @@ class Memory:
         self.is_replace_asked, self.doomed_id = False, ""
         self.serve(self.asked)
 
+    def unblock(self) -> None:
+        """Nothing is in the way any more, or nothing has to be done."""
+        self.blocked = None
+        if self.outcome is Outcome.BLOCKED and not self.is_legacy:
+            self.outcome = None
+
     def is_called_off(self, ticket: int) -> bool:
         """Whether this request was called off rather than served."""
         return self.called_off_after < ticket <= self.called_off_to
@@ -180,7 +188,7 @@ class Memory:
     def give(self, order: Order, *, is_forced: bool = False) -> None:
         """Take a person's order. It calls off who waits for the sandbox."""
         self.call_off()
-        self.order, self.is_order_forced = order, is_forced
+        self.order, self.is_order_forced, self.forced_id = order, is_forced, ""
         self.reached = None
 
     def see(self, sandbox: Sandbox | None, phase: Phase, now: datetime) -> None:
@@ -189,10 +197,13 @@ class Memory:
         if phase is not self.phase or not same_sandbox or self.phase_since is None:
             self.phase_since = now
         self.phase, self.sandbox, self.seen_at = phase, sandbox, now
-        if sandbox is not None:
-            self.sandbox_id = sandbox.id
-            if sandbox.phase is Phase.UNBUILT:
-                self.unbuilt_id = sandbox.id
+        if sandbox is None:
+            return
+        self.sandbox_id = sandbox.id
+        if sandbox.phase is Phase.UNBUILT:
+            self.unbuilt_id = sandbox.id
+        elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
+            self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
 
     def settle_evidence(self, now: datetime) -> None:
         """The sandbox that was looked into is seen asleep: from now on, any activity in it makes the look stale."""

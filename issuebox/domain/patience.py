@@ -43,6 +43,7 @@ class Patience:
     blocked_retry_initial_s: float = 60.0
     blocked_retry_max_s: float = 3600.0
     unreachable_after_s: float = 60.0
+    confirm_gone_s: float = 75.0
     closing: Closing = field(default_factory=Closing)
     is_setup_configured: bool = False
     setup_timeout_s: float = 600.0

@@ -38,6 +38,13 @@ ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVED})
 """Phases in which the disk is kept and nothing runs."""
 
 
+AWAKE = frozenset({Phase.USABLE, Phase.BUSY, Phase.STOPPING, Phase.THAWING})
+"""Phases in which somebody may be at work, or is about to be."""
+
+HAS_RUN = ASLEEP | AWAKE | {Phase.RECOVERABLE}
+"""Phases that a sandbox reaches only after it ran, or for a repair that may have brought it up."""
+
+
 class Goal(StrEnum):
     """What the issue's sandbox should be."""
 

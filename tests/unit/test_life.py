@@ -9,9 +9,9 @@ import pytest
 
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.life import course, steer
-from issuebox.domain.memory import Memory, Order
+from issuebox.domain.memory import Blocked, Memory, Order
 from issuebox.domain.patience import Closing, Patience
-from issuebox.domain.phase import Goal
+from issuebox.domain.phase import Cause, Goal
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CLOSING = Closing(stop_after_s=10, archive_after_s=100, delete_after_s=1000)
@@ -115,3 +115,20 @@ def test_closed_issue_of_version_0_1_begins_its_ladder_when_it_is_first_steered(
     known.ended_at = None
     steer(known, after(5000))
     assert (known.goal, known.goal_due_at) == (Goal.RUNNING, after(5010))
+
+
+def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
+    """What stood in the way of the old goal is no history of the new one."""
+    known = memory(IssueState.CLOSED)
+    known.blocked = Blocked(Cause.QUOTA, "why", "advice", T0, tries=500)
+    steer(known, after(10))
+    assert (known.goal, known.blocked) == (Goal.STOPPED, None)
+
+
+def test_request_that_time_takes_back_at_once_is_called_off() -> None:
+    """With no grace at all nobody is told that a stopped sandbox was handed over."""
+    known = memory(IssueState.CLOSED, Closing(0, -1, -1))
+    steer(known, after(1))
+    ticket = known.ask(after(2))
+    steer(known, after(2))
+    assert (known.goal, known.is_asked, known.is_called_off(ticket)) == (Goal.STOPPED, False, True)

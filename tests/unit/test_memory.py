@@ -104,3 +104,13 @@ def test_goal_that_is_not_reached_is_work_and_a_reached_one_is_not() -> None:
     assert known.has_work
     known.reached = Goal.STOPPED
     assert not known.has_work
+
+
+def test_proof_that_it_never_ran_ends_when_it_is_seen_to_have_run() -> None:
+    """Somebody brought it up by hand: an error after that may hide work."""
+    known = memory()
+    known.see(Sandbox("s1", known.name, Phase.UNBUILT, "error"), Phase.UNBUILT, T0)
+    known.see(Sandbox("s1", known.name, Phase.BROKEN, "error"), Phase.BROKEN, T0)
+    assert known.unbuilt_id == "s1"
+    known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), Phase.USABLE, T0)
+    assert known.unbuilt_id == ""

@@ -45,6 +45,7 @@ FAST = {
     "blocked_retry_initial_s": 300.0,
     "blocked_retry_max_s": 600.0,
     "unreachable_after_s": 5.0,
+    "confirm_gone_s": 0.5,
     "daytona_request_timeout_s": 3.0,
     "daytona_command_timeout_s": 5.0,
     "daytona_settle_timeout_s": 5.0,

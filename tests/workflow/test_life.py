@@ -16,6 +16,7 @@ from workflows.messages import (
     ERROR_ISSUE_DELETED,
     MEMO_STATUS,
     SIGNAL_DELETE,
+    SIGNAL_LOOK,
     SIGNAL_REPLACE,
     SIGNAL_STOP,
     DeleteRequest,
@@ -301,3 +302,41 @@ async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: St
     query = f"WorkflowId = '{stack.name}' AND IssueState = 'closed'"
     await until(lambda: stack.temporal.count_workflows(query), lambda found: found.count == 1, "shown as closed")
     assert await stack.requests(after=before) == []
+
+
+async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
+    """With its database down Daytona finds nothing: the goal is reached when the sandbox is really gone."""
+    stack = await start(**DELETES, confirm_gone_s=2.0)
+    await _id(stack)
+    await stack.daytona.admin.add_fault("get", {"kind": "not_found"}, name=stack.name, times=2)
+    await stack.close()
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+    status = await stack.reached(Goal.DELETED)
+    assert (status.outcome, status.blocked) == (Outcome.DELETED, None)
+
+
+async def test_forced_delete_is_about_the_sandbox_of_then(stack: Stack) -> None:
+    """What a person makes by hand after a forced delete is not given up with the old one."""
+    await _dirty(stack, await _id(stack))
+    await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+    await stack.reached(Goal.DELETED)
+    made = await stack.daytona.admin.create(name=stack.name)
+    await stack.provider.settle(made.id, 5.0)
+    await _dirty(stack, made.id)
+    await stack.order(SIGNAL_LOOK)
+    await stack.order(SIGNAL_DELETE)
+    status = await stack.blocked()
+    assert status.blocked is not None
+    assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
+
+
+async def test_time_without_a_zone_harms_nothing(stack: Stack) -> None:
+    """A signal typed by hand cannot keep GitHub's own deliveries from being read."""
+    bare = "2026-01-01T10:00:00"
+    typed = {"issue": {"id": stack.issue_id, "updated_at": bare}, "requested_at": bare}
+    await stack.deliver()
+    await stack.handle.signal("issue_event", typed)
+    await stack.deliver()
+    status = await until(stack.status, lambda s: s.deliveries_seen == 3 and not s.requests_waiting, "all read")
+    assert status.sandbox is not None
