@@ -189,9 +189,13 @@ async def _break(stack: Stack) -> None:
 
 
 async def _delete(stack: Stack) -> None:
-    if not await stack.live():
+    is_unseen = not await stack.live()
+    if is_unseen:
         await _set(stack, "started")
     await stack.daytona.admin.act(stack.name, "delete")
+    if is_unseen:
+        # One that the workflow never saw may still be dying when it makes its own: the README says so.
+        await until(stack.state, lambda state: state == GONE, "the unseen sandbox gone")
 
 
 CHANGES: dict[str, Change] = {
