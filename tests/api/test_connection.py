@@ -15,8 +15,8 @@ from tests.api.conftest import served, settings_for
 from tests.api.deliveries import encoded, payload, signed
 from tests.waiting import until
 
-IMPORT_MAX_S = 2.0
-"""0.8 s on two cores at leisure; the Daytona SDK alone would take 4 to 6 s."""
+IMPORT_MAX_S = 3.0
+"""1.3 s of processor time, the interpreter included; the Daytona SDK alone would take 4 to 6 s."""
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +100,12 @@ async def test_broken_configuration_stops_the_start(monkeypatch: pytest.MonkeyPa
 
 
 async def test_api_is_imported_quickly_and_without_the_daytona_sdk() -> None:
-    """The API starts at once and cannot reach Daytona, whatever its imports import."""
+    """The API starts at once and cannot reach Daytona, whatever its imports import.
+
+    In seconds of processor time: what else the machine does is no fault of the imports.
+    """
     program = (
-        "import sys, time; began = time.monotonic(); import api.app; print(time.monotonic() - began);"
+        "import sys, time; import api.app; print(time.process_time());"
         "print([name for name in sys.modules if 'daytona' in name or name.startswith('issuebox.providers')])"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
