@@ -5,7 +5,6 @@ Both only read at GitHub and are safe to repeat.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from temporalio import activity
 
 from activities.failures import typed_failures
 from activities.github_messages import RepositoryInput, RepositoryReply
+from activities.reporting import heartbeats, ms
 from activities.resync import RepositoryWalk
 from activities.resync_progress import Progress
 from issuebox.domain.errors import ProviderError
@@ -26,9 +26,6 @@ from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.known_issues import KnownIssues
 from issuebox.domain.resync import authoritative
 from issuebox.domain.triggers import Rules
-
-HEARTBEAT_INTERVAL_S = 2.0
-"""As in `activities.sandboxes`: a worker that is silent for 10 s counts as dead."""
 
 _PROGRESS = TypeAdapter(Progress)
 
@@ -70,7 +67,7 @@ class GitHubActivities:
         Another attempt goes on where this one was. Raises the failure of the `ProviderError` that stopped it.
         """
         progress = _resumed() or Progress(request.mark)
-        async with typed_failures(), _logged(request, progress), _heartbeats(progress):
+        async with typed_failures(), _logged(request, progress), heartbeats(lambda: _beat(progress)):
             walk = RepositoryWalk(request, progress, self._source, self._known, self._rules, tell=_beat)
             return await walk.run()
 
@@ -91,33 +88,13 @@ def _resumed() -> Progress | None:
 
 
 @asynccontextmanager
-async def _heartbeats(progress: Progress) -> AsyncIterator[None]:
-    """Tell Temporal that this worker lives, also while GitHub takes its time for one page."""
-
-    async def beat() -> None:
-        while True:
-            _beat(progress)
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-
-
-@asynccontextmanager
 async def _logged(request: RepositoryInput, progress: Progress) -> AsyncIterator[None]:
     began, attempt = time.monotonic(), activity.info().attempt
     facts: dict[str, object] = {"repository": request.repository, "is_sweep": request.is_sweep, "attempt": attempt}
     try:
         yield
     except ProviderError as error:
-        facts |= {"stage": str(progress.stage), "duration_ms": _ms(began)}
+        facts |= {"stage": str(progress.stage), "duration_ms": ms(began)}
         _log.warning("resync_failed", **facts, error=type(error).__name__, reason=str(error))
         raise
-    _log.info("resync_done", **facts, **asdict(progress.counts), duration_ms=_ms(began))
-
-
-def _ms(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
+    _log.info("resync_done", **facts, **asdict(progress.counts), duration_ms=ms(began))

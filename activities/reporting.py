@@ -62,15 +62,18 @@ async def logged(
 
 
 @asynccontextmanager
-async def heartbeats() -> AsyncIterator[None]:
-    """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon."""
+async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIterator[None]:
+    """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon.
 
-    async def beat() -> None:
+    `beat` sends one heartbeat: one with details keeps the progress of the moment for the next attempt.
+    """
+
+    async def keep_beating() -> None:
         while True:
-            activity.heartbeat()
+            beat()
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
-    beating = asyncio.create_task(beat())
+    beating = asyncio.create_task(keep_beating())
     try:
         yield
     finally:

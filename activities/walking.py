@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.reporting import HEARTBEAT_INTERVAL_S
+from activities.reporting import heartbeats
 from issuebox.domain.audit import Walked
 
 READS_AT_ONCE = 16
@@ -47,17 +47,8 @@ class Walk:
 async def walking() -> AsyncIterator[Walk]:
     """A walk that goes on where the last attempt was, and tells Temporal every few seconds that it is alive."""
     walk = Walk()
-    beating = asyncio.create_task(_beat(walk))
-    try:
+    async with heartbeats(lambda: activity.heartbeat(walk.walked)):
         yield walk
-    finally:
-        beating.cancel()
-
-
-async def _beat(walk: Walk) -> None:
-    while True:
-        activity.heartbeat(walk.walked)
-        await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
 
 class Metronome:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.command_line import DATA, AsJson, Data
+from issuebox.command_line import DATA, AsJson, Data, Exit, fail, first_mistake
 
 if TYPE_CHECKING:
     from issuebox.settings import WorkerSettings
     from workflows.resync_messages import ResyncReport, ResyncRequest
 
-EXIT_UNREAD = 1
-EXIT_MISUSE = 2
-EXIT_TEMPORAL = 3
 PATIENCE_S = 10.0
 """A run of a quiet repository takes less than a second: after this, the person is told what is waited for."""
 
@@ -43,21 +40,23 @@ def resync(
     """
     import asyncio  # noqa: PLC0415
 
+    from issuebox import screen  # noqa: PLC0415
     from issuebox.domain.issue_source import is_repository  # noqa: PLC0415
     from issuebox.resync_run import resync_request  # noqa: PLC0415
+    from workflows.resync_messages import ResyncReport  # noqa: PLC0415
 
     settings = _settings()
     names = tuple(repositories or ())
     for name in names:
         if not is_repository(name):
-            _fail(f"{name!r} is no repository: give owner/name", EXIT_MISUSE)
+            fail(f"{name!r} is no repository: give owner/name", Exit.MISUSE)
     request = resync_request(settings, names, since=_time(since), is_full=full)
     if not request.repositories:
-        _fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", EXIT_MISUSE)
+        fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", Exit.MISUSE)
     report = asyncio.run(_run(settings.task_queue, request, data))
-    _print_json(report) if as_json else _print_table(report)
+    screen.show_json(ResyncReport, report) if as_json else _print_table(report)
     if any(repository.error for repository in report.repositories):
-        raise typer.Exit(EXIT_UNREAD)
+        raise typer.Exit(Exit.NO)
 
 
 async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncReport:
@@ -84,12 +83,12 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
             _say(f"waiting for workflow {workflow_id}; it needs a worker on the task queue {task_queue!r}")
         return await result
     except TemporalConfigError as error:
-        _fail(str(error), EXIT_MISUSE)
+        fail(str(error), Exit.MISUSE)
     except WorkflowFailureError as error:
-        _fail(f"the workflow {workflow_id} did not complete: {error.cause}", EXIT_UNREAD)
+        fail(f"the workflow {workflow_id} did not complete: {error.cause}", Exit.NO)
     except (RPCError, RuntimeError) as error:
         # The SDK raises RuntimeError when a connection cannot be made.
-        _fail(f"Temporal is not reached: {error}", EXIT_TEMPORAL)
+        fail(f"Temporal is not reached: {error}", Exit.AWAY)
 
 
 def _settings() -> WorkerSettings:
@@ -100,8 +99,7 @@ def _settings() -> WorkerSettings:
     try:
         return WorkerSettings()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        _fail(f"a setting is wrong: {'.'.join(map(str, first['loc']))}: {first['msg']}", EXIT_MISUSE)
+        fail(f"a setting is wrong: {first_mistake(error)}")
 
 
 def _time(text: str) -> datetime | None:
@@ -111,14 +109,8 @@ def _time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        _fail(f"{text!r} is no time: give one such as 2026-01-31T12:00:00Z", EXIT_MISUSE)
+        fail(f"{text!r} is no time: give one such as 2026-01-31T12:00:00Z", Exit.MISUSE)
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
-def _print_json(report: ResyncReport) -> None:
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    sys.stdout.write(TypeAdapter(type(report)).dump_json(report, indent=2).decode() + "\n")
 
 
 def _print_table(report: ResyncReport) -> None:
@@ -141,8 +133,3 @@ def _print_table(report: ResyncReport) -> None:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"issuebox: {text}\n")
-
-
-def _fail(reason: str, code: int) -> NoReturn:
-    _say(reason)
-    raise typer.Exit(code)

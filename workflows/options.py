@@ -40,6 +40,9 @@ LOOK_RETRY = RetryPolicy(
     non_retryable_error_types=["RefusedError"],
 )
 ONCE = RetryPolicy(maximum_attempts=1)
+THRICE = RetryPolicy(
+    initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
+)
 SETTLE_RETRY = RetryPolicy(
     # The activity itself listens for a minute; in between there is nothing to wait for.
     initial_interval=timedelta(seconds=1),
@@ -125,9 +128,7 @@ def inspect() -> Options:
     return Options(
         start_to_close_timeout=INSPECT_TIMEOUT,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
-        retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
-        ),
+        retry_policy=THRICE,
     )
 
 
@@ -163,12 +164,7 @@ def sweep(within: timedelta) -> Options:
 
 def courtesy() -> Options:
     """For what the handover does not depend on: labels and the activity refresh."""
-    return Options(
-        start_to_close_timeout=LOOK_TIMEOUT,
-        retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
-        ),
-    )
+    return Options(start_to_close_timeout=LOOK_TIMEOUT, retry_policy=THRICE)
 
 
 def resync() -> Options:

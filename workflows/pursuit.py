@@ -85,9 +85,9 @@ class Pursuit:
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
-            if decision.action in _FINISHED and not self._is_doubtful(sandbox):
-                return await self._finish(decision.action, sandbox)
             if decision.action in _FINISHED:
+                if not self._is_doubtful(sandbox):
+                    return await self._finish(decision.action, sandbox)
                 sandbox = await self._look_later(situation.goal)
                 continue
             if decision.action is previous:

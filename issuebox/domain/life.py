@@ -25,13 +25,11 @@ def steer(memory: Memory, now: datetime) -> None:
     if memory.ended_at is None and memory.issue is not None and memory.issue.state is not IssueState.OPEN:
         memory.ended_at = now  # Version 0.1 did not remember it.
     goal, memory.goal_due_at = course(memory, now)
-    if goal is not Goal.RUNNING and memory.is_asked:
+    is_new = goal is not memory.goal
+    if goal is not Goal.RUNNING and (is_new or memory.is_asked):
         memory.call_off()
-    if goal is memory.goal:
-        return
-    memory.goal, memory.reached, memory.is_nudged, memory.blocked = goal, None, True, None
-    if goal is not Goal.RUNNING:
-        memory.call_off()
+    if is_new:
+        memory.goal, memory.reached, memory.is_nudged, memory.blocked = goal, None, True, None
 
 
 def course(memory: Memory, now: datetime) -> tuple[Goal, datetime | None]:
