@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from issuebox.domain.events import Intention, IssueEvent
-from issuebox.domain.issue import Issue, IssueState, one_line
+from issuebox.domain.issue import Issue, IssueState, title_line
 from issuebox.domain.triggers import Detection, Facts
 
 _ID_MAX = 2**63 - 1
@@ -24,7 +24,7 @@ Word = Annotated[str, StringConstraints(max_length=255)]
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
 
 
-Title = Annotated[str, AfterValidator(one_line)]
+Title = Annotated[str, AfterValidator(title_line)]
 Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://\S*$")]
 
 

@@ -75,6 +75,6 @@ def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
     return IssueId(int(digits)) if is_ours else None
 
 
-def one_line(text: str) -> str:
+def title_line(text: str) -> str:
     """People's text as one line. Control and bidirectional characters would rewrite what it is shown in."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TITLE_MAX]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from issuebox.domain.issue import Issue, IssueState, one_line
+from issuebox.domain.issue import Issue, IssueState, title_line
 from issuebox.domain.issue_source import ListedComment, ListedIssue, is_repository
 
 _REPOSITORY_URL = re.compile(r"/repos/([^/]+/[^/]+)\Z")
@@ -61,7 +61,7 @@ class IssueBody(_Part):
             id=self.id,
             repository=self._repository() or repository,
             number=self.number,
-            title=one_line(self.title),
+            title=title_line(self.title),
             url=self.html_url if _WEB_URL.match(self.html_url) else "",
             state=IssueState(self.state),
             updated_at=self.updated_at,
