@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+from issuebox.temporal_data import DATA_CONVERTER
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 # The SDK takes more (1.35.0): a host without a port silently means port 80, a URL draws a warning, and
@@ -30,7 +31,7 @@ async def connect(*, lazy: bool = False, environment: Mapping[str, str] | None =
     again with each call, so that the API starts although Temporal is down. Raises `TemporalConfigError`, and
     without `lazy` the SDK's RuntimeError when Temporal is not reached.
     """
-    return await Client.connect(**configuration(environment), lazy=lazy, data_converter=pydantic_data_converter)
+    return await Client.connect(**configuration(environment), lazy=lazy, data_converter=DATA_CONVERTER)
 
 
 def configuration(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.temporal_server import ensure_binary
 from workflows import search_attributes
 
@@ -60,4 +60,4 @@ def temporal_address() -> Iterator[str]:
 @pytest.fixture
 async def temporal(temporal_address: str) -> Client:
     """A client of it."""
-    return await Client.connect(temporal_address, data_converter=pydantic_data_converter)
+    return await Client.connect(temporal_address, data_converter=DATA_CONVERTER)

@@ -15,10 +15,10 @@ import structlog
 import uvicorn
 from pydantic import SecretStr
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.app import create_app
 from issuebox.settings import ApiSettings
+from issuebox.temporal_data import DATA_CONVERTER
 from tests.waiting import until
 
 SECRET = "a webhook secret"
@@ -49,7 +49,7 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
     """The application on a port of its own; its Temporal need not exist."""
 
     async def client() -> Client:
-        return await Client.connect(address, namespace=NAMESPACE, lazy=True, data_converter=pydantic_data_converter)
+        return await Client.connect(address, namespace=NAMESPACE, lazy=True, data_converter=DATA_CONVERTER)
 
     server = uvicorn.Server(uvicorn.Config(create_app(settings, client), port=0, ws="none", log_config=None))
     serving = asyncio.create_task(server.serve())

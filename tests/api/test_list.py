@@ -12,9 +12,9 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.rest_list import Row
+from issuebox.temporal_data import DATA_CONVERTER
 from tests.api.conftest import BEARER, Api, Serve
 from tests.waiting import until
 from workflows import search_attributes
@@ -95,7 +95,7 @@ async def test_memo_of_another_version_is_read_as_far_as_it_goes(serve: Serve, t
 async def namespace(temporal_address: str, monkeypatch: pytest.MonkeyPatch, issue_id: int) -> Client:
     """A namespace of the test's own, in which no search attribute is registered, for the API too."""
     name = f"namespace-{issue_id}"
-    client = await Client.connect(temporal_address, namespace=name, data_converter=pydantic_data_converter)
+    client = await Client.connect(temporal_address, namespace=name, data_converter=DATA_CONVERTER)
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=86_400))
     )

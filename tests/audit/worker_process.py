@@ -12,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.worker import build_worker, daytona_options
 
 
 async def main(settings_file: str, address: str, page_size: str) -> None:
     settings = WorkerSettings.model_validate(json.loads(Path(settings_file).read_text()))
-    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    client = await Client.connect(address, data_converter=DATA_CONVERTER)
     options = replace(daytona_options(settings), list_page_size=int(page_size))
     async with DaytonaProvider(options) as provider, build_worker(client, provider, settings):
         await asyncio.Event().wait()

@@ -6,20 +6,20 @@ import asyncio
 import sys
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.github import GitHubActivities
 from issuebox.domain.triggers import Rules
 from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.temporal_data import DATA_CONVERTER
 from tests.resync.conftest import Stack, worker
 from tests.resync.github import TOKEN, GitHub
 
 
 async def main(address: str, url: str, task_queue: str, prefix: str) -> None:
     """Serve until killed."""
-    temporal = await Client.connect(address, data_converter=pydantic_data_converter)
+    temporal = await Client.connect(address, data_converter=DATA_CONVERTER)
     known = IssueWorkflows(temporal, name_prefix=prefix, task_queue=task_queue)
     source = GitHubSource(GitHubOptions(url, TOKEN))
     async with (

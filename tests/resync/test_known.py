@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 import issuebox.issue_workflows
@@ -21,6 +20,7 @@ from issuebox.domain.triggers import Rules
 from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.temporal_server import ensure_binary
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
 from tests.resync.github import TOKEN, GitHub, Mishap
@@ -91,7 +91,7 @@ async def indexed(issue_id: int) -> AsyncIterator[Client]:
         dev_server_existing_path=str(await ensure_binary()),
         dev_server_log_level="error",
         search_attributes=ALL,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     )
     yield environment.client
     await environment.shutdown()
@@ -135,7 +135,7 @@ async def test_temporal_that_goes_away_is_an_outage(
 
     proxy = await asyncio.start_server(cable, "127.0.0.1", 0)
     address = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    client = await Client.connect(address, data_converter=DATA_CONVERTER)
     known = IssueWorkflows(client, name_prefix=f"t{uuid.uuid4().hex[:8]}-", task_queue="q")
     assert await known.lookup(issue_id) is None
     proxy.close()

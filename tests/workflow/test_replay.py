@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.worker import WORKFLOW_RUNNER
 from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
@@ -38,7 +38,7 @@ async def test_recorded_history_replays(path: Path) -> None:
         workflows=[IssueSandboxWorkflow],
         interceptors=[SignalGuard()],
         workflow_runner=WORKFLOW_RUNNER,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     )
     history = json.loads(path.read_text())
     workflow_id = history["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"]
