@@ -85,7 +85,7 @@ async def test_busy_world_behind_a_late_and_flapping_list_is_clean(start: Starte
 
 async def test_sandbox_created_during_the_walk_is_no_finding(world: Audited) -> None:
     """Its workflow runs before it is created, and the walk asks for the workflow after it has seen the sandbox."""
-    await world.stack.daytona.admin.add_fault("list", {"kind": "delay", "seconds": 1.0})
+    await world.stack.daytona.admin.add_fault("list", {"kind": "delay", "seconds": 4.0})
     auditing = asyncio.create_task(world.audit())
     await until(world.stack.daytona.admin.faults, lambda plan: plan.rules[0].fired > 0, "the walk has begun")
     await asyncio.gather(*(world.issue(number).ensure() for number in range(1, 6)))

@@ -12,7 +12,11 @@ import pytest_asyncio
 
 from bench.demo.stack import Stack, running, until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("crashes"),  # One stack for them all.
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -52,8 +52,8 @@ def options(server: Server, **changes: object) -> DaytonaOptions:
         "api_key": server.api_key,
         "api_url": server.api_url,
         "target": "us",
-        "request_timeout_s": 1.0,
-        "command_timeout_s": 2.0,
+        "request_timeout_s": 2.0,
+        "command_timeout_s": 4.0,
         "settle_timeout_s": 5.0,
         "read_interval_s": 2.0,
     }

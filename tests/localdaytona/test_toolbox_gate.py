@@ -95,9 +95,17 @@ async def test_request_in_flight_counts_as_activity(server: Server, sandbox: Asy
 async def test_follower_counts_as_activity_until_it_leaves(server: Server, sandbox: AsyncSandbox) -> None:
     """Who follows a log keeps the sandbox from going idle; a command that nobody follows does not."""
     await sandbox.process.create_session("s")
-    asked = SessionExecuteRequest(command="sleep 1000", run_async=True)
+    asked = SessionExecuteRequest(command="echo begun; sleep 1000", run_async=True)
     begun = await sandbox.process.execute_session_command("s", asked)
-    follower = asyncio.create_task(sandbox.process.get_session_command_logs_async("s", begun.cmd_id, str, str))
+    is_following = asyncio.Event()
+
+    def heard(_output: str) -> None:
+        is_following.set()
+
+    logs = sandbox.process.get_session_command_logs_async("s", begun.cmd_id, heard, heard)
+    follower = asyncio.create_task(logs)
+    async with asyncio.timeout(20):
+        await is_following.wait()
     await server.admin.config(speed=120)
     await sandbox.set_autostop_interval(1)
     with pytest.raises(TimeoutError):
