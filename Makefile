@@ -13,7 +13,7 @@ WORKERS ?= 4
 # uv rewrites neither file, so the stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo dev test check format docs lock temporal
+.PHONY: help setup demo bench dev test check format docs lock temporal
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ temporal: $(SYNCED)
 demo: setup ## See the promise kept through duplicates, races and crashes
 	@$(RUN) python -m bench.demo $(ARGS)
 
+bench: setup ## Measure what the promise costs, and write docs/benchmarks.md
+	@$(RUN) python -m bench.measure $(ARGS)
+
 dev: setup ## Run everything on this machine, bound to loopback
 	@$(RUN) issuebox dev $(ARGS)
 
@@ -45,6 +48,7 @@ check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 	@$(RUN) python -m issuebox.reference --check
+	@$(RUN) python -m bench.measure --render --check
 
 format: $(SYNCED) ## Let ruff mend what it can
 	@$(RUN) ruff check --fix .
@@ -52,6 +56,7 @@ format: $(SYNCED) ## Let ruff mend what it can
 
 docs: $(SYNCED) ## Write the generated pages
 	@$(RUN) python -m issuebox.reference
+	@$(RUN) python -m bench.measure --render
 
 lock: ## Resolve the dependencies anew within the bounds of pyproject.toml
 	@$(UV) lock --upgrade
