@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -184,15 +184,15 @@ async def until(
 
 
 @asynccontextmanager
-async def running(data_dir: Path, **settings: str) -> AsyncIterator[Stack]:
+async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings: str) -> AsyncIterator[Stack]:
     """`issuebox dev` on this directory, as a person would start it; ended with Ctrl-C's signal.
 
-    `settings` are environment variables beside those of the demo.
+    `settings` are environment variables beside those of `base`, which are the demo's.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
-        env=environment | SETTINGS | settings,
+        env={**environment, **base, **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

@@ -6,5 +6,9 @@ from typing import Any
 
 from bench.measure.cold_start import COLD_START
 from bench.measure.frame import Measurement
+from bench.measure.requests import REQUESTS
 
-MEASUREMENTS: tuple[Measurement[Any], ...] = (COLD_START,)
+MEASUREMENTS: tuple[Measurement[Any], ...] = (
+    REQUESTS,
+    COLD_START,
+)

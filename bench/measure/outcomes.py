@@ -1,0 +1,150 @@
+"""Plays the life of an issue on the real stack and notes what each outcome asked of Daytona and of Temporal.
+
+Counts only: how long it took is `bench.measure.latency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import httpx
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from bench.demo.stack import until
+from bench.measure.bench_stack import BenchStack
+from localdaytona.journal import Entry
+
+CREATED, REUSED, REFRESHED, STARTED = "created", "reused", "reused after idling", "started"
+STOPPED, ARCHIVED, DELETED = "closed: stopped", "closed: archived", "closed: deleted"
+
+WEBHOOK, REST = "webhook", "REST"
+
+IDLE_S = 2400
+"""Long enough for the idle stop to be near, so that the hand-over puts it off; short of the stop itself."""
+
+LADDER = {
+    "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
+    "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3",
+    "ISSUEBOX_CLOSE_DELETE_AFTER_S": "6",
+}
+"""The days after a close, in seconds: the same steps and the same timers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one outcome cost. `operations` are Daytona's, in order; `events` are what the history grew by."""
+
+    outcome: str
+    way: str
+    operations: tuple[str, ...]
+    toolbox: int
+    events: tuple[HistoryEvent, ...]
+
+
+@dataclass
+class Player:
+    """One issue on its way, asked for by webhook (a signal) or over REST (an update)."""
+
+    bench: BenchStack
+    issue: int
+    way: str
+    samples: list[Sample] = field(default_factory=list)
+    journal_end: int = 0
+    events_seen: int = 0
+    deliveries: int = 0
+
+    async def live(self) -> None:
+        """One of everything, in the order of a life. Only deliveries close issues."""
+        await self.open()
+        await self.reuse()
+        await self.reuse_after_idling()
+        await self.start()
+        if self.way == WEBHOOK:
+            await self.close()
+
+    async def open(self, outcome: str = CREATED) -> None:
+        """The issue is opened: there is no sandbox, and one is created."""
+        await self._note(outcome, lambda: self._ask("opened"))
+
+    async def reuse(self) -> None:
+        """Somebody comments: the sandbox runs."""
+        await self._note(REUSED, lambda: self._ask("comment"))
+
+    async def reuse_after_idling(self) -> None:
+        """Somebody comments when Daytona is about to stop the sandbox."""
+        await self.bench.stack.act(self.issue, "idle", seconds=IDLE_S)
+        await self._note(REFRESHED, lambda: self._ask("comment"))
+
+    async def start(self) -> None:
+        """Daytona, or a person, has stopped the sandbox; somebody comments."""
+        await self.bench.stack.act(self.issue, "stop")
+        await self.bench.stack.settled(self.issue, "stopped")
+        await self._note(STARTED, lambda: self._ask("comment"))
+
+    async def close(self) -> None:
+        """The issue is closed, and its sandbox goes all the way down the ladder."""
+        await self._note(STOPPED, self._close)
+        await self._note(ARCHIVED, lambda: self._resting("archived"))
+        await self._note(DELETED, lambda: self._resting("deleted"))
+
+    async def _ask(self, action: str) -> None:
+        stack = self.bench.stack
+        if self.way == WEBHOOK:
+            await stack.send(action, self.issue)
+            self.deliveries += 1
+            await stack.served(self.issue, self.deliveries)
+            return
+        url = f"{stack.stack.api_url}/v1/issues/{self.issue}/sandbox"
+        reply = await stack.http.put(
+            url, params={"wait_s": 10}, headers={"Authorization": f"Bearer {stack.stack.api_token}"}
+        )
+        if reply.status_code != httpx.codes.OK:
+            raise AssertionError(f"PUT answered {reply.status_code}: {reply.text}")
+
+    async def _close(self) -> None:
+        await self.bench.stack.send("closed", self.issue)
+        await self._resting("stopped")
+
+    async def _resting(self, goal: str) -> None:
+        """Wait until this goal is reached: nothing is done any more, and the next timer runs."""
+        await until(
+            lambda: self.bench.stack.status(self.issue),
+            lambda seen: bool(seen) and seen["goal"] == goal and seen["doing"].startswith("resting"),
+            f"issue {self.issue} is {goal}",
+        )
+
+    async def _note(self, outcome: str, happen: Callable[[], Awaitable[None]]) -> None:
+        """Let it happen, and note what came of it."""
+        self.journal_end = await self._journal_end()
+        await happen()
+        entries = await self._entries()
+        events = [event async for event in self.bench.workflow(self.issue).fetch_history_events()]
+        self.samples.append(
+            Sample(
+                outcome,
+                self.way,
+                tuple(entry.operation or "" for entry in entries if entry.kind == "request"),
+                sum(entry.kind == "toolbox" for entry in entries),
+                tuple(events[self.events_seen :]),
+            )
+        )
+        self.events_seen = len(events)
+
+    async def _entries(self) -> list[Entry]:
+        """What the journal says about this issue's sandbox since the mark."""
+        name = self.bench.stack.name(self.issue)
+        found = await self.bench.stack.admin.journal(after=self.journal_end)
+        rows = await self.bench.stack.admin.sandboxes()
+        ids = {row.id for row in rows if row.name == name or row.name.startswith(f"DESTROYED_{name}_")}
+        return [entry for entry in found if entry.name == name or entry.sandbox_id in ids]
+
+    async def _journal_end(self) -> int:
+        entries = await self.bench.stack.admin.journal(after=self.journal_end)
+        return entries[-1].seq if entries else self.journal_end
+
+
+def event_name(event: HistoryEvent) -> str:
+    """Temporal's word, such as `ACTIVITY_TASK_SCHEDULED`."""
+    return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
