@@ -1,0 +1,65 @@
+"""The floor of the latency: an empty workflow with empty activities, and the worker process that serves it.
+
+`python -m bench.measure.floor QUEUE` serves it until it is ended. The worker has the settings of
+`issuebox.worker.build_worker`: sandboxed workflows, the same data converter and the same number of slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio import activity, workflow
+from temporalio.worker import Worker
+
+with workflow.unsafe.imports_passed_through():
+    from issuebox.temporal_client import connect
+    from issuebox.worker import WORKFLOW_RUNNER
+
+WORKFLOW_TYPE = "FloorWorkflow"
+UPDATE = "floor"
+ACTIVITY_TIMEOUT = timedelta(seconds=30)
+
+
+@activity.defn(name="nothing")
+async def nothing() -> None:
+    """Do nothing."""
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class FloorWorkflow:
+    """Runs as many empty activities as an update asks for, one after the other, and stays."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Stay for the next update."""
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update(name=UPDATE)
+    async def floor(self, activities: int) -> None:
+        """Return when so many activities have run."""
+        for _ in range(activities):
+            await workflow.execute_activity(nothing, start_to_close_timeout=ACTIVITY_TIMEOUT)
+
+
+async def serve(task_queue: str, ready_file: Path) -> None:
+    """Serve until SIGTERM; touches `ready_file` when it polls."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with Worker(
+        await connect(),
+        task_queue=task_queue,
+        workflows=[FloorWorkflow],
+        activities=[nothing],
+        workflow_runner=WORKFLOW_RUNNER,
+        max_concurrent_activities=200,
+    ):
+        ready_file.touch()  # noqa: ASYNC240 -- one inode, once
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], Path(sys.argv[2])))
