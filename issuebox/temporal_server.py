@@ -54,6 +54,10 @@ class DevServer:
     Journal and synchronous mode are set because the defaults write through to the disk on every
     commit: on one machine that was 42 signal-with-starts a second against 239. What is given up
     is the last moments before a power cut, not before a crash of the server.
+
+    The limit on polls is raised because it is for one shard, of which a cluster has hundreds and the dev
+    server has one. At the default of 20 a second each step of a workflow waits up to 50 ms for its turn: two
+    activities took 200 ms, one call after the other, against 35 ms (same machine, same run).
     """
 
     binary: Path
@@ -63,7 +67,9 @@ class DevServer:
     ip: str = "127.0.0.1"
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, str] = field(default_factory=dict)
-    dynamic_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    dynamic_config: Mapping[str, str | int | float | bool] = field(
+        default_factory=lambda: {"history.transferProcessorMaxPollRPS": 1000}
+    )
     sqlite_pragmas: Mapping[str, str] = field(default_factory=lambda: {"journal_mode": "wal", "synchronous": "normal"})
     log_level: str = "warn"
 
