@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -103,6 +104,9 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, store, render; the exit code."""
     console = Console()
     options = _options(arguments)
+    # As where it is deployed: the image carries compiled modules, and everybody else's Python keeps them.
+    # Without, each start compiles everything, and a worker compiles the workflow anew for every issue.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     is_met = True
     if not options.render:
         chosen = [m for m in MEASUREMENTS if not options.names or m.name in options.names]

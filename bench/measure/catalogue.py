@@ -6,11 +6,13 @@ from typing import Any
 
 from bench.measure.cold_start import COLD_START
 from bench.measure.frame import Measurement
+from bench.measure.history import HISTORY
 from bench.measure.latency import LATENCY
 from bench.measure.requests import REQUESTS
 
 MEASUREMENTS: tuple[Measurement[Any], ...] = (
     REQUESTS,
     LATENCY,
+    HISTORY,
     COLD_START,
 )

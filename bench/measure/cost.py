@@ -1,0 +1,170 @@
+"""A month's cost as a formula: what Temporal Cloud and Daytona charge for so many issues. Pure; measures nothing.
+
+Prices are list prices in US dollars, before tax, credits and negotiated discounts, each with its source and the day
+on which it was read. Change an input and call `month`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+HOURS_OF_A_MONTH: Final = 744.0
+"""As Temporal Cloud converts a GB-month: 1 GB is 744 GBh."""
+
+SOURCES: Final = (
+    (
+        "Temporal Cloud: actions, storage and plans",
+        "https://docs.temporal.io/cloud/pricing, https://docs.temporal.io/cloud/actions",
+        "2026-11-24",
+    ),
+    (
+        "Daytona: vCPU, memory and disk; stopped pays for disk only, archived for nothing",
+        "https://www.daytona.io/pricing (as quoted on 2026-05-25), https://www.daytona.io/docs/en/limits",
+        "2026-11-24",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporalPrices:
+    """Temporal Cloud, pay as you go on the Business plan."""
+
+    action_tiers: Sequence[tuple[float, float]] = (
+        (5e6, 50.0), (5e6, 45.0), (10e6, 40.0), (30e6, 35.0), (50e6, 30.0), (100e6, 25.0),
+    )  # fmt: skip
+    """So many actions at so many dollars a million; all beyond them at the last price, which is Sales' to better."""
+    included_actions: float = 2.5e6
+    active_gbh: float = 0.042
+    included_active_gbh: float = 2.5 * HOURS_OF_A_MONTH
+    retained_gbh: float = 0.00105
+    included_retained_gbh: float = 100 * HOURS_OF_A_MONTH
+    plan_least: float = 500.0
+    plan_share: float = 0.10
+    """The plan costs this share of what is consumed, `plan_least` at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaytonaPrices:
+    """Daytona, pay as you go."""
+
+    vcpu_hour: float = 0.0504
+    memory_gib_hour: float = 0.0162
+    disk_gib_hour: float = 0.000108
+    archived_gib_hour: float = 0.0
+    included_disk_gib: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """What happens in a month: so many issues are opened, and each lives like this one. All of it are assumptions."""
+
+    issues: float = 1_000_000
+    reuses: float = 4.0
+    """Events of an issue that meet its sandbox running."""
+    starts: float = 1.0
+    """Events that meet it stopped."""
+    is_closed: bool = True
+    """Whether it goes down the whole ladder, to the delete."""
+    running_h: float = 2.0
+    """Hours that its sandbox runs, the hour until the idle stop included."""
+    stopped_h: float = 24.0
+    archived_h: float = 29 * 24.0
+    workflow_h: float = HOURS_OF_A_MONTH
+    """Hours that its workflow is open; an issue's workflow stays for as long as the issue may come back."""
+    retained_h: float = 0.0
+    vcpus: float = 1.0
+    memory_gib: float = 1.0
+    disk_gib: float = 3.0
+    """Daytona's default sandbox."""
+    reads_of_status: float = 2.0
+    """Times that somebody looks at the issue's status: a query each, which is an action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one outcome takes, as `bench.measure.history` measured it: actions, and bytes of history."""
+
+    actions: float
+    history_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What the outcomes of an issue's life take. `closed` is the whole way down the ladder."""
+
+    created: Usage
+    reused: Usage
+    started: Usage
+    closed: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Dollars a month."""
+
+    actions: float
+    """How many, in millions."""
+    action_cost: float
+    active_storage: float
+    retained_storage: float
+    plan: float
+    compute: float
+    disk: float
+
+    @property
+    def temporal(self) -> float:
+        """All of Temporal Cloud."""
+        return self.action_cost + self.active_storage + self.retained_storage + self.plan
+
+    @property
+    def daytona(self) -> float:
+        """All of Daytona."""
+        return self.compute + self.disk
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.temporal + self.daytona
+
+
+def action_cost(actions: float, prices: TemporalPrices) -> float:
+    """The dollars for so many actions beyond those of the plan, tier by tier."""
+    left, cost = max(0.0, actions - prices.included_actions), 0.0
+    for size, price in prices.action_tiers:
+        taken = min(left, size)
+        cost += taken / 1e6 * price
+        left -= taken
+    return cost + left / 1e6 * prices.action_tiers[-1][1]
+
+
+def month(life: Life, inputs: Month, temporal: TemporalPrices, daytona: DaytonaPrices) -> Bill:
+    """The bill."""
+    parts = [
+        (life.created, 1.0),
+        (life.reused, inputs.reuses),
+        (life.started, inputs.starts),
+        (life.closed, float(inputs.is_closed)),
+    ]
+    actions = inputs.issues * (sum(usage.actions * times for usage, times in parts) + inputs.reads_of_status)
+    history_gb = inputs.issues * sum(usage.history_bytes * times for usage, times in parts) / 1e9
+    # A history grows over its life; that it has its whole length from the first hour on errs to the dear side.
+    active_gbh = max(0.0, history_gb * inputs.workflow_h - temporal.included_active_gbh)
+    retained_gbh = max(0.0, history_gb * inputs.retained_h - temporal.included_retained_gbh)
+    spent = (
+        action_cost(actions, temporal),
+        active_gbh * temporal.active_gbh,
+        retained_gbh * temporal.retained_gbh,
+    )
+    hourly = inputs.vcpus * daytona.vcpu_hour + inputs.memory_gib * daytona.memory_gib_hour
+    disk_gibh = inputs.issues * inputs.disk_gib * (inputs.running_h + inputs.stopped_h)
+    disk_gibh = max(0.0, disk_gibh - daytona.included_disk_gib * HOURS_OF_A_MONTH)
+    archived_gibh = inputs.issues * inputs.disk_gib * inputs.archived_h
+    return Bill(
+        actions / 1e6,
+        *spent,
+        plan=max(temporal.plan_least, temporal.plan_share * sum(spent)),
+        compute=inputs.issues * inputs.running_h * hourly,
+        disk=disk_gibh * daytona.disk_gib_hour + archived_gibh * daytona.archived_gib_hour,
+    )

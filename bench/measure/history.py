@@ -1,0 +1,198 @@
+"""Temporal's history events and billable actions per outcome, and what a month of a million issues costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict
+
+from bench.measure import charts, page
+from bench.measure.actions import billable
+from bench.measure.bench_stack import measured
+from bench.measure.cost import SOURCES, Bill, DaytonaPrices, Life, Month, TemporalPrices, Usage, month
+from bench.measure.frame import Context, Measurement, Target
+from bench.measure.outcomes import (
+    ARCHIVED,
+    CREATED,
+    DELETED,
+    LADDER,
+    REST,
+    REUSED,
+    STARTED,
+    STOPPED,
+    WEBHOOK,
+    Player,
+    Sample,
+    event_name,
+)
+
+COMMAND_HEARTBEATS: Mapping[str, int] = {CREATED: 1, STARTED: 1, STOPPED: 2, ARCHIVED: 1, DELETED: 4}
+"""Activities that beat, for each outcome. Each sends its first heartbeat at once, and later ones every 8 s."""
+
+
+class Row(BaseModel):
+    """One outcome asked for in one way; means over the samples."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: str
+    way: str
+    samples: int
+    events: float
+    history_bytes: float
+    actions: float
+    heartbeats: int
+    kinds: dict[str, float]
+    """Events by Temporal's word."""
+
+    @property
+    def usage(self) -> Usage:
+        """For the formula."""
+        return Usage(actions=self.actions + self.heartbeats, history_bytes=self.history_bytes)
+
+
+class History(BaseModel):
+    """One row for each outcome and way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: list[Row]
+
+    def usage(self, outcome: str) -> Usage:
+        """Of an outcome that was asked for by webhook."""
+        return next(row for row in self.rows if (row.outcome, row.way) == (outcome, WEBHOOK)).usage
+
+
+async def run(context: Context) -> History:
+    """Play so many issues, half of them over REST."""
+    samples: list[Sample] = []
+    async with measured(context.scratch / "data", **LADDER) as bench:
+        for issue in range(1, context.samples(full=20, quick=2) + 1):
+            player = Player(bench, issue, WEBHOOK if issue % 2 else REST)
+            await player.live()
+            samples += player.samples
+            context.say(f"issue {issue} has lived, asked for by {player.way}")
+    return History(rows=summarize(samples))
+
+
+def summarize(samples: Sequence[Sample]) -> list[Row]:
+    """One row for each outcome and way, in the order in which they were first met."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.outcome, sample.way), []).append(sample)
+    return [_row(outcome, way, group) for (outcome, way), group in groups.items()]
+
+
+def bill(figures: History, inputs: Month) -> Bill:
+    """The month's bill at list prices, for issues that are asked for by webhook."""
+    ladder = [figures.usage(step) for step in (STOPPED, ARCHIVED, DELETED)]
+    closed = Usage(
+        actions=sum(step.actions for step in ladder), history_bytes=sum(step.history_bytes for step in ladder)
+    )
+    life = Life(
+        created=figures.usage(CREATED), reused=figures.usage(REUSED), started=figures.usage(STARTED), closed=closed
+    )
+    return month(life, inputs, TemporalPrices(), DaytonaPrices())
+
+
+def targets(_: History) -> Sequence[Target]:
+    """None: these are prices, not promises."""
+    return []
+
+
+def render(figures: History) -> str:
+    """The counts, the bill, and the formula."""
+    head = ("Outcome", "asked by", "n", "events", "bytes of history", "actions", "and heartbeats")
+    rows = (
+        (row.outcome, row.way, row.samples, f"{row.events:g}", f"{row.history_bytes:,.0f}", f"{row.actions:g}",
+         row.heartbeats)
+        for row in figures.rows
+    )  # fmt: skip
+    return "\n\n".join([page.table(head, rows), _COUNTED, _costs(figures)])
+
+
+def draw(figures: History) -> Mapping[str, Figure]:
+    """Bars of events and actions, by webhook."""
+    rows = [row for row in figures.rows if row.way == WEBHOOK]
+    figure, axes = charts.axes("History events and billable actions per outcome", "count", "")
+    for offset, colour, label, values in (
+        (-0.2, charts.COLOURS[0], "history events", [row.events for row in rows]),
+        (0.2, charts.COLOURS[1], "actions, heartbeats included", [row.usage.actions for row in rows]),
+    ):
+        axes.barh([place + offset for place in range(len(rows))], values, height=0.38, color=colour, label=label)
+    axes.set_yticks(range(len(rows)), [row.outcome for row in rows])
+    axes.invert_yaxis()
+    axes.legend()
+    return {"history": figure}
+
+
+def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
+    count = len(samples)
+    kinds = Counter(event_name(event) for sample in samples for event in sample.events)
+    return Row(
+        outcome=outcome,
+        way=way,
+        samples=count,
+        events=sum(len(sample.events) for sample in samples) / count,
+        history_bytes=sum(event.ByteSize() for sample in samples for event in sample.events) / count,
+        actions=sum(billable(sample.events) for sample in samples) / count,
+        heartbeats=COMMAND_HEARTBEATS.get(outcome, 0),
+        kinds={kind: number / count for kind, number in sorted(kinds.items())},
+    )
+
+
+_COUNTED = """\
+Actions are counted by Temporal Cloud's rules from the history itself: a start, a signal (with a start in one), an
+update, an activity and each retry of it, a timer, a change of search attributes, and one for all markers of a workflow
+task. Heartbeats are in no history: each activity that waits for Daytona sends one at once and one in 8 s after."""
+
+
+def _costs(figures: History) -> str:
+    """A table of bills, with the inputs that make them."""
+    cases = {
+        "as assumed": Month(),
+        "twice the events": Month(reuses=8.0, starts=2.0),
+        "running for 8 hours": Month(running_h=8.0),
+        "open for a week of the month": Month(workflow_h=168.0),
+    }
+    head = ("A month of 1,000,000 issues, US $", "actions, millions", "Temporal", "of it actions", "Daytona", "total")
+    rows = []
+    for name, inputs in cases.items():
+        made = bill(figures, inputs)
+        costs = (made.temporal, made.action_cost, made.daytona, made.total)
+        rows.append((name, f"{made.actions:,.1f}", *(f"{cost:,.0f}" for cost in costs)))
+    given, sources = Month(), "\n".join(f"- {what}: {where}, read {day}" for what, where, day in SOURCES)
+    return f"""\
+### What a month costs
+
+{page.table(head, rows)}
+
+```
+actions  = issues * (created + reuses * reused + starts * started + closed + reads_of_status)
+temporal = tiers(actions - included) + 0.042 * active GBh + 0.00105 * retained GBh, and 10 % of that, 500 at least
+daytona  = issues * running_h * (vcpus * 0.0504 + memory_gib * 0.0162)
+         + issues * disk_gib * (running_h + stopped_h) * 0.000108 + issues * disk_gib * archived_h * 0
+```
+
+`bench.measure.cost.month` is the formula; the measured inputs are those of the table above, asked for by webhook. As
+assumed: {given.reuses:g} reuses and {given.starts:g} start of each issue, {given.running_h:g} h running,
+{given.stopped_h:g} h stopped, {given.archived_h:g} h archived, {given.vcpus:g} vCPU, {given.memory_gib:g} GiB of
+memory, {given.disk_gib:g} GiB of disk, its workflow open for {given.workflow_h:g} h of the month, its status read
+{given.reads_of_status:g} times. Beyond 200 million actions the last public price is used. Prices:
+
+{sources}"""
+
+
+HISTORY = Measurement(
+    name="history",
+    title="Temporal history, actions, and what a month costs",
+    sentence="What each outcome adds to its workflow's history, on the whole stack.",
+    figures=History,
+    run=run,
+    targets=targets,
+    render=render,
+    charts=draw,
+    chart_captions={"history": "History events and billable actions per outcome, asked for by webhook."},
+)
