@@ -8,11 +8,13 @@ from bench.measure.cold_start import COLD_START
 from bench.measure.frame import Measurement
 from bench.measure.history import HISTORY
 from bench.measure.latency import LATENCY
+from bench.measure.recovery import RECOVERY
 from bench.measure.requests import REQUESTS
 
 MEASUREMENTS: tuple[Measurement[Any], ...] = (
     REQUESTS,
     LATENCY,
     HISTORY,
+    RECOVERY,
     COLD_START,
 )
