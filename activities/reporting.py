@@ -66,12 +66,14 @@ async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIter
     """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon.
 
     `beat` sends one heartbeat: one with details keeps the progress of the moment for the next attempt.
+    The first comes after an interval: the start of the activity has just said the same, and Temporal Cloud
+    bills every heartbeat that reaches it.
     """
 
     async def keep_beating() -> None:
         while True:
-            beat()
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            beat()
 
     beating = asyncio.create_task(keep_beating())
     try:

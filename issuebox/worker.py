@@ -205,4 +205,5 @@ def patience(settings: WorkerSettings) -> Patience:
             forget_after_s=settings.forget_after_s,
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
+        is_sparing=True,
     )

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -72,6 +74,7 @@ class IssueSandboxWorkflow:
         self._blocked_ticket = 0
         self._updates_waiting = 0
         self._published: Published | None = None
+        self._searchable: list[SearchAttributeUpdate[Any]] = []
         self._memory.is_legacy = not workflow.patched("life-0")
 
     @workflow.run
@@ -332,4 +335,10 @@ class IssueSandboxWorkflow:
         self._published = news
         workflow.upsert_memo({MEMO_STATUS: asdict(shown)})
         if memory.patience.has_search_attributes and not memory.is_legacy:
-            workflow.upsert_search_attributes(display.searchable(shown))
+            self._make_searchable(display.searchable(shown))
+
+    def _make_searchable(self, attributes: list[SearchAttributeUpdate[Any]]) -> None:
+        if self._memory.patience.is_sparing and attributes == self._searchable:
+            return
+        self._searchable = attributes
+        workflow.upsert_search_attributes(attributes)

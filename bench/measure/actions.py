@@ -1,7 +1,8 @@
 """Temporal Cloud's billable actions in a piece of history. Pure.
 
 The rules are those of https://docs.temporal.io/cloud/actions, read on 2026-11-24. What no history shows is not
-counted here: queries, refused updates, and heartbeats, which the SDK thins out to one in 8 s (0.8 of our timeout).
+counted here: queries, refused updates, and heartbeats, of which ours begin after 2 s; the SDK then thins them out to
+one in 8 s (0.8 of our timeout).
 """
 
 from __future__ import annotations

@@ -28,9 +28,6 @@ from bench.measure.outcomes import (
     event_name,
 )
 
-COMMAND_HEARTBEATS: Mapping[str, int] = {CREATED: 1, STARTED: 1, STOPPED: 2, ARCHIVED: 1, DELETED: 4}
-"""Activities that beat, for each outcome. Each sends its first heartbeat at once, and later ones every 8 s."""
-
 
 class Row(BaseModel):
     """One outcome asked for in one way; means over the samples."""
@@ -43,14 +40,13 @@ class Row(BaseModel):
     events: float
     history_bytes: float
     actions: float
-    heartbeats: int
     kinds: dict[str, float]
     """Events by Temporal's word."""
 
     @property
     def usage(self) -> Usage:
         """For the formula."""
-        return Usage(actions=self.actions + self.heartbeats, history_bytes=self.history_bytes)
+        return Usage(actions=self.actions, history_bytes=self.history_bytes)
 
 
 class History(BaseModel):
@@ -104,10 +100,9 @@ def targets(_: History) -> Sequence[Target]:
 
 def render(figures: History) -> str:
     """The counts, the bill, and the formula."""
-    head = ("Outcome", "asked by", "n", "events", "bytes of history", "actions", "and heartbeats")
+    head = ("Outcome", "asked by", "n", "events", "bytes of history", "actions")
     rows = (
-        (row.outcome, row.way, row.samples, f"{row.events:g}", f"{row.history_bytes:,.0f}", f"{row.actions:g}",
-         row.heartbeats)
+        (row.outcome, row.way, row.samples, f"{row.events:g}", f"{row.history_bytes:,.0f}", f"{row.actions:g}")
         for row in figures.rows
     )  # fmt: skip
     return "\n\n".join([page.table(head, rows), _COUNTED, _costs(figures)])
@@ -119,7 +114,7 @@ def draw(figures: History) -> Mapping[str, Figure]:
     figure, axes = charts.axes("History events and billable actions per outcome", "count", "")
     for offset, colour, label, values in (
         (-0.2, charts.COLOURS[0], "history events", [row.events for row in rows]),
-        (0.2, charts.COLOURS[1], "actions, heartbeats included", [row.usage.actions for row in rows]),
+        (0.2, charts.COLOURS[1], "actions", [row.usage.actions for row in rows]),
     ):
         axes.barh([place + offset for place in range(len(rows))], values, height=0.38, color=colour, label=label)
     axes.set_yticks(range(len(rows)), [row.outcome for row in rows])
@@ -138,7 +133,6 @@ def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
         events=sum(len(sample.events) for sample in samples) / count,
         history_bytes=sum(event.ByteSize() for sample in samples for event in sample.events) / count,
         actions=sum(billable(sample.events) for sample in samples) / count,
-        heartbeats=COMMAND_HEARTBEATS.get(outcome, 0),
         kinds={kind: number / count for kind, number in sorted(kinds.items())},
     )
 
@@ -146,7 +140,8 @@ def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
 _COUNTED = """\
 Actions are counted by Temporal Cloud's rules from the history itself: a start, a signal (with a start in one), an
 update, an activity and each retry of it, a timer, a change of search attributes, and one for all markers of a workflow
-task. Heartbeats are in no history: each activity that waits for Daytona sends one at once and one in 8 s after."""
+task. Heartbeats are in no history: an activity that waits for Daytona sends one after 2 s and then one in 8 s, so that
+only creates, starts and the like that take longer cost more than is counted here."""
 
 
 def _costs(figures: History) -> str:
