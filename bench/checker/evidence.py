@@ -55,7 +55,11 @@ class Delivery(_Noted):
 
 
 class Order(_Noted):
-    """A person's order over REST or the command line: `stop`, `delete`, `replace`, `ensure`."""
+    """A person's order over REST or the command line: `stop`, `delete`, `replace`, `ensure`.
+
+    To be noted before it is sent, and again when it is answered, where the checker reads along: a forced delete
+    can take effect before its answer is there.
+    """
 
     order: str
     issue: int
@@ -81,7 +85,8 @@ class Evidence(_Noted):
     """All that is known of a run. `histories` is None for a system without Temporal.
 
     `closed_rests_at` holds the raw states in which a closed issue's sandbox may be at rest under the run's settings.
-    `is_at_rest` says that faults are off and that the run waited for it to come to rest; (e) and (f) want that.
+    `worked_in` holds the IDs of the sandboxes in which the run left unsaved work; None: it did not note any.
+    `is_at_rest` says that faults are off and that the run waited for it to come to rest; (c), (e), (f) want that.
     """
 
     journal: list[Entry]
@@ -89,6 +94,7 @@ class Evidence(_Noted):
     orders: list[Order] = []
     histories: list[Signal] | None = None
     closed_rests_at: frozenset[str] = frozenset({"stopped", "archived"})
+    worked_in: frozenset[str] | None = None
     is_at_rest: bool = True
 
 
