@@ -203,6 +203,8 @@ class Lives:
             _move(life, entry)
         elif entry.kind == "toolbox":
             life.toolbox.append(entry)
+        elif entry.kind in {"fault", "admin"}:
+            _spoil(life, entry)
         elif entry.kind == "labels":
             self._relabel(life, entry)
         return True
@@ -245,6 +247,19 @@ def _move(life: SandboxLife, entry: Entry) -> None:
         life.moments.append(moment)
     elif last.at == moment.at:
         life.moments[-1] = replace(last, is_recoverable=moment.is_recoverable)
+
+
+def _spoil(life: SandboxLife, entry: Entry) -> None:
+    """An errored sandbox is broken again, by hand or by a repair that is bound to fail: its state does not change."""
+    last, told = life.moments[-1], _mapping(entry.detail.get("effect"))
+    is_repair = entry.operation == "recover" and told.get("kind") == "fail_transition"
+    is_break = entry.kind == "admin" and entry.detail.get("act") == "break"
+    if last.state not in ERRORED or not (is_repair or is_break):
+        return
+    is_recoverable = (told if is_repair else entry.detail).get("recoverable") is True
+    request_id = _text(entry.detail.get("request_id"))
+    change = replace(last, seq=entry.seq, at=entry.at, operation=entry.operation, request_id=request_id)
+    life.moments.append(replace(change, is_recoverable=is_recoverable))
 
 
 def _is_recoverable(entry: Entry, last: Moment | None) -> bool:

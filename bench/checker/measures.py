@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.checker import rest
+from bench.checker import rest, work
 from bench.checker.cases import Case, index
 from bench.checker.evidence import Evidence, Wish
-from bench.checker.lives import BY_PERSON, Identity, SandboxLife, issue_of
+from bench.checker.lives import Identity, SandboxLife, issue_of
 from bench.checker.wishes import standing, superseders
 from localdaytona.journal import Entry
 
@@ -105,12 +105,12 @@ def leaks(case: Case) -> int:
     if case.issue is None or not (case.deliveries or case.orders):
         return len(existing)
     if standing(case.heard) == {Wish.GONE}:
-        return sum(life.last.is_live and not life.ever_started for life in existing) + sum(map(is_usable, existing))
+        return sum(not rest.is_held(case, life) for life in existing)
     return max(0, len(existing) - 1)
 
 
 def is_stranded(case: Case) -> bool:
-    """Whether a running sandbox is wanted, none is usable, and no person, timer or error of Daytona's is why."""
+    """Whether a running one is wanted, none is usable, and no person or timer took it away since it was asked for."""
     if standing(case.heard) != {Wish.RUNNING} or any(is_usable(life) for life in case.lives):
         return False
     return not any(rest.was_taken_away(case, life) for life in case.lives)
@@ -130,22 +130,11 @@ def lost(case: Case) -> list[str]:
 
 
 def replaced(case: Case) -> list[str]:
-    """Sandboxes that had run and were deleted by the service, or superseded, while they could hold work.
-
-    Stricter than rule (d) for systems that look inside before they delete, and blind to what was saved: here
-    counts that the sandbox had run, and that the issue still wanted one.
-    """
-    return [life.id for life in case.lives if _is_dropped(case, life) or _is_superseded(case, life)]
+    """Sandboxes that had run and were deleted (as rule (d) judges it), or superseded, while they could hold work."""
+    return [life.id for life in case.lives if work.objection(case, life) or _is_superseded(life, case)]
 
 
-def _is_dropped(case: Case, life: SandboxLife) -> bool:
-    doomed = life.doomed
-    if doomed is None or not doomed.ever_started or (doomed.operation or "").startswith(BY_PERSON):
-        return False
-    return standing(case.heard) == {Wish.RUNNING}
-
-
-def _is_superseded(case: Case, life: SandboxLife) -> bool:
+def _is_superseded(life: SandboxLife, case: Case) -> bool:
     later = [other for other in case.lives if other.born.seq > life.born.seq and not other.is_by_hand]
     states = [life.before(other.born.seq) for other in later]
     return any(state is not None and state.ever_started and not state.is_doomed for state in states)

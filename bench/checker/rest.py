@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.checker.cases import Case
 from bench.checker.evidence import Wish
 from bench.checker.lives import BY_PERSON, ERRORED, Moment, SandboxLife, is_outside
-from bench.checker.wishes import asks, standing
+from bench.checker.wishes import DOWN, asks, standing
 
 BUILDS_MAX = 3
 """So many sandboxes in a row that failed before they ran: then somebody has to look at the snapshot."""
@@ -40,13 +40,18 @@ def _stopped(case: Case) -> str:
         rests |= {"stopped", "paused"}
     if any(each.is_order and each.wish is Wish.STOPPED for each in case.heard):
         rests.add("archived")
-    wrong = [life for life in _existing(case) if life.last.state not in rests and not _is_excused(case, life)]
+    may_be_held = "destroyed" in rests
+    wrong = [
+        life
+        for life in _existing(case)
+        if life.last.state not in rests and not (may_be_held and is_held(case, life)) and not _is_excused(case, life)
+    ]
     return f"should be at rest, and is {wrong[0].last.state}" if wrong else ""
 
 
 def _gone(case: Case) -> str:
     """Gone, or held because it may hold work."""
-    wrong = [life for life in _existing(case) if not _is_held(case, life) and not _is_excused(case, life)]
+    wrong = [life for life in _existing(case) if not is_held(case, life) and not _is_excused(case, life)]
     return f"should be gone, and is {wrong[0].last.state}" if wrong else ""
 
 
@@ -63,12 +68,14 @@ def _existing(case: Case) -> list[SandboxLife]:
 
 def _is_excused(case: Case, life: SandboxLife) -> bool:
     """Errored (nobody can look into it, or nothing runs), another's, held by a fault, or raised by a person."""
+    ended_at = max((each.lo for each in case.heard if each.wish in DOWN and each.is_certain), default=0.0)
     raised = life.periods[-1].begin if life.periods and life.last.is_started else None
-    is_raised_by_person = raised is not None and (raised.operation or "").startswith(BY_PERSON)
+    is_by_person = raised is not None and (raised.operation or "").startswith(BY_PERSON)
+    is_raised_by_person = is_by_person and raised is not None and raised.at >= ended_at
     return life.last.state in ERRORED or is_raised_by_person or is_held_up(case, life)
 
 
-def _is_held(case: Case, life: SandboxLife) -> bool:
+def is_held(case: Case, life: SandboxLife) -> bool:
     """Asleep, with work in it; where the run noted no work, whatever ran may hold some."""
     worked_in = case.evidence.worked_in
     may_hold = life.ever_started if worked_in is None else life.id in worked_in

@@ -12,7 +12,7 @@ from bench.checker import rest, work
 from bench.checker.cases import Case, Docket, Heard, index
 from bench.checker.evidence import Evidence, Violation, Wish
 from bench.checker.lives import Identity, Moment, SandboxLife, issue_of
-from bench.checker.wishes import superseders
+from bench.checker.wishes import is_on_closed, superseders
 
 Check = Callable[[Case], Iterator[Violation]]
 
@@ -131,7 +131,7 @@ def _deliveries(case: Case) -> Iterator[Violation]:
 
 def _is_honoured(case: Case, ask: Heard) -> bool:
     is_served = any(life.was_started_since(ask.lo) for life in case.lives)
-    is_called_off = bool(superseders(ask, case.heard))
+    is_called_off = bool(superseders(ask, case.heard)) or is_on_closed(ask, case.heard)
     is_blocked = rest.is_beyond_help(case, ask.lo) or any(rest.is_held_up(case, life) for life in case.lives)
     return is_served or is_called_off or is_blocked
 

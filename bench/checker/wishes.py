@@ -25,17 +25,38 @@ def standing(heard: Sequence[Heard]) -> frozenset[Wish]:
 
 
 def asks(heard: Sequence[Heard]) -> list[Heard]:
-    """What certainly asks for a running sandbox: no repetition, and no close or delete is as new."""
+    """What certainly asked for a running sandbox of an issue that was not ended: it lifts a person's order."""
+    ends = [each for each in heard if each.wish in DOWN and not each.is_order]
     return [
         each
         for each in heard
-        if each.wish is Wish.RUNNING and each.is_certain and not each.is_repetition and not superseders(each, heard)
+        if each.wish is Wish.RUNNING
+        and each.is_certain
+        and not each.is_repetition
+        and not any(_takes_back(end, each) for end in ends)
     ]
 
 
 def superseders(ask: Heard, heard: Sequence[Heard]) -> list[Heard]:
     """What may have taken back a request for a running sandbox: a newer event, or a person's later order."""
     return [each for each in heard if each.wish in DOWN and _takes_back(each, ask)]
+
+
+def is_on_closed(ask: Heard, heard: Sequence[Heard]) -> bool:
+    """Whether the issue may have been closed when this was asked.
+
+    Then it has its sandbox for a while only, and none when that while is over before it could be made.
+    """
+    if not (ask.is_order or ask.is_persons_own):
+        return False
+    telling = [each for each in heard if not each.is_order and _tells_state(each, ask)]
+    newest = max((each.second or 0 for each in telling), default=-1)
+    return any(each.wish is Wish.STOPPED for each in telling if each.second == newest)
+
+
+def _tells_state(told: Heard, ask: Heard) -> bool:
+    is_before = ask.second is None or (told.second or 0) <= ask.second
+    return is_before and not told.is_persons_own and told.wish is not Wish.NOTHING
 
 
 def _takes_back(down: Heard, ask: Heard) -> bool:
@@ -84,7 +105,7 @@ def _with_requests(wishes: frozenset[Wish], orders: Sequence[Heard]) -> frozense
 def _with_orders(wishes: frozenset[Wish], heard: Sequence[Heard]) -> frozenset[Wish]:
     """A person's stop or delete stands until somebody asks again."""
     downs = [each for each in heard if each.is_order and each.wish in DOWN]
-    certain_asks = asks_regardless(heard)
+    certain_asks = asks(heard)
     open_downs = [
         down
         for down in downs
@@ -97,19 +118,6 @@ def _with_orders(wishes: frozenset[Wish], heard: Sequence[Heard]) -> frozenset[W
     stands = any(down.is_certain and not any(ask.hi >= down.lo for ask in may_ask) for down in open_downs)
     ordered = frozenset(_ordered(down.wish, wishes) for down in open_downs)
     return ordered if stands else wishes | ordered
-
-
-def asks_regardless(heard: Sequence[Heard]) -> list[Heard]:
-    """Requests that certainly reached an issue that was not ended: they lift an order."""
-    downs = [each for each in heard if each.wish in DOWN and not each.is_order]
-    return [
-        each
-        for each in heard
-        if each.wish is Wish.RUNNING
-        and each.is_certain
-        and not each.is_repetition
-        and not any(_takes_back(down, each) for down in downs)
-    ]
 
 
 def _ordered(order: Wish, wishes: frozenset[Wish]) -> Wish:

@@ -6,10 +6,11 @@ while nobody was at work: started for the look alone, looked into, stopped, dele
 
 from __future__ import annotations
 
-from bench.checker.cases import Case, Heard
+from bench.checker.cases import REFUSED_MIN, Case, Heard
 from bench.checker.evidence import Wish
 from bench.checker.lives import BY_PERSON, Moment, Period, SandboxLife
-from bench.checker.wishes import asks_regardless
+from bench.checker.wishes import asks
+from localdaytona.journal import Entry
 
 RAISED_BY = frozenset({"start", "recover"})
 
@@ -56,12 +57,7 @@ def _objection_to_last(case: Case, life: SandboxLife, period: Period) -> str:
     if period.end is None or period.end.is_doomed:
         return "was deleted while it ran"
     begun = _accepted(life, period.begin)
-    looks = [
-        entry
-        for entry in life.toolbox
-        if period.begin.seq < entry.seq and entry.detail.get("status") is not None and entry.seq < _over(life, period)
-    ]
-    if not looks:
+    if not any(entry.seq > period.begin.seq and _is_answered(entry) for entry in life.toolbox):
         return "was started and stopped, and nobody looked into it in between"
     if not any(_is_end(case, heard) and _stood(case, heard, begun.at) for heard in case.heard):
         return "was last started for somebody's work, and not for a look alone"
@@ -74,19 +70,17 @@ def _accepted(life: SandboxLife, moment: Moment) -> Moment:
     return next(same, moment)
 
 
-def _over(life: SandboxLife, period: Period) -> int:
-    """The number from which on nothing inside answers: the sandbox has left `started`."""
-    end = period.end
-    if end is None:
-        return life.last.seq + 1
-    left = (moment.seq for moment in life.moments if moment.seq >= end.seq and moment.state != "started")
-    return next(left, end.seq)
+def _is_answered(entry: Entry) -> bool:
+    """Whether what was asked inside was carried out and answered."""
+    status = entry.detail.get("status")
+    return isinstance(status, int) and status < REFUSED_MIN
 
 
 def _stood(case: Case, end: Heard, at: float) -> bool:
     """Whether an end may have been what counted at a time: said, and not yet lifted by a request."""
     is_final = end.wish is Wish.GONE and not end.is_order
-    is_lifted = any(ask.lo > end.hi and ask.hi <= at for ask in asks_regardless(case.heard))
+    known = [each for each in case.heard if each.lo <= at]
+    is_lifted = any(ask.lo > end.hi and ask.hi <= at for ask in asks(known))
     return end.lo <= at and (is_final or not is_lifted)
 
 

@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-
 from bench.checker.evidence import Delivery, Evidence, Order, Wish
 from bench.checker.histories import read_signals
 from bench.checker.rules import Watch, check

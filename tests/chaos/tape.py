@@ -1,0 +1,236 @@
+"""Writes evidence by hand: a journal made by localdaytona's own pure functions, and a sender's notes.
+
+Every step takes a second, so that what is written first was first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from bench.checker.evidence import Delivery, Evidence, Order, Signal, Violation, Wish
+from bench.checker.rules import check
+from localdaytona.config import Config
+from localdaytona.fault_model import Stuck, TransitionEffect
+from localdaytona.flights import Cause, advance, break_down, depart
+from localdaytona.journal import Entry, NewEntry
+from localdaytona.ledger import entries
+from localdaytona.model import Intervals, Sandbox, Spec
+from localdaytona.timers import destroying
+from localdaytona.types import JSON, JSONObject
+
+RUNNING, STOPPED, GONE, NOTHING = Wish.RUNNING, Wish.STOPPED, Wish.GONE, Wish.NOTHING
+CONFIG = Config()
+
+
+@dataclass
+class Tape:
+    """A run in the making. Methods that change a sandbox take its ID; `by` is the operation that did it."""
+
+    now: float = 1_000.0
+    journal: list[Entry] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    rows: dict[str, Sandbox] = field(default_factory=dict)
+
+    def send(
+        self,
+        action: str,
+        wish: Wish,
+        *,
+        issue: int = 1,
+        second: float | None = None,
+        delivery: str = "",
+        status: int | None = 202,
+        is_recorded: bool = True,
+        is_handled: bool = True,
+        workflow_id: str = "",
+    ) -> str:
+        """One POST; `second` is GitHub's time, by default the present one."""
+        key = delivery or f"d{len(self.deliveries)}"
+        sent_at = self._tick()
+        moment = sent_at if second is None else second
+        self.deliveries.append(
+            Delivery(
+                delivery=key, issue=issue, action=action, wish=wish, updated_at=moment, sent_at=sent_at,
+                answered_at=None if status is None else sent_at + 0.2, status=status,
+            )
+        )  # fmt: skip
+        if is_recorded and (status is None or status < 300):
+            self.signals.append(
+                Signal(
+                    workflow_id=workflow_id or f"claude-issue-{issue}", run_id="r", event_id=len(self.signals) + 1,
+                    at=sent_at + 0.1, name="issue_event", delivery=key, is_handled=is_handled,
+                )
+            )  # fmt: skip
+        return key
+
+    def order(self, word: str, *, issue: int = 1, is_forced: bool = False, status: int | None = 202) -> None:
+        """A person's order to the service."""
+        sent_at = self._tick()
+        answered_at = None if status is None else sent_at + 0.1
+        self.orders.append(
+            Order(order=word, issue=issue, is_forced=is_forced, sent_at=sent_at, answered_at=answered_at, status=status)
+        )
+
+    def create(
+        self,
+        name: str | None = "claude-issue-1",
+        *,
+        labels: dict[str, JSON] | None = None,
+        by: str = "create",
+        is_started: bool = True,
+        fails: bool = False,
+        is_shown: bool = True,
+    ) -> str:
+        """An accepted create, to its end; with `fails` it ends in an error that Daytona does not repair."""
+        cause = self._ask("create", name, labels=labels) if by == "create" else Cause(by)
+        sandbox_id = f"s{len(self.rows)}"
+        fresh = Sandbox(
+            id=sandbox_id, name=name or sandbox_id, state="unknown", desired="started", spec=Spec(),
+            labels=labels or {}, intervals=Intervals(), created_at=self.now, updated_at=self.now,
+            last_activity_at=self.now, state_since=self.now,
+        )  # fmt: skip
+        self._put(None, depart(fresh, "create", cause, self._tick(), CONFIG), cause)
+        if fails:
+            self.breaks(sandbox_id, by="create")
+        elif is_started:
+            self.finish(sandbox_id)
+        if by == "create":
+            self._reply(cause, sandbox_id, is_delivered=is_shown)
+        return sandbox_id
+
+    def refused_create(self, name: str | None = "claude-issue-1") -> None:
+        """A create that was not accepted."""
+        self._reply(self._ask("create", name), None, status=409)
+
+    def start(self, sandbox_id: str, *, by: str = "start") -> None:
+        """Started from stopped or archived."""
+        way = "restore" if self.rows[sandbox_id].state == "archived" else "start"
+        self._carry_out(sandbox_id, way, by)
+
+    def stop(self, sandbox_id: str, *, by: str = "stop") -> None:
+        """Stopped."""
+        self._carry_out(sandbox_id, "stop", by)
+
+    def archive(self, sandbox_id: str, *, by: str = "archive") -> None:
+        """Archived."""
+        self._carry_out(sandbox_id, "archive", by)
+
+    def recover(self, sandbox_id: str, *, effect: TransitionEffect | None = None) -> None:
+        """Repaired; or not, by an injected fault."""
+        cause = self._ask("recover", self.rows[sandbox_id].name, sandbox_id)
+        if effect is not None:
+            self._fault(cause, sandbox_id, effect)
+        old = self.rows[sandbox_id]
+        self._put(old, depart(old, "recover", cause, self._tick(), CONFIG, effect=effect), cause)
+        self.finish(sandbox_id)
+
+    def delete(self, sandbox_id: str, *, by: str = "delete", is_finished: bool = True) -> None:
+        """Deleted; without `is_finished` it is dying at the end of the tape, or until `finish`."""
+        self._carry_out(sandbox_id, destroying(self.rows[sandbox_id]), by, is_finished=is_finished)
+
+    def stick(self, sandbox_id: str, way: str) -> None:
+        """A transition that an injected fault holds for ever."""
+        cause = self._ask("start", self.rows[sandbox_id].name, sandbox_id)
+        self._fault(cause, sandbox_id, Stuck(kind="stuck"))
+        old = self.rows[sandbox_id]
+        departed = depart(old, way, cause, self._tick(), CONFIG, effect=Stuck(kind="stuck"))
+        self._put(old, departed, cause)
+        self._put(departed, advance(departed, self._tick(), CONFIG), cause)
+
+    def breaks(self, sandbox_id: str, *, is_recoverable: bool = False, by: str = "admin:break") -> None:
+        """Errored, by a person or by a transition that failed."""
+        old = self.rows[sandbox_id]
+        if by == "admin:break":
+            told: JSONObject = {"act": "break", "recoverable": is_recoverable}
+            self._note(NewEntry("admin", sandbox_id, old.name, by, told))
+        self._put(old, break_down(old, "error", "broken", self._tick(), recoverable=is_recoverable), Cause(by))
+
+    def set_state(self, sandbox_id: str, state: str, *, by: str = "admin:set-state") -> None:
+        """Any raw state."""
+        old = self.rows[sandbox_id]
+        is_started = old.ever_started or state == "started"
+        self._put(old, replace(old, state=state, flight=None, ever_started=is_started), Cause(by))
+
+    def relabel(self, sandbox_id: str, labels: dict[str, JSON]) -> None:
+        """Other labels."""
+        old = self.rows[sandbox_id]
+        self._put(old, replace(old, labels=labels), Cause("labels"))
+
+    def look(self, sandbox_id: str, status: int | None = 200) -> None:
+        """Something was asked inside the sandbox."""
+        detail: JSONObject = {"method": "POST", "path": "/process/execute", "status": status, "seconds": 0.01}
+        self._note(NewEntry("toolbox", sandbox_id, self.rows[sandbox_id].name, None, detail))
+
+    def finish(self, sandbox_id: str, *, cause: Cause | None = None) -> None:
+        """What is in flight comes to its end."""
+        while (flight := self.rows[sandbox_id].flight) is not None:
+            old, by = self.rows[sandbox_id], cause or Cause(flight.operation, flight.request_id)
+            self._put(old, advance(old, self._tick(), CONFIG), by)
+
+    def evidence(self, **facts: object) -> Evidence:
+        """All that is on the tape."""
+        given: dict[str, object] = {
+            "journal": self.journal, "deliveries": self.deliveries, "orders": self.orders, "histories": self.signals
+        }  # fmt: skip
+        return Evidence.model_validate(given | facts)
+
+    def broken(self, **facts: object) -> list[Violation]:
+        """What the checker says about it."""
+        return check(self.evidence(**facts))
+
+    def letters(self, **facts: object) -> str:
+        """The rules that are broken, such as `abd`."""
+        return "".join(sorted({violation.rule for violation in self.broken(**facts)}))
+
+    def _carry_out(self, sandbox_id: str, way: str, by: str, *, is_finished: bool = True) -> None:
+        is_call = by in {"start", "stop", "archive", "delete"}
+        cause = self._ask(by, self.rows[sandbox_id].name, sandbox_id) if is_call else Cause(by)
+        old = self.rows[sandbox_id]
+        self._put(old, depart(old, way, cause, self._tick(), CONFIG), cause)
+        if is_call:
+            self._reply(cause, sandbox_id)
+        if is_finished:
+            self.finish(sandbox_id)
+
+    def _put(self, old: Sandbox | None, new: Sandbox, cause: Cause) -> None:
+        self.rows[new.id] = new
+        for entry in entries(old, new, cause):
+            self._note(entry)
+
+    def _ask(
+        self, operation: str, name: str | None, sandbox_id: str | None = None, labels: dict[str, JSON] | None = None
+    ) -> Cause:
+        self._tick()
+        cause = Cause(operation, f"q{len(self.journal)}")
+        body: JSON = {"name": name, "labels": labels or {}} if operation == "create" else None
+        detail: JSONObject = {"request_id": cause.request_id, "method": "POST", "path": "", "source": "", "body": body}
+        self._note(NewEntry("request", sandbox_id, name, operation, detail))
+        return cause
+
+    def _reply(self, cause: Cause, sandbox_id: str | None, status: int = 200, *, is_delivered: bool = True) -> None:
+        name = self.rows[sandbox_id].name if sandbox_id is not None else None
+        detail: JSONObject = {
+            "request_id": cause.request_id, "status": status, "message": None, "committed": sandbox_id is not None,
+            "delivered": is_delivered,
+        }  # fmt: skip
+        self._note(NewEntry("reply", sandbox_id, name, cause.operation, detail))
+
+    def _fault(self, cause: Cause, sandbox_id: str, effect: TransitionEffect) -> None:
+        detail: JSONObject = {
+            "rule": "rule-0", "effect": effect.model_dump(mode="json"), "request_id": cause.request_id
+        }  # fmt: skip
+        self._note(NewEntry("fault", sandbox_id, self.rows[sandbox_id].name, cause.operation, detail))
+
+    def _note(self, entry: NewEntry) -> None:
+        self.journal.append(
+            Entry(
+                seq=len(self.journal) + 1, at=self.now, kind=entry.kind, sandbox_id=entry.sandbox_id,
+                name=entry.name, operation=entry.operation, detail=entry.detail or {},
+            )
+        )  # fmt: skip
+
+    def _tick(self) -> float:
+        self.now += 1.0
+        return self.now
