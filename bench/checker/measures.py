@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.checker import rest, work
 from bench.checker.cases import Case, index
 from bench.checker.evidence import Evidence, Wish
-from bench.checker.lives import Identity, SandboxLife, issue_of
+from bench.checker.lives import ERRORED, Identity, SandboxLife, issue_of
 from bench.checker.wishes import standing, superseders
 from localdaytona.journal import Entry
 
@@ -130,11 +130,14 @@ def lost(case: Case) -> list[str]:
 
 
 def replaced(case: Case) -> list[str]:
-    """Sandboxes that had run and were deleted (as rule (d) judges it), or superseded, while they could hold work."""
+    """Sandboxes that had run and were deleted (as rule (d) judges it), or given up in error for a new one.
+
+    One that is still live when the next is made is a duplicate, and counted as that.
+    """
     return [life.id for life in case.lives if work.objection(case, life) or _is_superseded(life, case)]
 
 
 def _is_superseded(life: SandboxLife, case: Case) -> bool:
     later = [other for other in case.lives if other.born.seq > life.born.seq and not other.is_by_hand]
     states = [life.before(other.born.seq) for other in later]
-    return any(state is not None and state.ever_started and not state.is_doomed for state in states)
+    return any(state is not None and state.ever_started and state.state in ERRORED for state in states)

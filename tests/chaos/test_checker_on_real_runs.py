@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.checker.run_dir import DATABASE, read_database, read_run, write_run
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
+from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, DeleteRequest
@@ -110,3 +112,52 @@ async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> N
     write_run(tmp_path / "run", evidence)
     assert read_run(tmp_path / "run") == evidence
     assert read_database(tmp_path / "daytona" / DATABASE) == evidence.journal
+
+
+async def test_signals_are_read_from_every_run_of_a_chain(start: Started) -> None:  # noqa: F811
+    """Each delivery is found once and handled, in whichever run it came."""
+    stack = await start()
+    sent = set()
+    for _ in range(3):
+        events = [stack.event() for _ in range(EVENTS_BEFORE_CONTINUE_AS_NEW // 2)]
+        await asyncio.gather(*(stack.deliver(event) for event in events))
+        await stack.served()
+        sent |= {event.delivery for event in events}
+    signals = await read_signals(stack.temporal, [stack.name])
+    assert sorted(signal.delivery for signal in signals) == sorted(sent)
+    assert len({signal.run_id for signal in signals}) > 1
+    assert all(signal.is_handled and signal.workflow_id == stack.name for signal in signals)
+
+
+async def test_signals_of_an_ended_chain_are_read_too(start: Started) -> None:  # noqa: F811
+    """A workflow that ended and was begun anew under its ID has two chains."""
+    stack = await start()
+    first, second = stack.event(), stack.event()
+    await stack.deliver(first)
+    await stack.served()
+    await stack.handle.terminate()
+    await stack.deliver(second)
+    await stack.served()
+
+    async def look() -> list[str]:
+        return [signal.delivery for signal in await read_signals(stack.temporal, [stack.name])]
+
+    # Temporal's visibility learns of a closed run a little later.
+    await until(look, lambda seen: seen == [first.delivery, second.delivery], "both chains read")
+
+
+async def test_signal_without_a_worker_is_not_handled(start: Started) -> None:  # noqa: F811
+    """Temporal has it, and nobody has done anything about it: the checker can tell."""
+    sender = Sender(await start(has_worker=False))
+    await sender.send("opened", Wish.RUNNING)
+    evidence = await sender.evidence()
+    assert evidence.histories is not None
+    assert [signal.is_handled for signal in evidence.histories] == [False]
+    told = [violation.what for violation in check(evidence) if violation.rule == "c"]
+    assert any("no workflow task handled it" in what for what in told)
+
+
+async def test_workflow_that_never_was_has_no_signals(start: Started) -> None:  # noqa: F811
+    """An issue without a workflow is no error of the reader's."""
+    stack = await start(has_worker=False)
+    assert await read_signals(stack.temporal, [stack.name]) == []

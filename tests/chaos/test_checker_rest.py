@@ -379,7 +379,7 @@ def _stop_after_delete(tape: Tape) -> None:
 
 
 CLOSED_WISHES: dict[str, tuple[Story, str]] = {
-    "closed, still running": (lambda tape: _close(tape), "e"),
+    "closed, still running": (_close, "e"),
     "closed, stopped": (lambda tape: _close(tape, "stop"), ""),
     "closed, archived": (lambda tape: _close(tape, "stop", "archive"), ""),
     "closed, broken": (lambda tape: _close(tape, "breaks"), ""),
@@ -427,7 +427,7 @@ def _order_delete_lifted(tape: Tape) -> None:
 
 
 GONE_WISHES: dict[str, tuple[Story, str]] = {
-    "deleted, still running": (lambda tape: _deleted(tape), "e"),
+    "deleted, still running": (_deleted, "e"),
     "deleted, asleep": (lambda tape: _deleted(tape, "stop"), ""),
     "deleted, broken": (lambda tape: _deleted(tape, "breaks"), ""),
     "deleted is final": (_deleted_then_reopened, ""),

@@ -1,0 +1,197 @@
+"""What is made of the checker's verdicts: the report, the exit code, the counts for comparing systems."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from bench.checker.__main__ import main
+from bench.checker.histories import signals_of
+from bench.checker.lives import Labels
+from bench.checker.measures import measure
+from bench.checker.rules import check
+from bench.checker.run_dir import write_run
+from tests.chaos.tape import GONE, RUNNING, Tape
+from tests.chaos.test_checker import OTHER, served
+
+
+@pytest.fixture
+def tape() -> Tape:
+    return Tape()
+
+
+def test_good_run_is_reported_with_exit_code_0(tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every rule is named, and holds."""
+    served(tape)
+    write_run(tmp_path, tape.evidence())
+    assert main([str(tmp_path)]) == 0
+    assert re.findall(r"^\((\w)\) (\w+)", capsys.readouterr().out, re.MULTILINE) == [
+        (letter, "holds") for letter in "abcdef"
+    ]
+
+
+def test_broken_run_is_reported_with_its_entries(
+    tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1; each violation shows the lines of the journal that prove it."""
+    served(tape)
+    tape.create(**OTHER)
+    write_run(tmp_path, tape.evidence())
+    assert main([str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "(a) BROKEN 1x" in out
+    assert "(c) holds" in out
+    created = [entry.seq for entry in tape.journal if entry.kind == "created"]
+    assert all(f"#{seq} " in out for seq in created)
+
+
+def test_run_that_goes_on_is_reported_as_far_as_it_can_be(
+    tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was not asked is not said to hold."""
+    tape.send("opened", RUNNING)
+    write_run(tmp_path, tape.evidence(is_at_rest=False))
+    assert main([str(tmp_path)]) == 0
+    assert "(e) not asked" in capsys.readouterr().out
+
+
+def test_report_as_json_says_the_same(tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One document, for programs."""
+    served(tape)
+    tape.create(**OTHER)
+    write_run(tmp_path, tape.evidence())
+    assert main([str(tmp_path), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each["rule"] for each in told["violations"]] == [each.rule for each in tape.broken()]
+    assert told["measures"]["duplicated"] == 1
+
+
+def test_directory_without_evidence_is_not_taken_for_a_good_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing to check is no success."""
+    assert main([str(tmp_path)]) == 2
+    assert "neither" in capsys.readouterr().err
+
+
+def test_measures_count_what_went_wrong(tape: Tape) -> None:
+    """Of three issues one has a duplicate and a broken one left behind, one is stranded, one is fine."""
+    tape.breaks(served(tape))
+    tape.create(**OTHER)
+    tape.create("more", labels={"issue-id": "1"})
+    tape.send("opened", RUNNING, issue=2)
+    tape.send("opened", RUNNING, issue=3)
+    tape.create("claude-issue-3")
+    tape.create("nobodys")
+    seen = measure(tape.evidence(histories=None))
+    assert (seen.issues, seen.deliveries, seen.requests) == (3, 3, 5)
+    assert (seen.duplicated, seen.duplicated_at_rest, seen.live_max) == (1, 1, 2)
+    assert (seen.leaks, seen.stranded, seen.lost_events) == (3, 1, 1)
+    assert seen.replacements == 1
+    assert seen.per_1000_issues(seen.stranded) == pytest.approx(333.3, abs=0.1)
+    assert seen.per_delivery == pytest.approx(5 / 3)
+
+
+def test_measures_of_a_good_run_are_zero(tape: Tape) -> None:
+    """One issue, one sandbox, one request."""
+    served(tape)
+    seen = measure(tape.evidence())
+    assert (seen.duplicated, seen.leaks, seen.stranded, seen.lost_events, seen.replacements) == (0, 0, 0, 0, 0)
+    assert (seen.live_max, seen.requests) == (1, 1)
+
+
+def test_duplicate_that_is_gone_at_rest_is_counted_once(tape: Tape) -> None:
+    """Having had two is one thing, still having them another."""
+    served(tape)
+    copy = tape.create(**OTHER)
+    tape.delete(copy)
+    seen = measure(tape.evidence())
+    assert (seen.duplicated, seen.duplicated_at_rest, seen.leaks) == (1, 0, 0)
+
+
+def test_leak_of_a_deleted_issue_is_counted(tape: Tape) -> None:
+    """What runs for an issue that is gone belongs to nobody."""
+    served(tape)
+    tape.send("deleted", GONE)
+    assert measure(tape.evidence()).leaks == 1
+
+
+def test_identity_is_the_systems_own(tape: Tape) -> None:
+    """A system that names its sandboxes otherwise is judged by its own names."""
+
+    def by_thread(name: str | None, labels: Labels) -> int | None:
+        thread = str(labels.get("thread", ""))
+        return int(thread.removeprefix("t-")) if thread else None
+
+    tape.send("opened", RUNNING)
+    tape.create("x1", labels={"thread": "t-1"})
+    tape.create("x2", labels={"thread": "t-1"})
+    evidence = tape.evidence(histories=None)
+    assert measure(evidence).duplicated == 0
+    assert measure(evidence, by_thread).duplicated == 1
+    assert "a" in {violation.rule for violation in check(evidence, by_thread)}
+
+
+def test_label_that_comes_later_says_whose_it_is(tape: Tape) -> None:
+    """Some systems make a sandbox first and say afterwards whose it is."""
+    tape.send("opened", RUNNING)
+    sandbox = tape.create(None)
+    tape.relabel(sandbox, {"issue": "1"})
+    assert measure(tape.evidence(histories=None)).stranded == 0
+
+
+def _event(number: int, kind: EventType.ValueType, data: bytes = b"", encoding: bytes = b"json/plain") -> HistoryEvent:
+    event = HistoryEvent(event_id=number, event_type=kind)
+    payloads = Payloads(payloads=[Payload(metadata={"encoding": encoding}, data=data)])
+    if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+        update = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
+        update.name = "ensure"
+        update.args.CopyFrom(payloads)
+    elif kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+        event.workflow_execution_signaled_event_attributes.input.CopyFrom(payloads)
+    return event
+
+
+SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+UPDATED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+
+
+def test_signal_counts_as_handled_only_by_a_later_task() -> None:
+    """What is last in a history is not handled, be it before or after a task was begun."""
+    events = [
+        _event(1, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED),
+        _event(2, SIGNALED, b'{"delivery": "one"}'),
+        _event(3, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED),
+        _event(4, COMPLETED),
+        _event(5, SIGNALED, b'{"delivery": "two"}'),
+        _event(6, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED),
+        _event(7, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED),
+    ]
+    assert [(signal.delivery, signal.is_handled) for signal in signals_of("w", "r", events)] == [
+        ("one", True),
+        ("two", False),
+    ]
+
+
+def test_update_that_carries_a_delivery_is_read() -> None:
+    """Whatever message brings a delivery, it is in the history."""
+    events = [_event(1, UPDATED, b'{"delivery": "one"}'), _event(2, UPDATED, b'{"issue": 1}'), _event(3, COMPLETED)]
+    assert [(signal.name, signal.delivery) for signal in signals_of("w", "r", events)] == [("ensure", "one")]
+
+
+def test_what_is_no_delivery_is_passed_over() -> None:
+    """Orders without an argument, other encodings, other shapes: none of them is a delivery."""
+    events = [
+        _event(1, SIGNALED, b"\x00", b"binary/plain"),
+        _event(2, SIGNALED, b"[1]"),
+        _event(3, SIGNALED, b'{"delivery": 5}'),
+        _event(4, SIGNALED, b'{"delivery": ""}'),
+    ]
+    assert list(signals_of("w", "r", events)) == []
