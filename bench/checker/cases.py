@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.checker.evidence import Delivery, Evidence, Order, Signal, Wish
 from bench.checker.lives import Identity, Lives, SandboxLife, issue_of
@@ -23,7 +23,7 @@ class Heard:
     """What the service can have heard: a delivery, its redeliveries included, or a person's order.
 
     It arrived between `lo` and `hi`, in epoch seconds; `hi` is infinite when nobody knows. `is_certain`: the
-    service said so, or has it in a history. `second` is GitHub's `updated_at` in whole seconds, None for an order.
+    service said so, or has it in a history. `second` is GitHub's `updated_at` in whole seconds; an order has none.
     """
 
     key: str
@@ -32,14 +32,10 @@ class Heard:
     lo: float
     hi: float
     is_certain: bool
-    second: int | None = None
+    second: int = -1
+    is_order: bool = False
     is_repetition: bool = False
     is_forced: bool = False
-
-    @property
-    def is_order(self) -> bool:
-        """Whether a person said it to the service."""
-        return self.second is None
 
     @property
     def is_persons_own(self) -> bool:
@@ -180,14 +176,8 @@ def _repetitions(heard: Sequence[Heard], posts: dict[str, list[Delivery]]) -> li
     for each in heard:
         first = posts[each.key][0]
         twin = contents.setdefault((first.action, first.updated_at), each)
-        marked.append(each if twin is each else _as_repetition(each, twin))
+        marked.append(each if twin is each else replace(each, lo=twin.lo, is_repetition=True))
     return marked
-
-
-def _as_repetition(heard: Heard, twin: Heard) -> Heard:
-    return Heard(
-        heard.key, heard.wish, heard.action, twin.lo, heard.hi, heard.is_certain, heard.second, is_repetition=True
-    )
 
 
 _ORDERED = {"stop": Wish.STOPPED, "delete": Wish.GONE, "replace": Wish.RUNNING, "ensure": Wish.RUNNING}
@@ -204,7 +194,8 @@ def _of_orders(orders: Iterable[Order]) -> list[Heard]:
         hi = order.answered_at if is_taken and order.answered_at is not None else math.inf
         is_forced = order.is_forced or order.order == "replace"
         key, wish = f"{order.order}@{order.sent_at}", _ORDERED[order.order]
-        heard.append(Heard(key, wish, order.order, order.sent_at, hi, is_certain=is_taken, is_forced=is_forced))
+        told = Heard(key, wish, order.order, order.sent_at, hi, is_certain=is_taken, is_order=True)
+        heard.append(replace(told, is_forced=is_forced))
     return heard
 
 

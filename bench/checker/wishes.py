@@ -50,12 +50,12 @@ def is_on_closed(ask: Heard, heard: Sequence[Heard]) -> bool:
     if not (ask.is_order or ask.is_persons_own):
         return False
     telling = [each for each in heard if not each.is_order and _tells_state(each, ask)]
-    newest = max((each.second or 0 for each in telling), default=-1)
+    newest = max((each.second for each in telling), default=-1)
     return any(each.wish is Wish.STOPPED for each in telling if each.second == newest)
 
 
 def _tells_state(told: Heard, ask: Heard) -> bool:
-    is_before = ask.second is None or (told.second or 0) <= ask.second
+    is_before = ask.is_order or told.second <= ask.second
     return is_before and not told.is_persons_own and told.wish is not Wish.NOTHING
 
 
@@ -66,7 +66,7 @@ def _takes_back(down: Heard, ask: Heard) -> bool:
         return down.hi >= ask.lo
     if down.action == "transferred" and not ask.is_persons_own:
         return True
-    return (down.second or 0) >= (ask.second or 0)
+    return down.second >= ask.second
 
 
 def _by_deliveries(deliveries: Sequence[Heard]) -> frozenset[Wish]:
@@ -78,8 +78,8 @@ def _by_deliveries(deliveries: Sequence[Heard]) -> frozenset[Wish]:
         return frozenset()
     left = [each for each in certain if each.action == "transferred"]
     counting = [each for each in deliveries if not left or each in left or each.is_persons_own]
-    newest = max(each.second or 0 for each in counting if each.is_certain)
-    wishes = {each.wish for each in counting if (each.second or 0) >= newest}
+    newest = max(each.second for each in counting if each.is_certain)
+    wishes = {each.wish for each in counting if each.second >= newest}
     if any(each.wish is Wish.GONE for each in deliveries):
         wishes.add(Wish.GONE)
     if left:
@@ -90,7 +90,7 @@ def _by_deliveries(deliveries: Sequence[Heard]) -> frozenset[Wish]:
 def _of_closed(deliveries: Sequence[Heard]) -> set[Wish]:
     """A request on a closed issue has its sandbox for a while: then it stops again."""
     telling = [each for each in deliveries if each.is_certain and not each.is_persons_own]
-    newest = max((each.second or 0 for each in telling), default=-1)
+    newest = max((each.second for each in telling), default=-1)
     return {each.wish for each in telling if each.second == newest and each.wish is Wish.STOPPED}
 
 
@@ -116,10 +116,5 @@ def _with_orders(wishes: frozenset[Wish], heard: Sequence[Heard]) -> frozenset[W
         return wishes
     may_ask = [each for each in heard if each.wish is Wish.RUNNING]
     stands = any(down.is_certain and not any(ask.hi >= down.lo for ask in may_ask) for down in open_downs)
-    ordered = frozenset(_ordered(down.wish, wishes) for down in open_downs)
+    ordered = frozenset(down.wish for down in open_downs)
     return ordered if stands else wishes | ordered
-
-
-def _ordered(order: Wish, wishes: frozenset[Wish]) -> Wish:
-    """What an order makes of the issue's own wish: the lower one of both."""
-    return Wish.GONE if order is Wish.GONE or wishes == {Wish.GONE} else Wish.STOPPED
