@@ -113,6 +113,7 @@ SUPERSEDED: dict[str, tuple[Heard, Heard, bool]] = {
     "a comment after a transfer": (said("created", 2), said("transferred", 1), False),
     "a later order": (said("opened", at=10), told("stop", 20), True),
     "an earlier order": (said("opened", at=10), told("stop", 5), False),
+    "an earlier order to delete": (said("opened", at=10), told("delete", 5), False),
     "an order of the same moment": (said("opened", at=10), told("delete", 5, 10), True),
     "a later replacement": (said("opened", at=10), told("replace", 20), False),
     "a close after a request": (told("ensure", 10), said("closed", at=20), True),
