@@ -110,7 +110,7 @@ def _with_orders(wishes: frozenset[Wish], heard: Sequence[Heard]) -> frozenset[W
         down
         for down in downs
         if not any(ask.lo > down.hi for ask in certain_asks)
-        and not any(later.lo > down.hi and later.is_certain for later in downs if later is not down)
+        and not any(later.lo > down.hi and later.is_certain for later in downs)
     ]
     if not open_downs:
         return wishes

@@ -26,7 +26,7 @@ def objection(case: Case, life: SandboxLife) -> str:
         return "held unsaved work and nobody gave it up"
     if doomed.operation != "delete":
         return f"was deleted by the timer {doomed.operation} and nobody looked for work in it"
-    periods = [period for period in life.periods if period.begin.seq < doomed.seq]
+    periods = life.periods
     return _objection_to_last(case, life, periods[-1]) if periods else ""
 
 

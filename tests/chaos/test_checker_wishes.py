@@ -138,6 +138,7 @@ CLOSED: dict[str, tuple[Heard, list[Heard], bool]] = {
     "edited since": (said("created", 3), [said("closed", 1), said("edited", 2)], True),
     "a comment since": (said("created", 3), [said("closed", 1), said("created", 2)], True),
     "an order since": (said("created", 3), [said("opened", 1), told("stop", 2)], False),
+    "an order, and nothing else": (said("created", 3), [told("stop", 2)], False),
     "a reopening asks for itself": (said("reopened", 2), [said("closed", 1)], False),
     "a request on a closed issue": (told("ensure", 20), [said("closed", 5)], True),
     "a request on an open issue": (told("ensure", 20), [said("closed", 5), said("reopened", 6)], False),

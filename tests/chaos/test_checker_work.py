@@ -1,0 +1,351 @@
+"""Rule (d), what may hold work is kept: each way to lose it is found, and no delete that is right.
+
+Each story is a tape, and the letters of the rules that it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos.tape import GONE, RUNNING, STOPPED, Tape
+from tests.chaos.test_checker import OTHER, ended, served
+
+Story = Callable[[Tape], object]
+
+
+def looked_into(tape: Tape, sandbox: str, status: int | None = 200) -> None:
+    """Started for a look alone, looked into, stopped."""
+    tape.start(sandbox)
+    tape.look(sandbox, status)
+    tape.stop(sandbox)
+
+
+def _deleted_while_running(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.send("deleted", GONE)
+    tape.delete(sandbox)
+
+
+def _deleted_without_a_look(tape: Tape) -> None:
+    tape.delete(ended(tape))
+
+
+def _deleted_after_a_quiet_look(tape: Tape) -> None:
+    sandbox = ended(tape)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+
+
+def _deleted_after_a_look_at_work(tape: Tape) -> None:
+    """The look before the stop at the close: an agent writes after it."""
+    sandbox = served(tape)
+    tape.send("deleted", GONE)
+    tape.look(sandbox)
+    tape.stop(sandbox)
+    tape.delete(sandbox)
+
+
+def _deleted_after_the_look_of_a_handover(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.stop(sandbox, by="auto_stop")
+    tape.send("created", RUNNING)
+    looked_into(tape, sandbox)
+    tape.send("deleted", GONE)
+    tape.delete(sandbox)
+
+
+def _deleted_without_looking_while_it_ran(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.start(sandbox)
+    tape.stop(sandbox)
+    tape.delete(sandbox)
+
+
+def _deleted_after_a_look_that_failed(tape: Tape) -> None:
+    sandbox = ended(tape)
+    looked_into(tape, sandbox, 502)
+    tape.delete(sandbox)
+
+
+def _deleted_after_a_look_without_an_answer(tape: Tape) -> None:
+    sandbox = ended(tape)
+    looked_into(tape, sandbox, None)
+    tape.delete(sandbox)
+
+
+def _deleted_after_a_person_was_there(tape: Tape) -> None:
+    sandbox = ended(tape)
+    looked_into(tape, sandbox)
+    tape.start(sandbox, by="admin:start")
+    tape.stop(sandbox, by="admin:stop")
+    tape.delete(sandbox)
+
+
+def _deleted_while_the_look_runs(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.start(sandbox)
+    tape.look(sandbox)
+    tape.delete(sandbox)
+
+
+def _deleted_after_the_look_of_a_lifted_order(tape: Tape) -> None:
+    """Somebody asked again after the order: the start was theirs."""
+    sandbox = served(tape)
+    tape.stop(sandbox, by="auto_stop")
+    tape.order("delete")
+    tape.send("created", RUNNING)
+    looked_into(tape, sandbox)
+    tape.send("deleted", GONE)
+    tape.delete(sandbox)
+
+
+def _deleted_after_the_look_of_an_order(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.stop(sandbox)
+    tape.order("delete")
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+
+
+def _errored_after_a_quiet_look(tape: Tape) -> None:
+    sandbox = ended(tape)
+    looked_into(tape, sandbox)
+    tape.breaks(sandbox)
+    tape.delete(sandbox)
+
+
+def _errored_and_deleted(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.breaks(sandbox)
+    tape.delete(sandbox)
+
+
+def _thawed_for_a_look(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.archive(sandbox)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+
+
+def _repaired_for_a_look(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.breaks(sandbox, is_recoverable=True)
+    tape.recover(sandbox)
+    tape.look(sandbox)
+    tape.stop(sandbox)
+    tape.delete(sandbox)
+
+
+def _forced(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.order("delete", is_forced=True)
+    tape.stop(sandbox)
+    tape.delete(sandbox)
+
+
+def _forced_without_an_answer(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.order("delete", is_forced=True, status=None)
+    tape.delete(sandbox)
+
+
+def _forced_and_refused(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.order("delete", is_forced=True, status=404)
+    tape.send("deleted", GONE)
+    tape.delete(sandbox)
+
+
+def _forced_too_late(tape: Tape) -> None:
+    tape.delete(served(tape))
+    tape.order("delete", is_forced=True)
+
+
+def _forced_for_the_one_before(tape: Tape) -> None:
+    _forced(tape)
+    tape.send("created", RUNNING)
+    second = tape.create()
+    tape.send("deleted", GONE)
+    tape.delete(second)
+
+
+def _forced_during_the_create(tape: Tape) -> None:
+    tape.send("opened", RUNNING)
+    tape.order("delete", is_forced=True)
+    tape.delete(tape.create())
+
+
+def _forced_during_the_next_create(tape: Tape) -> None:
+    """The one before is long gone: the order is about the one to come."""
+    tape.delete(served(tape), by="admin:delete")
+    _forced_during_the_create(tape)
+
+
+def _forced_for_another_issue(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.send("opened", RUNNING, issue=2)
+    tape.create("claude-issue-2")
+    tape.order("replace", issue=2)
+    tape.delete(sandbox)
+
+
+def _replaced(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.order("replace")
+    tape.delete(sandbox)
+    tape.create()
+
+
+def _deleted_by_a_person(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.send("deleted", GONE)
+    tape.delete(sandbox, by="admin:delete")
+
+
+def _deleted_by_a_timer(tape: Tape) -> None:
+    sandbox = ended(tape)
+    tape.delete(sandbox, by="auto_delete")
+
+
+def _never_started(tape: Tape) -> None:
+    tape.send("opened", RUNNING)
+    tape.delete(tape.create(fails=True))
+    tape.send("deleted", GONE)
+
+
+def _never_started_and_expired(tape: Tape) -> None:
+    tape.send("opened", RUNNING)
+    tape.delete(tape.create(fails=True), by="ttl")
+    tape.send("deleted", GONE)
+
+
+def _left_behind(tape: Tape) -> None:
+    tape.breaks(served(tape))
+    tape.create(**OTHER)
+
+
+def _left_behind_before_it_ran(tape: Tape) -> None:
+    tape.send("opened", RUNNING)
+    tape.create(fails=True)
+    tape.create(**OTHER)
+
+
+DELETES: dict[str, tuple[Story, str]] = {
+    "while it runs": (_deleted_while_running, "d"),
+    "asleep, and nobody looked": (_deleted_without_a_look, "d"),
+    "after a quiet look": (_deleted_after_a_quiet_look, ""),
+    "after a look while somebody was at work": (_deleted_after_a_look_at_work, "d"),
+    "after a look into what was started for somebody": (_deleted_after_the_look_of_a_handover, "d"),
+    "started for a look that never came": (_deleted_without_looking_while_it_ran, "d"),
+    "after a look that failed": (_deleted_after_a_look_that_failed, "d"),
+    "after a look that nobody answered": (_deleted_after_a_look_without_an_answer, "d"),
+    "after a person was in it since the look": (_deleted_after_a_person_was_there, "d"),
+    "right after the look, still running": (_deleted_while_the_look_runs, "d"),
+    "after the look of an order that was lifted": (_deleted_after_the_look_of_a_lifted_order, "d"),
+    "after the look of an order": (_deleted_after_the_look_of_an_order, ""),
+    "errored since a quiet look": (_errored_after_a_quiet_look, ""),
+    "errored": (_errored_and_deleted, "d"),
+    "thawed for a quiet look": (_thawed_for_a_look, ""),
+    "repaired for a quiet look": (_repaired_for_a_look, ""),
+    "forced": (_forced, ""),
+    "forced, and the answer was lost": (_forced_without_an_answer, ""),
+    "forced, and the order was refused": (_forced_and_refused, "d"),
+    "forced after the fact": (_forced_too_late, "d"),
+    "forced for the sandbox before": (_forced_for_the_one_before, "d"),
+    "forced while it was being made": (_forced_during_the_create, ""),
+    "forced while the next one was being made": (_forced_during_the_next_create, ""),
+    "forced for another issue": (_forced_for_another_issue, "d"),
+    "replaced by order": (_replaced, ""),
+    "by a person at Daytona": (_deleted_by_a_person, ""),
+    "by a timer": (_deleted_by_a_timer, "d"),
+    "before it ever ran": (_never_started, ""),
+    "before it ever ran, by a timer": (_never_started_and_expired, ""),
+    "left behind in error for a new one": (_left_behind, "bdf"),
+    "left behind before it ran": (_left_behind_before_it_ran, "bf"),
+}
+
+
+@pytest.mark.parametrize("story", DELETES)
+def test_lost_work_is_found(story: str) -> None:
+    """(d) holds when a person gave it up, it never ran, or a look found nobody at work in it."""
+    write, letters = DELETES[story]
+    tape = Tape()
+    write(tape)
+    assert tape.letters() == letters
+
+
+def _closed_and_looked_into(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.stop(sandbox)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+
+
+def _looked_into_after_the_reopening(tape: Tape) -> None:
+    """The start was for the reopening, whatever came later."""
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.stop(sandbox)
+    tape.send("reopened", RUNNING)
+    looked_into(tape, sandbox)
+    tape.send("closed", STOPPED)
+    tape.delete(sandbox)
+
+
+def _looked_into_after_an_order_to_stop(tape: Tape) -> None:
+    sandbox = served(tape)
+    tape.order("stop")
+    tape.stop(sandbox)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+
+
+LADDER: dict[str, tuple[Story, str]] = {
+    "closed": (_closed_and_looked_into, ""),
+    "reopened before the look": (_looked_into_after_the_reopening, "d"),
+    "ordered to stop": (_looked_into_after_an_order_to_stop, "d"),
+}
+
+
+@pytest.mark.parametrize("story", LADDER)
+def test_look_on_the_last_rung_of_the_ladder(story: str) -> None:
+    """(d) Where closed issues' sandboxes are deleted in the end, a look after the close counts, and no other."""
+    write, letters = LADDER[story]
+    tape = Tape()
+    write(tape)
+    assert tape.letters(closed_rests_at=["destroyed"]) == letters
+
+
+def test_closed_issue_keeps_its_sandbox_where_the_ladder_ends_before() -> None:
+    """(d) There, nothing starts a sandbox for a look, and nothing may delete it."""
+    tape = Tape()
+    _closed_and_looked_into(tape)
+    assert tape.letters() == "d"
+
+
+def test_planted_work_outweighs_a_quiet_look() -> None:
+    """(d) Where the run left work, no look can have found nothing."""
+    tape = Tape()
+    _deleted_after_a_quiet_look(tape)
+    assert tape.letters(worked_in=["s0"]) == "d"
+    assert tape.letters(worked_in=["s1"]) == ""
+
+
+def test_planted_work_may_be_given_up() -> None:
+    """(d) A person's forced delete gives up even that."""
+    tape = Tape()
+    _forced(tape)
+    assert tape.letters(worked_in=["s0"]) == ""
+
+
+def test_stop_at_the_close_is_no_delete() -> None:
+    """(d) Only what is deleted can be lost."""
+    tape = Tape()
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.stop(sandbox)
+    tape.archive(sandbox)
+    assert tape.letters() == ""
