@@ -98,7 +98,7 @@ def _found_at_birth(case: Case, life: SandboxLife) -> Iterator[SandboxLife]:
         return
     for other in case.lives:
         state = other.before(life.born.seq)
-        if other is not life and state is not None and not state.is_gone and not _is_stranger(case, other, state):
+        if state is not None and not state.is_gone and not _is_stranger(case, other, state):
             yield other
 
 
@@ -150,7 +150,7 @@ def _kept(case: Case) -> Iterator[Violation]:
     for life in case.lives if case.issue is not None else []:
         for other in [] if life.is_by_hand else case.lives:
             state = other.before(life.born.seq)
-            if other is not life and state is not None and state.ever_started and not state.is_doomed:
+            if state is not None and state.ever_started and not state.is_doomed:
                 what = f"{other.id} ({state.state}) may hold work, and {life.id} took its place"
                 yield _violation("d", case, life.born, what, other.born.seq, state.seq, life.born.seq)
 

@@ -168,6 +168,23 @@ def _while_one_with_a_lost_reply_dies(tape: Tape) -> None:
     tape.finish(first)
 
 
+def _while_own_delete_of_an_unseen_one_dies(tape: Tape) -> None:
+    """Whoever deletes it knows of it."""
+    tape.send("opened", RUNNING)
+    first = tape.create(is_shown=False)
+    tape.order("replace")
+    tape.delete(first, is_finished=False)
+    tape.create()
+    tape.finish(first)
+
+
+def _beside_an_unseen_one(tape: Tape) -> None:
+    """It was not dying yet."""
+    copy = tape.create(**OTHER, by="admin:create")
+    served(tape)
+    tape.delete(copy, by="admin:delete")
+
+
 def _after_an_errored_one_was_deleted(tape: Tape) -> None:
     """Daytona hides it at once and keeps its row."""
     tape.send("opened", RUNNING)
@@ -185,6 +202,11 @@ CREATES: dict[str, tuple[Story, str]] = {
     "accepted while a person's delete of a known one is under way": (_while_seen_one_dies, "b"),
     "accepted while one that was never seen dies": (_while_unseen_one_dies, ""),
     "accepted while one dies whose reply was lost": (_while_one_with_a_lost_reply_dies, ""),
+    "accepted while our own delete of one with a lost reply is under way": (
+        _while_own_delete_of_an_unseen_one_dies,
+        "b",
+    ),
+    "accepted while one that was never seen lives": (_beside_an_unseen_one, "abd"),
     "accepted after an errored one was deleted": (_after_an_errored_one_was_deleted, ""),
 }
 

@@ -68,6 +68,7 @@ HISTORIES: dict[str, tuple[Story, str]] = {
     "refused, then redelivered": (_refused_and_redelivered, ""),
     "never acknowledged": (_never_acknowledged, ""),
     "asks for nothing": (_ignored, ""),
+    "nothing but what asks for nothing": (lambda tape: tape.send("edited", NOTHING), ""),
 }
 
 
@@ -85,6 +86,14 @@ def test_system_without_temporal_has_no_histories_to_miss() -> None:
     tape = Tape()
     _unrecorded(tape)
     assert tape.letters(histories=None) == ""
+
+
+def test_what_may_never_have_arrived_need_not_be_honoured() -> None:
+    """(c) Without an answer and without histories, nobody knows."""
+    tape = Tape()
+    tape.send("opened", RUNNING, status=None)
+    assert tape.letters(histories=None) == ""
+    assert tape.letters() == "ce"
 
 
 def _nobody_made_one(tape: Tape) -> None:
