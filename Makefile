@@ -2,6 +2,8 @@
 # each target installs what it needs first (uv, the locked dependencies, the Temporal CLI).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Where it is set, each of the many processes that tests and benchmarks start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 UV ?= scripts/uv
 RUN := $(UV) run --no-sync

@@ -44,6 +44,9 @@ def temporal_address() -> Iterator[str]:
             dev_server_extra_args=[
                 "--dynamic-config-value",
                 f"limit.historyCount.suggestContinueAsNew={EVENTS_BEFORE_CONTINUE_AS_NEW}",
+                # As in DevServer: at the default each step of a workflow waits up to 50 ms for its turn.
+                "--dynamic-config-value",
+                "history.transferProcessorMaxPollRPS=1000",
             ],
         )
 
