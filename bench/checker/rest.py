@@ -26,7 +26,7 @@ def _running(case: Case) -> str:
     life = case.lives[-1] if case.lives else None
     if life is None:
         return "should run, and none was made"
-    if life.exists and life.last.is_started:
+    if life.last.is_started:
         return ""
     if is_beyond_help(case, since=last_ask_at(case)) or was_taken_away(case, life) or is_held_up(case, life):
         return ""
@@ -36,10 +36,10 @@ def _running(case: Case) -> str:
 def _stopped(case: Case) -> str:
     """At rest on a rung of the ladder, or not there; or started by a person at Daytona since."""
     rests = set(case.evidence.closed_rests_at)
-    if any(each.is_order and each.wish is Wish.STOPPED for each in case.heard) or "stopped" in rests:
-        rests |= {"stopped", "paused"}
     if any(each.is_order and each.wish is Wish.STOPPED for each in case.heard):
-        rests.add("archived")
+        rests |= ASLEEP
+    elif "stopped" in rests:
+        rests.add("paused")
     may_be_held = "destroyed" in rests
     wrong = [
         life
@@ -69,9 +69,10 @@ def _existing(case: Case) -> list[SandboxLife]:
 def _is_excused(case: Case, life: SandboxLife) -> bool:
     """Errored (nobody can look into it, or nothing runs), another's, held by a fault, or raised by a person."""
     ended_at = max((each.lo for each in case.heard if each.wish in DOWN and each.is_certain), default=0.0)
-    raised = life.periods[-1].begin if life.periods and life.last.is_started else None
-    is_by_person = raised is not None and (raised.operation or "").startswith(BY_PERSON)
-    is_raised_by_person = is_by_person and raised is not None and raised.at >= ended_at
+    raised = life.periods[-1].begin if life.periods else None
+    is_raised_by_person = (
+        raised is not None and (raised.operation or "").startswith(BY_PERSON) and raised.at >= ended_at
+    )
     return life.last.state in ERRORED or is_raised_by_person or is_held_up(case, life)
 
 
@@ -116,19 +117,19 @@ def is_beyond_help(case: Case, since: float) -> bool:
 
 def _was_broken(case: Case, life: SandboxLife, since: float) -> bool:
     """Broken then or later, and after that nobody but a person changed it."""
-    broken = [moment for moment in life.moments if _is_broken(case, life, moment)]
+    broken = [moment for moment in life.moments if _is_broken(case, moment)]
     if not broken:
         return False
     after = [moment for moment in life.moments if moment.seq > broken[-1].seq]
-    is_later = broken[-1].at >= since or not after or after[0].at >= since
+    is_later = not after or after[0].at >= since
     successors = [other for other in case.lives if other.born.seq > broken[-1].seq]
     return is_later and not successors and all(is_outside(moment.operation) for moment in after)
 
 
-def _is_broken(case: Case, life: SandboxLife, moment: Moment) -> bool:
+def _is_broken(case: Case, moment: Moment) -> bool:
     """Not recoverable; or recoverable, and the repair was tried and ended in an error again."""
     failed = moment.operation == "recover" and case.effects.get(moment.request_id or "") == "fail_transition"
-    return moment.is_broken or (moment.state in ERRORED and not moment.is_doomed and failed and life.ever_started)
+    return moment.is_broken or failed
 
 
 def _has_no_builds_left(case: Case) -> bool:

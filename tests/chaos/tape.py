@@ -104,10 +104,10 @@ class Tape:
         """A create that was not accepted."""
         self._reply(self._ask("create", name), None, status=409)
 
-    def start(self, sandbox_id: str, *, by: str = "start") -> None:
-        """Started from stopped or archived."""
+    def start(self, sandbox_id: str, *, by: str = "start", effect: TransitionEffect | None = None) -> None:
+        """Started from stopped or archived; or not, by an injected fault."""
         way = "restore" if self.rows[sandbox_id].state == "archived" else "start"
-        self._carry_out(sandbox_id, way, by)
+        self._carry_out(sandbox_id, way, by, effect=effect)
 
     def stop(self, sandbox_id: str, *, by: str = "stop") -> None:
         """Stopped."""
@@ -184,11 +184,15 @@ class Tape:
         """The rules that are broken, such as `abd`."""
         return "".join(sorted({violation.rule for violation in self.broken(**facts)}))
 
-    def _carry_out(self, sandbox_id: str, way: str, by: str, *, is_finished: bool = True) -> None:
+    def _carry_out(
+        self, sandbox_id: str, way: str, by: str, *, is_finished: bool = True, effect: TransitionEffect | None = None
+    ) -> None:
         is_call = by in {"start", "stop", "archive", "delete"}
         cause = self._ask(by, self.rows[sandbox_id].name, sandbox_id) if is_call else Cause(by)
+        if effect is not None:
+            self._fault(cause, sandbox_id, effect)
         old = self.rows[sandbox_id]
-        self._put(old, depart(old, way, cause, self._tick(), CONFIG), cause)
+        self._put(old, depart(old, way, cause, self._tick(), CONFIG, effect=effect), cause)
         if is_call:
             self._reply(cause, sandbox_id)
         if is_finished:
