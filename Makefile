@@ -15,7 +15,7 @@ WORKERS ?= 4
 # uv rewrites neither file, so the stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo bench dev test check format docs lock temporal
+.PHONY: help setup demo bench peers dev test check format docs lock temporal
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: setup ## See the promise kept through duplicates, races and crashes
 
 bench: setup ## Measure what the promise costs, and write docs/benchmarks.md
 	@$(RUN) python -m bench.measure $(ARGS)
+
+peers: setup ## Others' get-or-create algorithms under the same faults [SEED=1] [ISSUES=200]
+	@$(RUN) python -m bench.peers $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) $(ARGS)
 
 dev: setup ## Run everything on this machine, bound to loopback
 	@$(RUN) issuebox dev $(ARGS)
