@@ -10,11 +10,13 @@ from bench.measure.history import HISTORY
 from bench.measure.latency import LATENCY
 from bench.measure.recovery import RECOVERY
 from bench.measure.requests import REQUESTS
+from bench.measure.webhook import WEBHOOK
 
 MEASUREMENTS: tuple[Measurement[Any], ...] = (
     REQUESTS,
     LATENCY,
     HISTORY,
     RECOVERY,
+    WEBHOOK,
     COLD_START,
 )

@@ -1,0 +1,103 @@
+"""Load: many calls at once in a closed loop, and how long each one took.
+
+`Line` speaks just enough HTTP/1.1 for a POST over a connection that is kept: what the sender spends is
+taken from the same cores as what is measured, and httpx spends as much on a request as the API does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from issuebox.dev_stack import LOOPBACK
+
+Call = Callable[[int, int], Awaitable[None]]
+"""One call: the number of who makes it, from 0, and the number of the call."""
+
+_STATUS = slice(9, 12)
+_LENGTH = b"content-length:"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one stretch of load gave. Times in seconds."""
+
+    took_s: float
+    latencies_s: list[float]
+
+    @property
+    def rate_per_s(self) -> float:
+        """Calls that came back in a second."""
+        return len(self.latencies_s) / self.took_s
+
+
+async def drive(calls: int, callers: int, call: Call) -> Window:
+    """Make so many calls, by so many callers of whom each makes its next one when its last came back.
+
+    Raises what a call raises; the others are cancelled then.
+    """
+    numbers = iter(range(calls))
+    latencies_s: list[float] = []
+
+    async def run(caller: int) -> None:
+        for number in numbers:
+            began = time.perf_counter()
+            await call(caller, number)
+            latencies_s.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for caller in range(min(callers, calls)):
+            group.create_task(run(caller))
+    return Window(time.perf_counter() - began, latencies_s)
+
+
+@dataclass(slots=True)
+class Line:
+    """One kept connection to a server on loopback; one request at a time."""
+
+    port: int
+    _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = field(default=None, init=False)
+
+    async def post(self, request: bytes) -> int:
+        """Send a whole request, read the whole reply; its status. Raises OSError and IncompleteReadError.
+
+        Each reply must announce its length, as all of the API's do. After an error the line is closed.
+        """
+        try:
+            return await self._exchange(request)
+        except (OSError, asyncio.IncompleteReadError):
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Hang up; the next request dials again."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _exchange(self, request: bytes) -> int:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(LOOPBACK, self.port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(content_length(head))
+        return int(head[_STATUS])
+
+
+def content_length(head: bytes) -> int:
+    """The length that a reply's head announces. Raises ValueError when it announces none."""
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(_LENGTH):
+            return int(line[len(_LENGTH) :])
+    raise ValueError("the reply does not say how long it is")
+
+
+def post_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A POST as it goes over the wire."""
+    lines = [f"POST {path} HTTP/1.1", f"Host: {LOOPBACK}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

@@ -1,0 +1,121 @@
+"""The parts of issuebox as processes of their own, in the numbers that a measurement wants.
+
+Described by what `issuebox dev` uses, so that what is measured is what runs: Temporal with a database file,
+localdaytona, so many workers, one API. All on free ports of loopback, all ended at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from temporalio.client import Client
+
+from issuebox import dev_services
+from issuebox.dev_services import Ports, Surroundings
+from issuebox.dev_stack import LOOPBACK, DevSecrets
+from issuebox.search_attributes_setup import register
+from issuebox.supervisor import Reporter, Service, Supervisor
+from issuebox.temporal_client import connect
+from issuebox.temporal_server import DevServer, ensure_binary
+from localdaytona.testing import AdminClient, free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs, and how it is reached."""
+
+    around: Surroundings
+    supervisor: Supervisor
+    client: Client
+    admin: AdminClient
+
+    @property
+    def api_port(self) -> int:
+        """Where the API listens on loopback."""
+        return self.around.ports.api
+
+    @property
+    def daytona_port(self) -> int:
+        """Where localdaytona listens on loopback."""
+        assert self.around.ports.daytona is not None  # noqa: S101 -- always ours here
+        return self.around.ports.daytona
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes: temporal, localdaytona, worker-1 and so on, api."""
+        return self.supervisor.pids
+
+    async def start_worker(self, number: int) -> None:
+        """Start one more worker of issuebox, and return when it polls."""
+        data_dir = self.around.data_dir / f"worker-{number}"
+        data_dir.mkdir()
+        service = dev_services.worker_service(replace(self.around, data_dir=data_dir))
+        await self.supervisor.start(replace(service, name=f"worker-{number}"))
+
+    async def start_program(self, name: str, command: Sequence[str], ready_file: Path) -> None:
+        """Start a program that touches `ready_file` when it is ready; it reaches the same Temporal as the parts."""
+
+        async def is_ready() -> bool:
+            return ready_file.exists()
+
+        environment = self.around.environment()
+        await self.supervisor.start(Service(name=name, command=command, environment=environment, is_ready=is_ready))
+
+
+@asynccontextmanager
+async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **settings: str) -> AsyncIterator[Parts]:
+    """All parts on this directory, ready. `settings` are environment variables beside those of every run."""
+    around = _surroundings(data_dir, speed, settings)
+    log_dir = data_dir / "logs"
+    log_dir.mkdir(parents=True)
+    reporter = Reporter(say=lambda _: None, show=lambda _name, _line: None, changed=lambda: None)
+    supervisor = Supervisor(log_dir, reporter)
+    try:
+        parts = await _start(around, supervisor)
+        for number in range(1, workers + 1):
+            await parts.start_worker(number)
+        await supervisor.start(dev_services.api_service(around))
+        yield parts
+        await parts.admin.aclose()
+    finally:
+        await supervisor.stop()
+
+
+async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
+    """Temporal and localdaytona, and the clients of both."""
+    ports = around.ports
+    assert ports.temporal is not None and ports.ui is not None and ports.daytona is not None  # noqa: S101, PT018
+    server = DevServer(
+        binary=await ensure_binary(),
+        database=around.data_dir / "temporal.db",
+        port=ports.temporal,
+        ui_port=ports.ui,
+        log_level="error",
+    )
+    await supervisor.start(dev_services.temporal_service(server, around))
+    client = await connect(environment=around.environment())
+    await register(client)
+    await supervisor.start(dev_services.daytona_service(around, ports.daytona))
+    return Parts(around, supervisor, client, AdminClient(f"http://{LOOPBACK}:{ports.daytona}"))
+
+
+def _surroundings(data_dir: Path, speed: float, settings: dict[str, str]) -> Surroundings:
+    """Nothing of the caller's own Temporal, Daytona or issuebox settings reaches the parts."""
+    foreign = ("TEMPORAL_", "DAYTONA_", "ISSUEBOX_")
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(foreign) or name == "ISSUEBOX_TEMPORAL_BINARY"
+    }
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return Surroundings(
+        data_dir=data_dir,
+        ports=Ports(api=free_port(), temporal=free_port(), ui=free_port(), daytona=free_port()),
+        secrets=DevSecrets.load_or_create(data_dir),
+        daytona_speed=speed,
+        inherited=inherited | {"ISSUEBOX_LOG_FORMAT": "json"} | settings,
+    )
