@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.measure.burst_page import BURST
 from bench.measure.cold_start import COLD_START
 from bench.measure.frame import Measurement
+from bench.measure.growth_page import GROWTH
 from bench.measure.history import HISTORY
 from bench.measure.latency import LATENCY
 from bench.measure.recovery import RECOVERY
@@ -18,5 +20,7 @@ MEASUREMENTS: tuple[Measurement[Any], ...] = (
     HISTORY,
     RECOVERY,
     WEBHOOK,
+    BURST,
+    GROWTH,
     COLD_START,
 )

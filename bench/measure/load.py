@@ -79,6 +79,8 @@ class Line:
             self._streams = None
 
     async def _exchange(self, request: bytes) -> int:
+        if self._streams is not None and self._streams[0].at_eof():  # Idle for too long: the server hung up.
+            await self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(LOOPBACK, self.port)
         reader, writer = self._streams

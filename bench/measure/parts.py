@@ -7,18 +7,19 @@ localdaytona, so many workers, one API. All on free ports of loopback, all ended
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from temporalio.client import Client
 
+from bench.measure.bench_stack import SETTINGS
 from issuebox import dev_services
 from issuebox.dev_services import Ports, Surroundings
 from issuebox.dev_stack import LOOPBACK, DevSecrets
 from issuebox.search_attributes_setup import register
-from issuebox.supervisor import Reporter, Service, Supervisor
+from issuebox.supervisor import Reporter, Supervisor
 from issuebox.temporal_client import connect
 from issuebox.temporal_server import DevServer, ensure_binary
 from localdaytona.testing import AdminClient, free_port
@@ -55,15 +56,6 @@ class Parts:
         data_dir.mkdir()
         service = dev_services.worker_service(replace(self.around, data_dir=data_dir))
         await self.supervisor.start(replace(service, name=f"worker-{number}"))
-
-    async def start_program(self, name: str, command: Sequence[str], ready_file: Path) -> None:
-        """Start a program that touches `ready_file` when it is ready; it reaches the same Temporal as the parts."""
-
-        async def is_ready() -> bool:
-            return ready_file.exists()
-
-        environment = self.around.environment()
-        await self.supervisor.start(Service(name=name, command=command, environment=environment, is_ready=is_ready))
 
 
 @asynccontextmanager
@@ -117,5 +109,5 @@ def _surroundings(data_dir: Path, speed: float, settings: dict[str, str]) -> Sur
         ports=Ports(api=free_port(), temporal=free_port(), ui=free_port(), daytona=free_port()),
         secrets=DevSecrets.load_or_create(data_dir),
         daytona_speed=speed,
-        inherited=inherited | {"ISSUEBOX_LOG_FORMAT": "json"} | settings,
+        inherited={**inherited, **SETTINGS, **settings},
     )

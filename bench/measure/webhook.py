@@ -16,13 +16,14 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from bench.measure import charts, page, usage
+from bench.measure.deliveries import REPOSITORY
+from bench.measure.floor import WORKFLOW_TYPE
 from bench.measure.frame import Context, Measurement, Sense, Target
 from bench.measure.load import Line, Window, drive, post_request
 from bench.measure.parts import Parts, running
 from bench.measure.quantiles import Spread, spread
 from issuebox.mock_delivery import MockIssue, build
 
-REPOSITORY = "octo/repo"
 PER_ISSUE = 10
 """Deliveries of each issue: the first starts the workflow, the others signal it, as in the burst."""
 CALLERS = (1, 8, 32)
@@ -153,16 +154,16 @@ async def post_all(port: int, work: Sequence[bytes], callers: int) -> Window:
             await line.close()
 
 
-async def signal_all(client: Client, name: str, count: int, callers: int) -> Window:
+async def signal_all(client: Client, name: str, count: int, callers: int, task_queue: str = QUEUE) -> Window:
     """As many bare signal-with-starts, with payloads of the same size, by the same kind of client."""
     start, signal = "s" * (START_BYTES - 2), "e" * (SIGNAL_BYTES - 2)
 
     async def call(_caller: int, number: int) -> None:
         await client.start_workflow(
-            "Empty",
+            WORKFLOW_TYPE,
             start,
             id=f"{name}-{number // PER_ISSUE}",
-            task_queue=QUEUE,
+            task_queue=task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal="event",
@@ -192,9 +193,7 @@ def _progress(done: int, rounds: int, taken: Mapping[tuple[int, str], _Taken]) -
 def targets(figures: Webhook) -> Sequence[Target]:
     """At saturation."""
     ratio = figures.saturated.ratio.p50
-    return [
-        Target(name="rate, to that of bare signal-with-start", value=ratio, limit=RATE_LIMIT, sense=Sense.AT_LEAST)
-    ]
+    return [Target(name="rate, to that of bare signal-with-start", value=ratio, limit=RATE_LIMIT, sense=Sense.AT_LEAST)]
 
 
 def render(figures: Webhook) -> str:

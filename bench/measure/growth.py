@@ -1,0 +1,268 @@
+"""What an event costs with few and with many live issues: the same figures at each size, on one growing stack.
+
+Every issue is real: a live workflow, and a started sandbox in localdaytona. The sandboxes are made beforehand
+over Daytona's API, so that the workflows find theirs (reused) and ten thousand are there within minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.client import WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
+
+from bench.demo.stack import until
+from bench.measure import floor, usage
+from bench.measure.deliveries import REPOSITORY
+from bench.measure.frame import Context
+from bench.measure.load import Line, drive, post_request
+from bench.measure.parts import Parts, running
+from bench.measure.processes import serving
+from bench.measure.quantiles import Spread, spread
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX, Issue, sandbox_name
+from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY
+from issuebox.mock_delivery import MockIssue, build
+from workflows import messages
+from workflows.search_attributes import PHASE
+
+QUEUE = "floor"
+CALLERS = 32
+"""How many at once while the stack grows. What is measured is measured one after the other."""
+GROWN_TIMEOUT_S = 900.0
+INSTANCE = "default"
+
+ACK, BARE_SIGNAL = "acknowledgement", "bare signal-with-start"
+ENSURE, BARE_UPDATE = "ensure, reused", "bare update with one activity"
+FLOOR_OF: Mapping[str, str] = {ACK: BARE_SIGNAL, ENSURE: BARE_UPDATE}
+
+
+class Size(BaseModel):
+    """The figures with so many live issues, and as many empty workflows beside them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    issues: int
+    times_ms: dict[str, Spread]
+    requests_per_event: float
+    """Of Daytona, for an event that finds the sandbox running."""
+    history_per_event: float
+    """Events of Temporal's history, for the same."""
+    memory_mib: dict[str, float]
+    grown_in_s: float
+
+    def ratio(self, what: str) -> float:
+        """Ours to the floor, at the median."""
+        return self.times_ms[what].p50 / self.times_ms[FLOOR_OF[what]].p50
+
+
+class Growth(BaseModel):
+    """All sizes, growing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sizes: list[Size]
+
+
+@dataclass
+class Bench:
+    """The stack as it grows."""
+
+    parts: Parts
+    line: Line
+    size: int = 0
+    sent: int = 0
+    base: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(hours=6))
+
+    async def grow(self, size: int) -> None:
+        """Have so many issues served, and as many empty workflows."""
+        first, self.size = self.size + 1, size
+        count = size - first + 1
+        api, daytona = _Lines(self.parts.api_port), _Lines(self.parts.daytona_port)
+        await drive(count, CALLERS, lambda caller, number: self._make(daytona.of(caller), first + number))
+        await drive(count, CALLERS, lambda caller, number: self._open(api.of(caller), first + number))
+        await drive(count, CALLERS, lambda _, number: self._start_floor(first + number))
+        await api.close()
+        await daytona.close()
+        await until(self._served, lambda served: served >= size, "all issues are served", GROWN_TIMEOUT_S)
+        await self.update_floor(size)  # Behind all that the floor's worker has still to do.
+
+    async def deliver(self, line: Line, action: str, issue: int) -> None:
+        """One delivery, newer than every one before. Raises RuntimeError when it is not accepted."""
+        self.sent += 1
+        about = MockIssue(issue, REPOSITORY, title="Bench issue", updated_at=self.base + timedelta(seconds=self.sent))
+        mock = build(action, about, self.parts.around.webhook_secret)
+        await _post(line, post_request("/webhooks/github", mock.headers, mock.body))
+
+    async def ensure(self, issue: int) -> None:
+        """Update-with-start, as the API sends it; returns when all before it is served too."""
+        await self.parts.client.execute_update_with_start_workflow(
+            messages.UPDATE_ENSURE,
+            messages.EnsureRequest(Issue(issue, REPOSITORY, issue, "Bench issue"), "bench"),
+            start_workflow_operation=_start(
+                messages.WORKFLOW_TYPE, messages.StartInput(issue, _name(issue)), _name(issue), messages.TASK_QUEUE
+            ),
+            result_type=messages.Handover,
+        )
+
+    async def signal_floor(self, number: int) -> None:
+        """A bare signal-with-start, as large as a delivery's."""
+        await self.parts.client.start_workflow(
+            floor.WORKFLOW_TYPE,
+            id=f"floor-{number}",
+            task_queue=QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="event",
+            start_signal_args=["e" * 464],
+        )
+
+    async def update_floor(self, number: int) -> None:
+        """A bare update-with-start, with one empty activity."""
+        await self.parts.client.execute_update_with_start_workflow(
+            floor.UPDATE,
+            1,
+            start_workflow_operation=_start(floor.WORKFLOW_TYPE, None, f"floor-{number}", QUEUE),
+            result_type=type(None),
+        )
+
+    async def history_length(self, issue: int) -> int:
+        """Events in the history of the issue's workflow."""
+        return (await self.parts.client.get_workflow_handle(_name(issue)).describe()).history_length
+
+    async def requests(self, after: int = 0) -> Counter[str]:
+        """Requests that Daytona got, by operation."""
+        entries = await self.parts.admin.journal(after, kind="request")
+        return Counter(entry.operation or "" for entry in entries)
+
+    async def _make(self, line: Line, issue: int) -> None:
+        body = json.dumps(
+            {
+                "name": _name(issue),
+                "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: INSTANCE, LABEL_ISSUE_ID: str(issue)},
+                # An activity refresh now and then would be counted as the cost of an event.
+                "autoStopInterval": 0,
+            }
+        ).encode()
+        headers = {
+            "Authorization": f"Bearer {self.parts.around.secrets.daytona_api_key}",
+            "Content-Type": "application/json",
+        }
+        await _post(line, post_request("/api/sandbox", headers, body))
+
+    async def _open(self, line: Line, issue: int) -> None:
+        await self.deliver(line, "opened", issue)
+
+    async def _start_floor(self, number: int) -> None:
+        await self.signal_floor(number)
+
+    async def _served(self) -> int:
+        """Issues whose workflow has found its sandbox running."""
+        return (await self.parts.client.count_workflows(f"{PHASE.name} = 'usable'")).count
+
+
+async def run(context: Context) -> Growth:
+    """Grow, measure, grow."""
+    sizes = (100, 1000, 10_000) if not context.is_quick else (10, 100, 1000)
+    rounds = context.samples(full=300, quick=30)
+    dice = random.Random(context.seed)
+    found = []
+    async with AsyncExitStack() as exits:
+        parts = await exits.enter_async_context(running(context.scratch / "growth", workers=1))
+        await parts.admin.config(durations={"create_s": 0.0, "pickup_s": 0.0}, insert_delay_s=0.0)
+        ready_file = context.scratch / "floor.ready"
+        await exits.enter_async_context(
+            serving(["-m", "bench.measure.floor", QUEUE, str(ready_file)], parts.around.environment(), ready_file)
+        )
+        bench = Bench(parts, Line(parts.api_port))
+        for size in sizes:
+            began = time.monotonic()
+            await bench.grow(size)
+            grown_in_s = time.monotonic() - began
+            context.say(f"{size} live issues, and as many empty workflows, after {grown_in_s:.0f} s more")
+            found.append(await _measure(bench, rounds, dice, grown_in_s))
+            context.say(", ".join(f"{what} {spread_.p50:.1f} ms" for what, spread_ in found[-1].times_ms.items()))
+        await bench.line.close()
+    return Growth(sizes=found)
+
+
+async def _measure(bench: Bench, rounds: int, dice: random.Random, grown_in_s: float) -> Size:
+    """Rounds of all four in an order drawn anew, each about a workflow drawn anew, and with nothing else under way."""
+    times: dict[str, list[float]] = {what: [] for what in (ACK, BARE_SIGNAL, ENSURE, BARE_UPDATE)}
+    calls: Mapping[str, Callable[[int], Awaitable[None]]] = {
+        ACK: lambda issue: bench.deliver(bench.line, "comment", issue),
+        BARE_SIGNAL: bench.signal_floor,
+        ENSURE: bench.ensure,
+        BARE_UPDATE: bench.update_floor,
+    }
+    for number in range(-3, rounds):
+        for what in dice.sample(list(calls), len(calls)):
+            subject = dice.randint(1, bench.size)
+            began = time.perf_counter()
+            await calls[what](subject)
+            took_ms = (time.perf_counter() - began) * 1000
+            if number >= 0:
+                times[what].append(took_ms)
+            if what == ACK:  # What it set going has ended when the next call is measured.
+                await bench.ensure(subject)
+            elif what == BARE_SIGNAL:
+                await bench.update_floor(subject)
+    requests, history = await _costs(bench, dice)
+    return Size(
+        issues=bench.size,
+        times_ms={what: spread(taken) for what, taken in times.items()},
+        requests_per_event=requests,
+        history_per_event=history,
+        memory_mib={name: usage.memory_mib(pid) for name, pid in bench.parts.pids.items()},
+        grown_in_s=grown_in_s,
+    )
+
+
+async def _costs(bench: Bench, dice: random.Random) -> tuple[float, float]:
+    """Daytona requests and history events of one event, over a few events."""
+    subjects = dice.sample(range(1, bench.size + 1), 10)
+    entries = await bench.parts.admin.journal(kind="request", operation="get")
+    last = entries[-1].seq
+    lengths = [await bench.history_length(issue) for issue in subjects]
+    for issue in subjects:
+        await bench.ensure(issue)
+    requests = (await bench.requests(last)).total() / len(subjects)
+    longer = [await bench.history_length(issue) for issue in subjects]
+    return requests, (sum(longer) - sum(lengths)) / len(subjects)
+
+
+class _Lines:
+    """A line for each caller."""
+
+    def __init__(self, port: int) -> None:
+        self._lines = [Line(port) for _ in range(CALLERS)]
+
+    def of(self, caller: int) -> Line:
+        return self._lines[caller]
+
+    async def close(self) -> None:
+        for line in self._lines:
+            await line.close()
+
+
+async def _post(line: Line, request: bytes) -> None:
+    status = await line.post(request)
+    if not 200 <= status < 300:  # noqa: PLR2004 -- HTTP
+        raise RuntimeError(f"answered {status}")
+
+
+def _name(issue: int) -> str:
+    return sandbox_name(issue, DEFAULT_NAME_PREFIX)
+
+
+def _start(kind: str, argument: object, name: str, queue: str) -> WithStartWorkflowOperation[object, object]:
+    arguments = [] if argument is None else [argument]
+    return WithStartWorkflowOperation(
+        kind, args=arguments, id=name, task_queue=queue, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
+    )

@@ -1,0 +1,97 @@
+"""How growth is shown, and what it has to keep to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from bench.measure import charts, page
+from bench.measure.frame import Measurement, Target
+from bench.measure.growth import ACK, ENSURE, FLOOR_OF, Growth, Size, run
+
+FLAT = 1.15
+"""Growth that still counts as flat."""
+MEMORY = ("api", "worker-1")
+
+
+def targets(figures: Growth) -> Sequence[Target]:
+    """Flat from the fewest issues to the most; memory flat once a worker's cache of workflows is full."""
+    few, many, last = figures.sizes[0], figures.sizes[-1], figures.sizes[-2]
+    found = [
+        Target(name=f"{what} / floor, {many.issues} to {few.issues} issues", value=_grown(what, few, many), limit=FLAT)
+        for what in (ACK, ENSURE)
+    ]
+    found += [
+        Target(
+            name=f"memory of {name}, {many.issues} to {last.issues} issues",
+            value=many.memory_mib[name] / last.memory_mib[name],
+            limit=FLAT,
+        )
+        for name in MEMORY
+    ]
+    costs = many.requests_per_event / few.requests_per_event
+    return [*found, Target(name=f"Daytona requests, {many.issues} to {few.issues} issues", value=costs, limit=FLAT)]
+
+
+def _grown(what: str, few: Size, many: Size) -> float:
+    return many.ratio(what) / few.ratio(what)
+
+
+def render(figures: Growth) -> str:
+    """One column for each size."""
+    sizes = figures.sizes
+    rows: list[tuple[object, ...]] = []
+    for what, below in FLOOR_OF.items():
+        for name in (what, below):
+            for share in ("p50", "p99"):
+                values = [getattr(size.times_ms[name], share) for size in sizes]
+                rows.append((f"{name}, {share}", *(page.number(value, "ms") for value in values)))
+        rows.append((f"{what} / floor, p50", *(page.number(size.ratio(what)) for size in sizes)))
+    rows.append(("Daytona requests of an event", *(page.number(size.requests_per_event) for size in sizes)))
+    rows.append(("history events of an event", *(page.number(size.history_per_event) for size in sizes)))
+    rows += [
+        (f"memory of {name}", *(f"{size.memory_mib[name]:.0f} MiB" for size in sizes)) for name in sizes[0].memory_mib
+    ]
+    return page.table(("Live issues", *(f"{size.issues:,}" for size in sizes)), rows)
+
+
+def draw(figures: Growth) -> Mapping[str, Figure]:
+    """Lines over the number of issues: latency, and memory."""
+    counts = [size.issues for size in figures.sizes]
+    figure, axes = charts.axes("An event's latency, median", "live issues", "milliseconds")
+    for place, (what, below) in enumerate(FLOOR_OF.items()):
+        for name, style in ((what, "-"), (below, ":")):
+            values = [size.times_ms[name].p50 for size in figures.sizes]
+            axes.plot(counts, values, style, marker="o", color=charts.COLOURS[place], label=name)
+    axes.set_ylim(bottom=0)
+    memory, lower = charts.axes("Resident memory", "live issues", "MiB")
+    for place, name in enumerate(figures.sizes[0].memory_mib):
+        values = [size.memory_mib[name] for size in figures.sizes]
+        lower.plot(counts, values, marker="o", color=charts.COLOURS[place], label=name)
+    lower.set_ylim(bottom=0)
+    for each in (axes, lower):
+        each.set_xscale("log")
+        each.legend()
+    return {"growth": figure, "growth_memory": memory}
+
+
+GROWTH = Measurement(
+    name="growth",
+    title="Growth",
+    sentence=(
+        "The same figures with more and more live issues on one stack, each with its workflow and its started sandbox; "
+        "beside them as many empty workflows, which a worker of the same settings serves, so that what Temporal's dev "
+        "server loses with size shows in both. Calls come one at a time, each about a workflow drawn at random: beyond "
+        "the thousand that a worker keeps in memory, most have to be replayed first, the empty ones as well."
+    ),
+    figures=Growth,
+    run=run,
+    targets=targets,
+    render=render,
+    charts=draw,
+    chart_captions={
+        "growth": "An acknowledgement and an ensure that reuses the sandbox (lines), and their floors (dotted).",
+        "growth_memory": "Resident memory of each process.",
+    },
+)
