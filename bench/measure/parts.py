@@ -24,14 +24,7 @@ from issuebox.temporal_client import connect
 from issuebox.temporal_server import DevServer, ensure_binary
 from localdaytona.testing import AdminClient, free_port
 
-FOREIGN = (
-    "TEMPORAL_",
-    "DAYTONA_",
-    "ISSUEBOX_",
-    # The SDK loads the workflow's module for each workflow. Every usual installation has that compiled; without byte
-    # code a worker spends a quarter of its time in Python's compiler.
-    "PYTHONDONTWRITEBYTECODE",
-)
+FOREIGN = ("TEMPORAL_", "DAYTONA_", "ISSUEBOX_")
 """Beginnings of the variables that no part is given by who runs the measurement."""
 
 

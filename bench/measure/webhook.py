@@ -95,7 +95,7 @@ class _Taken:
 
 async def run(context: Context) -> Webhook:
     """Both sides at each level, in rounds, each round with the other side first."""
-    calls = {callers: context.samples(full=200 + 25 * callers, quick=40) for callers in CALLERS}
+    calls = {callers: context.samples(full=200 + 25 * callers, quick=40 + 10 * callers) for callers in CALLERS}
     rounds = context.samples(full=10, quick=2)
     taken = {(callers, who): _Taken([], []) for callers in CALLERS for who in ("ours", "bare")}
     async with running(context.scratch / "webhook", workers=0) as parts:
