@@ -17,6 +17,13 @@ from issuebox.commands_dev import dev
 from issuebox.commands_resync import resync
 from issuebox.commands_send import send
 
+KEEP_ALIVE_S = 75
+"""How long the API keeps an idle connection: longer than the proxies before it do, most of them for 60 s.
+
+Where the server hangs up first, a delivery that is just being sent is lost as a 502, and GitHub does not send it
+again. uvicorn's own 5 s are meant for browsers.
+"""
+
 app = typer.Typer(
     name="issuebox",
     help="Exactly one Daytona sandbox per GitHub issue.",
@@ -83,7 +90,13 @@ def api(
     from api.app import create_app  # noqa: PLC0415
     from issuebox.temporal_client import connect  # noqa: PLC0415
 
-    uvicorn.run(create_app(settings, lambda: connect(lazy=True)), host=host, port=port, log_config=None)
+    uvicorn.run(
+        create_app(settings, lambda: connect(lazy=True)),
+        host=host,
+        port=port,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
 
 
 def main() -> NoReturn:

@@ -1,0 +1,22 @@
+"""`issuebox api`: how the server is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from issuebox import logs
+from issuebox.cli import app
+
+
+def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that keeps its connections for 60 s never sends a delivery into one that we are just closing."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: given.update(options))
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    assert CliRunner().invoke(app, ["api", "--port", "8899"]).exit_code == 0
+    assert given["port"] == 8899
+    assert given["timeout_keep_alive"] > 60
