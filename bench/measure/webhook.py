@@ -230,6 +230,7 @@ def draw(figures: Webhook) -> Mapping[str, Figure]:
         bars = axes.bar([place + offset for place in places], rates, width=0.38, color=colour, label=label)
         axes.bar_label(bars, fmt="%.0f")
     axes.set_xticks(list(places), [str(level.callers) for level in figures.levels])
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # Room for the legend.
     axes.legend(loc="upper left")
     return {"webhook": figure}
 
