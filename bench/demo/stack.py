@@ -170,7 +170,11 @@ class Stack:
 
 
 async def until(
-    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], what: str, timeout_s: float = WAIT_TIMEOUT_S
+    look: Callable[[], Awaitable[T]],
+    is_so: Callable[[T], bool],
+    what: str,
+    timeout_s: float = WAIT_TIMEOUT_S,
+    poll_s: float = POLL_S,
 ) -> T:
     """Look again and again until it is so; what was seen. Fails with the last sight after `timeout_s`."""
     deadline = asyncio.get_running_loop().time() + timeout_s
@@ -180,7 +184,7 @@ async def until(
             return seen
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s:.0f} s; last seen {str(seen)[:300]}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(poll_s)
 
 
 @asynccontextmanager

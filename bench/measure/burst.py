@@ -32,6 +32,8 @@ CALLERS = 64
 """Deliveries under way at once."""
 ACKNOWLEDGED_LIMIT_S = 5.0
 RIGHT_TIMEOUT_S = 600.0
+LOOK_INTERVAL_S = 1.0
+"""Only to know when it is over: when each issue was right is read from the journal afterwards."""
 FLOOR_QUEUE = "floor"
 STEPS = 200
 """Points of a curve in the charts."""
@@ -90,11 +92,19 @@ async def run(context: Context) -> Burst:
         before, began_at = usage.processors_s(parts.pids), time.time()
         noted = await send(parts.api_port, posts, CALLERS)
         context.say(f"{len(noted)} deliveries were answered within {time.time() - began_at:.1f} s")
-        await until(lambda: _started(parts), lambda count: count == issues, "all have a sandbox", RIGHT_TIMEOUT_S)
+        await until(
+            lambda: _started(parts),
+            lambda count: count == issues,
+            "all have a sandbox",
+            RIGHT_TIMEOUT_S,
+            LOOK_INTERVAL_S,
+        )
         context.say(f"{issues} issues had a started sandbox within {time.time() - began_at:.1f} s")
         after = usage.processors_s(parts.pids)
         memory_mib = {name: usage.memory_mib(pid) for name, pid in parts.pids.items()}
-        signals = await until(lambda: _signals(parts, issues), _are_handled, "nothing waits any more", RIGHT_TIMEOUT_S)
+        signals = await until(
+            lambda: _signals(parts, issues), _are_handled, "nothing waits any more", RIGHT_TIMEOUT_S, LOOK_INTERVAL_S
+        )
         evidence = Evidence(journal=await parts.admin.journal(), deliveries=noted, histories=signals)
     violations = check(evidence)
     for violation in violations[:10]:
