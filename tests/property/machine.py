@@ -1,0 +1,290 @@
+"""The Hypothesis state machine: what may happen, in any order and at any moment, and what must hold meanwhile.
+
+Nothing that is drawn depends on what the world answers, only on what the machine itself did, so that a failing
+sequence can be replayed. How far the world has come between two rules is up to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.property.faults import OPERATIONS, effects_on
+from tests.property.github import LEADS_TO, Event, GitHubIssue, Happening, Stand
+from tests.property.play import Play, Terms
+from tests.property.rig import Rig
+
+T = TypeVar("T")
+
+LADDERS: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
+    "stopped": (
+        {"close_stop_after_s": 0.3, "close_archive_after_s": -1, "close_delete_after_s": -1},
+        frozenset({"stopped"}),
+    ),
+    "archived": (
+        {"close_stop_after_s": 0.3, "close_archive_after_s": 0.8, "close_delete_after_s": -1},
+        frozenset({"archived"}),
+    ),
+    "deleted": (
+        {"close_stop_after_s": 0.2, "close_archive_after_s": 0.5, "close_delete_after_s": 1.0},
+        frozenset({"stopped", "archived", "destroyed"}),
+    ),
+    "deleted at once": (
+        {"close_stop_after_s": -1, "close_archive_after_s": -1, "close_delete_after_s": 0},
+        frozenset({"stopped", "archived", "destroyed"}),
+    ),
+}
+"""How a closed issue's sandbox goes, and in which states it may rest. One that is deleted may be held back."""
+
+WEATHERS: dict[str, dict[str, Any]] = {
+    "fair": {},
+    "stale reads": {"stale_read_s": 6.0, "stale_read_probability": 0.3},
+    "names cached": {"name_cache_s": 10.0},
+    "400 instead of 409": {"scip_status": 400},
+    "no event stream": {"events": False},
+}
+"""What Daytona is like through a whole example, in seconds before the division by the rig's speed."""
+
+SET_UPS: dict[str, dict[str, Any]] = {"no set-up": {}, "set-up": {"setup_command": "true"}}
+
+ACTS: dict[str, dict[str, Any]] = {
+    "start": {},
+    "stop": {},
+    "archive": {},
+    "delete": {},
+    "recover": {},
+    "break": {"recoverable": False},
+    "break, can be recovered": {"recoverable": True},
+    "idle": {"seconds": 86_400.0},
+    "release": {},
+}
+"""What a person, or Daytona's idle timer, does to a sandbox."""
+
+ORDERS = ("ask", "ask and wait", "stop", "delete", "delete by force", "replace", "retry")
+ISSUES_MAX = 3
+
+_issue = st.integers(0, ISSUES_MAX - 1)
+
+
+def _likely(possible: tuple[Happening, ...]) -> tuple[Happening, ...]:
+    """What can happen, with what ends all further play once and everything else thrice."""
+    return possible + 2 * tuple(what for what in possible if LEADS_TO.get(what) is not Stand.GONE)
+
+
+class IssueMachine(RuleBasedStateMachine):
+    """One to three issues, and everybody who has to do with them."""
+
+    loop: ClassVar[asyncio.AbstractEventLoop]
+    rig: ClassVar[Rig]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._play: Play | None = None
+        self._issues: list[GitHubIssue] = []
+        self._sent: list[Event] = []
+        self._held: list[Event] = []
+        self._is_worker_away = False
+        self._has_failed = False
+        self._restarts_left = 1
+        self._rests_left = 1
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        t0=time.time()
+        try:
+            return self.loop.run_until_complete(work)
+        except BaseException:
+            self._has_failed = True
+            raise
+        finally:
+            if time.time()-t0 > 0.2: print("SLOW", work.__qualname__, time.time()-t0)
+
+    @property
+    def play(self) -> Play:
+        assert self._play is not None
+        return self._play
+
+    def _at(self, index: int) -> GitHubIssue:
+        return self._issues[index % len(self._issues)]
+
+    @initialize(
+        count=st.integers(1, ISSUES_MAX),
+        ladder=st.sampled_from(sorted(LADDERS)),
+        weather=st.sampled_from(sorted(WEATHERS)),
+        set_up=st.sampled_from(sorted(SET_UPS)),
+    )
+    def begin(self, count: int, ladder: str, weather: str, set_up: str) -> None:
+        ids = [self.rig.new_issue() for _ in range(count)]
+        note(f"issues: {ids}")
+        self._issues = [GitHubIssue(issue, number) for number, issue in enumerate(ids, 1)]
+        settings, rests_at = LADDERS[ladder]
+        terms = Terms(settings | SET_UPS[set_up], WEATHERS[weather], frozenset(rests_at))
+        self._play = Play(self.rig, ids, terms)
+        self._do(self.play.begin())
+        self._send(self._issues[0].happen(Happening.OPENED, time.time(), is_same_second=False))
+
+    def _send(self, event: Event, copies: int = 1) -> None:
+        self._sent.append(event)
+        self._do(self.play.post(event, copies=copies))
+
+    def _happens(self, data: st.DataObject, index: int, *, is_same_second: bool) -> Event | None:
+        issue = self._at(index)
+        if not issue.possible:
+            return None
+        what = data.draw(st.sampled_from(_likely(issue.possible)), f"issue {issue.issue}")
+        return issue.happen(what, time.time(), is_same_second=is_same_second)
+
+    @rule(data=st.data(), index=_issue, is_same_second=st.booleans(), copies=st.sampled_from((1, 1, 1, 3)))
+    def event(self, data: st.DataObject, index: int, is_same_second: bool, copies: int) -> None:
+        """Something happens at GitHub, and the delivery arrives."""
+        event = self._happens(data, index, is_same_second=is_same_second)
+        if event is not None:
+            self._send(event, copies)
+
+    @rule(data=st.data(), index=_issue, is_same_second=st.booleans())
+    def event_held_back(self, data: st.DataObject, index: int, is_same_second: bool) -> None:
+        """Something happens at GitHub, and the delivery is late, or never comes."""
+        event = self._happens(data, index, is_same_second=is_same_second)
+        if event is not None:
+            self._held.append(event)
+
+    @precondition(lambda self: self._held)
+    @rule(data=st.data())
+    def late_delivery(self, data: st.DataObject) -> None:
+        """A delivery that was held back arrives after others."""
+        self._send(self._held.pop(data.draw(st.integers(0, len(self._held) - 1), "held")))
+
+    @precondition(lambda self: self._sent)
+    @rule(data=st.data(), is_second_hook=st.booleans())
+    def redelivery(self, data: st.DataObject, is_second_hook: bool) -> None:
+        """A delivery arrives again: sent anew, or by a hook that was registered twice."""
+        event = self._sent[data.draw(st.integers(0, len(self._sent) - 1), "sent")]
+        self._do(self.play.post(event, delivery=f"{event.delivery[:-2]}-2" if is_second_hook else ""))
+
+    @rule(data=st.data(), index=_issue, length=st.integers(3, 8))
+    def burst(self, data: st.DataObject, index: int, length: int) -> None:
+        """Much happens in one moment, each in a second of its own, and all of it arrives at once, in any order."""
+        events = []
+        for _ in range(length):
+            event = self._happens(data, index, is_same_second=False)
+            if event is None:
+                break
+            events.append(event)
+        self._sent += events
+        order = data.draw(st.permutations(events)) if events else []
+        self._do(self._post_all(order))
+
+    async def _post_all(self, events: list[Event]) -> None:
+        await asyncio.gather(*(self.play.post(event) for event in events))
+
+    @rule(index=_issue, order=st.sampled_from(ORDERS))
+    def person_orders(self, index: int, order: str) -> None:
+        """A person asks or orders over REST."""
+        issue, play = self._at(index).issue, self.play
+        match order:
+            case "ask":
+                self._do(play.ask(issue, 0.0))
+            case "ask and wait":
+                self._do(play.ask(issue, 0.3))
+            case "stop":
+                self._do(play.stop(issue))
+            case "replace":
+                self._do(play.replace(issue))
+            case "retry":
+                self._do(play.retry(issue))
+            case _:
+                self._do(play.delete(issue, is_forced=order == "delete by force"))
+
+    @rule(index=_issue, act=st.sampled_from(sorted(ACTS)))
+    def person_acts(self, index: int, act: str) -> None:
+        """A person does something at Daytona, or the sandbox idles until Daytona stops it."""
+        self._do(self.play.by_hand(self._at(index).issue, act.split(",")[0], **ACTS[act]))
+
+    @rule(index=_issue)
+    def person_works(self, index: int) -> None:
+        """Somebody works in the sandbox of an open issue, and does not save it anywhere else."""
+        issue = self._at(index)
+        if Happening.CLOSED in issue.possible:
+            self._do(self.play.work(issue.issue))
+
+    @rule(
+        data=st.data(),
+        index=_issue,
+        operation=st.sampled_from(OPERATIONS),
+        times=st.integers(1, 3),
+        skip=st.integers(0, 2),
+    )
+    def fault(self, data: st.DataObject, index: int, operation: str, times: int, skip: int) -> None:
+        """The next requests of a kind meet a fault."""
+        effects = effects_on(operation)
+        effect = data.draw(st.sampled_from(sorted(effects)), "effect")
+        self._do(self.play.fault(self._at(index).issue, operation, effects[effect], times=times, skip=skip))
+
+    @rule(seconds=st.sampled_from((0.1, 0.4)))
+    def outage(self, seconds: float) -> None:
+        """Daytona's database is away."""
+        self._do(self.play.outage(seconds))
+
+    @rule()
+    def event_stream_breaks(self) -> None:
+        """Every connection of it, and changes are missed."""
+        self._do(self.play.drop_events())
+
+    @precondition(lambda self: self._restarts_left)
+    @rule()
+    def daytona_killed(self) -> None:
+        """kill -9, and it comes back. Once an example: it takes a second or two."""
+        self._restarts_left -= 1
+        self._do(self.play.restart_daytona())
+
+    @rule(cached_workflows=st.sampled_from((0, 100)), is_back=st.booleans())
+    def worker_killed(self, cached_workflows: int, is_back: bool) -> None:
+        """kill -9 in the middle of whatever it does. Without a cache the next one replays at each step."""
+        self.play.kill_workers()
+        self._is_worker_away = not is_back
+        if is_back:
+            self.play.start_worker(cached_workflows=cached_workflows)
+
+    @precondition(lambda self: self._is_worker_away)
+    @rule()
+    def worker_returns(self) -> None:
+        """After an outage of all workers."""
+        self._is_worker_away = False
+        self.play.start_worker()
+
+    @rule(seconds=st.sampled_from((0.02, 0.1, 0.3, 0.8)))
+    def time_passes(self, seconds: float) -> None:
+        """Nothing happens from outside."""
+        self._do(asyncio.sleep(seconds))
+
+    @precondition(lambda self: self._rests_left)
+    @rule()
+    def mended(self) -> None:
+        """The faults end, and everything comes to rest: what was promised is so. Then it goes on from there."""
+        self._rests_left -= 1
+        self._rest()
+
+    @invariant()
+    def is_safe(self) -> None:
+        """Never two, never unnamed, never work lost."""
+        if self._play is not None:
+            self._do(self.play.witness.require_safe())
+
+    def _rest(self) -> None:
+        self._is_worker_away = False
+        self._do(self.play.rest())
+
+    def teardown(self) -> None:
+        """The faults end, and everything comes to rest; then the next example has the world for itself."""
+        if self._play is None:
+            return
+        try:
+            if not self._has_failed:
+                self._rest()
+        finally:
+            self.loop.run_until_complete(self.play.end())

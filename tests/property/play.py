@@ -1,0 +1,258 @@
+"""One example's dealings with the world: what GitHub, people and Daytona's bad days do.
+
+All of it is noted for the checker as the sender sees it. issuebox is asked only whether it thinks it is done, to
+know when to look whether it is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from temporalio.service import RPCError, RPCStatusCode
+
+from bench.checker.evidence import Delivery, Order
+from localdaytona.admin_models import SandboxView
+from tests.property.github import Event
+from tests.property.rig import SECRET, Rig, new_task_queue
+from tests.property.witness import Witness
+
+KNOBS: dict[str, Any] = {
+    "outage": False,
+    "outage_404_s": 6.0,  # 0.3 s at the speed of the rig: shorter than `confirm_gone_s`, as in life.
+    "name_cache_s": 0.0,
+    "stale_read_s": 0.0,
+    "stale_read_probability": 0.0,
+    "scip_status": 409,
+    "events": True,
+}
+"""A good day at Daytona. Each example starts from it, and ends in it."""
+
+UNSAVED = "mkdir -p work && cd work && git init --quiet && echo unsaved > file"
+"""A person's work: a repository with a file that is nowhere else."""
+
+
+DONE = ("resting", "blocked")
+"""How a workflow says that it waits for somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an example goes by: settings of its workers and knobs of its Daytona."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    knobs: dict[str, Any] = field(default_factory=dict)
+    closed_rests_at: frozenset[str] = frozenset()
+
+
+class Play:
+    """The world as one example uses it: a task queue, workers and an application of its own."""
+
+    def __init__(self, rig: Rig, issues: Sequence[int], terms: Terms) -> None:
+        self._rig = rig
+        self._issues = issues
+        self._terms = terms
+        self._task_queue = new_task_queue()
+        self._api = rig.api(self._task_queue)
+        self.witness = Witness(rig, [name_of(issue) for issue in issues], terms.closed_rests_at)
+
+    async def begin(self) -> None:
+        """Daytona as the terms want it, and the first worker."""
+        await self._rig.daytona.admin.set_faults()
+        await self._rig.daytona.admin.config(**KNOBS | self._terms.knobs)
+        self.start_worker()
+
+    async def end(self) -> None:
+        """Leave nothing behind that acts."""
+        self._rig.workers.kill_all()
+        for issue in self._issues:
+            try:
+                await self._rig.temporal.get_workflow_handle(name_of(issue)).terminate()
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+        await self._api.aclose()
+        self.witness.close()
+
+    async def post(self, event: Event, delivery: str = "", copies: int = 1) -> None:
+        """POST a delivery, signed, so many times at once. Without Temporal nothing is accepted: 503."""
+        await asyncio.gather(*(self._post(event, delivery or event.delivery) for _ in range(copies)))
+
+    async def _post(self, event: Event, delivery: str) -> None:
+        digest = hmac.new(SECRET.encode(), event.body, hashlib.sha256).hexdigest()
+        headers = {
+            "Content-Type": "application/json",
+            "X-GitHub-Event": event.kind,
+            "X-GitHub-Delivery": delivery,
+            "X-Hub-Signature-256": f"sha256={digest}",
+        }
+        sent_at = time.time()
+        reply = await self._api.post("/webhooks/github", content=event.body, headers=headers)
+        if reply.status_code not in {202, 503}:
+            raise AssertionError(f"the webhook answered {reply.status_code}: {reply.text}")
+        self.witness.deliveries.append(
+            Delivery(
+                delivery=delivery,
+                issue=event.issue,
+                action=event.what,
+                wish=event.wish,
+                updated_at=event.updated_at.timestamp(),
+                sent_at=sent_at,
+                answered_at=time.time(),
+                status=reply.status_code,
+            )
+        )
+
+    async def ask(self, issue: int, wait_s: float) -> None:
+        """A person's request over REST to have the sandbox."""
+        await self._order("ensure", issue, "PUT", "sandbox", params={"wait_s": wait_s})
+
+    async def stop(self, issue: int) -> None:
+        """A person's order."""
+        await self._order("stop", issue, "POST", "stop")
+
+    async def replace(self, issue: int) -> None:
+        """A person's order, which gives up what is in the sandbox."""
+        await self._order("replace", issue, "POST", "replace", is_forced=True)
+
+    async def delete(self, issue: int, *, is_forced: bool) -> None:
+        """A person's order."""
+        await self._order("delete", issue, "DELETE", "sandbox", is_forced=is_forced, params={"force": is_forced})
+
+    async def retry(self, issue: int) -> None:
+        """Says that something was mended. Changes nothing about what is wanted, so it is no order."""
+        reply = await self._api.post(f"/v1/issues/{issue}/retry")
+        if reply.status_code not in {202, 404}:
+            raise AssertionError(f"retry answered {reply.status_code}: {reply.text}")
+
+    async def _order(
+        self, word: str, issue: int, method: str, path: str, *, is_forced: bool = False, **rest: Any
+    ) -> None:
+        sent_at = time.time()
+        reply = await self._api.request(method, f"/v1/issues/{issue}/{path}", **rest)
+        if reply.status_code not in {200, 202, 404, 409, 503}:
+            raise AssertionError(f"{method} {path} answered {reply.status_code}: {reply.text}")
+        self.witness.orders.append(
+            Order(
+                order=word,
+                issue=issue,
+                is_forced=is_forced,
+                sent_at=sent_at,
+                answered_at=time.time(),
+                status=reply.status_code,
+            )
+        )
+
+    async def by_hand(self, issue: int, act: str, **detail: object) -> bool:
+        """What a person does at Daytona itself; whether Daytona let it happen."""
+        try:
+            await self._rig.daytona.admin.act(name_of(issue), act, **detail)
+        except httpx.HTTPStatusError as error:
+            if error.response.is_server_error:
+                raise
+            return False  # There is no such sandbox, or its state does not allow it.
+        return True
+
+    async def work(self, issue: int) -> bool:
+        """Leave work in the issue's sandbox that is saved nowhere else; whether it could be done."""
+        row = await self.row(issue)
+        if row is None or row.state != "started":
+            return False
+        daytona = self._rig.daytona
+        async with httpx.AsyncClient(base_url=daytona.base_url, timeout=5, trust_env=False) as http:
+            try:
+                reply = await http.post(
+                    f"/toolbox/{row.id}/process/execute",
+                    json={"command": f"sh -c '{UNSAVED}'"},
+                    headers={"Authorization": f"Bearer {daytona.api_key}"},
+                )
+            except httpx.TransportError:
+                return False  # By a fault, perhaps after it was done: nobody may count on it.
+        if not reply.is_success or reply.json()["exitCode"] != 0:
+            return False
+        self.witness.worked_in.add(row.id)
+        return True
+
+    async def row(self, issue: int) -> SandboxView | None:
+        """The sandbox that has the issue's name now, by hidden truth."""
+        try:
+            return await self._rig.daytona.admin.sandbox(name_of(issue))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+            return None
+
+    async def fault(self, issue: int, operation: str, effect: dict[str, Any], *, times: int, skip: int) -> None:
+        """A bad day for this issue, so many times."""
+        name = f"*{name_of(issue)}*"
+        await self._rig.daytona.admin.add_fault(operation, effect, name=name, times=times, skip=skip)
+
+    async def outage(self, seconds: float) -> None:
+        """Daytona loses its database for so long: first it finds nothing, then it says so."""
+        admin = self._rig.daytona.admin
+        await admin.config(outage=True)
+        await asyncio.sleep(seconds)
+        await admin.config(outage=False)
+
+    async def drop_events(self) -> None:
+        """Break every connection of the event stream."""
+        await self._rig.daytona.admin.drop_events()
+
+    async def restart_daytona(self) -> None:
+        """kill -9, and start again."""
+        await self._rig.daytona.restart()
+
+    def start_worker(self, *, cached_workflows: int = 100) -> None:
+        """One more worker of this example."""
+        settings = self._terms.settings | {"task_queue": self._task_queue}
+        self._rig.start_worker(settings, cached_workflows=cached_workflows)
+
+    def kill_workers(self) -> None:
+        """kill -9 of all of them."""
+        self._rig.workers.kill_all()
+
+    async def mend(self) -> None:
+        """No faults from now on, and a person puts right what only a person can."""
+        admin = self._rig.daytona.admin
+        await admin.set_faults()
+        await admin.config(**KNOBS)
+        self.kill_workers()
+        self.start_worker()
+        for issue in self._issues:
+            await self.by_hand(issue, "release")
+        for issue in self._issues:
+            if (await self.status(issue)).get("blocked"):
+                await self.retry(issue)
+
+    async def rest(self) -> None:
+        """End all faults, and wait until every issue is as its newest event asks for. Raises AssertionError."""
+        await self.mend()
+        await self.witness.require_rest(self._is_done)
+
+    async def _is_done(self) -> str:
+        """What is not done yet by issuebox's own word; '' when it thinks that all is."""
+        for issue in self._issues:
+            reply = await self._api.get(f"/v1/issues/{issue}/sandbox")
+            if reply.status_code == httpx.codes.NOT_FOUND:
+                continue
+            status = reply.json()
+            if not reply.is_success or status["goal_due_at"] or not status["doing"].startswith(DONE):
+                return f"issue {issue}: {status}"
+        return ""
+
+    async def status(self, issue: int) -> dict[str, Any]:
+        """What the issue's workflow says of itself; empty when there is none, or nobody answers."""
+        reply = await self._api.get(f"/v1/issues/{issue}/sandbox")
+        body: dict[str, Any] = reply.json()
+        return body if reply.is_success else {}
+
+
+def name_of(issue: int) -> str:
+    """The name of the issue's sandbox, by the design and not by issuebox."""
+    return f"claude-issue-{issue}"

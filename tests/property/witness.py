@@ -1,0 +1,98 @@
+"""What one example leaves behind for the checker, and what is said when a promise was broken.
+
+The notes are the sender's own, the journal is localdaytona's, the histories are Temporal's: issuebox is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from bench.checker.evidence import Delivery, Evidence, Order, Violation, write_lines
+from bench.checker.histories import read_signals
+from bench.checker.rules import check
+from localdaytona.journal import Entry
+from tests.property.rig import Rig
+
+SAFETY = frozenset("abd")
+"""Rules that hold at every moment. The others are about what has to be true in the end."""
+
+EXCERPT_ENTRIES = 40
+
+REST_TIMEOUT_S = 30.0
+"""From the end of all faults until everything is as it should be. Mostly it takes two."""
+REST_POLL_S = 0.2
+
+
+class Witness:
+    """Notes of one example, and the part of the journal that is about it."""
+
+    def __init__(self, rig: Rig, names: Sequence[str], closed_rests_at: frozenset[str]) -> None:
+        self._rig = rig
+        self._names = names
+        self._closed_rests_at = closed_rests_at
+        self._journal: list[Entry] = []
+        self._seen_to = rig.journal_seen
+        self.deliveries: list[Delivery] = []
+        self.orders: list[Order] = []
+        self.worked_in: set[str] = set()
+
+    async def evidence(self, *, is_at_rest: bool = False) -> Evidence:
+        """All that is known by now."""
+        entries = await self._rig.daytona.admin.journal(after=self._seen_to)
+        self._seen_to = entries[-1].seq if entries else self._seen_to
+        self._journal += [entry for entry in entries if entry.sandbox_id not in self._rig.old_sandboxes]
+        return Evidence(
+            journal=self._journal,
+            deliveries=self.deliveries,
+            orders=self.orders,
+            worked_in=frozenset(self.worked_in),
+            histories=await read_signals(self._rig.temporal, self._names) if is_at_rest else None,
+            closed_rests_at=self._closed_rests_at,
+            is_at_rest=is_at_rest,
+        )
+
+    async def require_safe(self) -> None:
+        """Raise AssertionError when a promise was broken that holds at every moment."""
+        evidence = await self.evidence()
+        violations = [one for one in check(evidence) if one.rule in SAFETY]
+        if violations:
+            raise AssertionError(self.report(evidence, violations))
+
+    async def require_rest(self, undone: Callable[[], Awaitable[str]]) -> None:
+        """Wait until nothing is left undone and every rule holds. Raises AssertionError with what does not."""
+        deadline = asyncio.get_running_loop().time() + REST_TIMEOUT_S
+        while True:
+            left = await undone()
+            is_late = asyncio.get_running_loop().time() > deadline
+            if not left or is_late:
+                evidence = await self.evidence(is_at_rest=True)
+                violations = check(evidence)
+                if not violations and not left:
+                    return
+                if is_late or any(one.rule in SAFETY for one in violations):
+                    raise AssertionError(self.report(evidence, violations, left))
+            await asyncio.sleep(REST_POLL_S)
+
+    def close(self) -> None:
+        """The example is over: what its sandboxes still do is none of the next one's."""
+        self._rig.old_sandboxes |= {entry.sandbox_id for entry in self._journal if entry.sandbox_id}
+        self._rig.journal_seen = self._seen_to
+
+    def report(self, evidence: Evidence, violations: Sequence[Violation], said: str = "") -> str:
+        """The violations with the entries that show them, and where all of the evidence is."""
+        directory = Path(tempfile.mkdtemp(prefix="property-", dir=self._rig.directory))
+        write_lines(directory / "journal.jsonl", evidence.journal)
+        write_lines(directory / "deliveries.jsonl", evidence.deliveries)
+        write_lines(directory / "orders.jsonl", evidence.orders)
+        write_lines(directory / "histories.jsonl", evidence.histories or [])
+        shown = {number for one in violations for number in one.entries}
+        lines = [f"({one.rule}) issue {one.issue}: {one.what}" for one in violations]
+        lines += [_line(entry) for entry in evidence.journal if entry.seq in shown][:EXCERPT_ENTRIES]
+        return "\n".join([*lines, said, f"all of the evidence: {directory}"])
+
+
+def _line(entry: Entry) -> str:
+    return f"  {entry.seq} {entry.at:.3f} {entry.kind} {entry.operation or ''} {entry.name or ''} {entry.detail}"[:300]

@@ -1,0 +1,157 @@
+"""A process that has imported the worker, and forks one for each request: a worker that can be killed at any moment.
+
+A real SIGKILL is wanted, many of them, and the imports of the SDK take seconds. Nothing is connected and no
+thread is started before the fork.
+
+Times that are constants in the product are divided here as the settings of the test divide the others: a worker
+that was killed is missed after one second instead of ten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import temporalio.worker
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkerConfig
+
+import activities.reporting
+import issuebox.domain.work
+from issuebox.logs import configure
+from issuebox.providers.daytona import DaytonaProvider
+from issuebox.settings import WorkerSettings
+from issuebox.worker import build_worker, daytona_options
+from workflows import options
+
+HEARTBEAT_TIMEOUT_S = 1.0
+HEARTBEAT_INTERVAL_S = 0.2
+ACTIVITY_SLACK_S = 0.3
+LOOK_TIMEOUT_S = 2.5
+"""Two reads of a second, which is the shortest timeout that the SDK takes."""
+STICKY_TIMEOUT_S = 0.5
+"""How long a workflow task waits for the worker that has the workflow in its cache, before any other gets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The worker that is asked for. With no `cached_workflows`, each workflow task replays its whole history."""
+
+    temporal_address: str
+    cached_workflows: int
+    log: str
+    settings: dict[str, Any]
+
+
+class _Cache(SimplePlugin):
+    """Sets what `build_worker` leaves at Temporal's defaults."""
+
+    def __init__(self, cached_workflows: int) -> None:
+        super().__init__("property-test")
+        self._cached_workflows = cached_workflows
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        config["max_cached_workflows"] = self._cached_workflows
+        # Left out, Temporal computes one from all loaded code, for two seconds.
+        config["build_id"] = "property-test"
+        config["sticky_queue_schedule_to_start_timeout"] = timedelta(seconds=STICKY_TIMEOUT_S)
+        return config
+
+
+def serve(path: str) -> NoReturn:
+    """Take requests on a socket at `path`, one a connection, each answered with the child's ID and `ready`."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    options.HEARTBEAT_TIMEOUT = timedelta(seconds=HEARTBEAT_TIMEOUT_S)
+    options.LOOK_TIMEOUT = timedelta(seconds=LOOK_TIMEOUT_S)
+    activities.reporting.HEARTBEAT_INTERVAL_S = HEARTBEAT_INTERVAL_S
+    issuebox.domain.work.SLACK = timedelta(seconds=ACTIVITY_SLACK_S)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _become_worker(connection)
+        connection.close()
+
+
+def _become_worker(connection: socket.socket) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with connection.makefile("r") as lines:
+        request = Request(**json.loads(lines.readline()))
+    log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    configure("json", "info")
+    connection.sendall(f"{os.getpid()}\n".encode())
+    asyncio.run(_work(request, connection))
+    os._exit(0)
+
+
+async def _work(request: Request, connection: socket.socket) -> None:
+    """Serve until killed, or until whoever asked is gone: a worker must not outlive its test."""
+    connection.setblocking(False)
+    settings = WorkerSettings.model_validate(request.settings)
+    client = await Client.connect(
+        request.temporal_address,
+        data_converter=pydantic_data_converter,
+        plugins=[_Cache(request.cached_workflows)],
+    )
+    async with DaytonaProvider(daytona_options(settings)) as provider, build_worker(client, provider, settings):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(connection, b"ready\n")
+        await loop.sock_recv(connection, 1)
+        os._exit(0)
+
+
+class Workers:
+    """The forking process, and the workers that it made. Its calls block for about a fifth of a second."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = str(directory / "workers.sock")
+        self._directory = directory
+        self._alive: list[tuple[int, socket.socket]] = []
+
+    @property
+    def command(self) -> list[str]:
+        """What starts the forking process."""
+        return [sys.executable, "-m", "tests.property.worker_process", self._path]
+
+    def start(self, request: Request) -> None:
+        """Have one more worker; returns when it polls."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(30)
+        connection.connect(self._path)
+        connection.sendall(f"{json.dumps(asdict(request))}\n".encode())
+        with connection.makefile("r") as lines:
+            pid = int(lines.readline())
+            if lines.readline() != "ready\n":
+                connection.close()
+                raise RuntimeError(f"the worker ended before it was ready: see {request.log}")
+        self._alive.append((pid, connection))
+
+    def kill_all(self) -> None:
+        """SIGKILL: nothing in flight is finished, reported or cleaned up."""
+        for pid, connection in self._alive:
+            os.kill(pid, signal.SIGKILL)
+            # The kernel closes the other end when the process is gone.
+            while connection.recv(1):
+                pass
+            connection.close()
+        self._alive.clear()
+
+
+if __name__ == "__main__":
+    assert temporalio.worker is not None
+    serve(sys.argv[1])
