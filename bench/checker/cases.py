@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.checker.evidence import Delivery, Evidence, Order, Signal, Wish
@@ -145,7 +145,7 @@ def hear(case: Case) -> list[Heard]:
     has_histories = case.evidence.histories is not None
     found = [_of_posts(same, signals.get(key), has_histories=has_histories) for key, same in posts.items()]
     in_order = sorted((heard for heard in found if heard is not None), key=lambda heard: heard.lo)
-    return [*_repetitions(in_order, posts), *_of_orders(case.orders)]
+    return [*_repetitions(in_order, posts), *_closes_told(in_order, posts), *_of_orders(case.orders)]
 
 
 def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_histories: bool) -> Heard | None:
@@ -162,6 +162,14 @@ def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_hist
     return Heard(
         first.delivery, first.wish, first.action, lo, hi, is_certain=is_certain, second=math.floor(first.updated_at)
     )
+
+
+def _closes_told(heard: Sequence[Heard], posts: Mapping[str, Sequence[Delivery]]) -> Iterator[Heard]:
+    """A close may be heard of from a later delivery first: its snapshot of the issue is news like any other."""
+    for each in heard:
+        closed_at = posts[each.key][0].closed_at
+        if closed_at is not None:
+            yield replace(each, wish=Wish.STOPPED, action="closed", second=math.floor(closed_at))
 
 
 def _is_open(status: int | None) -> bool:

@@ -36,6 +36,7 @@ class Delivery(_Noted):
     """One POST of a webhook delivery, as its sender saw it. A redelivery is a line of its own.
 
     Times are epoch seconds. `updated_at` is GitHub's time in the body, which orders the events of an issue;
+    `closed_at` is the time of an earlier close that the body tells of as well, as a comment on a closed issue does.
     `status` is the HTTP status, None when there was no answer.
     """
 
@@ -44,6 +45,7 @@ class Delivery(_Noted):
     action: str
     wish: Wish
     updated_at: float
+    closed_at: float | None = None
     sent_at: float
     answered_at: float | None = None
     status: int | None = None
