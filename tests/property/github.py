@@ -77,6 +77,8 @@ class Event:
     what: Happening
     wish: Wish
     updated_at: datetime
+    closed_at: datetime | None
+    number: int
     kind: str
     body: bytes = field(repr=False)
     delivery: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -110,7 +112,9 @@ class GitHubIssue:
             self._closed_at = self._second
         kind = "issue_comment" if what is Happening.COMMENTED else "issues"
         body = json.dumps(self._payload(what, self._second)).encode()
-        return Event(self.issue, what, WISHES[what], self._second, kind, body)
+        # A close of its own speaks for itself; what is ignored never tells anybody.
+        closed_at = self._closed_at if WISHES[what] is Wish.RUNNING else None
+        return Event(self.issue, what, WISHES[what], self._second, closed_at, self._events, kind, body)
 
     def _next_second(self, now: float) -> datetime:
         moment = datetime.fromtimestamp(int(now) + 1, UTC)

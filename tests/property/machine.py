@@ -176,8 +176,8 @@ class IssueMachine(RuleBasedStateMachine):
                 break
             events.append(event)
         self._sent += events
-        order = data.draw(st.permutations(events)) if events else []
-        self._do(self._post_all(order))
+        order = data.draw(st.permutations(range(len(events))), "order")
+        self._do(self._post_all([events[place] for place in order]))
 
     async def _post_all(self, events: list[Event]) -> None:
         await asyncio.gather(*(self.play.post(event) for event in events))

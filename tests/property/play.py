@@ -102,7 +102,9 @@ class Play:
                 issue=event.issue,
                 action=event.what,
                 wish=event.wish,
-                updated_at=event.updated_at.timestamp(),
+                # The fraction tells two events of one second apart, as their bodies do.
+                updated_at=event.updated_at.timestamp() + event.number / 1000,
+                closed_at=event.closed_at.timestamp() if event.closed_at else None,
                 sent_at=sent_at,
                 answered_at=time.time(),
                 status=reply.status_code,
