@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-OPERATIONS = ("create", "get", "start", "stop", "archive", "delete", "recover", "labels", "last_activity", "toolbox")
-"""What issuebox asks of Daytona for one issue. `list` and `events` are not about one issue."""
+OPERATIONS = ("*", "create", "get", "start", "stop", "archive", "delete", "recover", "labels", "last_activity", "toolbox")
+"""What issuebox asks of Daytona for one issue; `*` is any of it. `list` and `events` are not about one issue."""
 
-COMMANDS = frozenset({"create", "start", "stop", "archive", "delete", "recover"})
+COMMANDS = frozenset({"*", "create", "start", "stop", "archive", "delete", "recover"})
 """Operations that begin a transition."""
 
 EFFECTS: Mapping[str, dict[str, Any]] = {

@@ -7,8 +7,9 @@ sequence can be replayed. How far the world has come between two rules is up to 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import note
@@ -21,6 +22,7 @@ from tests.property.play import Play, Terms
 from tests.property.rig import Rig
 
 T = TypeVar("T")
+Step = Callable[..., None]
 
 LADDERS: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
     "stopped": (
@@ -70,6 +72,22 @@ ORDERS = ("ask", "ask and wait", "stop", "delete", "delete by force", "replace",
 ISSUES_MAX = 3
 
 _issue = st.integers(0, ISSUES_MAX - 1)
+_pause_s = st.sampled_from((0.0, 0.0, 0.02, 0.06, 0.2, 0.5))
+
+
+def step(**arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
+    """A rule after which some time passes: none, in which the next step meets this one under way, or a while."""
+
+    def decorate(act: Step) -> Step:
+        @functools.wraps(act)
+        def act_and_wait(self: IssueMachine, pause_s: float, **given: Any) -> None:
+            act(self, **given)
+            self._do(asyncio.sleep(pause_s))
+
+        ruled: Step = rule(pause_s=_pause_s, **arguments)(act_and_wait)
+        return ruled
+
+    return decorate
 
 
 def _likely(possible: tuple[Happening, ...]) -> tuple[Happening, ...]:
@@ -95,14 +113,11 @@ class IssueMachine(RuleBasedStateMachine):
         self._rests_left = 1
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        t0=time.time()
         try:
             return self.loop.run_until_complete(work)
         except BaseException:
             self._has_failed = True
             raise
-        finally:
-            if time.time()-t0 > 0.2: print("SLOW", work.__qualname__, time.time()-t0)
 
     @property
     def play(self) -> Play:
@@ -139,14 +154,14 @@ class IssueMachine(RuleBasedStateMachine):
         what = data.draw(st.sampled_from(_likely(issue.possible)), f"issue {issue.issue}")
         return issue.happen(what, time.time(), is_same_second=is_same_second)
 
-    @rule(data=st.data(), index=_issue, is_same_second=st.booleans(), copies=st.sampled_from((1, 1, 1, 3)))
+    @step(data=st.data(), index=_issue, is_same_second=st.booleans(), copies=st.sampled_from((1, 1, 1, 3)))
     def event(self, data: st.DataObject, index: int, is_same_second: bool, copies: int) -> None:
         """Something happens at GitHub, and the delivery arrives."""
         event = self._happens(data, index, is_same_second=is_same_second)
         if event is not None:
             self._send(event, copies)
 
-    @rule(data=st.data(), index=_issue, is_same_second=st.booleans())
+    @step(data=st.data(), index=_issue, is_same_second=st.booleans())
     def event_held_back(self, data: st.DataObject, index: int, is_same_second: bool) -> None:
         """Something happens at GitHub, and the delivery is late, or never comes."""
         event = self._happens(data, index, is_same_second=is_same_second)
@@ -154,19 +169,19 @@ class IssueMachine(RuleBasedStateMachine):
             self._held.append(event)
 
     @precondition(lambda self: self._held)
-    @rule(data=st.data())
+    @step(data=st.data())
     def late_delivery(self, data: st.DataObject) -> None:
         """A delivery that was held back arrives after others."""
         self._send(self._held.pop(data.draw(st.integers(0, len(self._held) - 1), "held")))
 
     @precondition(lambda self: self._sent)
-    @rule(data=st.data(), is_second_hook=st.booleans())
+    @step(data=st.data(), is_second_hook=st.booleans())
     def redelivery(self, data: st.DataObject, is_second_hook: bool) -> None:
         """A delivery arrives again: sent anew, or by a hook that was registered twice."""
         event = self._sent[data.draw(st.integers(0, len(self._sent) - 1), "sent")]
         self._do(self.play.post(event, delivery=f"{event.delivery[:-2]}-2" if is_second_hook else ""))
 
-    @rule(data=st.data(), index=_issue, length=st.integers(3, 8))
+    @step(data=st.data(), index=_issue, length=st.integers(3, 8))
     def burst(self, data: st.DataObject, index: int, length: int) -> None:
         """Much happens in one moment, each in a second of its own, and all of it arrives at once, in any order."""
         events = []
@@ -182,7 +197,7 @@ class IssueMachine(RuleBasedStateMachine):
     async def _post_all(self, events: list[Event]) -> None:
         await asyncio.gather(*(self.play.post(event) for event in events))
 
-    @rule(index=_issue, order=st.sampled_from(ORDERS))
+    @step(index=_issue, order=st.sampled_from(ORDERS))
     def person_orders(self, index: int, order: str) -> None:
         """A person asks or orders over REST."""
         issue, play = self._at(index).issue, self.play
@@ -200,19 +215,19 @@ class IssueMachine(RuleBasedStateMachine):
             case _:
                 self._do(play.delete(issue, is_forced=order == "delete by force"))
 
-    @rule(index=_issue, act=st.sampled_from(sorted(ACTS)))
+    @step(index=_issue, act=st.sampled_from(sorted(ACTS)))
     def person_acts(self, index: int, act: str) -> None:
         """A person does something at Daytona, or the sandbox idles until Daytona stops it."""
         self._do(self.play.by_hand(self._at(index).issue, act.split(",")[0], **ACTS[act]))
 
-    @rule(index=_issue)
+    @step(index=_issue)
     def person_works(self, index: int) -> None:
         """Somebody works in the sandbox of an open issue, and does not save it anywhere else."""
         issue = self._at(index)
         if Happening.CLOSED in issue.possible:
             self._do(self.play.work(issue.issue))
 
-    @rule(
+    @step(
         data=st.data(),
         index=_issue,
         operation=st.sampled_from(OPERATIONS),
@@ -225,24 +240,21 @@ class IssueMachine(RuleBasedStateMachine):
         effect = data.draw(st.sampled_from(sorted(effects)), "effect")
         self._do(self.play.fault(self._at(index).issue, operation, effects[effect], times=times, skip=skip))
 
-    @rule(seconds=st.sampled_from((0.1, 0.4)))
-    def outage(self, seconds: float) -> None:
-        """Daytona's database is away."""
-        self._do(self.play.outage(seconds))
+    @step(trouble=st.sampled_from(("event stream breaks", "event stream breaks", "outage", "long outage", "killed")))
+    def daytona_in_trouble(self, trouble: str) -> None:
+        """The event stream breaks, or the database is away, or it is killed and comes back (once an example)."""
+        match trouble:
+            case "outage":
+                self._do(self.play.outage(0.1))
+            case "long outage":
+                self._do(self.play.outage(0.5))
+            case "killed" if self._restarts_left:
+                self._restarts_left -= 1
+                self._do(self.play.restart_daytona())
+            case _:
+                self._do(self.play.drop_events())
 
-    @rule()
-    def event_stream_breaks(self) -> None:
-        """Every connection of it, and changes are missed."""
-        self._do(self.play.drop_events())
-
-    @precondition(lambda self: self._restarts_left)
-    @rule()
-    def daytona_killed(self) -> None:
-        """kill -9, and it comes back. Once an example: it takes a second or two."""
-        self._restarts_left -= 1
-        self._do(self.play.restart_daytona())
-
-    @rule(cached_workflows=st.sampled_from((0, 100)), is_back=st.booleans())
+    @step(cached_workflows=st.sampled_from((0, 100)), is_back=st.booleans())
     def worker_killed(self, cached_workflows: int, is_back: bool) -> None:
         """kill -9 in the middle of whatever it does. Without a cache the next one replays at each step."""
         self.play.kill_workers()
@@ -251,19 +263,14 @@ class IssueMachine(RuleBasedStateMachine):
             self.play.start_worker(cached_workflows=cached_workflows)
 
     @precondition(lambda self: self._is_worker_away)
-    @rule()
+    @step()
     def worker_returns(self) -> None:
         """After an outage of all workers."""
         self._is_worker_away = False
         self.play.start_worker()
 
-    @rule(seconds=st.sampled_from((0.02, 0.1, 0.3, 0.8)))
-    def time_passes(self, seconds: float) -> None:
-        """Nothing happens from outside."""
-        self._do(asyncio.sleep(seconds))
-
     @precondition(lambda self: self._rests_left)
-    @rule()
+    @step()
     def mended(self) -> None:
         """The faults end, and everything comes to rest: what was promised is so. Then it goes on from there."""
         self._rests_left -= 1

@@ -19,7 +19,7 @@ from tests.property.rig import rigged
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
 """0: the few that `make test` runs, the same each time."""
 
-STEPS = 20
+STEPS = 25
 
 
 @pytest.mark.timeout(600 if not EXAMPLES else 0)
