@@ -135,7 +135,8 @@ class IssueMachine(RuleBasedStateMachine):
     )
     def begin(self, count: int, ladder: str, weather: str, set_up: str) -> None:
         ids = [self.rig.new_issue() for _ in range(count)]
-        note(f"issues: {ids}")
+        self.rig.examples += 1
+        note(f"example {self.rig.examples}, issues {ids}")
         self._issues = [GitHubIssue(issue, number) for number, issue in enumerate(ids, 1)]
         settings, rests_at = LADDERS[ladder]
         terms = Terms(settings | SET_UPS[set_up], WEATHERS[weather], frozenset(rests_at))

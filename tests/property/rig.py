@@ -77,6 +77,7 @@ class Rig:
     daytona: Server
     workers: Workers
     directory: Path
+    examples: int = 0
     journal_seen: int = 0
     old_sandboxes: set[str] = field(default_factory=set)
     _issues: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_ISSUE))

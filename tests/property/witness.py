@@ -91,7 +91,7 @@ class Witness:
         shown = {number for one in violations for number in one.entries}
         lines = [f"({one.rule}) issue {one.issue}: {one.what}" for one in violations]
         lines += [_line(entry) for entry in evidence.journal if entry.seq in shown][:EXCERPT_ENTRIES]
-        return "\n".join([*lines, said, f"all of the evidence: {directory}"])
+        return "\n".join([*lines, said, f"example {self._rig.examples}, all of its evidence: {directory}"])
 
 
 def _line(entry: Entry) -> str:
