@@ -58,6 +58,8 @@ ACTS: dict[str, dict[str, Any]] = {
 
 ORDERS = ("ask", "ask and wait", "stop", "delete", "delete by force", "replace", "retry")
 ISSUES_MAX = 3
+MATURE = 5
+"""Deliveries before an issue may leave."""
 
 _issue = st.integers(0, ISSUES_MAX - 1)
 _rarely = st.sampled_from((False, False, False, True))
@@ -72,6 +74,7 @@ def step(**arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
         def act_and_wait(self: IssueMachine, pause_s: float, **given: Any) -> None:
             act(self, **given)
             self._do(asyncio.sleep(pause_s))
+            self._end_outage_in_time()
 
         ruled: Step = rule(pause_s=_pause_s, **arguments)(act_and_wait)
         return ruled
@@ -79,9 +82,8 @@ def step(**arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
     return decorate
 
 
-def _likely(possible: tuple[Happening, ...]) -> tuple[Happening, ...]:
-    """What can happen, with what ends all further play once and everything else thrice."""
-    return possible + 2 * tuple(what for what in possible if LEADS_TO.get(what) is not Stand.GONE)
+STAYS = tuple(what for what in Happening if LEADS_TO.get(what) is not Stand.GONE)
+LEAVES = tuple(what for what in Happening if LEADS_TO.get(what) is Stand.GONE)
 
 
 class IssueMachine(RuleBasedStateMachine):
@@ -99,6 +101,7 @@ class IssueMachine(RuleBasedStateMachine):
         self._is_worker_away = False
         self._has_failed = False
         self._is_all_delivered = False
+        self._outage_steps = 0
         self._restarts_left = 1
         self._rests_left = 1
 
@@ -108,6 +111,11 @@ class IssueMachine(RuleBasedStateMachine):
         except BaseException:
             self._has_failed = True
             raise
+
+    def _end_outage_in_time(self) -> None:
+        self._outage_steps -= 1
+        if self._outage_steps == 0:
+            self._do(self.play.end_outage())
 
     @property
     def play(self) -> Play:
@@ -141,11 +149,14 @@ class IssueMachine(RuleBasedStateMachine):
         self._sent.append(event)
         self._do(self.play.post(event, copies=copies))
 
-    def _happens(self, data: st.DataObject, index: int, *, is_same_second: bool) -> Event | None:
+    def _happens(
+        self, data: st.DataObject, index: int, *, is_same_second: bool, among: tuple[Happening, ...] = STAYS
+    ) -> Event | None:
         issue = self._at(index)
-        if not issue.possible:
+        possible = [what for what in issue.possible if what in among]
+        if not possible:
             return None
-        what = data.draw(st.sampled_from(_likely(issue.possible)), f"issue {issue.issue}")
+        what = data.draw(st.sampled_from(possible), f"issue {issue.issue}")
         return issue.happen(what, time.time(), is_same_second=is_same_second)
 
     @step(data=st.data(), index=_issue, is_same_second=_rarely, copies=st.sampled_from((1, 1, 1, 3)))
@@ -154,6 +165,14 @@ class IssueMachine(RuleBasedStateMachine):
         event = self._happens(data, index, is_same_second=is_same_second)
         if event is not None:
             self._send(event, copies)
+
+    @precondition(lambda self: len(self._sent) >= MATURE)
+    @step(data=st.data(), index=_issue)
+    def issue_leaves(self, data: st.DataObject, index: int) -> None:
+        """The issue is deleted or transferred, and nothing more happens to it. Not before something has."""
+        event = self._happens(data, index, is_same_second=False, among=LEAVES)
+        if event is not None:
+            self._send(event)
 
     @step(data=st.data(), index=_issue, is_same_second=_rarely)
     def event_held_back(self, data: st.DataObject, index: int, is_same_second: bool) -> None:
@@ -175,7 +194,7 @@ class IssueMachine(RuleBasedStateMachine):
         event = self._sent[data.draw(st.integers(0, len(self._sent) - 1), "sent")]
         self._do(self.play.post(event, delivery=f"{event.delivery[:-2]}-2" if is_second_hook else ""))
 
-    @step(data=st.data(), index=_issue, length=st.integers(3, 8))
+    @step(data=st.data(), index=_issue, length=st.integers(2, 6))
     def burst(self, data: st.DataObject, index: int, length: int) -> None:
         """Much happens in one moment, each in a second of its own, and all of it arrives at once, in any order."""
         events = []
@@ -184,12 +203,8 @@ class IssueMachine(RuleBasedStateMachine):
             if event is None:
                 break
             events.append(event)
-        self._sent += events
-        order = data.draw(st.permutations(range(len(events))), "order")
-        self._do(self._post_all([events[place] for place in order]))
-
-    async def _post_all(self, events: list[Event]) -> None:
-        await asyncio.gather(*(self.play.post(event) for event in events))
+        for place in data.draw(st.permutations(range(len(events))), "order"):
+            self._send(events[place])
 
     @step(index=_issue, order=st.sampled_from(ORDERS))
     def person_orders(self, index: int, order: str) -> None:
@@ -234,14 +249,13 @@ class IssueMachine(RuleBasedStateMachine):
         effect = data.draw(st.sampled_from(sorted(effects)), "effect")
         self._do(self.play.fault(self._at(index).issue, operation, effects[effect], times=times, skip=skip))
 
-    @step(trouble=st.sampled_from(("event stream breaks", "event stream breaks", "outage", "long outage", "killed")))
+    @step(trouble=st.sampled_from(("event stream breaks", "outage", "outage", "long outage", "killed")))
     def daytona_in_trouble(self, trouble: str) -> None:
         """The event stream breaks, or the database is away, or it is killed and comes back (once an example)."""
         match trouble:
-            case "outage":
-                self._do(self.play.outage(0.1))
-            case "long outage":
-                self._do(self.play.outage(0.5))
+            case "outage" | "long outage":
+                self._outage_steps = 2 if trouble == "outage" else 4
+                self._do(self.play.begin_outage())
             case "killed" if self._restarts_left:
                 self._restarts_left -= 1
                 self._do(self.play.restart_daytona())

@@ -195,12 +195,13 @@ class Play:
         name = f"*{name_of(issue)}*"
         await self._rig.daytona.admin.add_fault(operation, effect, name=name, times=times, skip=skip)
 
-    async def outage(self, seconds: float) -> None:
-        """Daytona loses its database for so long: first it finds nothing, then it says so."""
-        admin = self._rig.daytona.admin
-        await admin.config(outage=True)
-        await asyncio.sleep(seconds)
-        await admin.config(outage=False)
+    async def begin_outage(self) -> None:
+        """Daytona loses its database: first it finds nothing, then it says so."""
+        await self._rig.daytona.admin.config(outage=True)
+
+    async def end_outage(self) -> None:
+        """Daytona has its database again."""
+        await self._rig.daytona.admin.config(outage=False)
 
     async def drop_events(self) -> None:
         """Break every connection of the event stream."""
