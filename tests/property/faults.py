@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-OPERATIONS = ("*", "create", "get", "start", "stop", "archive", "delete", "recover", "labels", "last_activity", "toolbox")
+OPERATIONS = (
+    "*",
+    "create",
+    "get",
+    "start",
+    "stop",
+    "archive",
+    "delete",
+    "recover",
+    "labels",
+    "last_activity",
+    "toolbox",
+)
 """What issuebox asks of Daytona for one issue; `*` is any of it. `list` and `events` are not about one issue."""
 
 COMMANDS = frozenset({"*", "create", "start", "stop", "archive", "delete", "recover"})

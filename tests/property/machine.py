@@ -16,7 +16,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.property.faults import OPERATIONS, effects_on
+from tests.property.faults import EFFECTS, OPERATIONS, effects_on
 from tests.property.github import LEADS_TO, Event, GitHubIssue, Happening, Stand
 from tests.property.play import Play, Terms
 from tests.property.rig import Rig
@@ -227,7 +227,7 @@ class IssueMachine(RuleBasedStateMachine):
     @step(index=_issue, act=st.sampled_from(sorted(ACTS)))
     def person_acts(self, index: int, act: str) -> None:
         """A person does something at Daytona, or the sandbox idles until Daytona stops it."""
-        self._do(self.play.by_hand(self._at(index).issue, act.split(",")[0], **ACTS[act]))
+        self._do(self.play.by_hand(self._at(index).issue, act.split(",", maxsplit=1)[0], **ACTS[act]))
 
     @step(index=_issue)
     def person_works(self, index: int) -> None:
@@ -248,6 +248,12 @@ class IssueMachine(RuleBasedStateMachine):
         effects = effects_on(operation)
         effect = data.draw(st.sampled_from(sorted(effects)), "effect")
         self._do(self.play.fault(self._at(index).issue, operation, effects[effect], times=times, skip=skip))
+
+    @step(index=_issue, times=st.integers(2, 6))
+    def false_404(self, index: int, times: int) -> None:
+        """The next reads of the issue's sandbox find nothing, though it is there. A look by ID and by name is two."""
+        effect = EFFECTS["a false 404"]
+        self._do(self.play.fault(self._at(index).issue, "get", effect, times=times, skip=0))
 
     @step(trouble=st.sampled_from(("event stream breaks", "outage", "outage", "long outage", "killed")))
     def daytona_in_trouble(self, trouble: str) -> None:

@@ -25,7 +25,7 @@ from tests.property.witness import Witness
 
 KNOBS: dict[str, Any] = {
     "outage": False,
-    "outage_404_s": 6.0,  # 0.3 s at the speed of the rig: shorter than `confirm_gone_s`, as in life.
+    "outage_404_s": 10.0,  # 0.5 s at the speed of the rig: shorter than `confirm_gone_s`, as in life.
     "name_cache_s": 0.0,
     "stale_read_s": 0.0,
     "stale_read_probability": 0.0,

@@ -44,7 +44,7 @@ WORKER = {
     "blocked_retry_max_s": 1.0,
     "unreachable_after_s": 3.0,
     # Longer than Daytona answers false 404s to everything, as the defaults are: 75 s and 10 s.
-    "confirm_gone_s": 1.0,
+    "confirm_gone_s": 1.5,
     "daytona_request_timeout_s": 1.0,
     "daytona_command_timeout_s": 2.0,
     "daytona_settle_timeout_s": 2.0,
