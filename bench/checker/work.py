@@ -9,7 +9,7 @@ from __future__ import annotations
 from bench.checker.cases import REFUSED_MIN, Case, Heard
 from bench.checker.evidence import Wish
 from bench.checker.lives import BY_PERSON, Moment, Period, SandboxLife
-from bench.checker.wishes import asks
+from bench.checker.wishes import asks, is_on_closed
 from localdaytona.journal import Entry
 
 RAISED_BY = frozenset({"start", "recover"})
@@ -80,7 +80,9 @@ def _stood(case: Case, end: Heard, at: float) -> bool:
     """Whether an end may have been what counted at a time: said, and not yet lifted by a request."""
     is_final = end.wish is Wish.GONE and not end.is_order
     known = [each for each in case.heard if each.lo <= at]
-    is_lifted = any(ask.lo > end.hi and ask.hi <= at for ask in asks(known))
+    # On a closed issue a request puts off what the close brings, and does not call it off.
+    lifting = [ask for ask in asks(known) if end.is_order or not is_on_closed(ask, known)]
+    is_lifted = any(ask.lo > end.hi and ask.hi <= at for ask in lifting)
     return end.lo <= at and (is_final or not is_lifted)
 
 
