@@ -40,6 +40,7 @@ class Tape:
         *,
         issue: int = 1,
         second: float | None = None,
+        closed_at: float | None = None,
         delivery: str = "",
         status: int | None = 202,
         is_recorded: bool = True,
@@ -53,7 +54,7 @@ class Tape:
         self.deliveries.append(
             Delivery(
                 delivery=key, issue=issue, action=action, wish=wish, updated_at=moment, sent_at=sent_at,
-                answered_at=None if status is None else sent_at + 0.2, status=status,
+                closed_at=closed_at, answered_at=None if status is None else sent_at + 0.2, status=status,
             )
         )  # fmt: skip
         if is_recorded and (status is None or status < 300):

@@ -258,6 +258,18 @@ def test_sandbox_is_held_only_for_the_work_in_it() -> None:
     assert tape.letters(worked_in=[]) == "e"
 
 
+def test_close_that_only_a_comment_told_of_counts() -> None:
+    """(e) The close itself may arrive later, or never: the snapshot in the comment says it."""
+    tape = Tape()
+    tape.stop(served(tape))
+    tape.send("created", RUNNING, second=9_000)
+    assert tape.letters() == "ce"
+    tape = Tape()
+    tape.stop(served(tape))
+    tape.send("created", RUNNING, second=9_000, closed_at=8_000)
+    assert tape.letters() == ""
+
+
 def test_closed_issue_rests_where_the_settings_say() -> None:
     """(e) The run's settings decide how far down the ladder a closed issue's sandbox goes."""
     tape = Tape()

@@ -326,6 +326,30 @@ def test_closed_issue_keeps_its_sandbox_where_the_ladder_ends_before() -> None:
     assert tape.letters() == "d"
 
 
+def test_request_on_a_closed_issue_only_puts_the_delete_off() -> None:
+    """(d) The ladder of the close goes on after it: the look that follows is nobody's start."""
+    tape = Tape()
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.order("ensure")
+    tape.stop(sandbox)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+    assert tape.letters(closed_rests_at=["destroyed"]) == ""
+
+
+def test_request_of_a_reopened_issue_calls_the_delete_off() -> None:
+    """(d) The near miss: the start was for whoever asked."""
+    tape = Tape()
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.send("reopened", RUNNING)
+    tape.stop(sandbox)
+    looked_into(tape, sandbox)
+    tape.delete(sandbox)
+    assert "d" in tape.letters(closed_rests_at=["destroyed"])
+
+
 def test_planted_work_outweighs_a_quiet_look() -> None:
     """(d) Where the run left work, no look can have found nothing."""
     tape = Tape()
