@@ -11,11 +11,13 @@ RUN := $(UV) run --no-sync
 ARGS ?=
 # The tests wait more than they work: four processes keep two cores busy. Each has a Temporal server of its own.
 WORKERS ?= 4
+# `make property EXAMPLES=1000`.
+EXAMPLES ?= 100
 
 # uv rewrites neither file, so the stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo bench peers dev test check format docs lock temporal
+.PHONY: help setup demo bench peers dev test check format docs lock temporal property
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,10 @@ test: setup ## Run every test level, in four processes (WORKERS=0: in one)
 
 test-%: setup ## Run one level, such as make test-unit
 	@$(RUN) pytest -q tests/$* $(ARGS)
+
+property: setup ## Try random events, faults and crashes in random order (EXAMPLES=, SEED=)
+	@seed=$${SEED:-$$RANDOM}; echo "make property EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
+	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property --hypothesis-seed=$$seed $(ARGS)
 
 check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
 	@$(RUN) ruff check .

@@ -57,6 +57,9 @@ LEADS_TO: Mapping[Happening, Stand] = {
 }
 """What is not named leaves the issue where it stands."""
 
+STAYS = tuple(what for what in Happening if LEADS_TO.get(what) is not Stand.GONE)
+LEAVES = tuple(what for what in Happening if LEADS_TO.get(what) is Stand.GONE)
+
 WISHES: Mapping[Happening, Wish] = {
     _H.OPENED: Wish.RUNNING,
     _H.REOPENED: Wish.RUNNING,

@@ -17,46 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.property.faults import EFFECTS, OPERATIONS, effects_on
-from tests.property.github import LEADS_TO, Event, GitHubIssue, Happening, Stand
-from tests.property.play import Play, Terms
+from tests.property.github import LEAVES, STAYS, Event, GitHubIssue, Happening
+from tests.property.play import Play
 from tests.property.rig import Rig
+from tests.property.terms import ACTS, LADDERS, ORDERS, SET_UPS, WEATHERS, Terms
 
 T = TypeVar("T")
 Step = Callable[..., None]
 
-LADDERS: dict[str, dict[str, Any]] = {
-    "stopped": {"close_stop_after_s": 0.3, "close_archive_after_s": -1, "close_delete_after_s": -1},
-    "archived": {"close_stop_after_s": 0.3, "close_archive_after_s": 0.8, "close_delete_after_s": -1},
-    "deleted": {"close_stop_after_s": 0.2, "close_archive_after_s": 0.5, "close_delete_after_s": 1.0},
-    "deleted at once": {"close_stop_after_s": -1, "close_archive_after_s": -1, "close_delete_after_s": 0},
-}
-"""How the sandbox of a closed issue goes. A person may archive what was only stopped, and stop what was archived."""
-
-WEATHERS: dict[str, dict[str, Any]] = {
-    "fair": {},
-    "stale reads": {"stale_read_s": 6.0, "stale_read_probability": 0.3},
-    "names cached": {"name_cache_s": 10.0},
-    "400 instead of 409": {"scip_status": 400},
-    "no event stream": {"events": False},
-}
-"""What Daytona is like through a whole example, in seconds before the division by the rig's speed."""
-
-SET_UPS: dict[str, dict[str, Any]] = {"no set-up": {}, "set-up": {"setup_command": "true"}}
-
-ACTS: dict[str, dict[str, Any]] = {
-    "start": {},
-    "stop": {},
-    "archive": {},
-    "delete": {},
-    "recover": {},
-    "break": {"recoverable": False},
-    "break, can be recovered": {"recoverable": True},
-    "idle": {"seconds": 86_400.0},
-    "release": {},
-}
-"""What a person, or Daytona's idle timer, does to a sandbox."""
-
-ORDERS = ("ask", "ask and wait", "stop", "delete", "delete by force", "replace", "retry")
 ISSUES_MAX = 3
 MATURE = 5
 """Deliveries before an issue may leave."""
@@ -82,10 +50,6 @@ def step(**arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
     return decorate
 
 
-STAYS = tuple(what for what in Happening if LEADS_TO.get(what) is not Stand.GONE)
-LEAVES = tuple(what for what in Happening if LEADS_TO.get(what) is Stand.GONE)
-
-
 class IssueMachine(RuleBasedStateMachine):
     """One to three issues, and everybody who has to do with them."""
 
@@ -108,7 +72,7 @@ class IssueMachine(RuleBasedStateMachine):
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self.loop.run_until_complete(work)
-        except BaseException:
+        except BaseException:  # Whatever it was, the example is over and not to be judged once more.
             self._has_failed = True
             raise
 
@@ -139,9 +103,8 @@ class IssueMachine(RuleBasedStateMachine):
         self.rig.examples += 1
         note(f"example {self.rig.examples}, issues {ids}")
         self._issues = [GitHubIssue(issue, number) for number, issue in enumerate(ids, 1)]
-        rests_at = frozenset({"stopped", "archived"} | ({"destroyed"} if ladder.startswith("deleted") else set()))
-        terms = Terms(LADDERS[ladder] | SET_UPS[set_up], WEATHERS[weather], rests_at)
-        self._play = Play(self.rig, ids, terms)
+        settings = LADDERS[ladder] | SET_UPS[set_up]
+        self._play = Play(self.rig, ids, Terms(settings, WEATHERS[weather], can_delete=ladder.startswith("deleted")))
         self._do(self.play.begin())
         self._send(self._issues[0].happen(Happening.OPENED, time.time(), is_same_second=False))
 

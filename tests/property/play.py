@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -21,18 +20,8 @@ from bench.checker.evidence import Delivery, Order
 from localdaytona.admin_models import SandboxView
 from tests.property.github import Event
 from tests.property.rig import SECRET, Rig, new_task_queue
+from tests.property.terms import KNOBS, Terms
 from tests.property.witness import Witness
-
-KNOBS: dict[str, Any] = {
-    "outage": False,
-    "outage_404_s": 10.0,  # 0.5 s at the speed of the rig: shorter than `confirm_gone_s`, as in life.
-    "name_cache_s": 0.0,
-    "stale_read_s": 0.0,
-    "stale_read_probability": 0.0,
-    "scip_status": 409,
-    "events": True,
-}
-"""A good day at Daytona. Each example starts from it, and ends in it."""
 
 UNSAVED = "mkdir -p work && cd work && git init --quiet && echo unsaved > file"
 """A person's work: a repository with a file that is nowhere else."""
@@ -40,15 +29,6 @@ UNSAVED = "mkdir -p work && cd work && git init --quiet && echo unsaved > file"
 
 DONE = ("resting", "blocked")
 """How a workflow says that it waits for somebody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What an example goes by: settings of its workers and knobs of its Daytona."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    knobs: dict[str, Any] = field(default_factory=dict)
-    closed_rests_at: frozenset[str] = frozenset()
 
 
 class Play:

@@ -10,14 +10,12 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from bench.checker.evidence import Delivery, Evidence, Order, Violation, write_lines
+from bench.checker.evidence import Delivery, Evidence, Order, Violation
 from bench.checker.histories import read_signals
-from bench.checker.rules import check
+from bench.checker.rules import SAFETY, check
+from bench.checker.run_dir import write_run
 from localdaytona.journal import Entry
 from tests.property.rig import Rig
-
-SAFETY = frozenset("abd")
-"""Rules that hold at every moment. The others are about what has to be true in the end."""
 
 EXCERPT_ENTRIES = 40
 
@@ -57,7 +55,7 @@ class Witness:
     async def require_safe(self) -> None:
         """Raise AssertionError when a promise was broken that holds at every moment."""
         evidence = await self.evidence()
-        violations = [one for one in check(evidence) if one.rule in SAFETY]
+        violations = check(evidence, only=SAFETY)
         if violations:
             raise AssertionError(self.report(evidence, violations))
 
@@ -84,10 +82,7 @@ class Witness:
     def report(self, evidence: Evidence, violations: Sequence[Violation], said: str = "") -> str:
         """The violations with the entries that show them, and where all of the evidence is."""
         directory = Path(tempfile.mkdtemp(prefix="property-", dir=self._rig.directory))
-        write_lines(directory / "journal.jsonl", evidence.journal)
-        write_lines(directory / "deliveries.jsonl", evidence.deliveries)
-        write_lines(directory / "orders.jsonl", evidence.orders)
-        write_lines(directory / "histories.jsonl", evidence.histories or [])
+        write_run(directory, evidence)
         shown = {number for one in violations for number in one.entries}
         lines = [f"({one.rule}) issue {one.issue}: {one.what}" for one in violations]
         lines += [_line(entry) for entry in evidence.journal if entry.seq in shown][:EXCERPT_ENTRIES]

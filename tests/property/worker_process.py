@@ -20,7 +20,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-import temporalio.worker
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
@@ -153,5 +152,4 @@ class Workers:
 
 
 if __name__ == "__main__":
-    assert temporalio.worker is not None
     serve(sys.argv[1])
