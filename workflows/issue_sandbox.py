@@ -76,6 +76,7 @@ class IssueSandboxWorkflow:
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
         self._memory.is_legacy = not workflow.patched("life-0")
+        self._memory.is_trusting = not workflow.patched("doubt-0")
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -146,10 +147,11 @@ class IssueSandboxWorkflow:
         return moment is not None and moment <= workflow.now()
 
     def _modernize(self) -> None:
-        """Let a run that version 0.1 began act on the whole life of its issue from now on, not in its past."""
+        """Let a run that an earlier version began act as this one does from now on, not in its past."""
         self._is_stirred = False
         self._turn += 1
         memory = self._memory
+        memory.is_trusting = memory.is_trusting and not workflow.patched(f"doubt-{self._turn}")
         if not memory.is_legacy or not workflow.patched(f"life-{self._turn}"):
             return
         memory.is_legacy = False

@@ -24,11 +24,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
+    from issuebox.domain.giving_up import doom, goal_for, is_forced
     from issuebox.domain.life import steer
     from issuebox.domain.memory import Blocked, Memory, Note
-    from issuebox.domain.phase import REMEDIES, Action, Cause, Goal, Outcome, Phase
+    from issuebox.domain.phase import AWAKE, REMEDIES, Action, Cause, Goal, Outcome, Phase
     from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-    from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, Evidence, Inspection, WorkState, standing_verdict
+    from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
     from workflows import options
     from workflows.setback import Setback, read_failure
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
@@ -62,7 +63,9 @@ class Pursuit:
         self._quiet_id = ""
         self._destroyed_id = ""
         self._missed_id = ""
+        self._counted_id = ""
         self._has_fresh_evidence = False
+        self._is_stopping = False
         # Requests that arrived before the observation under way began: only these may be served by it.
         self.ticket = memory.asked
 
@@ -80,7 +83,8 @@ class Pursuit:
         while True:
             situation = self._situation(sandbox)
             if situation.goal is Goal.RUNNING and not self._memory.is_asked:
-                return self._leave()
+                # Nobody wants the sandbox to run any more, or somebody only wanted it looked at.
+                return self._memory.unblock()
             decision = decide(situation, self._memory.patience.limits)
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
@@ -92,6 +96,9 @@ class Pursuit:
                 continue
             if decision.action is previous:
                 await self._pause()
+                if not self._memory.is_trusting:
+                    previous = None  # Somebody may want something else by now: decided anew.
+                    continue
             previous = decision.action
             self._tell(DOING[previous])
             sandbox = await self._carry_out(decision, sandbox)
@@ -109,16 +116,17 @@ class Pursuit:
             memory.is_order_forced = False  # A person gave up this sandbox, and none that comes after it.
         memory.serve(self.ticket)
 
-    def _leave(self) -> None:
-        """Nobody wants the sandbox to run any more, or somebody only wanted it looked at."""
-        self._memory.unblock()
-
     def _is_doubtful(self, sandbox: Sandbox | None) -> bool:
-        """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing."""
+        """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing.
+
+        Nor that a create made none: its request may be executed late, and a sandbox that nobody knows be left.
+        """
         memory = self._memory
-        if sandbox is not None or memory.is_legacy or not memory.sandbox_id:
+        if sandbox is not None or memory.is_legacy:
             return False
-        return memory.sandbox_id not in {self._destroyed_id, self._missed_id}
+        if memory.is_create_open and not memory.is_trusting:
+            return True
+        return bool(memory.sandbox_id) and memory.sandbox_id not in {self._destroyed_id, self._missed_id}
 
     async def _look_later(self, goal: Goal) -> Sandbox | None:
         """Look again when an outage would have been noticed, or at once when somebody wants something else."""
@@ -133,6 +141,7 @@ class Pursuit:
         except TimeoutError:
             sandbox = await self._look()
             self._missed_id = "" if sandbox is not None else memory.sandbox_id
+            memory.is_create_open = False
             return sandbox
         return await self._look()
 
@@ -143,8 +152,9 @@ class Pursuit:
             return await self._wait(sandbox)
         self._attempts[action] += 1
         self._remember(action, sandbox)
-        if decision.phase is Phase.UNBUILT:
-            self._memory.builds_failed += 1
+        if action is Action.CREATE:
+            self._memory.is_create_open = True
+        self._count_build(decision, sandbox)
         self.ticket = self._memory.asked
         try:
             reply = await self._send(action, sandbox)
@@ -155,12 +165,21 @@ class Pursuit:
             self._destroyed_id = sandbox.id
         return self._seen(reply.sandbox)
 
+    def _count_build(self, decision: Decision, sandbox: Sandbox | None) -> None:
+        """A build that failed counts once, however often its sandbox has to be deleted."""
+        if decision.phase is not Phase.UNBUILT or sandbox is None:
+            return
+        if self._memory.is_trusting or sandbox.id != self._counted_id:
+            self._memory.builds_failed += 1
+        self._counted_id = sandbox.id
+
     def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
         """What a command means for the outcome and for the worth of a look that follows it."""
         if action in HANDED_OVER:
             self._raised = action
-            is_for_a_look = sandbox is not None and self._goal_for(sandbox) is Goal.DELETED
+            is_for_a_look = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
             self._quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
+        self._is_stopping = self._is_stopping or action is Action.STOP
 
     async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
         memory = self._memory
@@ -194,6 +213,7 @@ class Pursuit:
         except ActivityError as error:
             inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,))
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
+        self._is_stopping = False
         self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
         self._has_fresh_evidence = True
         found = "; ".join(inspection.findings)
@@ -207,13 +227,18 @@ class Pursuit:
             **options.set_up(self._memory.patience.setup_timeout_s),
             summary="it runs and is not set up",
         )
-        self._memory.prepared_id = sandbox.id
+        # One that did not run any more comes back as it is: nothing was done in it.
+        is_done = reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE
+        if is_done or self._memory.is_trusting:
+            self._memory.prepared_id = sandbox.id
         return reply
 
     async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
         cause = setback.cause or Cause.INTERNAL
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
+        if not self._memory.is_trusting:
+            self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
         if setback.is_final:
             self._refusal = Refusal(action, cause, setback.reason)
             return await self._look()
@@ -244,7 +269,7 @@ class Pursuit:
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
-        waited_s = self._waited_s()
+        waited_s = self._memory.waited_s(workflow.now())
         budget_s = self._memory.patience.limits.budget_s.get(sandbox.phase, 0.0)
         self.ticket = self._memory.asked
         try:
@@ -319,9 +344,9 @@ class Pursuit:
 
     def _situation(self, sandbox: Sandbox | None) -> Situation:
         memory = self._memory
-        self._doom(sandbox)
+        doom(memory, sandbox)
         steer(memory, workflow.now())
-        goal = self._goal_for(sandbox)
+        goal = goal_for(memory, sandbox)
         verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._has_fresh_evidence)
         return Situation(
             issue_id=memory.issue_id,
@@ -329,54 +354,25 @@ class Pursuit:
             sandbox=sandbox,
             unbuilt_id=memory.unbuilt_id,
             builds_failed=memory.builds_failed,
-            waited_s=self._waited_s(),
+            waited_s=self._memory.waited_s(workflow.now()),
             attempts=self._attempts,
             refusal=self._refusal,
             trouble=self._trouble,
             verdict=verdict,
             findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
-            is_forced=self._is_forced(sandbox),
-            is_set_up=self._is_set_up(sandbox),
+            is_forced=is_forced(memory, sandbox),
+            is_set_up=memory.is_set_up(sandbox),
         )
-
-    def _doom(self, sandbox: Sandbox | None) -> None:
-        """A person gave up the sandbox of now, for a new one or for good: nobody's word is about a later one."""
-        memory = self._memory
-        known_id = sandbox.id if sandbox else memory.sandbox_id
-        if memory.is_replace_asked:
-            memory.is_replace_asked, memory.doomed_id = False, known_id
-        elif sandbox is not None and sandbox.id != memory.doomed_id:
-            memory.doomed_id = ""
-        if memory.is_order_forced and not memory.forced_id:
-            memory.forced_id = known_id
-
-    def _is_forced(self, sandbox: Sandbox | None) -> bool:
-        """Whether a person gave up what is in this very sandbox."""
-        memory = self._memory
-        is_meant = memory.is_order_forced and sandbox is not None and sandbox.id == memory.forced_id
-        return is_meant or (sandbox is not None and sandbox.id == memory.doomed_id)
-
-    def _goal_for(self, sandbox: Sandbox | None) -> Goal:
-        """The goal of this sandbox: that of the issue, unless a person gave this one up."""
-        if sandbox is not None and sandbox.id == self._memory.doomed_id:
-            return Goal.DELETED
-        return Goal.RUNNING if self._memory.is_legacy else self._memory.goal
-
-    def _is_set_up(self, sandbox: Sandbox | None) -> bool:
-        if sandbox is None or not self._memory.patience.is_setup_configured:
-            return True
-        return sandbox.id == self._memory.prepared_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
 
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
         memory, now = self._memory, workflow.now()
         memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, now)
+        if self._is_stopping and sandbox is not None and sandbox.phase in AWAKE and not memory.is_trusting:
+            # It was stopped after the look and runs: somebody started it, and writes after the look.
+            self._has_fresh_evidence = False
         if self._has_fresh_evidence:
             memory.settle_evidence(now)
         return sandbox
-
-    def _waited_s(self) -> float:
-        since = self._memory.phase_since
-        return 0.0 if since is None else (workflow.now() - since).total_seconds()
 
     def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:
         self._memory.note(

@@ -14,7 +14,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import ASLEEP, HAS_RUN, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import Evidence
+from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, Evidence
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
@@ -74,8 +74,11 @@ class Memory:
     up for a new one. ``prepared_id`` is the sandbox whose
     set-up was seen to finish, ``evidence`` the last look for unsaved work.
 
+    ``is_create_open`` says that a create was sent and that no sandbox was seen since.
+
     ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
-    issue and did not act on it.
+    issue and did not act on it. ``is_trusting`` is the same for 0.2.0, which trusted what it had not seen: that
+    a lost create made nothing, and that nobody but itself had started the sandbox.
     """
 
     issue_id: int
@@ -116,7 +119,9 @@ class Memory:
     notes: list[Note] = field(default_factory=list)
     deliveries_seen: int = 0
     patience: Patience = field(default_factory=Patience)
+    is_create_open: bool = False
     is_legacy: bool = False
+    is_trusting: bool = False
 
     @property
     def is_asked(self) -> bool:
@@ -200,10 +205,21 @@ class Memory:
         if sandbox is None:
             return
         self.sandbox_id = sandbox.id
+        self.is_create_open = False
         if sandbox.phase is Phase.UNBUILT:
             self.unbuilt_id = sandbox.id
         elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
             self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
+
+    def waited_s(self, now: datetime) -> float:
+        """Seconds since the sandbox came into its phase, as far as was seen."""
+        return 0.0 if self.phase_since is None else (now - self.phase_since).total_seconds()
+
+    def is_set_up(self, sandbox: Sandbox | None) -> bool:
+        """Whether the sandbox needs no set-up before it is used, or has had it."""
+        if sandbox is None or not self.patience.is_setup_configured:
+            return True
+        return sandbox.id == self.prepared_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
 
     def settle_evidence(self, now: datetime) -> None:
         """The sandbox that was looked into is seen asleep: from now on, any activity in it makes the look stale."""
