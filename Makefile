@@ -17,7 +17,7 @@ EXAMPLES ?= 100
 # uv rewrites neither file, so the stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo bench peers dev test check format docs lock temporal property
+.PHONY: help setup demo bench peers dev test check format docs lock temporal property model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-%: setup ## Run one level, such as make test-unit
 property: setup ## Try random events, faults and crashes in random order (EXAMPLES=, SEED=)
 	@seed=$${SEED:-$$RANDOM}; echo "make property EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
 	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property --hypothesis-seed=$$seed $(ARGS)
+
+model: $(SYNCED) ## Check every interleaving up to the bound (STATES=… ends sooner, PLANT=… plants a mistake)
+	@$(RUN) python -m bench.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
 
 check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
 	@$(RUN) ruff check .
