@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -168,7 +169,7 @@ class InsideActivities:
         try:
             execution = await self._patiently(request.sandbox_id, command)
         except ProviderError as error:
-            return unchecked(f"the look into the sandbox failed: {error}")
+            return replace(unchecked(f"the look into the sandbox failed: {error}"), is_failed=True)
         return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths))
 
     async def _patiently(self, sandbox_id: str, command: str) -> Execution:

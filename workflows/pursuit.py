@@ -211,7 +211,8 @@ class Pursuit:
                 summary="before it is stopped",
             )
         except ActivityError as error:
-            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,))
+            is_failed = workflow.patched("failed-look")  # Runs of 0.2 took it for a finding, and held the sandbox.
+            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=is_failed)
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
         self._is_stopping = False
         self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.

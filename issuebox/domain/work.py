@@ -27,10 +27,14 @@ class WorkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The verdict and what it rests on, one short line each. What could not be checked counts as unsaved."""
+    """The verdict and what it rests on, one short line each. What could not be checked counts as unsaved.
+
+    ``is_failed``: nothing was looked at, for a reason that may have passed by the next time.
+    """
 
     state: WorkState
     findings: tuple[str, ...] = ()
+    is_failed: bool = False
 
     @property
     def is_clean(self) -> bool:
@@ -72,6 +76,8 @@ def standing_verdict(
     if sandbox.phase in _RUNNING:
         return evidence.inspection.state if is_fresh and evidence.stopped_at is None else None
     if evidence.stopped_at is None or _is_used_since(sandbox, evidence.stopped_at):
+        return None
+    if evidence.inspection.is_failed and not is_fresh:
         return None
     if evidence.inspection.is_clean and goal is Goal.DELETED and not (is_fresh and evidence.is_quiet):
         return None

@@ -72,3 +72,11 @@ def test_look_whose_stop_was_not_seen_is_worth_nothing_asleep() -> None:
     """Between the look and a stop of unknown time anything may have been written."""
     evidence = Evidence(UNSAVED, "s1", is_quiet=True)
     assert standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=True) is None
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_look_that_failed_holds_until_the_next_pursuit(*, is_fresh: bool) -> None:
+    """What nobody could look into is kept, and looked into again: the reason may have passed."""
+    evidence = asleep(replace(UNCHECKED, is_failed=True))
+    verdict = standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh)
+    assert verdict is (WorkState.UNCHECKED if is_fresh else None)

@@ -1,0 +1,85 @@
+"""A look for unsaved work that could not be made holds a delete until the next try, and not for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from issuebox.domain.phase import Cause
+from issuebox.domain.work import WorkState
+from tests.waiting import until
+
+from .conftest import Stack, Started
+
+DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delete_after_s": 0.0}
+RETRIES = {"blocked_retry_initial_s": 0.5, "blocked_retry_max_s": 0.5}
+
+
+class NoLooks(Interceptor):
+    """The workers lose every look, as long as `is_on`."""
+
+    def __init__(self) -> None:
+        self.is_on = True
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Losing(next, self)
+
+
+class _Losing(ActivityInboundInterceptor):
+    def __init__(self, inner: ActivityInboundInterceptor, looks: NoLooks) -> None:
+        super().__init__(inner)
+        self._looks = looks
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        if self._looks.is_on and activity.info().activity_type == "inspect_sandbox":
+            raise ApplicationError("lost", type="RefusedError")
+        return await super().execute_activity(input)
+
+
+async def _held(stack: Stack) -> None:
+    """The issue is closed, and its sandbox held because nobody could look into it."""
+    await stack.ensure()
+    await stack.close()
+    status = await stack.blocked()
+    assert status.blocked is not None
+    assert status.inspection is not None
+    assert (status.blocked.cause, status.inspection.state) == (Cause.UNSAVED, WorkState.UNCHECKED)
+
+
+async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage at the moment of the look costs a slow retry, and nobody has to do anything."""
+    monkeypatch.setattr("activities.inside.LOOK_PAUSE_S", 0.0)
+    stack = await start(**DELETES, **RETRIES)
+    await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
+    await _held(stack)
+    await stack.daytona.admin.set_faults()
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+
+
+async def test_delete_goes_on_when_the_workers_can_look_again(start: Started) -> None:
+    """The same when the look was lost with its worker."""
+    looks = NoLooks()
+    stack = await start(interceptors=[looks], **DELETES, **RETRIES)
+    await _held(stack)
+    looks.is_on = False
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+
+
+async def test_sandbox_that_cannot_be_looked_into_is_kept(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is tried: what nobody could look into may hold work."""
+    monkeypatch.setattr("activities.inside.LOOK_PAUSE_S", 0.0)
+    stack = await start(**DELETES, **RETRIES)
+    await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
+    await _held(stack)
+    before = await stack.journal_end()
+
+    async def looks() -> int:
+        return len(await stack.daytona.admin.journal(after=before, kind="toolbox"))
+
+    await until(looks, lambda count: count >= 6, "two more looks")
+    assert (await stack.blocked()).blocked is not None
+    assert await stack.state() != ""
