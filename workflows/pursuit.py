@@ -63,7 +63,6 @@ class Pursuit:
         self._quiet_id = ""
         self._destroyed_id = ""
         self._missed_id = ""
-        self._counted_id = ""
         self._has_fresh_evidence = False
         self._is_stopping = False
         # Requests that arrived before the observation under way began: only these may be served by it.
@@ -169,9 +168,9 @@ class Pursuit:
         """A build that failed counts once, however often its sandbox has to be deleted."""
         if decision.phase is not Phase.UNBUILT or sandbox is None:
             return
-        if self._memory.is_trusting or sandbox.id != self._counted_id:
+        if self._memory.is_trusting or sandbox.id != self._memory.counted_id:
             self._memory.builds_failed += 1
-        self._counted_id = sandbox.id
+        self._memory.counted_id = sandbox.id
 
     def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
         """What a command means for the outcome and for the worth of a look that follows it."""

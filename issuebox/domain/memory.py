@@ -71,8 +71,8 @@ class Memory:
 
     ``reached`` is the goal that the sandbox was last seen to have reached, ``order`` what a person wants done
     with it, ``forced_id`` the sandbox that a forced delete was meant for, ``doomed_id`` the one that a person gave
-    up for a new one. ``prepared_id`` is the sandbox whose
-    set-up was seen to finish, ``evidence`` the last look for unsaved work.
+    up for a new one. ``prepared_id`` is the sandbox whose set-up was seen to finish, ``counted_id`` the last one in
+    ``builds_failed``, ``evidence`` the last look for unsaved work.
 
     ``is_create_open`` says that a create was sent and that no sandbox was seen since.
 
@@ -104,6 +104,7 @@ class Memory:
     phase_since: datetime | None = None
     unbuilt_id: str = ""
     builds_failed: int = 0
+    counted_id: str = ""
     prepared_id: str = ""
     evidence: Evidence | None = None
     asked: int = 0

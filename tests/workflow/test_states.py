@@ -189,6 +189,15 @@ async def test_snapshot_that_never_comes_up_blocks_after_a_few_builds(stack: Sta
     assert len(await stack.live()) == 1
 
 
+async def test_failed_build_counts_once_however_often_its_delete_is_sent(stack: Stack) -> None:
+    """Deletes that fail say nothing about the snapshot: one sandbox that failed is one sandbox."""
+    await stack.daytona.admin.add_fault("create", {"kind": "fail_transition", "reason": "flaky"}, times=1)
+    await stack.daytona.admin.add_fault("delete", {"kind": "status", "status": 502}, times=stack.settings.builds_max)
+    handover = await stack.ensure()
+    assert handover.outcome is Outcome.CREATED
+    assert (await stack.requests()).count("create") == 2
+
+
 async def test_unknown_state_waits_then_reports_and_never_creates(start: Started) -> None:
     """A word of a newer Daytona is waited on, reported, and served when it turns into one we know."""
     stack = await start(unknown_budget_s=0.5)
