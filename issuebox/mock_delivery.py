@@ -39,7 +39,10 @@ AUTHOR = "octocat"
 
 @dataclass(frozen=True, slots=True)
 class MockIssue:
-    """The issue that the delivery is about, with the labels that it carries."""
+    """The issue that the delivery is about, with the labels that it carries.
+
+    ``closed_at`` says that it is closed already, for what happens to a closed one.
+    """
 
     number: int
     repository: str
@@ -47,6 +50,7 @@ class MockIssue:
     title: str = "An issue"
     updated_at: datetime | None = None
     labels: tuple[str, ...] = ()
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ async def post(client: httpx.AsyncClient, api_url: str, delivery: MockDelivery) 
 
 
 def _payload(action: str, issue: MockIssue, sender: MockSender, comment: str, detail: str) -> dict[str, object]:
-    now = (issue.updated_at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = _written(issue.updated_at or datetime.now(UTC))
     payload: dict[str, object] = {
         "repository": {"full_name": issue.repository},
         "sender": _account(sender.login, is_bot=sender.is_bot),
@@ -117,11 +121,16 @@ def _payload(action: str, issue: MockIssue, sender: MockSender, comment: str, de
     }
     # GitHub sends the issue as it is then: with the label that was just put on it.
     labels = (*issue.labels, detail) if action == "labeled" and detail not in issue.labels else issue.labels
-    about = _issue(issue, now, closed_at=now if action == "closed" else None) | {
+    closed_at = _written(issue.closed_at) if issue.closed_at else now if action == "closed" else None
+    about = _issue(issue, now, closed_at) | {
         "author_association": sender.association.value,
         "labels": [{"name": name} for name in labels],
     }
     return payload | {"action": action, "issue": about} | extras.get(action, {})
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _issue(issue: MockIssue, now: str, closed_at: str | None) -> dict[str, object]:
