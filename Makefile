@@ -17,7 +17,7 @@ EXAMPLES ?= 100
 # uv rewrites neither file, so the stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo bench peers dev test check format docs lock temporal property model
+.PHONY: help setup demo dev chaos bench peers property model test check format docs lock temporal
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ peers: setup ## Others' get-or-create algorithms under the same faults [SEED=1] 
 dev: setup ## Run everything on this machine, bound to loopback
 	@$(RUN) issuebox dev $(ARGS)
 
+chaos: setup ## Kill, freeze, cut and fail everything after a seeded plan (SEED=, ISSUES=, MINUTES=)
+	@$(RUN) python -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
 test: setup ## Run every test level, in four processes (WORKERS=0: in one)
 	@$(RUN) pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
 
@@ -51,7 +55,7 @@ test-%: setup ## Run one level, such as make test-unit
 
 property: setup ## Try random events, faults and crashes in random order (EXAMPLES=, SEED=)
 	@seed=$${SEED:-$$RANDOM}; echo "make property EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
-	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property --hypothesis-seed=$$seed $(ARGS)
+	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property/test_stateful.py --hypothesis-seed=$$seed $(ARGS)
 
 model: $(SYNCED) ## Check every interleaving up to the bound (STATES=… ends sooner, PLANT=… plants a mistake)
 	@$(RUN) python -m bench.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))

@@ -1,0 +1,103 @@
+"""GitHub's side of the chaos run: over both APIs in turn, and again and again until it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+import pytest
+
+import bench.chaos.github
+from bench.chaos.github import TRIES_MAX, GitHub
+from bench.chaos.story import Post, stories
+from bench.chaos.tally import Tally
+from bench.checker.evidence import Wish
+
+Answer = Callable[[int], int | None]
+"""From the number of a POST to its status; None: the connection is closed without an answer."""
+
+
+@asynccontextmanager
+async def _apis(answer: Answer) -> AsyncIterator[tuple[list[str], list[tuple[int, str]]]]:
+    """Two receivers, and which of them got which delivery, in order."""
+    numbers = count()
+    got: list[tuple[int, str]] = []
+
+    def receiver(place: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]:
+        async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            fields = dict(line.split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
+            await reader.readexactly(int(fields["content-length"]))
+            got.append((place, fields["x-github-delivery"]))
+            status = answer(next(numbers))
+            if status is not None:
+                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                await writer.drain()
+            writer.close()
+
+        return receive
+
+    servers = [await asyncio.start_server(receiver(place), "127.0.0.1", 0) for place in range(2)]
+    try:
+        yield [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers], got
+    finally:
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redeliveries within milliseconds."""
+    monkeypatch.setattr(bench.chaos.github, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(bench.chaos.github, "PAUSE_MAX_S", 0.01)
+
+
+def _posts(issues: int) -> tuple[Post, ...]:
+    return stories(1, issues, 30.0)
+
+
+async def _sent(answer: Answer, posts: tuple[Post, ...]) -> tuple[Tally, list[tuple[int, str]]]:
+    tally = Tally()
+    async with _apis(answer) as (urls, got):
+        # The load began a minute ago: all of it is due.
+        await GitHub(urls, "secret", int(time.time()) - 60, tally).send_all(posts)
+    return tally, got
+
+
+async def test_both_apis_get_their_share_and_each_answer_is_noted() -> None:
+    """One line for each POST, with what the delivery asked for."""
+    tally, got = await _sent(lambda _: 202, _posts(3))
+    assert tally.acknowledged == len(tally.posts) == len(got) == 30
+    assert {place for place, _ in got} == {0, 1}
+    assert (tally.waiting, tally.redeliveries, tally.given_up) == (0, 0, 0)
+    assert Wish.RUNNING in {post.wish for post in tally.posts}
+    assert not tally.in_flight
+
+
+@pytest.mark.parametrize("failure", [503, None])
+async def test_what_is_refused_or_not_answered_is_sent_again_with_the_same_id(failure: int | None) -> None:
+    """Each try is a line of its own, and only the last one is acknowledged."""
+    posts = _posts(1)[:1]
+    tally, got = await _sent(lambda number: failure if number < 3 else 202, posts)
+    assert [post.status for post in tally.posts] == [failure, failure, failure, 202]
+    assert {delivery for _, delivery in got} == {posts[0].delivery}
+    assert (tally.redeliveries, tally.given_up) == (3, 0)
+
+
+async def test_what_is_never_acknowledged_is_given_up_and_noted() -> None:
+    """Nobody owes anything for it, and the run goes on."""
+    tally, got = await _sent(lambda _: 500, _posts(1)[:1])
+    assert len(got) == len(tally.posts) == TRIES_MAX
+    assert (tally.acknowledged, tally.given_up, tally.waiting) == (0, 1, 0)
+
+
+async def test_copies_of_one_delivery_have_one_body() -> None:
+    """What is sent again is the same to the last byte: its digest tells that too."""
+    github = GitHub(["http://127.0.0.1:1"], "secret", 1_000_000, Tally())
+    posts = _posts(1)
+    same = [post for post in posts if post.happening == posts[0].happening]
+    assert len({github._mock(post).body for post in same}) == 1

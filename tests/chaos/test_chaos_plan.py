@@ -1,0 +1,159 @@
+"""The plan of a chaos run: the same for the same seed, and everything in it that a run should meet."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import pytest
+
+from bench.chaos.deeds import Act, Command, Freeze, Kill, Knob, Stall, Wave, Work
+from bench.chaos.faults import deck
+from bench.chaos.plan import Plan, make_plan
+from bench.chaos.story import DELIVERIES_PER_ISSUE, IssueState
+from bench.chaos.terms import CALM, CONFIRM_GONE_S, HEARTBEAT_TIMEOUT_S, PARTS, WORKERS
+from bench.checker.evidence import Wish
+from localdaytona.config import Config
+from localdaytona.fault_model import Plan as FaultPlan
+
+SHORT_S, LONG_S = 45.0, 300.0
+
+
+@pytest.fixture(scope="module")
+def short() -> Plan:
+    return make_plan(1, 24, SHORT_S)
+
+
+@pytest.fixture(scope="module")
+def long() -> Plan:
+    return make_plan(1, 1000, LONG_S)
+
+
+def test_same_seed_gives_the_same_plan_in_another_process(short: Plan) -> None:
+    """Whoever has the seed has the run; nothing comes from the order of a set or from a clock."""
+    command = [sys.executable, "-m", "bench.chaos", "--seed", "1", "--issues", "24", "--minutes", "0.75", "--plan"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    first, *lines = told.stdout.splitlines()
+    assert first == "seed 1   (again: make chaos SEED=1 ISSUES=24 MINUTES=0.75)"
+    assert lines == list(short.lines())
+    assert lines != list(make_plan(2, 24, SHORT_S).lines())
+
+
+def test_every_kind_of_process_is_killed_and_frozen(short: Plan) -> None:
+    """Also in the shortest run."""
+    killed = {timed.deed.part.partition("-")[0] for timed in short.deeds if isinstance(timed.deed, Kill)}
+    frozen = {timed.deed.part.partition("-")[0] for timed in short.deeds if isinstance(timed.deed, Freeze)}
+    assert killed == frozen == {part.partition("-")[0] for part in PARTS}
+
+
+def test_worker_wakes_up_late_and_another_is_cut_off(short: Plan) -> None:
+    """Both for longer than a heartbeat may be late, so that a lost attempt goes on beside its successor."""
+    long_frozen = {
+        timed.deed.part
+        for timed in short.deeds
+        if isinstance(timed.deed, Freeze) and timed.deed.seconds > HEARTBEAT_TIMEOUT_S
+    }
+    cut_off = {
+        timed.deed.link.partition(">")[0]
+        for timed in short.deeds
+        if isinstance(timed.deed, Stall) and timed.deed.seconds > HEARTBEAT_TIMEOUT_S
+    }
+    assert long_frozen
+    assert cut_off
+    assert long_frozen | cut_off <= set(WORKERS)
+    assert not long_frozen & cut_off
+
+
+def test_short_run_deals_every_fault_on_every_operation(short: Plan) -> None:
+    """The whole deck is through once, in waves that localdaytona takes."""
+    waves = [timed.deed for timed in short.deeds if isinstance(timed.deed, Wave)]
+    dealt = [(rule["match"]["operation"], rule["effect"]) for wave in waves for rule in wave.rules]  # type: ignore[index, call-overload]
+    assert all(card in dealt for card in deck())
+    for wave in waves:
+        FaultPlan.model_validate({"seed": 1, "rules": wave.rules})
+
+
+def test_every_knob_is_one_of_daytonas_and_is_turned_back(short: Plan) -> None:
+    """What a knob changes, good weather names."""
+    knobs = [timed.deed for timed in short.deeds if isinstance(timed.deed, Knob)]
+    assert {name for knob in knobs for name in knob.changes} == set(CALM)
+    for knob in knobs:
+        Config.model_validate(knob.changes)
+    Config.model_validate(CALM)
+
+
+def test_no_second_look_at_a_404_meets_the_next_outage(long: Plan) -> None:
+    """Daytona's lies are shorter than the patience of who looks twice, as the real ones are."""
+    outages = [
+        (timed.at_s, timed.at_s + timed.deed.seconds)
+        for timed in long.deeds
+        if isinstance(timed.deed, Knob) and timed.deed.name == "outage"
+    ]
+    assert len(outages) > 3
+    gaps = [later - end for (_, end), (later, _) in itertools.pairwise(outages)]
+    assert min(gaps) > CONFIRM_GONE_S
+
+
+def test_load_has_ten_deliveries_an_issue_of_all_sorts(long: Plan) -> None:
+    """Duplicates, bursts, late ones, ties, and events that ask for nothing."""
+    posts = long.posts
+    assert len(posts) == 1000 * DELIVERIES_PER_ISSUE
+    assert {post.happening.kind.wish for post in posts} == set(Wish)
+    copies = Counter(post.delivery for post in posts)
+    assert max(copies.values()) > 3
+    hooks = defaultdict(set)
+    for post in posts:
+        hooks[post.happening].add(post.delivery)
+    assert max(len(ids) for ids in hooks.values()) > 1
+    kinds = defaultdict(set)
+    for happening in hooks:
+        kinds[happening.issue, happening.second].add(happening.kind.leads_to)
+    assert any(len(states) > 1 for states in kinds.values())
+
+
+def test_deliveries_come_late_and_out_of_order(long: Plan) -> None:
+    """Never before they happened, and many of them behind a later one."""
+    newest: dict[int, int] = {}
+    overtaken = 0
+    for post in long.posts:
+        happening = post.happening
+        assert post.at_s >= happening.second + 1.0
+        overtaken += happening.second < newest.get(happening.issue, -1)
+        newest[happening.issue] = max(happening.second, newest.get(happening.issue, -1))
+    assert overtaken > 500
+
+
+def test_nothing_happens_to_an_issue_that_is_gone(long: Plan) -> None:
+    """GitHub sends nothing new about an issue that was deleted or transferred."""
+    gone: dict[int, int] = {}
+    for post in long.posts:
+        if post.happening.kind.leads_to is IssueState.GONE:
+            gone[post.happening.issue] = post.happening.second
+    assert gone
+    assert all(post.happening.second <= gone.get(post.happening.issue, 10**6) for post in long.posts)
+
+
+def test_work_is_left_before_anybody_ends_or_orders_about_the_issue(long: Plan) -> None:
+    """Later the service may look into a sandbox that it started for the look alone, and is right to trust it."""
+    ends: dict[int, float] = {}
+    for post in long.posts:
+        if post.happening.kind.leads_to is not IssueState.OPEN:
+            issue = post.happening.issue
+            ends[issue] = min(post.happening.second, ends.get(issue, LONG_S))
+    for timed in long.deeds:
+        if isinstance(timed.deed, Command) and timed.deed.order != "ensure":
+            ends[timed.deed.issue] = min(timed.at_s, ends.get(timed.deed.issue, LONG_S))
+    works = [timed.deed for timed in long.deeds if isinstance(timed.deed, Work)]
+    assert len(works) > 100
+    assert all(work.until_s < ends.get(work.issue, 10**6) for work in works)
+
+
+def test_people_act_and_order(long: Plan) -> None:
+    """Every act and every order, forced or not."""
+    acts = {timed.deed.act for timed in long.deeds if isinstance(timed.deed, Act)}
+    orders = {(timed.deed.order, timed.deed.is_forced) for timed in long.deeds if isinstance(timed.deed, Command)}
+    assert acts == {"stop", "archive", "start", "break", "idle", "release"}
+    assert orders == {("stop", False), ("delete", False), ("delete", True), ("replace", True), ("ensure", False)}
