@@ -210,7 +210,7 @@ class Pursuit:
                 summary="before it is stopped",
             )
         except ActivityError as error:
-            is_failed = workflow.patched("failed-look")  # Runs of 0.2 took it for a finding, and held the sandbox.
+            is_failed = not self._memory.is_trusting  # 0.2 took it for a finding, and held the sandbox for ever.
             inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=is_failed)
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
         self._is_stopping = False
