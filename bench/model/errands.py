@@ -3,7 +3,7 @@
 One attempt has up to three steps that others may come between: its request is executed; what it started has
 settled and is read; the reply reaches the workflow. A fault is a further outcome of one of these. The order of
 requests within an attempt is that of `activities/` and `issuebox/providers/daytona.py`; the one pair that is
-taken as a single step is named in `docs/proofs.md`.
+taken as a single step is named in `docs/proofs/model.md`.
 """
 
 from __future__ import annotations

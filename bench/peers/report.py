@@ -13,7 +13,7 @@ from bench.peers.plan import CALM
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results" / "peers.json"
-PAGE = ROOT / "docs" / "proofs.d" / "peers.md"
+PAGE = ROOT / "docs" / "proofs" / "peers.md"
 
 
 class SystemResult(BaseModel):
