@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bench.machine import describe, one_line
 from bench.model import report
 from bench.model.bounds import BOUNDS, PREPARED
 from bench.model.minds import PATIENCE, PREPARING, Minds
@@ -44,6 +45,7 @@ def main() -> int:
 
 def _show_check(states_max: int | None) -> int:
     print("Model check of the real workflow. Deterministic: no seed.")
+    print(one_line(describe()))
     print(report.bounds(BOUNDS), flush=True)
     found = check(BOUNDS, states_max=states_max)
     print(report.figures(found))
