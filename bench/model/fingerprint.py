@@ -45,7 +45,7 @@ SHOWN_ONLY = frozenset(
     ]
 )
 SHOWN_BY_WORKFLOW = frozenset(
-    ["_memory", "_doing", "_is_rolling", "_turn", "_blocked_ticket", "_updates_waiting", "_published"]
+    ["_memory", "_doing", "_is_rolling", "_turn", "_blocked_ticket", "_updates_waiting", "_published", "_searchable"]
 )
 SHOWN_BY_PURSUIT = frozenset(["_memory", "_tell", "_setbacks"])
 """With pauses that do not grow, how many there were says nothing."""
