@@ -6,6 +6,7 @@ and cannot be killed. Both give a `Server` with the URLs and an `AdminClient`.
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import ssl
@@ -27,6 +28,7 @@ from localdaytona.types import JSONObject
 API_KEY = "localdaytona"
 READY_MAX_S = 20.0
 POLL_S = 0.02
+PORTS = (10_000, 32_000)
 # Loading the system's certificates takes longer than a test's server, and it speaks no TLS.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -188,10 +190,18 @@ async def _until_ready(admin: AdminClient, ended: Callable[[], bool]) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port that nothing listens on now.
+
+    It is below those that the system gives to outgoing connections (32768 on Linux), and a chance one: so nobody
+    else takes it while a server that was killed is down.
+    """
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311 -- no secret
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # Somebody has it.
         return port
 
 

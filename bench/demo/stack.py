@@ -19,7 +19,7 @@ import httpx
 from issuebox.dev_stack import DevStack
 from issuebox.mock_delivery import MockDelivery, MockIssue, build, post
 from localdaytona.admin_models import SandboxView
-from localdaytona.testing import AdminClient
+from localdaytona.testing import AdminClient, free_port
 
 T = TypeVar("T")
 
@@ -196,6 +196,8 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
+        # Its own, so that no other stack takes one while its server is killed.
+        *(text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))),
         env={**environment, **base, **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
