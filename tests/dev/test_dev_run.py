@@ -18,6 +18,8 @@ from temporalio.client import Client
 from issuebox.dev_stack import DevStack
 from issuebox.search_attributes_setup import registered
 
+pytestmark = pytest.mark.xdist_group("dev")  # One at a time: by default each wants the same ports.
+
 READY_TIMEOUT_S = 60.0
 SANDBOX_NAME = "claude-issue-1"
 

@@ -304,6 +304,21 @@ async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: St
     assert await stack.requests(after=before) == []
 
 
+@pytest.mark.parametrize(("ladder", "state"), [(STOPS, "stopped"), (DELETES, "")])
+async def test_false_404_does_not_hide_what_a_lost_create_has_made(
+    start: Started, ladder: dict[str, float], state: str
+) -> None:
+    """The issue is closed while nobody knows what became of its create: one 404 does not say that nothing did."""
+    stack = await start(**ladder, daytona_command_timeout_s=1.0)
+    await stack.daytona.admin.add_fault("create", {"kind": "hang", "after": True})
+    await stack.daytona.admin.add_fault("get", {"kind": "not_found"}, skip=1)
+    await stack.deliver()
+    await until(stack.state, lambda seen: seen == "started", "the sandbox made")
+    await stack.close()
+    await until(stack.state, lambda seen: seen == state, f"the sandbox {state or 'gone'}")
+    assert len(await stack.daytona.admin.journal(kind="fault")) == 2
+
+
 async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
     """With its database down Daytona finds nothing: the goal is reached when the sandbox is really gone."""
     stack = await start(**DELETES, confirm_gone_s=2.0)
