@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
-from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -40,6 +39,8 @@ def step(**arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
     def decorate(act: Step) -> Step:
         @functools.wraps(act)
         def act_and_wait(self: IssueMachine, pause_s: float, **given: Any) -> None:
+            drawn = ", ".join(f"{name}={value!r}" for name, value in given.items() if name != "data")
+            self._tell(f"{act.__name__}({drawn})")
             act(self, **given)
             self._do(asyncio.sleep(pause_s))
             self._end_outage_in_time()
@@ -62,6 +63,7 @@ class IssueMachine(RuleBasedStateMachine):
         self._issues: list[GitHubIssue] = []
         self._sent: list[Event] = []
         self._held: list[Event] = []
+        self._story: list[str] = []
         self._ordered_away: set[int] = set()
         self._is_worker_away = False
         self._has_failed = False
@@ -73,9 +75,14 @@ class IssueMachine(RuleBasedStateMachine):
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self.loop.run_until_complete(work)
-        except BaseException:  # Whatever it was, the example is over and not to be judged once more.
+        except BaseException as error:  # Whatever it was, the example is over, and is not judged once more.
             self._has_failed = True
+            self.rig.failures.append("\n".join([str(error) or repr(error), "", "What happened:", *self._story]))
             raise
+
+    def _tell(self, what: str) -> None:
+        """Hypothesis shows the steps of a sequence that fails again; this one may not, so it is written down."""
+        self._story.append(f"  {time.time():.3f} {what}")
 
     def _end_outage_in_time(self) -> None:
         self._outage_steps -= 1
@@ -100,9 +107,11 @@ class IssueMachine(RuleBasedStateMachine):
     def begin(self, count: int, ladder: str, weather: str, set_up: str, is_all_delivered: bool) -> None:
         """`is_all_delivered`: what is held back until the end arrives then, the newest first; else it is lost."""
         self._is_all_delivered = is_all_delivered
+        if self.rig.failures:
+            raise AssertionError("Hypothesis tries it again, but the world has moved on: see the first failure")
         ids = [self.rig.new_issue() for _ in range(count)]
         self.rig.examples += 1
-        note(f"example {self.rig.examples}, issues {ids}")
+        self._tell(f"example {self.rig.examples}: issues {ids}, {ladder}, {weather}, {set_up}")
         self._issues = [GitHubIssue(issue, number) for number, issue in enumerate(ids, 1)]
         settings = LADDERS[ladder] | SET_UPS[set_up]
         self._play = Play(self.rig, ids, Terms(settings, WEATHERS[weather], can_delete=ladder.startswith("deleted")))
@@ -110,6 +119,7 @@ class IssueMachine(RuleBasedStateMachine):
         self._send(self._issues[0].happen(Happening.OPENED, time.time(), is_same_second=False))
 
     def _send(self, event: Event, copies: int = 1) -> None:
+        self._tell(f"  arrives: {event.delivery}")
         self._sent.append(event)
         self._do(self.play.post(event, copies=copies))
 
@@ -121,7 +131,9 @@ class IssueMachine(RuleBasedStateMachine):
         if not possible:
             return None
         what = data.draw(st.sampled_from(possible), f"issue {issue.issue}")
-        return issue.happen(what, time.time(), is_same_second=is_same_second)
+        event = issue.happen(what, time.time(), is_same_second=is_same_second)
+        self._tell(f"  issue {issue.issue} {what}: {event.delivery}")
+        return event
 
     @step(data=st.data(), index=_issue, is_same_second=_rarely, copies=st.sampled_from((1, 1, 1, 3)))
     def event(self, data: st.DataObject, index: int, is_same_second: bool, copies: int) -> None:
@@ -216,6 +228,7 @@ class IssueMachine(RuleBasedStateMachine):
         """The next requests of a kind meet a fault."""
         effects = effects_on(operation)
         effect = data.draw(st.sampled_from(sorted(effects)), "effect")
+        self._tell(f"  {effect}")
         self._do(self.play.fault(self._at(index).issue, operation, effects[effect], times=times, skip=skip))
 
     @step(index=_issue, times=st.integers(2, 6))
@@ -266,6 +279,7 @@ class IssueMachine(RuleBasedStateMachine):
             self._do(self.play.witness.require_safe())
 
     def _rest(self) -> None:
+        self._tell("everything comes to rest")
         while self._is_all_delivered and self._held:
             self._send(self._held.pop())
         self._is_worker_away = False

@@ -78,6 +78,7 @@ class Rig:
     workers: Workers
     directory: Path
     examples: int = 0
+    failures: list[str] = field(default_factory=list)
     journal_seen: int = 0
     old_sandboxes: set[str] = field(default_factory=set)
     _issues: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_ISSUE))

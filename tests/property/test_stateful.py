@@ -55,8 +55,12 @@ def _run(runner: asyncio.Runner, world: AsyncExitStack, directory: Path) -> None
     IssueMachine.rig = runner.run(world.enter_async_context(rigged(directory)))
     if EXAMPLES:
         sys.stderr.write(f"{one_line(describe())}\n")
+    rig = IssueMachine.rig
     try:
         run_state_machine_as_test(IssueMachine, settings=SETTINGS)
     finally:
         if EXAMPLES:
-            sys.stderr.write(f"{IssueMachine.rig.examples} examples of up to {STEPS} steps\n")
+            sys.stderr.write(f"{rig.examples} examples of up to {STEPS} steps\n")
+        if rig.failures:
+            # Says more than Hypothesis can, which finds that the sequence did not fail once more.
+            pytest.fail(rig.failures[0], pytrace=False)
