@@ -48,7 +48,7 @@ chaos: setup ## Kill, freeze, cut and fail everything after a seeded plan (SEED=
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 test: setup ## Run every test level, in four processes (WORKERS=0: in one)
-	@$(RUN) pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(RUN) pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-%: setup ## Run one level, such as make test-unit
 	@$(RUN) pytest -q tests/$* $(ARGS)

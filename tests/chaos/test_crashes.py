@@ -12,11 +12,7 @@ import pytest_asyncio
 
 from bench.demo.stack import Stack, running, until
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(180),
-    pytest.mark.xdist_group("crashes"),  # One stack for them all.
-]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -17,8 +17,7 @@ from temporalio.client import Client
 
 from issuebox.dev_stack import DevStack
 from issuebox.search_attributes_setup import registered
-
-pytestmark = pytest.mark.xdist_group("dev")  # One at a time: by default each wants the same ports.
+from localdaytona.testing import free_port
 
 READY_TIMEOUT_S = 60.0
 SANDBOX_NAME = "claude-issue-1"
@@ -64,10 +63,12 @@ async def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     for name in ("TEMPORAL_ADDRESS", "DAYTONA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     processes: list[asyncio.subprocess.Process] = []
+    # Its own and always the same, so that no other stack takes one while a server of this one is down.
+    ports = [text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))]
 
     async def start() -> Run:
         output = tmp_path / f"output-{len(processes)}.txt"
-        arguments = ["dev", "--data", str(tmp_path / "data"), "--speed", "50"]
+        arguments = ["dev", "--data", str(tmp_path / "data"), "--speed", "50", *ports]
         with output.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "issuebox", *arguments, stdout=file, stderr=file
