@@ -62,5 +62,8 @@ TRANSITIONS: Mapping[str, dict[str, Any]] = {
 
 
 def effects_on(operation: str) -> dict[str, dict[str, Any]]:
-    """All effects on this operation, by name."""
-    return {**EFFECTS, **(TRANSITIONS if operation in COMMANDS else {})}
+    """All effects on this operation, by name. What denies that a sandbox is there has a step of its own."""
+    effects = {**EFFECTS, **(TRANSITIONS if operation in COMMANDS else {})}
+    if operation in {"*", "get"}:
+        del effects["a false 404"]
+    return effects
