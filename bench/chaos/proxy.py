@@ -191,7 +191,10 @@ class _End(asyncio.Protocol):
         elif self._peer is None:
             self._transport.close()
         else:
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # It was reset just now, and the event loop has not heard of it yet.
+                self.reset()
 
     def _throttle(self) -> None:
         """Read on from the peer only while little waits here."""
