@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -15,8 +16,14 @@ from bench.checker.evidence import Order
 
 LOOK_INTERVAL_S: Final = 0.3
 ORDER_TIMEOUT_S: Final = 10.0
+WORK_FILE: Final = Path("home/work/notes.txt")
 WORK: Final = "mkdir -p $HOME/work && cd $HOME/work && git init -q . && echo half a thought > notes.txt"
 _BEARER: Final = {"Authorization": f"Bearer {API_TOKEN}"}
+
+
+def work_left(daytona_dir: Path) -> set[str]:
+    """The IDs of the sandboxes that hold work now, whatever was answered to who left it there."""
+    return {found.parents[2].name for found in (daytona_dir / "sandboxes").glob(f"*/{WORK_FILE}")}
 
 
 class People:

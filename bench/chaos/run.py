@@ -12,10 +12,12 @@ from typing import Final
 
 from bench.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
 from bench.chaos.github import GitHub
+from bench.chaos.people import work_left
 from bench.chaos.plan import Plan
 from bench.chaos.settling import NotAtRestError, settled
 from bench.chaos.storm import Storm
 from bench.chaos.tally import Tally
+from bench.chaos.terms import DAYTONA
 from bench.chaos.watch import JournalWatch, evidence_of
 from bench.checker.evidence import Evidence, Violation
 from bench.checker.histories import read_signals
@@ -116,6 +118,8 @@ class Run:
 
     async def _evidence(self, cluster: Cluster, watch: JournalWatch, *, is_at_rest: bool) -> Evidence:
         await watch.read_all()
+        if is_at_rest:
+            self._tally.worked_in |= await asyncio.to_thread(work_left, self._run_dir / DAYTONA)
         evidence = evidence_of(watch.entries, self._tally, is_at_rest=is_at_rest)
         if is_at_rest:
             names = [f"claude-issue-{issue}" for issue in range(1, self._plan.issues + 1)]

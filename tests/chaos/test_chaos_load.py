@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 import bench.chaos.github
 from bench.chaos.github import TRIES_MAX, GitHub
+from bench.chaos.people import work_left
 from bench.chaos.story import Post, stories
 from bench.chaos.tally import Tally
 from bench.checker.evidence import Wish
@@ -101,3 +103,12 @@ async def test_copies_of_one_delivery_have_one_body() -> None:
     posts = _posts(1)
     same = [post for post in posts if post.happening == posts[0].happening]
     assert len({github._mock(post).body for post in same}) == 1
+
+
+def test_work_is_found_where_it_lies_whatever_was_answered(tmp_path: Path) -> None:
+    """The answer to who left it may get lost; then only the sandbox itself tells."""
+    for sandbox_id, file in (("worked-in", "home/work/notes.txt"), ("looked-into", "home/work/other.txt")):
+        path = tmp_path / "sandboxes" / sandbox_id / file
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert work_left(tmp_path) == {"worked-in"}
