@@ -5,7 +5,6 @@ Commands, environments, ports. Everything is bound to loopback, and everything t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +18,8 @@ from temporalio.client import Client
 from bench.chaos.parts import Part, Program
 from bench.chaos.proxy import LOOPBACK, Link
 from bench.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, PARTS, SETTINGS, TEMPORAL, WORKERS
-from issuebox.dev_services import NAMESPACE, answers, has_namespace
+from bench.environment import bare, to_temporal
+from issuebox.dev_services import answers, has_namespace
 from issuebox.search_attributes_setup import needed, register
 from issuebox.temporal_client import connect
 from issuebox.temporal_server import DevServer, ensure_binary
@@ -186,15 +186,9 @@ def _program(
 
 
 def _temporal_environment(port: int) -> dict[str, str]:
-    return {
-        "TEMPORAL_ADDRESS": f"{LOOPBACK}:{port}",
-        "TEMPORAL_NAMESPACE": NAMESPACE,
-        "TEMPORAL_CONFIG_FILE": os.devnull,
-    }
+    return to_temporal(f"{LOOPBACK}:{port}")
 
 
 def _clean() -> dict[str, str]:
     """Our environment without anybody's settings: the run depends on the seed and on nothing of the caller's."""
-    ours = ("TEMPORAL_", "DAYTONA_", "ISSUEBOX_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    return kept | {"PYTHONUNBUFFERED": "1"}
+    return bare() | {"PYTHONUNBUFFERED": "1"}

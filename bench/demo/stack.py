@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from bench.environment import inherited
 from issuebox.dev_stack import DevStack
 from issuebox.mock_delivery import MockDelivery, MockIssue, build, post
 from localdaytona.admin_models import SandboxView
@@ -193,12 +194,11 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
 
     `settings` are environment variables beside those of `base`, which are the demo's.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
         # Its own, so that no other stack takes one while its server is killed.
         *(text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))),
-        env={**environment, **base, **settings},
+        env={**inherited(), **base, **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

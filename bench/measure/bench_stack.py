@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from temporalio.client import Client, WorkflowHandle
 
 from bench.demo.stack import Stack, running
+from bench.environment import inherited, to_temporal
 from issuebox.temporal_client import connect
 
 SETTINGS: Mapping[str, str] = {
@@ -46,11 +46,9 @@ class BenchStack:
         """What a further worker or client of the same stack is started with."""
         dev = self.stack.stack
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))},
+            **inherited(),
             **SETTINGS,
-            "TEMPORAL_ADDRESS": dev.temporal_address,
-            "TEMPORAL_NAMESPACE": dev.temporal_namespace,
-            "TEMPORAL_CONFIG_FILE": os.devnull,
+            **to_temporal(dev.temporal_address, dev.temporal_namespace),
             "DAYTONA_API_URL": dev.daytona_api_url,
             "DAYTONA_API_KEY": dev.daytona_api_key or "",
         }
@@ -62,11 +60,5 @@ async def measured(data_dir: Path, **settings: str) -> AsyncIterator[BenchStack]
     async with running(data_dir, base=SETTINGS, **settings) as stack:
         await stack.admin.config(durations=dict(DURATIONS_S))
         dev = stack.stack
-        client = await connect(
-            environment={
-                "TEMPORAL_ADDRESS": dev.temporal_address,
-                "TEMPORAL_NAMESPACE": dev.temporal_namespace,
-                "TEMPORAL_CONFIG_FILE": os.devnull,
-            }
-        )
+        client = await connect(environment=to_temporal(dev.temporal_address, dev.temporal_namespace))
         yield BenchStack(stack, client)

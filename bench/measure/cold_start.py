@@ -12,6 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
 
+from bench.environment import inherited
 from bench.measure import charts, page
 from bench.measure.frame import Context, Measurement, Target
 from bench.measure.quantiles import Spread, spread
@@ -72,11 +73,10 @@ async def run(context: Context) -> ColdStart:
 
 async def dev_ready_s(data_dir: Path) -> float:
     """Seconds from the start of `issuebox dev` on a new directory until it is ready; it is ended again."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TEMPORAL_", "DAYTONA_"))}
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
-        env=environment,
+        env=inherited(),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,

@@ -10,22 +10,20 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.measure import charts, page
 from bench.measure.actions import billable
-from bench.measure.bench_stack import measured
 from bench.measure.cost import SOURCES, Bill, DaytonaPrices, Life, Month, TemporalPrices, Usage, month
 from bench.measure.frame import Context, Measurement, Target
 from bench.measure.outcomes import (
     ARCHIVED,
     CREATED,
     DELETED,
-    LADDER,
-    REST,
     REUSED,
     STARTED,
     STOPPED,
     WEBHOOK,
-    Player,
     Sample,
     event_name,
+    lived,
+    summarize,
 )
 
 
@@ -63,22 +61,7 @@ class History(BaseModel):
 
 async def run(context: Context) -> History:
     """Play so many issues, half of them over REST."""
-    samples: list[Sample] = []
-    async with measured(context.scratch / "data", **LADDER) as bench:
-        for issue in range(1, context.samples(full=20, quick=2) + 1):
-            player = Player(bench, issue, WEBHOOK if issue % 2 else REST)
-            await player.live()
-            samples += player.samples
-            context.say(f"issue {issue} has lived, asked for by {player.way}")
-    return History(rows=summarize(samples))
-
-
-def summarize(samples: Sequence[Sample]) -> list[Row]:
-    """One row for each outcome and way, in the order in which they were first met."""
-    groups: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault((sample.outcome, sample.way), []).append(sample)
-    return [_row(outcome, way, group) for (outcome, way), group in groups.items()]
+    return History(rows=summarize(await lived(context, context.scratch / "data"), _row))
 
 
 def bill(figures: History, inputs: Month) -> Bill:

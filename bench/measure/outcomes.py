@@ -5,16 +5,21 @@ Counts only: how long it took is `bench.measure.latency`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 import httpx
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from bench.demo.stack import until
-from bench.measure.bench_stack import BenchStack
+from bench.measure.bench_stack import BenchStack, measured
+from bench.measure.frame import Context
 from localdaytona.journal import Entry
+
+Row = TypeVar("Row")
 
 CREATED, REUSED, REFRESHED, STARTED = "created", "reused", "reused after idling", "started"
 STOPPED, ARCHIVED, DELETED = "closed: stopped", "closed: archived", "closed: deleted"
@@ -148,3 +153,23 @@ class Player:
 def event_name(event: HistoryEvent) -> str:
     """Temporal's word, such as `ACTIVITY_TASK_SCHEDULED`."""
     return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
+
+
+async def lived(context: Context, data_dir: Path) -> list[Sample]:
+    """The samples of whole lives on a stack of their own, every other issue asked for over REST."""
+    samples: list[Sample] = []
+    async with measured(data_dir, **LADDER) as bench:
+        for issue in range(1, context.samples(full=20, quick=2) + 1):
+            player = Player(bench, issue, WEBHOOK if issue % 2 else REST)
+            await player.live()
+            samples += player.samples
+            context.say(f"issue {issue} has lived, asked for by {player.way}")
+    return samples
+
+
+def summarize(samples: Iterable[Sample], row: Callable[[str, str, list[Sample]], Row]) -> list[Row]:
+    """One row for each outcome and way, in the order in which they were first met."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.outcome, sample.way), []).append(sample)
+    return [row(outcome, way, group) for (outcome, way), group in groups.items()]

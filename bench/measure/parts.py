@@ -6,7 +6,6 @@ localdaytona, so many workers, one API. All on free ports of loopback, all ended
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from bench.environment import bare
 from bench.measure.bench_stack import SETTINGS
 from issuebox import dev_services
 from issuebox.dev_services import Ports, Surroundings
@@ -23,9 +23,6 @@ from issuebox.supervisor import Reporter, Supervisor
 from issuebox.temporal_client import connect
 from issuebox.temporal_server import DevServer, ensure_binary
 from localdaytona.testing import AdminClient, free_port
-
-FOREIGN = ("TEMPORAL_", "DAYTONA_", "ISSUEBOX_")
-"""Beginnings of the variables that no part is given by who runs the measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +97,11 @@ async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
 
 def _surroundings(data_dir: Path, speed: float, settings: dict[str, str]) -> Surroundings:
     """Nothing of the caller's own Temporal, Daytona or issuebox settings reaches the parts."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(FOREIGN) or name == "ISSUEBOX_TEMPORAL_BINARY"
-    }
     data_dir.mkdir(parents=True, exist_ok=True)
     return Surroundings(
         data_dir=data_dir,
         ports=Ports(api=free_port(), temporal=free_port(), ui=free_port(), daytona=free_port()),
         secrets=DevSecrets.load_or_create(data_dir),
         daytona_speed=speed,
-        inherited={**inherited, **SETTINGS, **settings},
+        inherited={**bare(), **SETTINGS, **settings},
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.measure import charts, page
 from bench.measure.bench_stack import measured
 from bench.measure.frame import Context, Measurement, Target
-from bench.measure.outcomes import CREATED, LADDER, REST, REUSED, STARTED, WEBHOOK, Player, Sample
+from bench.measure.outcomes import CREATED, REUSED, STARTED, WEBHOOK, Player, Sample, lived, summarize
 
 COMMANDS = frozenset({"create", "start", "stop", "archive", "delete", "recover"})
 EXTRAS = frozenset({"last_activity", "labels"})
@@ -58,27 +58,13 @@ class Requests(BaseModel):
 
 async def run(context: Context) -> Requests:
     """Play so many issues by webhook and as many over REST, then some with a set-up command."""
-    samples: list[Sample] = []
-    async with measured(context.scratch / "plain", **LADDER) as bench:
-        for issue in range(1, context.samples(full=20, quick=2) + 1):
-            player = Player(bench, issue, WEBHOOK if issue % 2 else REST)
-            await player.live()
-            samples += player.samples
-            context.say(f"issue {issue} has lived, asked for by {player.way}")
+    samples = await lived(context, context.scratch / "plain")
     async with measured(context.scratch / "set-up", ISSUEBOX_SETUP_COMMAND="true") as bench:
         for issue in range(1, context.samples(full=10, quick=1) + 1):
             player = Player(bench, issue, WEBHOOK)
             await player.open(SET_UP)
             samples += player.samples
-    return Requests(rows=summarize(samples))
-
-
-def summarize(samples: Sequence[Sample]) -> list[Row]:
-    """One row for each outcome and way, in the order in which they were first met."""
-    groups: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault((sample.outcome, sample.way), []).append(sample)
-    return [_row(outcome, way, group) for (outcome, way), group in groups.items()]
+    return Requests(rows=summarize(samples, _row))
 
 
 def targets(figures: Requests) -> Sequence[Target]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.environment import bare, to_temporal
 from bench.peers.host import Handover
 from bench.peers.peer import Event, named
 from bench.peers.system import HOSTS, Crash, RefusedError
@@ -236,14 +237,7 @@ async def _temporal(scratch: Path) -> Program:
 
 def _environment(address: str) -> dict[str, str]:
     """What all processes share: nothing of the caller's configuration of the three services."""
-    foreign = ("TEMPORAL_", "DAYTONA_", "ISSUEBOX_")
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    return clean | {
-        "TEMPORAL_ADDRESS": address,
-        "TEMPORAL_NAMESPACE": "default",
-        "TEMPORAL_CONFIG_FILE": os.devnull,
-        "ISSUEBOX_LOG_LEVEL": "warning",
-    }
+    return bare() | to_temporal(address) | {"ISSUEBOX_LOG_LEVEL": "warning"}
 
 
 def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: Path, speed: float) -> Pair:

@@ -22,6 +22,8 @@ from tests.api.conftest import closed_address  # noqa: F401 -- a fixture
 from tests.waiting import until
 from tests.workflow.conftest import Stack, daytona, stack, start  # noqa: F401 -- fixtures
 
+REPOSITORY = Path(__file__).parents[2]
+
 FOREIGN = ("TEMPORAL_", "ISSUEBOX_", "DAYTONA_", "COLUMNS")
 """What of the machine's own environment must not reach the commands."""
 
@@ -53,7 +55,7 @@ def environment(directory: Path, given: dict[str, str]) -> dict[str, str]:
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of the process that forks for each command."""
     path = tmp_path_factory.mktemp("preloaded") / "socket"
-    process = subprocess.Popen([sys.executable, "-P", str(Path(__file__).with_name("preloaded.py")), str(path)])
+    process = subprocess.Popen([sys.executable, "-m", "tests.cli.preloaded", str(path)], cwd=REPOSITORY)
     yield path
     process.kill()
     process.wait()

@@ -1,7 +1,6 @@
 """A process that has imported what the commands import, and forks for each of them.
 
-A command is a process of its own with its own end, as from a shell, without the seconds that the imports take.
-Nothing is connected and no thread is started before the fork.
+A command is a process of its own with its own end, as from a shell.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import socket
 import sys
 from typing import NoReturn
+
+from tests.forking import serve
 
 MODULES = (
     "issuebox.cli",
@@ -23,25 +23,8 @@ MODULES = (
 )
 
 
-def serve(path: str) -> NoReturn:
-    """Take requests on a socket at `path`: one JSON line, answered with the exit code."""
-    for module in MODULES:
-        importlib.import_module(module)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    while True:
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            answer(connection)
-        connection.close()
-
-
 def answer(connection: socket.socket) -> NoReturn:
-    """Run one command in a child of this child, and tell what it ended with."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """Run the command of one JSON line in a child of this child, and tell its exit code."""
     with connection, connection.makefile("rw") as stream:
         request = json.loads(stream.readline())
         child = os.fork()
@@ -70,4 +53,6 @@ def command(arguments: list[str], environment: dict[str, str], directory: str) -
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    for module in MODULES:
+        importlib.import_module(module)
+    serve(sys.argv[1], answer)

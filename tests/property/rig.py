@@ -18,11 +18,11 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from api.app import create_app
 from issuebox.settings import ApiSettings
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.temporal_server import ensure_binary
 from localdaytona.testing import Server, running
 from tests.property.worker_process import Request, Workers
@@ -129,7 +129,7 @@ async def rigged(directory: Path) -> AsyncIterator[Rig]:
         environment = await WorkflowEnvironment.start_local(
             dev_server_existing_path=str(await ensure_binary()),
             dev_server_log_level="error",
-            data_converter=pydantic_data_converter,
+            data_converter=DATA_CONVERTER,
             dev_server_extra_args=[
                 part for key, value in DYNAMIC.items() for part in ("--dynamic-config-value", f"{key}={value}")
             ],

@@ -1,7 +1,6 @@
 """A process that has imported the worker, and forks one for each request: a worker that can be killed at any moment.
 
-A real SIGKILL is wanted, many of them, and the imports of the SDK take seconds. Nothing is connected and no
-thread is started before the fork.
+A real SIGKILL is wanted, many of them, and the imports of the SDK take seconds.
 
 Times that are constants in the product are divided here as the settings of the test divide the others: a worker
 that was killed is missed after one second instead of ten.
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkerConfig
 
@@ -30,7 +28,9 @@ import issuebox.domain.work
 from issuebox.logs import configure
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
+from issuebox.temporal_data import DATA_CONVERTER
 from issuebox.worker import build_worker, daytona_options
+from tests.forking import serve
 from workflows import options
 
 HEARTBEAT_TIMEOUT_S = 1.0
@@ -67,26 +67,15 @@ class _Cache(SimplePlugin):
         return config
 
 
-def serve(path: str) -> NoReturn:
-    """Take requests on a socket at `path`, one a connection, each answered with the child's ID and `ready`."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def _shorten() -> None:
     options.HEARTBEAT_TIMEOUT = timedelta(seconds=HEARTBEAT_TIMEOUT_S)
     options.LOOK_TIMEOUT = timedelta(seconds=LOOK_TIMEOUT_S)
     activities.reporting.HEARTBEAT_INTERVAL_S = HEARTBEAT_INTERVAL_S
     issuebox.domain.work.SLACK = timedelta(seconds=ACTIVITY_SLACK_S)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    while True:
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            _become_worker(connection)
-        connection.close()
 
 
 def _become_worker(connection: socket.socket) -> NoReturn:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """The worker of one JSON line, answered with its process ID and `ready`."""
     with connection.makefile("r") as lines:
         request = Request(**json.loads(lines.readline()))
     log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -104,7 +93,7 @@ async def _work(request: Request, connection: socket.socket) -> None:
     settings = WorkerSettings.model_validate(request.settings)
     client = await Client.connect(
         request.temporal_address,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         plugins=[_Cache(request.cached_workflows)],
     )
     async with DaytonaProvider(daytona_options(settings)) as provider, build_worker(client, provider, settings):
@@ -152,4 +141,5 @@ class Workers:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    _shorten()
+    serve(sys.argv[1], _become_worker)
