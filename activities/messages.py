@@ -41,17 +41,22 @@ class CreateInput:
 
 @dataclass(frozen=True, slots=True)
 class CommandInput:
-    """A command for one known sandbox."""
+    """A command for one known sandbox. ``only_at_rest``: it is not sent when somebody has woken the sandbox since."""
 
     issue_id: int
     name: str
     sandbox_id: str
     issue: Issue | None = None
     deliveries: tuple[str, ...] = ()
+    only_at_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CommandReply:
-    """The sandbox after the command and the wait for its effect; None when it is gone."""
+    """The sandbox after the command and the wait for its effect; None when it is gone.
+
+    ``is_sent`` is False for a command that was to be sent only to a sandbox at rest, and met one that was not.
+    """
 
     sandbox: Sandbox | None
+    is_sent: bool = True

@@ -18,7 +18,7 @@ from activities.reporting import facts, heartbeats, logged
 from issuebox.domain.errors import NotInStateError
 from issuebox.domain.issue import Issue
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import AWAKE, TRANSITIONAL, Goal, Phase
+from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL, Goal, Phase
 from issuebox.domain.provider import SandboxProvider, SandboxSpec
 from issuebox.domain.sandbox import (
     LABEL_INSTANCE,
@@ -83,7 +83,17 @@ class SandboxActivities:
 
     @activity.defn
     async def start_sandbox(self, request: CommandInput) -> CommandReply:
-        """Start the sandbox and wait until it can be used."""
+        """Start the sandbox and wait until it can be used.
+
+        Daytona answers the start of one that runs as it answers any other. Where it counts who started it, it
+        is read first, and what is awake is left to whoever woke it.
+        """
+        if request.only_at_rest:
+            async with typed_failures(), logged("sandbox_lookup", request) as log, heartbeats():
+                found = await self._provider.lookup_by_id(request.sandbox_id)
+                log(found)
+            if found is not None and found.phase not in ASLEEP:
+                return CommandReply(found, is_sent=False)
         return await self._command("sandbox_started", request, lambda: self._provider.start(request.sandbox_id))
 
     @activity.defn

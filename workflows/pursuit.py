@@ -21,7 +21,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.inside import InsideActivities
-    from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput
+    from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
     from issuebox.domain.giving_up import doom, goal_for, is_forced
@@ -35,6 +35,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
+
+UNTOLD_LOOKS_MAX = 30
+"""How often a look is asked for that no worker comes to: half an hour, by default."""
 
 _FINISHED = frozenset({Action.USE, Action.REST})
 
@@ -160,6 +163,8 @@ class Pursuit:
         except ActivityError as error:
             return await self._after_setback(action, read_failure(error))
         self._trouble, self._setbacks = None, 0
+        if not reply.is_sent:
+            self._raised, self._quiet_id = None, ""  # Somebody else has woken it, and may be at work in it.
         if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
             self._destroyed_id = sandbox.id
         return self._seen(reply.sandbox)
@@ -193,9 +198,10 @@ class Pursuit:
             return await self._inspect(sandbox)
         if action is Action.SET_UP:
             return await self._set_up(sandbox)
+        is_for_a_look = action is Action.START and self._quiet_id == sandbox.id and not memory.is_trusting
         return await workflow.execute_activity_method(
             COMMANDS[action],
-            self._command_input(sandbox),
+            self._command_input(sandbox, only_at_rest=is_for_a_look),
             **options.command(),
             summary=f"it was {sandbox.state}",
         )
@@ -249,7 +255,20 @@ class Pursuit:
         return await self._look()
 
     async def _look(self) -> Sandbox | None:
-        """Read the sandbox, for as long as it takes within `unreachable_after_s`."""
+        """Read the sandbox, for as long as it takes within `unreachable_after_s`.
+
+        A look that no worker came to tells nothing about Daytona, and is asked for again.
+        """
+        tries = 0
+        while True:
+            look = await self._try_to_look()
+            if isinstance(look, Look):
+                return self._seen(look.sandbox)
+            tries += 1
+            if not look.is_untold or tries >= UNTOLD_LOOKS_MAX or self._memory.is_trusting:
+                raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
+
+    async def _try_to_look(self) -> Look | Setback:
         memory = self._memory
         self._tell("looking the sandbox up")
         self.ticket = memory.asked
@@ -262,10 +281,9 @@ class Pursuit:
                 summary=f"it should be {memory.goal}",
             )
         except ActivityError as error:
-            setback = read_failure(error)
-            raise _BlockedError(setback.cause or Cause.UNREACHABLE, setback.reason, setback.retry_after_s) from error
+            return read_failure(error)
         memory.patience = look.patience
-        return self._seen(look.sandbox)
+        return look
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
@@ -387,6 +405,8 @@ class Pursuit:
             )
         )
 
-    def _command_input(self, sandbox: Sandbox) -> CommandInput:
+    def _command_input(self, sandbox: Sandbox, *, only_at_rest: bool = False) -> CommandInput:
         memory = self._memory
-        return CommandInput(memory.issue_id, memory.name, sandbox.id, memory.issue, memory.waiting_deliveries)
+        return CommandInput(
+            memory.issue_id, memory.name, sandbox.id, memory.issue, memory.waiting_deliveries, only_at_rest
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain.phase import Cause
@@ -28,15 +28,22 @@ CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
 """A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
 
 
+_OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_TO_CLOSE})
+
+
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """A failure, read. ``is_final`` means that the same would happen again until somebody acts."""
+    """A failure, read. ``is_final`` means that the same would happen again until somebody acts.
+
+    ``is_untold``: the time was up, and no attempt had failed: it waited for a worker, or was lost with one.
+    """
 
     kind: str
     reason: str
     cause: Cause | None
     is_final: bool
     retry_after_s: float = 0.0
+    is_untold: bool = False
 
 
 def read_failure(error: ActivityError) -> Setback:
@@ -48,7 +55,11 @@ def read_failure(error: ActivityError) -> Setback:
         if isinstance(inner, ApplicationError) and inner.type in LOOK_AGAIN:
             return _of_application(inner)
         return Setback(
-            "TimeoutError", str(cause.message or "no answer in time"), LOOK_AGAIN["TimeoutError"], is_final=False
+            "TimeoutError",
+            str(cause.message or "no answer in time"),
+            LOOK_AGAIN["TimeoutError"],
+            is_final=False,
+            is_untold=cause.type in _OF_THE_WHOLE and inner is None,
         )
     if isinstance(cause, ApplicationError):
         return _of_application(cause)

@@ -213,8 +213,7 @@ def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, f
     if isinstance(verdict, Refuse):
         return Answer(world, _error_of(verdict))
     if isinstance(verdict, NoOp):
-        # Assumed: who starts it by hand just when issuebox starts it is not told apart, and is not at work yet.
-        return Answer(world.put(replace(row, is_manned=False)) if actor is Actor.ISSUEBOX else world)
+        return Answer(world)
     broken = ""
     if operation == "delete" and actor is Actor.ISSUEBOX and row.may_hold_work and not row.is_given_up:
         broken = f"(d) {row.id}, which may hold work, was deleted without a person's word"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from bench.model import daytona
 from bench.model.daytona import Actor, Answer, Fate, Row, Trouble, World
 from bench.model.views import BUDGET_SPENT, TIMEOUT, UNREACHABLE, Kind, Observation
-from issuebox.domain.phase import Cause, Phase
+from issuebox.domain.phase import ASLEEP, Cause, Phase
 from issuebox.domain.work import WorkState
 from localdaytona.admission import Lifecycle
 
@@ -77,8 +77,19 @@ class Outcome:
     broken: str = ""
 
 
-def sent(world: World, activity: str, sandbox_id: str, mistakes: Mistakes, *, is_confirming: bool) -> Iterator[Outcome]:
-    """What may come of the request of an attempt. With `is_confirming`, a false 404 has had the time to pass."""
+def sent(
+    world: World, activity: str, sandbox_id: str, mistakes: Mistakes, *, is_confirming: bool, only_at_rest: bool
+) -> Iterator[Outcome]:
+    """What may come of the request of an attempt.
+
+    With `is_confirming`, a false 404 has had the time to pass. With `only_at_rest`, the sandbox is read first, and
+    the command not sent to one that somebody has woken.
+    """
+    row = world.row(sandbox_id)
+    if only_at_rest and row is not None and row.phase not in ASLEEP:
+        yield Outcome("lost", world, is_fault=True, told=_failed(TIMEOUT))
+        yield _read(world, row, f"is not sent, for it is {row.shown}", is_sent=False)
+        return
     match activity:
         case "lookup_sandbox":
             yield from _looked_up(world, sandbox_id, mistakes, is_confirming=is_confirming)
@@ -218,13 +229,14 @@ def _labelled(world: World, sandbox_id: str) -> Iterator[Outcome]:
     yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
 
 
-def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = False) -> Outcome:
+def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = False, is_sent: bool = True) -> Outcome:
     """The read that an attempt ends with."""
     trouble = Trouble.READ if world.trouble is Trouble.SINCE_READ else world.trouble
     view = None if row is None else row.view(is_proven_unrun=is_proven_unrun)
     if row is not None and row.is_denied:
         world = world.put(replace(row, is_denied=False))
-    return Outcome(label, replace(world, trouble=trouble), attempt=Attempt(reply=Observation(Kind.SEEN, view)))
+    reply = Observation(Kind.SEEN if is_sent else Kind.NOT_SENT, view)
+    return Outcome(label, replace(world, trouble=trouble), attempt=Attempt(reply=reply))
 
 
 def _denied(world: World, row: Row) -> Outcome:

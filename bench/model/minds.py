@@ -54,7 +54,8 @@ class Served:
 class Mind:
     """What the rest of the model has to know of a state of the workflow.
 
-    ``activity`` is what it waits for, '' for none (``is_confirming``: to be sure that a sandbox is gone);
+    ``activity`` is what it waits for, '' for none (``is_confirming``: to be sure that a sandbox is gone;
+    ``only_at_rest``: the command is for a sandbox that nobody has woken);
     ``is_woken`` says that what it waits for has come true;
     ``is_timed`` that a timer runs (``is_pause``: of seconds at most), ``is_twice_timed`` that a later one does as well.
     """
@@ -62,6 +63,7 @@ class Mind:
     activity: str
     sandbox_id: str
     is_confirming: bool
+    only_at_rest: bool
     is_idle: bool
     is_over: bool
     is_woken: bool
@@ -293,6 +295,7 @@ def _mind(life: _Life) -> Mind:
         activity=wish.activity if isinstance(wish, Asked) else "",
         sandbox_id=wish.sandbox_id if isinstance(wish, Asked) else "",
         is_confirming="_look_later" in functions,
+        only_at_rest=isinstance(wish, Asked) and wish.only_at_rest,
         is_idle=is_idle,
         is_over=wish is None,
         is_woken=isinstance(wish, Waiting) and wish.condition(),

@@ -23,6 +23,7 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import Evidence, WorkState
 from workflows import pursuit
 from workflows.pursuit import Pursuit
+from workflows.setback import Setback
 
 Patch = Callable[[], AbstractContextManager[None]]
 
@@ -131,6 +132,28 @@ def _forget_the_stop() -> AbstractContextManager[None]:
     return _planted(Pursuit, "_is_stopping", property(lambda _self: False, lambda _self, _value: None))
 
 
+def _keep_the_quiet() -> AbstractContextManager[None]:
+    after_setback = Pursuit._after_setback  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    async def kept(self: Pursuit, action: Action, setback: Setback) -> Sandbox | None:
+        quiet_id = self._quiet_id
+        sandbox = await after_setback(self, action, setback)
+        self._quiet_id = quiet_id
+        return sandbox
+
+    return _set(Pursuit, "_after_setback", kept)
+
+
+def _start_whatever_it_is() -> AbstractContextManager[None]:
+    command_input = Pursuit._command_input  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    def unconditional(self: Pursuit, sandbox: Sandbox, *, only_at_rest: bool = False) -> object:
+        del only_at_rest
+        return command_input(self, sandbox)
+
+    return _set(Pursuit, "_command_input", unconditional)
+
+
 def _skip_the_set_up() -> AbstractContextManager[None]:
     return _rows((Phase.UNPREPARED, Column.RUNNING, Action.USE))
 
@@ -188,11 +211,11 @@ PLANTS: dict[str, Plant] = {
         _skip_the_set_up,
         patience=PREPARING,
     ),
-    "refused-start": Plant(
-        "as 0.2.0 did: a start that was refused, because a person starts it, counts as one for the look alone",
-        _of(OPENED, DELETED, acts=1),
+    "unclear-start": Plant(
+        "as 0.2.0 did: a start that was refused or lost, while a person starts it, counts as one for the look alone",
+        _of(OPENED, DELETED, acts=1, faults=1),
         "(d)",
-        _as_in_0_2,
+        _keep_the_quiet,
     ),
     "lost-create": Plant(
         "as 0.2.0 did: a create whose sandbox was never seen counts as none made",
@@ -218,6 +241,12 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED, faults=3),
         "(e)",
         _as_in_0_2,
+    ),
+    "taken-for-ours": Plant(
+        "a start for a look is sent to a sandbox that a person has started since, and counts as one for the look alone",
+        _of(OPENED, DELETED, acts=1),
+        "(d)",
+        _start_whatever_it_is,
     ),
     "started-after-stop": Plant(
         "a look still counts when somebody has started the sandbox since the stop that followed it",

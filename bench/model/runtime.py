@@ -35,6 +35,7 @@ class Asked:
     activity: str
     sandbox_id: str
     within_s: float
+    only_at_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Runtime:
         """Raises the ActivityError that the model answers with."""
         within_s = schedule_to_close_timeout.total_seconds() if schedule_to_close_timeout else 0.0
         sandbox_id = "" if isinstance(request, CreateInput) else request.sandbox_id
-        answer = await _ask(Asked(method.__name__, sandbox_id, within_s))
+        only_at_rest = isinstance(request, CommandInput) and request.only_at_rest
+        answer = await _ask(Asked(method.__name__, sandbox_id, within_s, only_at_rest))
         if isinstance(answer, BaseException):
             raise answer
         return answer

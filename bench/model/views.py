@@ -63,6 +63,8 @@ class Kind(StrEnum):
 
     SEEN = "seen"
     """An activity ended with this read of the sandbox; None for not found."""
+    NOT_SENT = "not sent"
+    """A command was not sent, because this read showed that the sandbox is not at rest any more."""
     LOOKED_INTO = "looked into"
     FAILED = "failed"
     DELIVERED = "delivered"
@@ -101,7 +103,9 @@ def answer(observation: Observation, activity: str, patience: Patience, now: dat
             return failure(observation.word)
         case _:
             sandbox = observation.view.at(now) if observation.view is not None else None
-            return Look(sandbox, patience) if activity == "lookup_sandbox" else CommandReply(sandbox)
+            if activity == "lookup_sandbox":
+                return Look(sandbox, patience)
+            return CommandReply(sandbox, is_sent=observation.kind is not Kind.NOT_SENT)
 
 
 def failure(word: str) -> ActivityError:

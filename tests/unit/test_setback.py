@@ -68,6 +68,23 @@ def test_dead_worker_is_ambiguous() -> None:
     assert read_failure(failed(timeout)).is_final is False
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_untold"),
+    [
+        (TimeoutType.SCHEDULE_TO_START, True),
+        (TimeoutType.SCHEDULE_TO_CLOSE, True),
+        (TimeoutType.START_TO_CLOSE, False),
+        (TimeoutType.HEARTBEAT, False),
+    ],
+)
+def test_wait_for_a_worker_tells_nothing_about_daytona(kind: TimeoutType, *, is_untold: bool) -> None:
+    """Unless an attempt failed, an activity whose whole time is up has perhaps met no worker."""
+    timeout = TemporalTimeoutError("late", type=kind, last_heartbeat_details=[])
+    assert read_failure(failed(timeout)).is_untold is is_untold
+    timeout.__cause__ = TemporalTimeoutError("slow", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
+    assert read_failure(failed(timeout)).is_untold is False
+
+
 def test_exhausted_look_reports_its_last_real_failure() -> None:
     """When the time for retries is up, the reason is Daytona's and not "timed out"."""
     timeout = TemporalTimeoutError("closed", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])

@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from temporalio import activity
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from issuebox.domain.phase import Cause, Goal
 from tests.waiting import until
 from workflows.messages import SIGNAL_DELETE, SIGNAL_LOOK, DeleteRequest
 
 from .conftest import Stack, Started
+from .meddling import Meddler
 
 GONE = ""
 TIMES = {
@@ -146,31 +144,6 @@ async def test_every_state_ends_as_the_goal_wants(start: Started, goal: Goal, *,
 Change = Callable[[Stack], Awaitable[object]]
 
 
-class Meddler(Interceptor):
-    """Somebody else changes the sandbox just before the first command of a kind is sent for it."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-        self.changes: dict[str, Callable[[], Awaitable[object]]] = {}
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Meddling(next, self)
-
-
-class _Meddling(ActivityInboundInterceptor):
-    def __init__(self, inner: ActivityInboundInterceptor, meddler: Meddler) -> None:
-        super().__init__(inner)
-        self._meddler = meddler
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        info = activity.info()
-        if info.activity_type == self._meddler.command:
-            change = self._meddler.changes.pop(info.workflow_id or "", None)
-            if change is not None:
-                await change()
-        return await super().execute_activity(input)
-
-
 async def _set(stack: Stack, state: str) -> None:
     rows = await stack.live()
     if rows:
@@ -254,6 +227,33 @@ async def test_change_between_look_and_command_ends_as_the_goal_wants(start: Sta
     )  # fmt: skip
     wrong = await asyncio.gather(*(_meddle(stack.another(), meddler, change, state, goal) for change in CHANGES))
     assert not [what for what in wrong if what]
+
+
+async def test_who_wakes_the_sandbox_just_before_the_look_keeps_what_is_done_in_it(start: Started) -> None:
+    """A person starts it before our start for a look is sent, and works in it until it is stopped after that look."""
+    before_start, before_stop = Meddler("start_sandbox"), Meddler("stop_sandbox")
+    stop_s, archive_s, delete_s = TIMES[Goal.DELETED]
+    stack = await start(
+        interceptors=[before_start, before_stop],
+        close_stop_after_s=stop_s, close_archive_after_s=archive_s, close_delete_after_s=delete_s,
+    )  # fmt: skip
+    sandbox_id = await _arrange(stack, "stopped")
+
+    async def write() -> None:
+        made = await stack.provider.execute(sandbox_id, "git init -q repo && echo work > repo/notes.txt", 10.0)
+        assert made.exit_code == 0
+
+    async def wake() -> None:
+        await stack.daytona.admin.act(stack.name, "start")
+        await until(stack.state, lambda state: state == "started", "started by hand")
+        before_stop.changes[stack.name] = write
+
+    before_start.changes[stack.name] = wake
+    await stack.close()
+    status = await stack.reached(Goal.DELETED)
+    assert {**before_start.changes, **before_stop.changes} == {}, "a command was never sent"
+    assert status.blocked is not None
+    assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
 
 
 async def test_look_does_what_the_goal_wants_and_creates_nothing(start: Started) -> None:

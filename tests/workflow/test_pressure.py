@@ -10,6 +10,7 @@ from dataclasses import replace
 from issuebox.domain.phase import Cause, Outcome
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started
+from tests.workflow.meddling import Meddler
 from workflows.messages import Status
 
 FIRST_ID = 7_000_000
@@ -72,6 +73,19 @@ async def test_looks_that_wait_again_and_again_block_as_rate_limited(start: Star
     blocked = (await stack.ensure()).blocked
     assert blocked is not None
     assert blocked.cause is Cause.RATE_LIMITED
+
+
+async def test_look_that_no_worker_came_to_in_time_is_asked_for_again(start: Started) -> None:
+    """All workers are busy for longer than an outage of Daytona is borne: that is no outage, and nothing is blocked."""
+    busy, done = Meddler("lookup_sandbox"), asyncio.Event()
+    stack = await start(interceptors=[busy], unreachable_after_s=1.0)
+    busy.changes[stack.name] = done.wait
+    try:
+        handover = await stack.ensure()
+    finally:
+        done.set()
+    assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
+    assert not [note for note in (await stack.why()).notes if note.what == "blocked"]
 
 
 async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Started) -> None:
