@@ -12,13 +12,17 @@ from issuebox.domain.sandbox import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class LookupInput:
-    """Which sandbox to look for: by ID when one is known, else by name. The rest is for the log."""
+    """Which sandbox to look for: by ID when one is known, else by name.
+
+    ``is_doubted``: it was not found before, which is not to be believed in an outage. The rest is for the log.
+    """
 
     issue_id: int
     name: str
     sandbox_id: str = ""
     goal: Goal = Goal.RUNNING
     deliveries: tuple[str, ...] = ()
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

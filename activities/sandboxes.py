@@ -69,7 +69,9 @@ class SandboxActivities:
     async def lookup_sandbox(self, request: LookupInput) -> Look:
         """Read the sandbox, by ID when one is known."""
         async with typed_failures(), logged("sandbox_lookup", request) as log:
-            sandbox = await self._provider.lookup(request.name, request.sandbox_id or None)
+            sandbox = await self._provider.lookup(
+                request.name, request.sandbox_id or None, is_doubted=request.is_doubted
+            )
             log(sandbox)
         if sandbox is not None and sandbox.phase is Phase.USABLE and request.goal is Goal.RUNNING:
             _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})

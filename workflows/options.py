@@ -18,6 +18,9 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LOOK_TIMEOUT = timedelta(seconds=45)
 """One attempt: up to two reads of 15 s, and what a busy worker adds."""
 
+UNTOLD_LOOKS_MAX = 30
+"""How often a look is asked for that no worker comes to: half an hour, by default."""
+
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
 

@@ -26,8 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
     from issuebox.domain.giving_up import doom, goal_for, is_forced
     from issuebox.domain.life import steer
-    from issuebox.domain.memory import Blocked, Memory, Note
-    from issuebox.domain.phase import AWAKE, REMEDIES, Action, Cause, Goal, Outcome, Phase
+    from issuebox.domain.memory import Memory, Note
+    from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
     from issuebox.domain.sandbox import Ownership, Sandbox, ownership
     from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
     from workflows import options
@@ -35,11 +35,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
-
-UNTOLD_LOOKS_MAX = 30
-"""How often a look is asked for that no worker comes to: half an hour, by default."""
-
-_FINISHED = frozenset({Action.USE, Action.REST})
 
 
 class _BlockedError(Exception):
@@ -91,7 +86,7 @@ class Pursuit:
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
-            if decision.action in _FINISHED:
+            if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
                     return await self._finish(decision.action, sandbox)
                 sandbox = await self._look_later(situation.goal)
@@ -141,7 +136,7 @@ class Pursuit:
                 timeout_summary="is it really gone?",
             )
         except TimeoutError:
-            sandbox = await self._look()
+            sandbox = await self._look(is_doubted=True)
             self._missed_id = "" if sandbox is not None else memory.sandbox_id
             memory.is_create_open = False
             return sandbox
@@ -254,25 +249,27 @@ class Pursuit:
         await self._pause(setback.retry_after_s)
         return await self._look()
 
-    async def _look(self) -> Sandbox | None:
+    async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
         """Read the sandbox, for as long as it takes within `unreachable_after_s`.
 
         A look that no worker came to tells nothing about Daytona, and is asked for again.
         """
         tries = 0
         while True:
-            look = await self._try_to_look()
+            look = await self._try_to_look(is_doubted=is_doubted)
             if isinstance(look, Look):
                 return self._seen(look.sandbox)
             tries += 1
-            if not look.is_untold or tries >= UNTOLD_LOOKS_MAX or self._memory.is_trusting:
+            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or self._memory.is_trusting:
                 raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
 
-    async def _try_to_look(self) -> Look | Setback:
+    async def _try_to_look(self, *, is_doubted: bool) -> Look | Setback:
         memory = self._memory
         self._tell("looking the sandbox up")
         self.ticket = memory.asked
-        request = LookupInput(memory.issue_id, memory.name, memory.sandbox_id, memory.goal, memory.waiting_deliveries)
+        request = LookupInput(
+            memory.issue_id, memory.name, memory.sandbox_id, memory.goal, memory.waiting_deliveries, is_doubted
+        )
         try:
             look = await workflow.execute_activity_method(
                 SandboxActivities.lookup_sandbox,
@@ -336,18 +333,8 @@ class Pursuit:
         await asyncio.sleep(max(at_least_s, backoff_s))
 
     def _block(self, block: _BlockedError) -> None:
-        memory, now = self._memory, workflow.now()
-        remedy = REMEDIES[block.cause]
-        tries = memory.blocked.tries + 1 if memory.blocked else 1
-        next_try_at = None
-        if remedy.passes:
-            # Who is told when to come back comes back then, however often that was.
-            pause_s = block.retry_after_s or memory.patience.blocked_retry_s(tries, workflow.random().random())
-            next_try_at = now + timedelta(seconds=pause_s)
-        since = memory.blocked.since if memory.blocked else now
-        memory.blocked = Blocked(block.cause, block.reason, remedy.advice, since, tries, next_try_at)
-        memory.outcome = Outcome.BLOCKED
-        memory.note(Note(now, "blocked", f"{block.cause}: {block.reason}", memory.phase))
+        memory = self._memory
+        memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
         workflow.logger.warning(
             "sandbox_blocked",
             extra={

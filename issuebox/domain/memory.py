@@ -6,13 +6,14 @@ it in `issuebox.domain.intake`, time does in `issuebox.domain.life`, and looks i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import ASLEEP, HAS_RUN, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, Evidence
 
@@ -78,7 +79,7 @@ class Memory:
 
     ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
     issue and did not act on it. ``is_trusting`` is the same for 0.2.0, which trusted what it had not seen: that
-    a lost create made nothing, and that nobody but itself had started the sandbox.
+    a lost create made nothing, nobody but itself had started the sandbox, and a broken one stays so.
     """
 
     issue_id: int
@@ -180,6 +181,24 @@ class Memory:
             self.called_off_after, self.called_off_to = self.served, self.asked
         self.is_replace_asked, self.doomed_id = False, ""
         self.serve(self.asked)
+
+    def block(
+        self, cause: Cause, reason: str, now: datetime, retry_after_s: float, chance: Callable[[], float]
+    ) -> None:
+        """Remember why nothing can be done now, and when it is tried again.
+
+        That is after `retry_after_s`, which who asks for it means however often; 0 leaves it to the patience.
+        """
+        remedy = REMEDIES[cause]
+        tries = self.blocked.tries + 1 if self.blocked else 1
+        next_try_at = None
+        if remedy.passes and not (cause is Cause.BROKEN and self.is_trusting):
+            pause_s = retry_after_s or self.patience.blocked_retry_s(tries, chance())
+            next_try_at = now + timedelta(seconds=pause_s)
+        since = self.blocked.since if self.blocked else now
+        self.blocked = Blocked(cause, reason, remedy.advice, since, tries, next_try_at)
+        self.outcome = Outcome.BLOCKED
+        self.note(Note(now, "blocked", f"{cause}: {reason}", self.phase))
 
     def unblock(self) -> None:
         """Nothing is in the way any more, or nothing has to be done."""

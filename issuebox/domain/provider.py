@@ -46,11 +46,12 @@ class SandboxPage:
 class SandboxProvider(Protocol):
     """One sandbox platform."""
 
-    async def lookup(self, name: str, sandbox_id: str | None = None) -> Sandbox | None:
+    async def lookup(self, name: str, sandbox_id: str | None = None, *, is_doubted: bool = False) -> Sandbox | None:
         """Read a sandbox: by ID when one is known, by name when that ID is gone or unknown.
 
         None means that the platform answered *not found*, once: enough to try a create under a
-        unique name, never enough to destroy or replace anything.
+        unique name, never enough to destroy or replace anything. With `is_doubted`, None means that it said
+        so before and after a moment in which it was not in an outage; raises TransientError when it is.
         """
 
     async def lookup_by_id(self, sandbox_id: str) -> Sandbox | None:
@@ -72,7 +73,7 @@ class SandboxProvider(Protocol):
         """Send one archive and wait for the sandbox to settle."""
 
     async def delete(self, sandbox_id: str) -> Sandbox | None:
-        """Send one delete and wait until the sandbox is gone."""
+        """Send one delete and wait until the sandbox is gone. None as for a doubted `lookup`."""
 
     async def settle(self, sandbox_id: str, timeout_s: float) -> Sandbox | None:
         """Wait until the sandbox leaves the transitional phases, `timeout_s` at most."""

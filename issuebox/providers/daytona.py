@@ -37,6 +37,12 @@ LANGUAGE = "python"
 REREAD_INITIAL_S = 0.25
 """First pause before reading again when a read contradicts the event that caused it."""
 
+OF_NOBODY = {"issuebox-nobody": "nobody"}
+"""Labels that no sandbox has: whether a list is answered says whether there is an outage, and no row can break it."""
+
+_REPAIRED = TRANSITIONAL | {Phase.RECOVERABLE}
+"""An error that is being repaired in place looks like one that is not."""
+
 _TOUCHABLE = frozenset({Phase.BROKEN, Phase.UNBUILT, Phase.RECOVERABLE})
 
 
@@ -81,12 +87,12 @@ class DaytonaProvider:
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def lookup(self, name: str, sandbox_id: str | None = None) -> Sandbox | None:
-        if sandbox_id:
-            sandbox = await self._read(sandbox_id)
-            if sandbox is not None:
-                return sandbox
-        return await self._read(name)
+    async def lookup(self, name: str, sandbox_id: str | None = None, *, is_doubted: bool = False) -> Sandbox | None:
+        sandbox = await self._find(name, sandbox_id)
+        if sandbox is None and is_doubted:
+            await self._require_no_outage()
+            sandbox = await self._find(name, sandbox_id)
+        return sandbox
 
     async def lookup_by_id(self, sandbox_id: str) -> Sandbox | None:
         return await self._read(sandbox_id)
@@ -105,7 +111,7 @@ class DaytonaProvider:
         return await self._command(sandbox_id, self._client.send_start, is_held=True)
 
     async def recover(self, sandbox_id: str) -> Sandbox | None:
-        return await self._command(sandbox_id, self._client.send_recover, is_held=True)
+        return await self._command(sandbox_id, self._client.send_recover, is_held=True, passing=_REPAIRED)
 
     async def stop(self, sandbox_id: str) -> Sandbox | None:
         return await self._command(sandbox_id, self._client.send_stop)
@@ -208,6 +214,17 @@ class DaytonaProvider:
             spot=None,
         )
 
+    async def _find(self, name: str, sandbox_id: str | None) -> Sandbox | None:
+        sandbox = await self._read(sandbox_id) if sandbox_id else None
+        return sandbox if sandbox is not None else await self._read(name)
+
+    async def _require_no_outage(self) -> None:
+        """Raises TransientError when Daytona has no database: it then answers reads with 404, and lists with 500."""
+        try:
+            await self._client.send_list(OF_NOBODY, None, 1, self._options.request_timeout_s)
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+
     async def _read(self, id_or_name: str) -> Sandbox | None:
         """One read. None for *not found*; raises TransientError, RateLimitedError or RefusedError."""
         try:
@@ -220,9 +237,14 @@ class DaytonaProvider:
         return None if sandbox.phase is Phase.MISSING else sandbox
 
     async def _command(
-        self, sandbox_id: str, send: Callable[[str, float], Awaitable[SandboxDto]], *, is_held: bool = False
+        self,
+        sandbox_id: str,
+        send: Callable[[str, float], Awaitable[SandboxDto]],
+        *,
+        is_held: bool = False,
+        passing: frozenset[Phase] = TRANSITIONAL,
     ) -> Sandbox | None:
-        """Send one command to a known sandbox and wait for its effect."""
+        """Send one command to a known sandbox and wait until it leaves the `passing` phases."""
         timeout_s = self._options.command_timeout_s if is_held else self._options.request_timeout_s
         with self._client.changes(sandbox_id) as changes:
             try:
@@ -230,10 +252,11 @@ class DaytonaProvider:
             except DaytonaError as error:
                 if not is_failed_start(error):
                     raise translate(error, is_command=True) from error
+                passing = TRANSITIONAL  # It has ended.
             else:
                 if is_held and sandbox.phase is Phase.USABLE:
                     return sandbox
-            return await self._follow_command(sandbox_id, changes)
+            return await self._follow_command(sandbox_id, changes, passing)
 
     async def _settle_after(self, sandbox: Sandbox, *, is_stale: bool) -> Sandbox | None:
         if sandbox.phase is Phase.USABLE and not is_stale:
@@ -241,14 +264,16 @@ class DaytonaProvider:
         with self._client.changes(sandbox.id) as changes:
             return await self._follow_command(sandbox.id, changes)
 
-    async def _follow_command(self, sandbox_id: str, changes: Changes) -> Sandbox | None:
+    async def _follow_command(
+        self, sandbox_id: str, changes: Changes, passing: frozenset[Phase] = TRANSITIONAL
+    ) -> Sandbox | None:
         """Wait for the effect of a command that was accepted.
 
         A read that fails here says nothing about the command, so it must not look as if the command could be
         sent again: whoever asked has to look.
         """
         try:
-            return await self._follow(sandbox_id, changes, self._options.settle_timeout_s)
+            return await self._follow(sandbox_id, changes, self._options.settle_timeout_s, passing)
         except ProviderError as error:
             raise AmbiguousError(
                 f"the command was accepted, then reading failed: {error}", status=error.status
@@ -262,8 +287,10 @@ class DaytonaProvider:
             raise AmbiguousError(f"{error}; then reading failed: {unread}", status=error.status_code) from unread
         return None if sandbox is None else as_never_ran(sandbox)
 
-    async def _follow(self, sandbox_id: str, changes: Changes, timeout_s: float) -> Sandbox | None:
-        """Read until the sandbox is in a lasting phase, gone, or the time is up.
+    async def _follow(
+        self, sandbox_id: str, changes: Changes, timeout_s: float, passing: frozenset[Phase] = TRANSITIONAL
+    ) -> Sandbox | None:
+        """Read until the sandbox has left the `passing` phases, is gone, or the time is up.
 
         Between reads it waits for an announced change. An event may come before the server's commit, so a
         read that contradicts it is repeated soon; without events a read follows every `read_interval_s`.
@@ -272,20 +299,20 @@ class DaytonaProvider:
         stream_id, sandbox = self._client.stream_id, await self._read(sandbox_id)
         never_ran = sandbox is not None and sandbox.never_ran and stream_id is not None
         pause_s = self._options.read_interval_s
-        while sandbox is not None and sandbox.phase in TRANSITIONAL:
+        while sandbox is None or sandbox.phase in passing:
             left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
+            if sandbox is None:
+                await self._require_no_outage()
+            elif left_s > 0:
+                is_announced = await changes.wait(min(pause_s, left_s))
+                pause_s = REREAD_INITIAL_S if is_announced else min(pause_s * 2, self._options.read_interval_s)
+            else:
                 return sandbox
-            is_announced = await changes.wait(min(pause_s, left_s))
-            was_leaving = sandbox.phase is Phase.LEAVING
-            sandbox = await self._read(sandbox_id)
-            if sandbox is None and was_leaving and not is_announced:
-                # One 404 proves nothing: with its database down the server answers it to everything.
-                await changes.wait(1.0)
-                sandbox = await self._read(sandbox_id)
-            pause_s = REREAD_INITIAL_S if is_announced else min(pause_s * 2, self._options.read_interval_s)
+            was_missing, sandbox = sandbox is None, await self._read(sandbox_id)
+            if was_missing and sandbox is None:
+                return None
         saw_all = never_ran and stream_id == self._client.stream_id
-        if sandbox is not None and saw_all and set(changes.states) <= NEVER_RAN | {"error"}:
+        if saw_all and set(changes.states) <= NEVER_RAN | {"error"}:
             return as_never_ran(sandbox)
         return sandbox
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from issuebox.domain.errors import ChangeInProgressError, GoneError, NameTakenError, NotInStateError
+from issuebox.domain.errors import ChangeInProgressError, GoneError, NameTakenError, NotInStateError, TransientError
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxSpec
 from issuebox.providers.daytona import DaytonaProvider
@@ -82,6 +82,35 @@ async def test_delete_waits_until_the_old_one_is_gone(
     assert (await server.admin.sandbox(created.id)).state == "destroyed"
 
 
+async def test_false_404_after_a_delete_does_not_pass_for_its_end(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
+    """An outage can begin while a sandbox is dying: it is asked once more whether it is gone."""
+    created = await provider.create(spec)
+    assert created is not None
+    await server.admin.config(durations={"destroy_s": 2.0})
+    await server.admin.add_fault("get", {"kind": "not_found"}, name=f"*{spec.name}*")
+    assert await provider.delete(created.id) is None
+    assert (await server.admin.sandbox(created.id)).state == "destroyed"
+
+
+async def test_doubted_lookup_does_not_believe_an_outage(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
+    """Without its database Daytona answers reads with 404 and lists with 500: then nothing is known."""
+    created = await provider.create(spec)
+    assert created is not None
+    await server.admin.config(outage=True)
+    assert await provider.lookup(spec.name, created.id) is None
+    with pytest.raises(TransientError):
+        await provider.lookup(spec.name, created.id, is_doubted=True)
+    await server.admin.config(outage=False)
+    found = await provider.lookup(spec.name, created.id, is_doubted=True)
+    assert found is not None
+    assert found.id == created.id
+    assert await provider.lookup("claude-issue-none", is_doubted=True) is None
+
+
 async def test_deleted_sandbox_is_gone_by_name_and_id(provider: DaytonaProvider, spec: SandboxSpec) -> None:
     """After a delete nothing is found, and a late command to its ID finds nothing either."""
     created = await provider.create(spec)
@@ -102,6 +131,20 @@ async def test_dying_sandbox_is_seen_by_its_id(provider: DaytonaProvider, spec: 
     assert leaving is not None
     assert leaving.phase is Phase.LEAVING
     assert await provider.settle(created.id, 5.0) is None
+
+
+async def test_recover_waits_for_a_repair_that_goes_on_after_its_answer(
+    provider: DaytonaProvider, spec: SandboxSpec, server: Server
+) -> None:
+    """A long repair is answered before its end, and the sandbox shows the old error until then."""
+    await server.admin.config(durations={"recover_s": 1.0})
+    created = await provider.create(spec)
+    assert created is not None
+    await server.admin.act(created.id, "break", recoverable=True, reason="disk full")
+    await server.admin.add_fault("recover", {"kind": "no_hold"})
+    recovered = await provider.recover(created.id)
+    assert recovered is not None
+    assert recovered.phase is Phase.USABLE
 
 
 async def test_recoverable_error_recovers(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:

@@ -330,6 +330,23 @@ async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> 
     assert (status.outcome, status.blocked) == (Outcome.DELETED, None)
 
 
+async def test_outage_at_both_looks_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
+    """However long, or often, Daytona has no database: that a sandbox is gone is not believed in an outage."""
+    stack = await start(**DELETES, confirm_gone_s=0.2)
+    await _id(stack)
+    await stack.daytona.admin.config(outage=True, outage_404_s=60.0)
+    await stack.close()
+
+    async def refused() -> int:
+        replies = await stack.daytona.admin.journal(kind="reply", operation="list")
+        return sum(reply.detail["status"] == 500 for reply in replies)
+
+    await until(refused, lambda count: count >= 2, "two doubted looks met the outage")
+    await stack.daytona.admin.config(outage=False)
+    await until(stack.state, lambda state: state == "", "the sandbox gone")
+    assert (await stack.reached(Goal.DELETED)).outcome is Outcome.DELETED
+
+
 async def test_forced_delete_is_about_the_sandbox_of_then(stack: Stack) -> None:
     """What a person makes by hand after a forced delete is not given up with the old one."""
     await _dirty(stack, await _id(stack))
