@@ -330,6 +330,19 @@ async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> 
     assert (status.outcome, status.blocked) == (Outcome.DELETED, None)
 
 
+async def test_broken_sandbox_that_comes_up_again_is_followed_again(start: Started) -> None:
+    """Who repairs the sandbox of a closed issue at Daytona need not say so: it is looked at now and then."""
+    stack = await start(**STOPS, blocked_retry_initial_s=0.2, blocked_retry_max_s=0.5)
+    sandbox_id = await _id(stack)
+    await stack.daytona.admin.act(sandbox_id, "break", recoverable=False)
+    await stack.close()
+    status = await stack.blocked()
+    assert status.blocked is not None
+    assert status.blocked.cause is Cause.BROKEN
+    await stack.daytona.admin.act(sandbox_id, "set-state", state="started", desired_state="started")
+    await until(stack.state, lambda state: state == "stopped", "it is stopped, as the closed issue wants")
+
+
 async def test_outage_at_both_looks_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
     """However long, or often, Daytona has no database: that a sandbox is gone is not believed in an outage."""
     stack = await start(**DELETES, confirm_gone_s=0.2)
