@@ -105,6 +105,25 @@ async def _stopped_and_replaced(stack: Stack) -> None:
     await until(stack.status, lambda status: status.doing.startswith("resting"), "looked at")
 
 
+async def _broken_and_repaired(stack: Stack) -> None:
+    handover = await stack.ensure()
+    assert handover.sandbox is not None
+    await stack.daytona.admin.act(handover.sandbox.id, "break", recoverable=False)
+    await stack.deliver()
+    await stack.blocked()
+    await stack.daytona.admin.act(handover.sandbox.id, "set-state", state="started", desired_state="started")
+    await stack.retry()
+    await stack.served()
+
+
+async def _vanished(stack: Stack) -> None:
+    await stack.ensure()
+    await stack.daytona.admin.act(stack.name, "delete")
+    await until(stack.state, lambda state: not state, "deleted by hand")
+    await stack.close()
+    await stack.reached(Goal.ARCHIVED)
+
+
 STORIES: dict[str, Story] = {
     "created_and_reused": _created_and_reused,
     "stopped_and_started": _stopped_and_started,
@@ -116,6 +135,8 @@ STORIES: dict[str, Story] = {
     "life": _life,
     "held_and_forced": _held_and_forced,
     "stopped_and_replaced": _stopped_and_replaced,
+    "broken_and_repaired": _broken_and_repaired,
+    "vanished": _vanished,
 }
 
 
