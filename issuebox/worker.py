@@ -48,6 +48,12 @@ from workflows.resync import ResyncWorkflow
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
 """Time for running activities to end; what is cut off is looked at again by the next worker."""
 
+STICKY_TIMEOUT = timedelta(seconds=5)
+"""How long an issue's next step waits for the worker that has its workflow in memory, before any other takes it.
+
+Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat tells of its death before that.
+"""
+
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     # Pydantic resolves the annotations of our messages in the modules that define them, so these must be
     # the real ones. They are pure: domain, message shapes and the activities' signatures.
@@ -127,6 +133,7 @@ def build_worker(
         workflow_runner=WORKFLOW_RUNNER,
         interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_concurrent_activities=200,
     )
 
