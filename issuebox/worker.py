@@ -56,13 +56,12 @@ Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat te
 
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     # Pydantic resolves the annotations of our messages in the modules that define them, so these must be
-    # the real ones. They are pure: domain, message shapes and the activities' signatures.
+    # the real ones. And a module that is not passed through is executed anew for each issue: 6 ms. What the
+    # sandbox would have kept out of them, `tests/unit/test_house_rules.py` does.
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         "issuebox.domain",
         "activities",
-        "workflows.messages",
-        "workflows.audit_messages",
-        "workflows.resync_messages",
+        "workflows",
         "pydantic",
     )
 )
