@@ -68,8 +68,8 @@ def unrepeatable(tree: ast.Module) -> Iterator[str]:
             called = ast.unparse(node.func)
             if called in {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}:
                 yield called
-        elif isinstance(node, ast.Name) and node.id in {"open", "input", "id"} and isinstance(node.ctx, ast.Load):
-            yield node.id
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "input", "id"}:
+            yield node.func.id
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
