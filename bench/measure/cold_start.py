@@ -18,7 +18,7 @@ from bench.measure.frame import Context, Measurement, Target
 from bench.measure.quantiles import Spread, spread
 from issuebox.dev_stack import DevStack
 
-HELP_LIMIT_S = 0.4
+LOADED_LIMIT_S = 0.4
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
@@ -26,10 +26,13 @@ POLL_S = 0.02
 COMMANDS: Mapping[str, Sequence[str]] = {
     "python (nothing)": ("-P", "-c", "pass"),
     "issuebox --help": ("-P", "-m", "issuebox", "--help"),
-    "import of the API": ("-P", "-c", "import api.app"),
-    "import of the worker": ("-P", "-c", "import issuebox.worker, daytona"),
+    "import of the API": ("-P", "-c", "import os, api.app; os._exit(0)"),
+    "import of the worker": ("-P", "-c", "import os, issuebox.worker, daytona; os._exit(0)"),
 }
-"""What is started, each in a process of its own. Only the workers load Daytona's SDK."""
+"""What is started, each in a process of its own, which ends when the import is done: to clear up takes a quarter of
+the whole. Only the workers load Daytona's SDK."""
+
+LIMITED = {"issuebox --help", "import of the API"}
 
 
 class Start(BaseModel):
@@ -110,16 +113,23 @@ def _timed(arguments: Sequence[str]) -> tuple[float, float]:
 
 
 def targets(figures: ColdStart) -> Sequence[Target]:
-    """Who types --help does not wait."""
-    help_ = next(start for start in figures.starts if start.what == "issuebox --help")
-    return [Target(name="`issuebox --help`, median", value=help_.wall_s.p50, limit=HELP_LIMIT_S, unit="s")]
+    """Who types --help does not wait, and nor does who scales the API out."""
+    return [
+        Target(name=f"{_shown(start.what)}, median", value=start.wall_s.p50, limit=LOADED_LIMIT_S, unit="s")
+        for start in figures.starts
+        if start.what in LIMITED
+    ]
+
+
+def _shown(what: str) -> str:
+    return f"`{what}`" if what.startswith("issuebox") else what
 
 
 def render(figures: ColdStart) -> str:
     """One row for each program."""
     rows: list[tuple[object, ...]] = []
     for start in figures.starts:
-        what = f"`{start.what}`" if start.what.startswith("issuebox") else start.what
+        what = _shown(start.what)
         times = (start.wall_s.p50, start.wall_s.most, start.processor_s.p50)
         rows.append((what, start.wall_s.count, *(page.number(value, "s") for value in times)))
     ready = figures.dev_ready_s
@@ -139,7 +149,7 @@ def draw(figures: ColdStart) -> Mapping[str, Figure]:
         axes.barh([place + offset for place in places], values, height=0.38, color=colour, label=label)
     axes.set_yticks(list(places), names)
     axes.invert_yaxis()
-    axes.axvline(HELP_LIMIT_S, color=charts.COLOURS[4], linestyle="--", label="limit of --help")
+    axes.axvline(LOADED_LIMIT_S, color=charts.COLOURS[4], linestyle="--", label="limit of --help")
     axes.legend()
     return {"cold_start": figure}
 
