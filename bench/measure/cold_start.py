@@ -149,7 +149,7 @@ def draw(figures: ColdStart) -> Mapping[str, Figure]:
         axes.barh([place + offset for place in places], values, height=0.38, color=colour, label=label)
     axes.set_yticks(list(places), names)
     axes.invert_yaxis()
-    axes.axvline(LOADED_LIMIT_S, color=charts.COLOURS[4], linestyle="--", label="limit of --help")
+    axes.axvline(LOADED_LIMIT_S, color=charts.COLOURS[4], linestyle="--", label="limit of --help and of the API")
     axes.legend()
     return {"cold_start": figure}
 
