@@ -16,6 +16,7 @@ from issuebox.commands_audit import audit
 from issuebox.commands_dev import dev
 from issuebox.commands_resync import resync
 from issuebox.commands_send import send
+from issuebox.imports import uncollected
 
 KEEP_ALIVE_S = 75
 """How long the API keeps an idle connection: longer than the proxies before it do, most of them for 60 s.
@@ -63,7 +64,8 @@ def worker(
         fail("DAYTONA_API_KEY is not set: the worker needs a key of your Daytona organization")
     configure(settings.log_format, settings.log_level)
 
-    from issuebox.worker import run_worker  # noqa: PLC0415
+    with uncollected():
+        from issuebox.worker import run_worker  # noqa: PLC0415
 
     asyncio.run(run_worker(settings, ready_file))
 
@@ -87,8 +89,9 @@ def api(
         fail(f"a setting is wrong: {first_mistake(error)}")
     configure(settings.log_format, settings.log_level)
 
-    from api.app import create_app  # noqa: PLC0415
-    from issuebox.temporal_client import connect  # noqa: PLC0415
+    with uncollected():
+        from api.app import create_app  # noqa: PLC0415
+        from issuebox.temporal_client import connect  # noqa: PLC0415
 
     uvicorn.run(
         create_app(settings, lambda: connect(lazy=True)),

@@ -56,7 +56,9 @@ Repository = Annotated[str, AfterValidator(_repository)]
 class CommonSettings(BaseSettings):
     """What the API and the workers must agree on."""
 
-    model_config = SettingsConfigDict(env_prefix="ISSUEBOX_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ISSUEBOX_", extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
     name_prefix: str = Field(
         DEFAULT_NAME_PREFIX,

@@ -23,14 +23,16 @@ READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
 
+_IMPORT = "import os; from issuebox.imports import uncollected\nwith uncollected(): import {}\nos._exit(0)"
+
 COMMANDS: Mapping[str, Sequence[str]] = {
     "python (nothing)": ("-P", "-c", "pass"),
     "issuebox --help": ("-P", "-m", "issuebox", "--help"),
-    "import of the API": ("-P", "-c", "import os, api.app; os._exit(0)"),
-    "import of the worker": ("-P", "-c", "import os, issuebox.worker, daytona; os._exit(0)"),
+    "import of the API": ("-P", "-c", _IMPORT.format("api.app")),
+    "import of the worker": ("-P", "-c", _IMPORT.format("issuebox.worker, daytona")),
 }
 """What is started, each in a process of its own, which ends when the import is done: to clear up takes a quarter of
-the whole. Only the workers load Daytona's SDK."""
+the whole. Imported as `issuebox api` and `issuebox worker` do. Only the workers load Daytona's SDK."""
 
 LIMITED = {"issuebox --help", "import of the API"}
 
