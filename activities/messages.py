@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from issuebox.domain.issue import Issue
 from issuebox.domain.patience import Patience
@@ -14,7 +14,8 @@ from issuebox.domain.sandbox import Sandbox
 class LookupInput:
     """Which sandbox to look for: by ID when one is known, else by name.
 
-    ``is_doubted``: it was not found before, which is not to be believed in an outage. The rest is for the log.
+    ``is_doubted``: it was not found before, which is not to be believed in an outage. ``edition`` is that of the
+    settings which the workflow knows. The rest is for the log.
     """
 
     issue_id: int
@@ -23,14 +24,20 @@ class LookupInput:
     goal: Goal = Goal.RUNNING
     deliveries: tuple[str, ...] = ()
     is_doubted: bool = False
+    edition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a lookup found (None: not found, once), and the patience of the worker that looked."""
+    """What a lookup found (None: not found, once), and the settings of the worker that looked.
+
+    ``patience`` is None where the workflow knows them, which ``edition`` tells: they are four times as long as what
+    was found, and every look is kept in a history.
+    """
 
     sandbox: Sandbox | None
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience | None = None
+    edition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,10 @@ class CreateInput:
 
 @dataclass(frozen=True, slots=True)
 class CommandInput:
-    """A command for one known sandbox. ``only_at_rest``: it is not sent when somebody has woken the sandbox since."""
+    """A command for one known sandbox; ``issue`` where it needs to know whose.
+
+    ``only_at_rest``: it is not sent when somebody has woken the sandbox since.
+    """
 
     issue_id: int
     name: str

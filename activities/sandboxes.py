@@ -41,6 +41,7 @@ class SandboxActivities:
     ) -> None:
         self._provider = provider
         self._patience = patience
+        self._edition = patience.edition()
         self._instance = instance
         self._settle_timeout_s = settle_timeout_s
 
@@ -75,7 +76,8 @@ class SandboxActivities:
             log(sandbox)
         if sandbox is not None and sandbox.phase is Phase.USABLE and request.goal is Goal.RUNNING:
             _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})
-        return Look(sandbox, self._patience)
+        is_known = request.edition == self._edition
+        return Look(sandbox, None if is_known else self._patience, self._edition)
 
     @activity.defn
     async def create_sandbox(self, request: CreateInput) -> CommandReply:

@@ -75,7 +75,7 @@ class Row(BaseModel):
     title: str = ""
     issue_state: str = ""
     issue_updated_at: str = ""
-    requested_at: str = Field("", description="When somebody asked for the sandbox last.")
+    requested_at: str = Field("", description="When somebody asked for the sandbox last; up to a minute late.")
 
 
 class SandboxesPage(BaseModel):

@@ -17,7 +17,7 @@ from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.settings import ApiSettings
 from workflows.deliver import signal_with_start, summary
-from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
+from workflows.messages import RULES, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
 
 ClientFactory = Callable[[], Awaitable[Client]]
 
@@ -94,7 +94,7 @@ class Temporal:
         name = self.name(issue.id)
         return WithStartWorkflowOperation(
             WORKFLOW_TYPE,
-            StartInput(issue.id, name),
+            StartInput(issue.id, name, rules=RULES),
             id=name,
             task_queue=self._settings.task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

@@ -18,7 +18,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.records import IssueRecord, RecordPage
-from workflows.messages import MEMO_STATUS, SIGNAL_LOOK, WORKFLOW_TYPE, Published, StartInput
+from workflows.messages import MEMO_STATUS, RULES, SIGNAL_LOOK, WORKFLOW_TYPE, Published, StartInput
 
 PAGE_SIZE = 200
 
@@ -61,7 +61,7 @@ class TemporalRecords:
     async def start(self, issue_id: int, name: str) -> None:
         await self._client.start_workflow(
             WORKFLOW_TYPE,
-            StartInput(issue_id, name),
+            StartInput(issue_id, name, rules=RULES),
             id=name,
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

@@ -7,7 +7,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue
-from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
+from workflows.messages import RULES, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
 
 
 async def signal_with_start(client: Client, event: IssueEvent, *, name: str, task_queue: str) -> None:
@@ -17,7 +17,7 @@ async def signal_with_start(client: Client, event: IssueEvent, *, name: str, tas
     """
     await client.start_workflow(
         WORKFLOW_TYPE,
-        StartInput(event.issue.id, name),
+        StartInput(event.issue.id, name, rules=RULES),
         id=name,
         task_queue=task_queue,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

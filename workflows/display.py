@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +86,19 @@ def published(memory: Memory) -> Published:
         issue_updated_at=_iso(issue.updated_at if issue else None),
         requested_at=_iso(memory.requested_at),
     )
+
+
+def is_news(shown: Published, published: Published, republish_after_s: float) -> bool:
+    """Whether lists should read `shown` now, which costs a write to Temporal's index.
+
+    A later request alone is told of when what was published is so many seconds older.
+    """
+    if shown == published or not shown.requested_at or not published.requested_at:
+        return shown != published
+    if shown != replace(published, requested_at=shown.requested_at):
+        return True
+    later = datetime.fromisoformat(shown.requested_at) - datetime.fromisoformat(published.requested_at)
+    return later.total_seconds() >= republish_after_s
 
 
 def as_in_0_1(shown: Published) -> Published:

@@ -21,7 +21,6 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.github import GitHubActivities
-    from activities.sandboxes import SandboxActivities
     from issuebox.domain.events import IssueEvent
     from issuebox.domain.intake import Verdict, absorb, correct
     from issuebox.domain.life import steer
@@ -35,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         MEMO_STATUS,
         QUERY_STATUS,
         QUERY_WHY,
+        RULES,
         SIGNAL_DELETE,
         SIGNAL_EVENT,
         SIGNAL_LOOK,
@@ -52,6 +52,7 @@ with workflow.unsafe.imports_passed_through():
         Why,
     )
     from workflows.pursuit import Pursuit
+    from workflows.worker_settings import learn_settings
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""
@@ -75,8 +76,11 @@ class IssueSandboxWorkflow:
         self._updates_waiting = 0
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
-        self._memory.is_legacy = not workflow.patched("life-0")
-        self._memory.is_trusting = not workflow.patched("doubt-0")
+        patches = _patches(start)
+        self._memory.is_legacy = patches is not None and "life-0" not in patches
+        self._memory.is_trusting = patches is not None and "doubt-0" not in patches
+        self._memory.knows_settings = start.memory is not None
+        self._is_settings_first = patches is not None
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -87,10 +91,8 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
-        if start.memory is None:
-            self._memory.patience = await workflow.execute_local_activity_method(
-                SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
-            )
+        if not self._memory.knows_settings and not self._is_look_next():
+            await learn_settings(self._memory)
         steer(self._memory, workflow.now())
         while True:
             await self._next_work()
@@ -102,6 +104,10 @@ class IssueSandboxWorkflow:
             await self._settle_contradiction()
             await self._pursue()
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    def _is_look_next(self) -> bool:
+        """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
+        return self._memory.is_asked and not self._memory.is_contradicted and not self._is_settings_first
 
     async def _next_work(self) -> None:
         """Wait until there is something to do, a blocked issue is due to be tried again, or the goal changes."""
@@ -212,7 +218,7 @@ class IssueSandboxWorkflow:
         """Continue as new. Waiting updates answer *pending* first: their requests are in the memory."""
         self._is_rolling = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory))
+        workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory, RULES))
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
@@ -332,7 +338,9 @@ class IssueSandboxWorkflow:
         memory = self._memory
         shown = display.published(memory)
         news = display.as_in_0_1(shown) if memory.is_legacy else shown
-        if news == self._published:
+        if self._published is not None and not display.is_news(
+            news, self._published, memory.patience.republish_after_s
+        ):
             return
         self._published = news
         workflow.upsert_memo({MEMO_STATUS: asdict(shown)})
@@ -344,3 +352,16 @@ class IssueSandboxWorkflow:
             return
         self._searchable = attributes
         workflow.upsert_search_attributes(attributes)
+
+
+def _patches(start: StartInput) -> set[str] | None:
+    """The patches that were in force when the run began; None when it follows `RULES` instead.
+
+    A replayed run is asked about in any case: a worker of an earlier version, which takes no notice of the rules
+    in the start, may have begun it, and marked it.
+    """
+    is_told = start.rules >= RULES
+    if is_told and not workflow.unsafe.is_replaying():
+        return None
+    found = {patch for patch in ("life-0", "doubt-0") if workflow.patched(patch)}
+    return found or (None if is_told else found)

@@ -35,13 +35,24 @@ MEMO_STATUS = "status"
 """The memo that each workflow keeps: a flat object of the fields of `Published`."""
 
 
+RULES = 1
+"""The rules that a run follows from its beginning, which its start says: 1 since version 0.4.
+
+What a start says needs no patch, which would cost every issue two events and a write to Temporal's index.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class StartInput:
-    """The input of a run. ``memory`` is set by continue-as-new alone."""
+    """The input of a run. ``memory`` is set by continue-as-new alone.
+
+    ``rules`` is 0 where nobody says it: by hand, and in what versions before 0.4 started.
+    """
 
     issue_id: int
     name: str
     memory: Memory | None = None
+    rules: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,13 @@ class Options(TypedDict, total=False):
     retry_policy: RetryPolicy
 
 
-def look(unreachable_after_s: float) -> Options:
-    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly."""
+def look(unreachable_after_s: float | None) -> Options:
+    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly.
+
+    One attempt where it is not known yet how long to try.
+    """
+    if unreachable_after_s is None:
+        return Options(start_to_close_timeout=LOOK_TIMEOUT, retry_policy=ONCE)
     return Options(
         start_to_close_timeout=LOOK_TIMEOUT,
         schedule_to_close_timeout=timedelta(seconds=unreachable_after_s),

@@ -21,7 +21,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.inside import InsideActivities
-    from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
+    from activities.messages import CommandInput, CommandReply, Look
     from activities.sandboxes import SandboxActivities
     from issuebox.domain.decision import Decision, Refusal, Situation, decide
     from issuebox.domain.giving_up import doom, goal_for, is_forced
@@ -31,8 +31,10 @@ with workflow.unsafe.imports_passed_through():
     from issuebox.domain.sandbox import Ownership, Sandbox, ownership
     from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
     from workflows import options
+    from workflows.asking import command_input, create_input, lookup_input
     from workflows.setback import Setback, read_failure
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
+    from workflows.worker_settings import learn_settings
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
@@ -185,7 +187,7 @@ class Pursuit:
         if sandbox is None:
             return await workflow.execute_activity_method(
                 SandboxActivities.create_sandbox,
-                CreateInput(memory.issue_id, memory.name, memory.issue, memory.waiting_deliveries),
+                create_input(memory),
                 **options.command(),
                 summary="there is none",
             )
@@ -196,7 +198,7 @@ class Pursuit:
         is_for_a_look = action is Action.START and self._quiet_id == sandbox.id and not memory.is_trusting
         return await workflow.execute_activity_method(
             COMMANDS[action],
-            self._command_input(sandbox, only_at_rest=is_for_a_look),
+            command_input(memory, sandbox, only_at_rest=is_for_a_look),
             **options.command(),
             summary=f"it was {sandbox.state}",
         )
@@ -206,7 +208,7 @@ class Pursuit:
         try:
             inspection = await workflow.execute_activity_method(
                 InsideActivities.inspect_sandbox,
-                self._command_input(sandbox),
+                command_input(self._memory, sandbox),
                 **options.inspect(),
                 summary="before it is stopped",
             )
@@ -224,7 +226,7 @@ class Pursuit:
     async def _set_up(self, sandbox: Sandbox) -> CommandReply:
         reply = await workflow.execute_activity_method(
             InsideActivities.set_up_sandbox,
-            self._command_input(sandbox),
+            command_input(self._memory, sandbox, names_issue=True),
             **options.set_up(self._memory.patience.setup_timeout_s),
             summary="it runs and is not set up",
         )
@@ -252,13 +254,19 @@ class Pursuit:
     async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
         """Read the sandbox, for as long as it takes within `unreachable_after_s`.
 
-        A look that no worker came to tells nothing about Daytona, and is asked for again.
+        A look that no worker came to tells nothing about Daytona, and is asked for again. So is the first one of
+        an issue: how long to try is not known before a look has succeeded, or the worker was asked. What Daytona
+        refused is not asked for again.
         """
         tries = 0
         while True:
             look = await self._try_to_look(is_doubted=is_doubted)
             if isinstance(look, Look):
                 return self._seen(look.sandbox)
+            if not self._memory.knows_settings:
+                await learn_settings(self._memory)
+                if not look.is_final:
+                    continue
             tries += 1
             if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or self._memory.is_trusting:
                 raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
@@ -267,19 +275,17 @@ class Pursuit:
         memory = self._memory
         self._tell("looking the sandbox up")
         self.ticket = memory.asked
-        request = LookupInput(
-            memory.issue_id, memory.name, memory.sandbox_id, memory.goal, memory.waiting_deliveries, is_doubted
-        )
         try:
             look = await workflow.execute_activity_method(
                 SandboxActivities.lookup_sandbox,
-                request,
-                **options.look(memory.patience.unreachable_after_s),
-                summary=f"it should be {memory.goal}",
+                lookup_input(memory, is_doubted=is_doubted),
+                **options.look(memory.patience.unreachable_after_s if memory.knows_settings else None),
+                summary=None if memory.goal is Goal.RUNNING else f"it should be {memory.goal}",
             )
         except ActivityError as error:
             return read_failure(error)
-        memory.patience = look.patience
+        if look.patience is not None:
+            memory.patience, memory.edition, memory.knows_settings = look.patience, look.edition, True
         return look
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
@@ -290,7 +296,7 @@ class Pursuit:
         try:
             reply = await workflow.execute_activity_method(
                 SandboxActivities.settle_sandbox,
-                self._command_input(sandbox),
+                command_input(self._memory, sandbox),
                 **options.settle(budget_s - waited_s),
                 summary=f"it is {sandbox.state}",
             )
@@ -319,8 +325,9 @@ class Pursuit:
     async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
         """What the handover does not depend on: a failure is remembered, and the sandbox handed over."""
         try:
+            request = command_input(self._memory, sandbox, names_issue=True)
             await workflow.execute_activity_method(
-                activity, self._command_input(sandbox), **options.courtesy(), summary="before it is handed over"
+                activity, request, **options.courtesy(), summary="before it is handed over"
             )
         except ActivityError as error:
             self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", read_failure(error).reason))
@@ -390,10 +397,4 @@ class Pursuit:
                 decision.action,
                 self._memory.waiting_deliveries,
             )
-        )
-
-    def _command_input(self, sandbox: Sandbox, *, only_at_rest: bool = False) -> CommandInput:
-        memory = self._memory
-        return CommandInput(
-            memory.issue_id, memory.name, sandbox.id, memory.issue, memory.waiting_deliveries, only_at_rest
         )

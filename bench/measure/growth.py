@@ -119,7 +119,10 @@ class Bench:
             messages.UPDATE_ENSURE,
             messages.EnsureRequest(Issue(issue, REPOSITORY, issue, "Bench issue"), "bench"),
             start_workflow_operation=_start(
-                messages.WORKFLOW_TYPE, messages.StartInput(issue, _name(issue)), _name(issue), messages.TASK_QUEUE
+                messages.WORKFLOW_TYPE,
+                messages.StartInput(issue, _name(issue), rules=messages.RULES),
+                _name(issue),
+                messages.TASK_QUEUE,
             ),
             result_type=messages.Handover,
         )

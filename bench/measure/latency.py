@@ -87,7 +87,10 @@ class Bench:
             messages.UPDATE_ENSURE,
             messages.EnsureRequest(Issue(issue, "octo/repo", issue, "A title"), "bench"),
             start_workflow_operation=_start(
-                messages.WORKFLOW_TYPE, messages.StartInput(issue, name), name, messages.TASK_QUEUE
+                messages.WORKFLOW_TYPE,
+                messages.StartInput(issue, name, rules=messages.RULES),
+                name,
+                messages.TASK_QUEUE,
             ),
             result_type=messages.Handover,
         )

@@ -99,7 +99,7 @@ async def _ensure(bench: BenchStack, issue: int) -> messages.Handover:
         messages.EnsureRequest(Issue(issue, "octo/repo", issue, "A title"), "bench"),
         start_workflow_operation=WithStartWorkflowOperation(
             messages.WORKFLOW_TYPE,
-            args=[messages.StartInput(issue, name)],
+            args=[messages.StartInput(issue, name, rules=messages.RULES)],
             id=name,
             task_queue=messages.TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -22,6 +22,7 @@ from issuebox.domain.phase import Action, Goal, Phase
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import Evidence, WorkState
 from workflows import pursuit
+from workflows.asking import command_input
 from workflows.pursuit import Pursuit
 from workflows.setback import Setback
 
@@ -145,13 +146,11 @@ def _keep_the_quiet() -> AbstractContextManager[None]:
 
 
 def _start_whatever_it_is() -> AbstractContextManager[None]:
-    command_input = Pursuit._command_input  # noqa: SLF001 -- a mistake is planted where it would be made
-
-    def unconditional(self: Pursuit, sandbox: Sandbox, *, only_at_rest: bool = False) -> object:
+    def unconditional(memory: Memory, sandbox: Sandbox, *, only_at_rest: bool = False, **_more: object) -> object:
         del only_at_rest
-        return command_input(self, sandbox)
+        return command_input(memory, sandbox)
 
-    return _set(Pursuit, "_command_input", unconditional)
+    return _set(pursuit, "command_input", unconditional)
 
 
 def _skip_the_set_up() -> AbstractContextManager[None]:

@@ -16,11 +16,12 @@ from typing import Any, cast
 import workflows.display
 import workflows.issue_sandbox
 import workflows.pursuit
+import workflows.worker_settings
 from activities.messages import CommandInput, CreateInput, LookupInput
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action
 from issuebox.domain.sandbox import Sandbox
-from workflows.messages import StartInput
+from workflows.messages import RULES, StartInput
 from workflows.pursuit import Pursuit
 
 NAME = "claude-issue-1"
@@ -82,6 +83,11 @@ class _EvenChance:
         return 0.0
 
 
+class _Unsafe:
+    def is_replaying(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Info:
     workflow_id: str = NAME
@@ -98,6 +104,7 @@ class Runtime:
     clock: datetime = EPOCH
     finished: list[Finished] = field(default_factory=list)
     logger: _Silent = field(default_factory=_Silent)
+    unsafe: _Unsafe = field(default_factory=_Unsafe)
 
     def now(self) -> datetime:
         return self.clock
@@ -172,17 +179,18 @@ def installed(runtime: Runtime) -> Iterator[None]:
 
     pursuit, entity = cast("Any", workflows.pursuit), cast("Any", workflows.issue_sandbox)
     display = cast("Any", workflows.display)
-    kept = pursuit.workflow, pursuit.asyncio, entity.workflow, display.details
-    pursuit.workflow, pursuit.asyncio, entity.workflow = runtime, runtime, runtime
+    settings = cast("Any", workflows.worker_settings)
+    kept = pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow, display.details
+    pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow = (runtime,) * 4
     display.details = lambda _memory, _doing: ""  # A text for people, and costly.
     pursuit.Pursuit._finish = finish  # noqa: SLF001
     try:
         yield
     finally:
         pursuit.Pursuit._finish = real_finish  # noqa: SLF001
-        pursuit.workflow, pursuit.asyncio, entity.workflow, display.details = kept
+        pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow, display.details = kept
 
 
 def start_input() -> StartInput:
     """The input of the issue's first run."""
-    return StartInput(1, NAME)
+    return StartInput(1, NAME, rules=RULES)

@@ -75,7 +75,8 @@ class Memory:
     up for a new one. ``prepared_id`` is the sandbox whose set-up was seen to finish, ``counted_id`` the last one in
     ``builds_failed``, ``evidence`` the last look for unsaved work.
 
-    ``is_create_open`` says that a create was sent and that no sandbox was seen since.
+    ``is_create_open`` says that a create was sent and that no sandbox was seen since. ``knows_settings`` is false
+    until ``patience`` holds a worker's settings, and ``edition`` what the worker calls them.
 
     ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
     issue and did not act on it. ``is_trusting`` is the same for 0.2.0, which trusted what it had not seen: that
@@ -122,6 +123,8 @@ class Memory:
     deliveries_seen: int = 0
     patience: Patience = field(default_factory=Patience)
     is_create_open: bool = False
+    knows_settings: bool = True
+    edition: str = ""
     is_legacy: bool = False
     is_trusting: bool = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from issuebox.domain.decision import Limits
 from issuebox.domain.phase import Goal
@@ -52,6 +53,14 @@ class Patience:
     is_sparing: bool = False
     """Whether search attributes are written only when they change: each write is an action that Temporal Cloud
     bills. False in what 0.2 recorded, whose histories have one with every change of the memo."""
+
+    republish_after_s: float = 0.0
+    """How late the published time of the last request may be while nothing else changes; 0 publishes each, as 0.3
+    did. A write to Temporal's index for every request is most of what a reuse costs its server."""
+
+    def edition(self) -> str:
+        """A short name for exactly these settings, the same in every process."""
+        return sha256(repr(self).encode()).hexdigest()[:12]
 
     def backoff_s(self, setbacks: int, chance: float) -> float:
         """The pause after so many setbacks in a row: doubling, with jitter. `chance` is in [0, 1)."""

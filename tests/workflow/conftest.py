@@ -28,6 +28,7 @@ from tests.waiting import until
 from workflows.messages import (
     QUERY_STATUS,
     QUERY_WHY,
+    RULES,
     SIGNAL_EVENT,
     SIGNAL_RETRY,
     UPDATE_ENSURE,
@@ -64,6 +65,8 @@ class Stack:
     settings: WorkerSettings
     issue_id: int
     made: list[str] = field(default_factory=list)
+    rules: int = RULES
+    """What the starts of workflows say; 0 as in versions before 0.4."""
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ class Stack:
         """Signal-with-start, as the API does."""
         await self.temporal.start_workflow(
             WORKFLOW_TYPE,
-            StartInput(self.issue_id, self.name),
+            StartInput(self.issue_id, self.name, rules=self.rules),
             id=self.name,
             task_queue=self.settings.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -104,7 +107,7 @@ class Stack:
             EnsureRequest(Issue(self.issue_id, "octo/repo", 5, "A title"), "test"),
             start_workflow_operation=WithStartWorkflowOperation(
                 WORKFLOW_TYPE,
-                StartInput(self.issue_id, self.name),
+                StartInput(self.issue_id, self.name, rules=self.rules),
                 id=self.name,
                 task_queue=self.settings.task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -12,6 +12,8 @@ import pytest
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
+from issuebox.providers.github import GitHubSource
+from issuebox.worker import build_worker, github_options
 from tests.resync.github import TOKEN, GitHub, running
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
@@ -66,6 +68,23 @@ async def test_tie_is_settled_by_github(
     )
     await until(stack.status, lambda s: s.goal is goal and s.doing.startswith("resting"), f"goal {goal}")
     assert await stack.state() == ("started" if goal is Goal.RUNNING else "stopped")
+
+
+async def test_tie_that_begins_an_issue_is_settled_before_anything_is_made(start: Started, github: GitHub) -> None:
+    """Both deliveries wait for a worker; GitHub says that the issue is closed, so that it needs no sandbox."""
+    stack = await start(has_worker=False, github_api_url=github.url, github_token=TOKEN, **STOPS)
+    at = github.now
+    github.issue(stack.issue_id, NUMBER, at=at, state="closed", closed_at=f"{at:%FT%TZ}")
+    issue = Issue(stack.issue_id, "octo/repo", NUMBER, updated_at=at)
+    closed = replace(issue, state=IssueState.CLOSED, closed_at=at)
+    await stack.deliver(stack.event(Intention.STOP, issue=closed, action="closed"))
+    await stack.deliver(stack.event(issue=issue, action="reopened"))
+    async with (
+        GitHubSource(github_options(stack.settings)) as source,
+        build_worker(stack.temporal, stack.provider, stack.settings, source=source),
+    ):
+        await stack.reached(Goal.STOPPED)
+    assert not [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
 
 
 async def test_life_of_an_issue_whose_deliveries_are_all_lost(stack: Stack, github: GitHub) -> None:

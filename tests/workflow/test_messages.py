@@ -223,3 +223,13 @@ async def test_failed_looks_are_bounded_and_the_issue_says_unreachable(stack: St
     assert handover.blocked is not None
     assert handover.blocked.cause is Cause.UNREACHABLE
     assert (await stack.status()).requests_waiting == 1
+
+
+async def test_refused_first_look_is_not_asked_for_again(stack: Stack) -> None:
+    """Asking once more would only be refused once more: the issue is blocked at once, and says why."""
+    await stack.daytona.admin.add_fault("get", {"kind": "status", "status": 401})
+    handover = await stack.ensure()
+    assert handover.blocked is not None
+    assert handover.blocked.cause is Cause.CREDENTIALS
+    assert handover.blocked.next_try_at is not None
+    assert (handover.blocked.next_try_at - handover.blocked.since).total_seconds() > 200, "after the worker's settings"

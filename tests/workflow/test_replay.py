@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -34,12 +35,16 @@ def test_every_story_is_recorded_for_a_release() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=[f"{path.parent.name}-{path.stem}" for path in RECORDED])
 async def test_recorded_history_replays(path: Path) -> None:
     """Today's code makes the same commands from the same history."""
+    await replay(json.loads(path.read_text()))
+
+
+async def replay(history: dict[str, Any]) -> None:
+    """Raises when today's code would not have made the history's commands."""
     replayer = Replayer(
         workflows=[IssueSandboxWorkflow],
         interceptors=[SignalGuard()],
         workflow_runner=WORKFLOW_RUNNER,
         data_converter=DATA_CONVERTER,
     )
-    history = json.loads(path.read_text())
     workflow_id = history["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"]
     await replayer.replay_workflow(WorkflowHistory.from_json(workflow_id, history))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from activities.reporting import HEARTBEAT_INTERVAL_S
 from issuebox.domain.phase import Goal
+from issuebox.worker import build_worker
 from tests.waiting import until
 
 from .conftest import Stack, Started
@@ -44,6 +50,82 @@ async def test_change_of_a_search_attribute_is_written(start: Started) -> None:
     await stack.close()
     await stack.reached(Goal.STOPPED)
     assert await _writes(stack) > before
+
+
+async def test_run_begins_without_patches_and_without_asking_for_settings(stack: Stack) -> None:
+    """Its start says which rules it follows, and its first look brings the worker's settings."""
+    await stack.deliver()
+    await stack.served()
+    kinds = {event.event_type async for event in stack.handle.fetch_history_events()}
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED in kinds
+    assert EventType.EVENT_TYPE_MARKER_RECORDED not in kinds
+
+
+async def test_run_that_begins_without_a_request_asks_for_the_settings(start: Started) -> None:
+    """A close is the first that is heard of an issue: its timers go by what the worker was told, not by defaults."""
+    stack = await start(close_stop_after_s=0.0, close_archive_after_s=-1.0, close_delete_after_s=-1.0)
+    await stack.close()
+    await stack.reached(Goal.STOPPED)
+    names = [event.marker_recorded_event_attributes.marker_name async for event in stack.handle.fetch_history_events()]
+    assert names.count("core_local_activity") == 1
+
+
+async def test_look_brings_the_settings_once(stack: Stack) -> None:
+    """They are the longest part of a look, which the history keeps."""
+    await stack.deliver()
+    await stack.served()
+    await stack.ensure()
+    await stack.ensure()
+    brought = [look["patience"] is not None for look in await _looks(stack)]
+    assert brought == [True, False, False]
+
+
+async def test_look_by_a_worker_with_other_settings_brings_them(start: Started) -> None:
+    """A changed setting takes effect with the next look, as before."""
+    stack = await start(has_worker=False, close_archive_after_s=-1.0, close_delete_after_s=-1.0)
+    async with build_worker(stack.temporal, stack.provider, stack.settings):
+        await stack.ensure()
+    hasty = stack.settings.model_copy(update={"close_stop_after_s": 0.0})
+    async with build_worker(stack.temporal, stack.provider, hasty):
+        await stack.ensure()
+        await stack.close()
+        await stack.reached(Goal.STOPPED)
+    looks = await _looks(stack)
+    assert [look["patience"]["closing"]["stop_after_s"] for look in looks[:2]] == [1800.0, 0.0]
+
+
+@pytest.mark.parametrize(("republish_after_s", "written"), [(60.0, 2), (0.0, 3)])
+async def test_request_that_changes_nothing_else_is_published_now_and_then(
+    start: Started, monkeypatch: pytest.MonkeyPatch, republish_after_s: float, written: int
+) -> None:
+    """After the create, the first reuse is news, and the second is the same a second later."""
+    monkeypatch.setattr("issuebox.worker.REPUBLISH_AFTER_S", republish_after_s)
+    stack = await start()
+    first = stack.event()
+    for seconds in range(3):
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)
+        await stack.deliver(stack.event(issue=first.issue, requested_at=moment, is_explicit=True, action="created"))
+        await stack.served()
+    assert await _memos(stack) == written
+
+
+async def _memos(stack: Stack) -> int:
+    """How often the memo was written."""
+    modified = EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED
+    return len([event async for event in stack.handle.fetch_history_events() if event.event_type == modified])
+
+
+async def _looks(stack: Stack) -> list[dict[str, Any]]:
+    """What the looks answered, as the history has it."""
+    events = [event async for event in stack.handle.fetch_history_events()]
+    names = {event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+    replies = [
+        event.activity_task_completed_event_attributes
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    ]
+    looks = [reply for reply in replies if names[reply.scheduled_event_id] == "lookup_sandbox"]
+    return [json.loads(look.result.payloads[0].data) for look in looks]
 
 
 async def test_short_command_sends_no_heartbeat(stack: Stack) -> None:
