@@ -1,7 +1,7 @@
 """The floor of the latency: an empty workflow with empty activities, and the worker process that serves it.
 
 `python -m bench.measure.floor QUEUE` serves it until it is ended. The worker has the settings of
-`issuebox.worker.build_worker`: sandboxed workflows, the same data converter and the same number of slots.
+`issuebox.worker.build_worker`: the same workflow runner, the same data converter and the same number of slots.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,14 @@ async def nothing() -> None:
     """Do nothing."""
 
 
+@activity.defn(name="wait")
+async def wait(seconds: float) -> float:
+    """Do nothing for so long, as an activity does that waits for Daytona; returns how long it was."""
+    began = time.perf_counter()
+    await asyncio.sleep(seconds)
+    return time.perf_counter() - began
+
+
 @workflow.defn(name=WORKFLOW_TYPE)
 class FloorWorkflow:
     """Runs as many empty activities as an update asks for, one after the other, and stays."""
@@ -39,10 +48,14 @@ class FloorWorkflow:
         await workflow.wait_condition(lambda: False)
 
     @workflow.update(name=UPDATE)
-    async def floor(self, activities: int) -> None:
-        """Return when so many activities have run."""
-        for _ in range(activities):
+    async def floor(self, activities: int, wait_s: float) -> float:
+        """Return when so many activities have run, of which the last waits; the seconds that it waited."""
+        is_waiting = wait_s > 0
+        for _ in range(activities - is_waiting):
             await workflow.execute_activity(nothing, start_to_close_timeout=ACTIVITY_TIMEOUT)
+        if not is_waiting:
+            return 0.0
+        return await workflow.execute_activity(wait, wait_s, start_to_close_timeout=ACTIVITY_TIMEOUT)
 
 
 async def serve(task_queue: str, ready_file: Path) -> None:
@@ -53,7 +66,7 @@ async def serve(task_queue: str, ready_file: Path) -> None:
         await connect(),
         task_queue=task_queue,
         workflows=[FloorWorkflow],
-        activities=[nothing],
+        activities=[nothing, wait],
         workflow_runner=WORKFLOW_RUNNER,
         max_concurrent_activities=200,
     ):

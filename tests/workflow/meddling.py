@@ -1,4 +1,4 @@
-"""What happens in the world in the moment before an activity acts on it."""
+"""What happens around the activities of a worker: the world changes before one, or its worker loses it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,42 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+GoOn = Callable[[], Awaitable[Any]]
+"""Executes the activity; may be called several times, or not at all."""
 
-class Meddler(Interceptor):
+
+class Around(Interceptor):
+    """Calls `around` in the place of every activity."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Inbound(next, self)
+
+    async def around(self, info: activity.Info, go_on: GoOn) -> Any:
+        """The activity's result."""
+        del info
+        return await go_on()
+
+
+class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, inner: ActivityInboundInterceptor, outer: Around) -> None:
+        super().__init__(inner)
+        self._inner = inner
+        self._outer = outer
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        return await self._outer.around(activity.info(), lambda: self._inner.execute_activity(input))
+
+
+class Meddler(Around):
     """Lets something happen just before the first activity of a kind is executed for a workflow."""
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.changes: dict[str, Callable[[], Awaitable[object]]] = {}
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Meddling(next, self)
-
-
-class _Meddling(ActivityInboundInterceptor):
-    def __init__(self, inner: ActivityInboundInterceptor, meddler: Meddler) -> None:
-        super().__init__(inner)
-        self._meddler = meddler
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        info = activity.info()
-        if info.activity_type == self._meddler.command:
-            change = self._meddler.changes.pop(info.workflow_id or "", None)
+    async def around(self, info: activity.Info, go_on: GoOn) -> Any:
+        if info.activity_type == self.command:
+            change = self.changes.pop(info.workflow_id or "", None)
             if change is not None:
                 await change()
-        return await super().execute_activity(input)
+        return await go_on()

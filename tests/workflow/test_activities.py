@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
@@ -21,6 +20,7 @@ from issuebox.domain.phase import Outcome, Phase
 from tests.waiting import until
 
 from .conftest import Stack, Started
+from .meddling import Around, GoOn
 
 
 class Mishap(Enum):
@@ -31,7 +31,7 @@ class Mishap(Enum):
     IS_REPEATED = "is repeated"
 
 
-class Accident(Interceptor):
+class Accident(Around):
     """Lets one mishap happen to the first execution of one activity."""
 
     def __init__(self, name: str, mishap: Mishap) -> None:
@@ -39,26 +39,16 @@ class Accident(Interceptor):
         self.mishap = mishap
         self.has_happened = False
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Inbound(next, self)
-
-
-class _Inbound(ActivityInboundInterceptor):
-    def __init__(self, inner: ActivityInboundInterceptor, accident: Accident) -> None:
-        super().__init__(inner)
-        self._accident = accident
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        accident = self._accident
-        if accident.has_happened or activity.info().activity_type != accident.name:
-            return await super().execute_activity(input)
-        accident.has_happened = True
-        if accident.mishap is Mishap.FAILS_BEFORE:
+    async def around(self, info: activity.Info, go_on: GoOn) -> Any:
+        if self.has_happened or info.activity_type != self.name:
+            return await go_on()
+        self.has_happened = True
+        if self.mishap is Mishap.FAILS_BEFORE:
             raise ApplicationError("lost before", type="TransientError")
-        await super().execute_activity(input)
-        if accident.mishap is Mishap.FAILS_AFTER:
+        await go_on()
+        if self.mishap is Mishap.FAILS_AFTER:
             raise ApplicationError("lost after", type="AmbiguousError")
-        return await super().execute_activity(input)
+        return await go_on()
 
 
 Arrange = Callable[[Stack], Awaitable[object]]

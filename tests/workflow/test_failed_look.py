@@ -7,37 +7,28 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from issuebox.domain.phase import Cause
 from issuebox.domain.work import WorkState
 from tests.waiting import until
 
 from .conftest import Stack, Started
+from .meddling import Around, GoOn
 
 DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delete_after_s": 0.0}
 RETRIES = {"blocked_retry_initial_s": 0.5, "blocked_retry_max_s": 0.5}
 
 
-class NoLooks(Interceptor):
+class NoLooks(Around):
     """The workers lose every look, as long as `is_on`."""
 
     def __init__(self) -> None:
         self.is_on = True
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Losing(next, self)
-
-
-class _Losing(ActivityInboundInterceptor):
-    def __init__(self, inner: ActivityInboundInterceptor, looks: NoLooks) -> None:
-        super().__init__(inner)
-        self._looks = looks
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        if self._looks.is_on and activity.info().activity_type == "inspect_sandbox":
+    async def around(self, info: activity.Info, go_on: GoOn) -> Any:
+        if self.is_on and info.activity_type == "inspect_sandbox":
             raise ApplicationError("lost", type="RefusedError")
-        return await super().execute_activity(input)
+        return await go_on()
 
 
 async def _held(stack: Stack) -> None:
