@@ -31,8 +31,8 @@ class LookupInput:
 class Look:
     """What a lookup found (None: not found, once), and the settings of the worker that looked.
 
-    ``patience`` is None where the workflow knows them, which ``edition`` tells: they are four times as long as what
-    was found, and every look is kept in a history.
+    ``patience`` is None where the workflow knows them, which ``edition`` tells: they are half of a look, and every
+    look is kept in a history.
     """
 
     sandbox: Sandbox | None

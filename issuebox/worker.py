@@ -54,7 +54,7 @@ Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat te
 """
 
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
-"""Without Temporal's sandbox, which would guard nothing here and cost as much as all the rest: decision 12."""
+"""Without Temporal's sandbox, which would guard nothing here and take a third of the worker's time: decision 12."""
 
 REPUBLISH_AFTER_S = 60.0
 """How late the published time of an issue's last request may be."""

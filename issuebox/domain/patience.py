@@ -56,7 +56,7 @@ class Patience:
 
     republish_after_s: float = 0.0
     """How late the published time of the last request may be while nothing else changes; 0 publishes each, as 0.3
-    did. A write to Temporal's index for every request is most of what a reuse costs its server."""
+    did. Each is an event, and a write to Temporal's index."""
 
     def edition(self) -> str:
         """A short name for exactly these settings, the same in every process."""

@@ -71,7 +71,7 @@ async def test_run_that_begins_without_a_request_asks_for_the_settings(start: St
 
 
 async def test_look_brings_the_settings_once(stack: Stack) -> None:
-    """They are the longest part of a look, which the history keeps."""
+    """They are half of a look, which the history keeps."""
     await stack.deliver()
     await stack.served()
     await stack.ensure()
