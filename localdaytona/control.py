@@ -48,8 +48,8 @@ class Control:
 
     async def get(self, call: Call) -> Reply:
         """Return a sandbox by ID or name."""
-        age_s = self._staleness_s(call)
-        sandbox = self._visible(call) if age_s is None else self._as_of(call, now_s() - age_s)
+        past = self._past(call)
+        sandbox = self._visible(call) if past is None else self._as_of(call, past)
         return self._shown(sandbox)
 
     async def list(self, call: Call) -> Reply:
@@ -187,14 +187,14 @@ class Control:
             self._world.names.remember(target, sandbox.id, self._world.config)
         return sandbox
 
-    def _staleness_s(self, call: Call) -> float | None:
-        """Return how old the answer of a read has to be; None: fresh."""
+    def _past(self, call: Call) -> float | None:
+        """Return the moment that a read has to show, in epoch seconds; None: now."""
         effect = call.fault.effect if call.fault is not None else None
         if isinstance(effect, Stale):
-            return effect.seconds
+            return effect.moment(now_s())
         config = self._world.config
         if config.stale_read_s > 0 and self._world.chance(config.stale_read_probability):
-            return config.scaled(config.stale_read_s)
+            return now_s() - config.scaled(config.stale_read_s)
         return None
 
     def _as_of(self, call: Call, at: float) -> Sandbox:

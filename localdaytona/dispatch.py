@@ -112,8 +112,8 @@ class Dispatcher:
                 await asyncio.sleep(seconds)
             case effects.Malformed(field=field) if isinstance(reply.body, dict) and reply.status < ERROR_MIN:
                 return replace(reply, body=_without(reply.body, field))
-            case effects.Stale(seconds=seconds) if isinstance(reply.body, dict) and call.operation != "get":
-                return replace(reply, body=self._aged(reply.body, now_s() - seconds))
+            case effects.Stale() as stale if isinstance(reply.body, dict) and call.operation != "get":
+                return replace(reply, body=self._aged(reply.body, stale.moment(now_s())))
         return reply
 
     def _aged(self, body: JSONObject, at: float) -> JSONObject:

@@ -107,10 +107,15 @@ class Malformed(_Model):
 
 
 class Stale(_Model):
-    """Reply with what was true some seconds ago."""
+    """Reply with what was true some seconds ago, or at a moment: epoch seconds, as in the journal."""
 
     kind: Literal["stale"]
     seconds: Seconds = 2.0
+    at: float | None = None
+
+    def moment(self, now_s: float) -> float:
+        """Return the moment to show, in epoch seconds."""
+        return now_s - self.seconds if self.at is None else self.at
 
 
 class FailTransition(_Model):

@@ -202,8 +202,9 @@ async def test_racing_twins_refuse_each_other_quota(server: Server, rest: httpx.
 
 async def test_client_that_leaves_does_not_stop_a_create(server: Server, rest: httpx.AsyncClient) -> None:
     """A create whose caller hangs up goes on, and the journal says that its reply reached nobody."""
+    await server.admin.config(speed=1, durations={"create_s": 3})
     with pytest.raises(httpx.ReadTimeout):
-        await rest.post("/sandbox", json={"name": "left"}, timeout=0.05)
+        await rest.post("/sandbox", json={"name": "left"}, timeout=httpx.Timeout(20, read=0.05))
     await reaches(server, "left", "started")
 
     async def replied() -> bool:

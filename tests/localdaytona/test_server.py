@@ -16,7 +16,7 @@ from tests.localdaytona.clients import eventually, reaches, rest_of
 
 async def test_killed_in_the_middle_of_a_create_it_goes_on(process: Server) -> None:
     """A create that was taken up survives SIGKILL: after the restart the sandbox becomes started."""
-    await process.admin.config(speed=1)
+    await process.admin.config(speed=1, durations={"create_s": 3})
     async with rest_of(process) as rest:
         call = asyncio.create_task(rest.post("/sandbox", json={"name": "survivor"}))
         await eventually(lambda: _exists(process, "survivor"))
