@@ -9,15 +9,14 @@ from contextlib import asynccontextmanager
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import ProblemError
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.settings import ApiSettings
-from workflows.deliver import signal_with_start, summary
-from workflows.messages import RULES, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
+from workflows.messages import SIGNAL_EVENT
+from workflows.start import signal_with_start, start_operation
 
 ClientFactory = Callable[[], Awaitable[Client]]
 
@@ -91,17 +90,7 @@ class Temporal:
 
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
         """The start of an update-with-start for the issue's workflow."""
-        name = self.name(issue.id)
-        return WithStartWorkflowOperation(
-            WORKFLOW_TYPE,
-            StartInput(issue.id, name, rules=RULES),
-            id=name,
-            task_queue=self._settings.task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=summary(issue),
-            static_details=issue.url or None,
-        )
+        return start_operation(issue, name=self.name(issue.id), task_queue=self._settings.task_queue)
 
     def name(self, issue_id: int) -> str:
         """The sandbox's name, which is the workflow's ID."""

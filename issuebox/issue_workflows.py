@@ -16,9 +16,9 @@ from issuebox.domain.errors import TransientError
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, IssueState, issue_id_of, sandbox_name
 from issuebox.domain.known_issues import KnownIssue, KnownPage
-from workflows.deliver import signal_with_start
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
 from workflows.search_attributes import ISSUE_STATE, REPOSITORY
+from workflows.start import signal_with_start
 
 PAGE_SIZE = 200
 CALL_TIMEOUT_S = 15.0

@@ -14,11 +14,12 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from issuebox.domain.issue import Issue
 from issuebox.domain.records import IssueRecord, RecordPage
-from workflows.messages import MEMO_STATUS, RULES, SIGNAL_LOOK, WORKFLOW_TYPE, Published, StartInput
+from workflows.messages import MEMO_STATUS, SIGNAL_LOOK, WORKFLOW_TYPE, Published
+from workflows.start import start
 
 PAGE_SIZE = 200
 
@@ -59,15 +60,7 @@ class TemporalRecords:
         return RecordPage(tuple(records), base64.b64encode(token).decode() if token else None)
 
     async def start(self, issue_id: int, name: str) -> None:
-        await self._client.start_workflow(
-            WORKFLOW_TYPE,
-            StartInput(issue_id, name, rules=RULES),
-            id=name,
-            task_queue=self._task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"issue {issue_id}",
-        )
+        await start(self._client, Issue(issue_id), name=name, task_queue=self._task_queue)
 
     async def look(self, name: str) -> bool:
         try:

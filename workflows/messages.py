@@ -55,6 +55,11 @@ class StartInput:
     rules: int = 0
 
 
+def first_run(issue_id: int, name: str) -> StartInput:
+    """The input of an issue's first run; those after it are begun by the workflow itself."""
+    return StartInput(issue_id, name, rules=RULES)
+
+
 @dataclass(frozen=True, slots=True)
 class EnsureRequest:
     """A person's or a program's request to have the issue's sandbox running now."""

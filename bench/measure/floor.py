@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from temporalio import activity, workflow
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
@@ -56,6 +58,23 @@ class FloorWorkflow:
         if not is_waiting:
             return 0.0
         return await workflow.execute_activity(wait, wait_s, start_to_close_timeout=ACTIVITY_TIMEOUT)
+
+
+async def run_floor(
+    client: Client, workflow_id: str, task_queue: str, activities: int = 1, wait_s: float = 0.0
+) -> float:
+    """Update-with-start of the empty workflow; the seconds that its last activity waited."""
+    operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
+        WORKFLOW_TYPE,
+        args=[],
+        id=workflow_id,
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+    )
+    waited_s: float = await client.execute_update_with_start_workflow(
+        UPDATE, args=[activities, wait_s], start_workflow_operation=operation, result_type=float
+    )
+    return waited_s
 
 
 async def serve(task_queue: str, ready_file: Path) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
-from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 
 from bench.demo.stack import until
@@ -32,6 +31,7 @@ from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGE
 from issuebox.mock_delivery import MockIssue, build
 from workflows import messages
 from workflows.search_attributes import PHASE
+from workflows.start import start_operation
 
 QUEUE = "floor"
 CALLERS = 32
@@ -115,15 +115,11 @@ class Bench:
 
     async def ensure(self, issue: int) -> None:
         """Update-with-start, as the API sends it; returns when all before it is served too."""
+        about = Issue(issue, REPOSITORY, issue, "Bench issue")
         await self.parts.client.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
-            messages.EnsureRequest(Issue(issue, REPOSITORY, issue, "Bench issue"), "bench"),
-            start_workflow_operation=_start(
-                messages.WORKFLOW_TYPE,
-                messages.StartInput(issue, _name(issue), rules=messages.RULES),
-                _name(issue),
-                messages.TASK_QUEUE,
-            ),
+            messages.EnsureRequest(about, "bench"),
+            start_workflow_operation=start_operation(about, name=_name(issue), task_queue=messages.TASK_QUEUE),
             result_type=messages.Handover,
         )
 
@@ -140,12 +136,7 @@ class Bench:
 
     async def update_floor(self, number: int) -> None:
         """A bare update-with-start, with one empty activity."""
-        await self.parts.client.execute_update_with_start_workflow(
-            floor.UPDATE,
-            1,
-            start_workflow_operation=_start(floor.WORKFLOW_TYPE, None, f"floor-{number}", QUEUE),
-            result_type=type(None),
-        )
+        await floor.run_floor(self.parts.client, f"floor-{number}", QUEUE)
 
     async def history_length(self, issue: int) -> int:
         """Events in the history of the issue's workflow."""
@@ -274,10 +265,3 @@ async def _post(line: Line, request: bytes) -> None:
 
 def _name(issue: int) -> str:
     return sandbox_name(issue, DEFAULT_NAME_PREFIX)
-
-
-def _start(kind: str, argument: object, name: str, queue: str) -> WithStartWorkflowOperation[object, object]:
-    arguments = [] if argument is None else [argument]
-    return WithStartWorkflowOperation(
-        kind, args=arguments, id=name, task_queue=queue, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
-    )

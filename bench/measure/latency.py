@@ -17,18 +17,17 @@ from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig
 from daytona.common.errors import DaytonaNotFoundError
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
 
 from bench.measure import charts, page
 from bench.measure.bench_stack import BenchStack, measured
-from bench.measure.floor import UPDATE, WORKFLOW_TYPE
+from bench.measure.floor import run_floor
 from bench.measure.frame import Context, Measurement, Target
 from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
 from issuebox.domain.issue import Issue
 from issuebox.domain.phase import Outcome
 from workflows import messages
+from workflows.start import start_operation
 
 FLOOR_QUEUE = "floor"
 WARM_UP = 5
@@ -95,16 +94,11 @@ class Bench:
 
     async def ensure(self, issue: int) -> str:
         """Update-with-start: the outcome."""
-        name = self.bench.stack.name(issue)
+        name, about = self.bench.stack.name(issue), Issue(issue, "octo/repo", issue, "A title")
         handover: messages.Handover = await self.bench.temporal.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
-            messages.EnsureRequest(Issue(issue, "octo/repo", issue, "A title"), "bench"),
-            start_workflow_operation=_start(
-                messages.WORKFLOW_TYPE,
-                messages.StartInput(issue, name, rules=messages.RULES),
-                name,
-                messages.TASK_QUEUE,
-            ),
+            messages.EnsureRequest(about, "bench"),
+            start_workflow_operation=start_operation(about, name=name, task_queue=messages.TASK_QUEUE),
             result_type=messages.Handover,
         )
         return handover.outcome
@@ -135,13 +129,7 @@ class Bench:
 
     async def floor(self, workflow_id: str, activities: int, wait_s: float = 0.0) -> float:
         """Update-with-start of the empty workflow; the seconds that it waited."""
-        waited_s: float = await self.bench.temporal.execute_update_with_start_workflow(
-            UPDATE,
-            args=[activities, wait_s],
-            start_workflow_operation=_start(WORKFLOW_TYPE, None, workflow_id, FLOOR_QUEUE),
-            result_type=float,
-        )
-        return waited_s
+        return await run_floor(self.bench.temporal, workflow_id, FLOOR_QUEUE, activities, wait_s)
 
     def subject(self, outcome: str, way: str) -> int:
         """The issue for this way: a new one for a create, else the same in every round."""
@@ -247,7 +235,7 @@ def targets(figures: Latency) -> Sequence[Target]:
 
 def render(figures: Latency) -> str:
     """The ways, then what is added."""
-    ways = page.table(
+    by_way = page.table(
         ("Time of one call, ms", "n", "p50", "p99"),
         (
             (f"{row.outcome}, {way}", taken.count, f"{taken.p50:.1f}", f"{taken.p99:.1f}")
@@ -284,7 +272,7 @@ def render(figures: Latency) -> str:
         )
         for row in figures.rows
     )
-    return f"{page.table(head, rows)}\n\n{ways}\n\n{_EXPLANATION}"
+    return f"{page.table(head, rows)}\n\n{by_way}\n\n{_EXPLANATION}"
 
 
 _EXPLANATION = """\
@@ -317,18 +305,6 @@ def draw(figures: Latency) -> Mapping[str, Figure]:
     )
     axes.legend()
     return {"latency": figure}
-
-
-def _start(
-    kind: str, argument: object, workflow_id: str, task_queue: str
-) -> WithStartWorkflowOperation[object, object]:
-    return WithStartWorkflowOperation(
-        kind,
-        args=[] if argument is None else [argument],
-        id=workflow_id,
-        task_queue=task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-    )
 
 
 LATENCY = Measurement(

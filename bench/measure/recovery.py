@@ -12,8 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
-from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateStage
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.client import WorkflowUpdateStage
 
 from bench.demo.stack import until
 from bench.measure import charts, page
@@ -25,6 +24,7 @@ from issuebox.dev_stack import DevStack
 from issuebox.domain.issue import Issue
 from workflows import messages
 from workflows.options import HEARTBEAT_TIMEOUT
+from workflows.start import start_operation
 
 CREATE_S = 1.0
 """How long Daytona takes for the create that the worker dies in; part of what is measured."""
@@ -93,17 +93,11 @@ async def _kill_in_a_create(bench: BenchStack, issue: int, context: Context) -> 
 
 async def _ensure(bench: BenchStack, issue: int) -> messages.Handover:
     """Ask by update, and wait for the answer for as long as it takes."""
-    name = bench.stack.name(issue)
+    about = Issue(issue, "octo/repo", issue, "A title")
     handle = await bench.temporal.start_update_with_start_workflow(
         messages.UPDATE_ENSURE,
-        messages.EnsureRequest(Issue(issue, "octo/repo", issue, "A title"), "bench"),
-        start_workflow_operation=WithStartWorkflowOperation(
-            messages.WORKFLOW_TYPE,
-            args=[messages.StartInput(issue, name, rules=messages.RULES)],
-            id=name,
-            task_queue=messages.TASK_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        ),
+        messages.EnsureRequest(about, "bench"),
+        start_workflow_operation=start_operation(about, name=bench.stack.name(issue), task_queue=messages.TASK_QUEUE),
         wait_for_stage=WorkflowUpdateStage.ACCEPTED,
         result_type=messages.Handover,
     )

@@ -21,7 +21,6 @@ from activities.messages import CommandInput, CreateInput, LookupInput
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action
 from issuebox.domain.sandbox import Sandbox
-from workflows.messages import RULES, StartInput
 from workflows.pursuit import Pursuit
 
 NAME = "claude-issue-1"
@@ -189,8 +188,3 @@ def installed(runtime: Runtime) -> Iterator[None]:
     finally:
         pursuit.Pursuit._finish = real_finish  # noqa: SLF001
         pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow, display.details = kept
-
-
-def start_input() -> StartInput:
-    """The input of the issue's first run."""
-    return StartInput(1, NAME, rules=RULES)

@@ -114,7 +114,7 @@ async def test_an_id_wins_over_a_name(rest: httpx.AsyncClient) -> None:
 
 async def test_deleted_name_is_free_while_the_old_one_dies(server: Server, rest: httpx.AsyncClient) -> None:
     """The moment a delete is accepted, its name answers 404 and can be taken, though the old one still runs."""
-    await server.admin.config(durations={"destroy_s": 5})
+    await server.admin.add_fault("delete", {"kind": "stuck"})
     old = await make(rest, name="name")
     deleted = (await rest.delete("/sandbox/name")).json()
     assert (deleted["state"], deleted["desiredState"]) == ("destroying", "destroyed")
@@ -123,6 +123,7 @@ async def test_deleted_name_is_free_while_the_old_one_dies(server: Server, rest:
     new = await make(rest, name="name")
     assert (await rest.get(f"/sandbox/{old['id']}")).json()["state"] == "destroying"
     assert (await rest.delete(f"/sandbox/{old['id']}")).status_code == 409
+    await server.admin.act(str(old["id"]), "release")
     await reaches(server, str(old["id"]), "destroyed")
     assert (await rest.get(f"/sandbox/{old['id']}")).status_code == 404
     assert (await rest.get("/sandbox/name")).json()["id"] == new["id"]

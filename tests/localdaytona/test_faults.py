@@ -140,7 +140,8 @@ async def test_stale_read_of_seconds_ago_misses_what_is_younger(rest: httpx.Asyn
     """What was not there so many seconds ago is not found, by name or ID."""
     made = (await rest.post("/sandbox", json={"name": "young"})).json()
     await server.admin.add_fault("get", {"kind": "stale", "seconds": 3600}, times=2)
-    assert [(await rest.get(f"/sandbox/{key}")).status_code for key in ("young", made["id"], "young")] == [404, 404, 200]
+    replies = [await rest.get(f"/sandbox/{key}") for key in ("young", made["id"], "young")]
+    assert [reply.status_code for reply in replies] == [404, 404, 200]
 
 
 async def test_stale_reply_of_a_stop_shows_started(rest: httpx.AsyncClient, server: Server) -> None:
