@@ -80,7 +80,7 @@ class IssueSandboxWorkflow:
         self._memory.is_legacy = patches is not None and "life-0" not in patches
         self._memory.is_trusting = patches is not None and "doubt-0" not in patches
         self._memory.knows_settings = start.memory is not None
-        self._is_settings_first = patches is not None
+        self._is_patched = patches is not None
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -107,7 +107,7 @@ class IssueSandboxWorkflow:
 
     def _is_look_next(self) -> bool:
         """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
-        return self._memory.is_asked and not self._memory.is_contradicted and not self._is_settings_first
+        return self._memory.is_asked and not self._memory.is_contradicted and not self._is_patched
 
     async def _next_work(self) -> None:
         """Wait until there is something to do, a blocked issue is due to be tried again, or the goal changes."""
@@ -200,7 +200,7 @@ class IssueSandboxWorkflow:
             # Somebody changed something: what was given up may work now.
             memory.builds_failed = 0
         memory.is_nudged = False
-        pursuit = Pursuit(memory, self._tell)
+        pursuit = Pursuit(memory, self._tell, looks_at_once=not self._is_patched)
         await pursuit.run()
         if memory.blocked is not None:
             self._blocked_ticket = pursuit.ticket

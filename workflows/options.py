@@ -34,7 +34,7 @@ SET_UP_MARGIN = timedelta(minutes=2)
 """What a set-up may take beside the clone and the configured command: reads, and the marker."""
 
 LOCAL_TIMEOUT = timedelta(seconds=5)
-"""For what a worker knows by itself."""
+"""For what a worker knows by itself or finds out in one request: half of Temporal's limit for a workflow task."""
 
 LOOK_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=0.5),
@@ -97,13 +97,20 @@ class Options(TypedDict, total=False):
     retry_policy: RetryPolicy
 
 
-def look(unreachable_after_s: float | None) -> Options:
-    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly.
+class LocalOptions(TypedDict):
+    """The same for `workflow.execute_local_activity_method`."""
 
-    One attempt where it is not known yet how long to try.
-    """
-    if unreachable_after_s is None:
-        return Options(start_to_close_timeout=LOOK_TIMEOUT, retry_policy=ONCE)
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+def look_at_once() -> LocalOptions:
+    """One attempt, and no longer than a workflow task may well take: signals and queries wait for its end."""
+    return LocalOptions(schedule_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE)
+
+
+def look(unreachable_after_s: float) -> Options:
+    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly."""
     return Options(
         start_to_close_timeout=LOOK_TIMEOUT,
         schedule_to_close_timeout=timedelta(seconds=unreachable_after_s),

@@ -31,10 +31,10 @@ with workflow.unsafe.imports_passed_through():
     from issuebox.domain.sandbox import Ownership, Sandbox, ownership
     from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
     from workflows import options
-    from workflows.asking import command_input, create_input, lookup_input
+    from workflows.asking import command_input, create_input
+    from workflows.looks import look_at_once, look_durably
     from workflows.setback import Setback, read_failure
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
-    from workflows.worker_settings import learn_settings
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
@@ -52,9 +52,10 @@ class _BlockedError(Exception):
 class Pursuit:
     """The loop. Holds what counts only until its end; all else is in the memory."""
 
-    def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
+    def __init__(self, memory: Memory, tell: Callable[[str], None], *, looks_at_once: bool) -> None:
         self._memory = memory
         self._tell = tell
+        self._looks_at_once = looks_at_once
         self._attempts: Counter[Action] = Counter()
         self._refusal: Refusal | None = None
         self._trouble: Cause | None = None
@@ -252,41 +253,25 @@ class Pursuit:
         return await self._look()
 
     async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
-        """Read the sandbox, for as long as it takes within `unreachable_after_s`.
+        """Read the sandbox: at once where that can be, else for as long as it takes within `unreachable_after_s`.
 
-        A look that no worker came to tells nothing about Daytona, and is asked for again. So is the first one of
-        an issue: how long to try is not known before a look has succeeded, or the worker was asked. What Daytona
-        refused is not asked for again.
+        What Daytona refused at once is not asked for again. A look that no worker came to tells nothing about
+        Daytona, and is asked for again.
         """
-        tries = 0
+        memory, tries = self._memory, 0
         while True:
-            look = await self._try_to_look(is_doubted=is_doubted)
+            self._tell("looking the sandbox up")
+            self.ticket = memory.asked
+            is_at_once = self._looks_at_once and not is_doubted
+            look = await (look_at_once(memory) if is_at_once else look_durably(memory, is_doubted=is_doubted))
             if isinstance(look, Look):
                 return self._seen(look.sandbox)
-            if not self._memory.knows_settings:
-                await learn_settings(self._memory)
-                if not look.is_final:
-                    continue
+            if is_at_once and not look.is_refused:
+                self._looks_at_once = False
+                continue
             tries += 1
-            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or self._memory.is_trusting:
+            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or memory.is_trusting:
                 raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
-
-    async def _try_to_look(self, *, is_doubted: bool) -> Look | Setback:
-        memory = self._memory
-        self._tell("looking the sandbox up")
-        self.ticket = memory.asked
-        try:
-            look = await workflow.execute_activity_method(
-                SandboxActivities.lookup_sandbox,
-                lookup_input(memory, is_doubted=is_doubted),
-                **options.look(memory.patience.unreachable_after_s if memory.knows_settings else None),
-                summary=None if memory.goal is Goal.RUNNING else f"it should be {memory.goal}",
-            )
-        except ActivityError as error:
-            return read_failure(error)
-        if look.patience is not None:
-            memory.patience, memory.edition, memory.knows_settings = look.patience, look.edition, True
-        return look
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""

@@ -45,6 +45,11 @@ class Setback:
     retry_after_s: float = 0.0
     is_untold: bool = False
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether Daytona itself said no."""
+        return self.kind == "RefusedError"
+
 
 def read_failure(error: ActivityError) -> Setback:
     """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so."""
