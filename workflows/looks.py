@@ -8,7 +8,7 @@ for as an activity, with retries that last for hours, that survive every worker,
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Look
@@ -30,7 +30,7 @@ async def look_at_once(memory: Memory) -> Look | Setback:
             **options.look_at_once(),
             summary=_summary(memory),
         )
-    except ActivityError as error:
+    except FailureError as error:
         if not memory.knows_settings:
             await learn_settings(memory)
         return read_failure(error)

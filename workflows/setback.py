@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain.phase import Cause
@@ -51,9 +51,13 @@ class Setback:
         return self.kind == "RefusedError"
 
 
-def read_failure(error: ActivityError) -> Setback:
-    """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so."""
-    cause = error.cause
+def read_failure(error: FailureError) -> Setback:
+    """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so.
+
+    A failure comes wrapped in an ActivityError, but for those of a local activity: what it raised comes as it is,
+    and its time-out comes wrapped at first and as it is when the workflow is replayed.
+    """
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, TemporalTimeoutError):
         # A look that was retried until its time was up carries its last real failure inside.
         inner = cause.cause

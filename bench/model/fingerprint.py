@@ -70,6 +70,7 @@ READ_NO_MORE = frozenset(
         "timeout",
         "condition",
         "is_met",
+        "look",
         "within_s",
         "answer",
         "now",

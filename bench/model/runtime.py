@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import workflows.display
 import workflows.issue_sandbox
+import workflows.looks
 import workflows.pursuit
 import workflows.worker_settings
 from activities.messages import CommandInput, CreateInput, LookupInput
@@ -23,6 +24,8 @@ from issuebox.domain.phase import Action
 from issuebox.domain.sandbox import Sandbox
 from workflows.pursuit import Pursuit
 
+ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.pursuit, workflows.looks, workflows.worker_settings)
+"""The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """The model's clock begins here. GitHub's times of the deliveries are all before."""
@@ -158,9 +161,18 @@ class Runtime:
             raise answer
         return answer
 
-    async def execute_local_activity_method(self, _method: object, **_options: object) -> Patience:
-        """The one local activity reads the worker's settings."""
-        return self.patience
+    async def execute_local_activity_method(
+        self,
+        method: Callable[..., Awaitable[object]],
+        request: LookupInput | None = None,
+        *,
+        schedule_to_close_timeout: timedelta | None = None,
+        **_options: object,
+    ) -> object:
+        """A look, or the worker's settings, which it knows by itself."""
+        if request is None:
+            return self.patience
+        return await self.execute_activity_method(method, request, schedule_to_close_timeout=schedule_to_close_timeout)
 
     async def sleep(self, seconds: float) -> None:
         """Stands in for `asyncio.sleep`."""
@@ -176,15 +188,17 @@ def installed(runtime: Runtime) -> Iterator[None]:
         await real_finish(self, action, sandbox)
         runtime.finished.append(Finished(action, sandbox))
 
-    pursuit, entity = cast("Any", workflows.pursuit), cast("Any", workflows.issue_sandbox)
-    display = cast("Any", workflows.display)
-    settings = cast("Any", workflows.worker_settings)
-    kept = pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow, display.details
-    pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow = (runtime,) * 4
-    display.details = lambda _memory, _doing: ""  # A text for people, and costly.
-    pursuit.Pursuit._finish = finish  # noqa: SLF001
+    stand_ins: list[tuple[Any, str, object]] = [
+        *((module, "workflow", runtime) for module in ON_THE_RUNTIME),
+        (workflows.pursuit, "asyncio", runtime),
+        (workflows.display, "details", lambda _memory, _doing: ""),  # A text for people, and costly.
+        (Pursuit, "_finish", finish),
+    ]
+    kept = [getattr(owner, name) for owner, name, _ in stand_ins]
+    for owner, name, stand_in in stand_ins:
+        setattr(owner, name, stand_in)
     try:
         yield
     finally:
-        pursuit.Pursuit._finish = real_finish  # noqa: SLF001
-        pursuit.workflow, pursuit.asyncio, entity.workflow, settings.workflow, display.details = kept
+        for (owner, name, _), real in zip(stand_ins, kept, strict=True):
+            setattr(owner, name, real)

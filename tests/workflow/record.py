@@ -124,6 +124,19 @@ async def _vanished(stack: Stack) -> None:
     await stack.reached(Goal.ARCHIVED)
 
 
+async def _failed_looks(stack: Stack) -> None:
+    """One that fails at once and is made again, one that is refused, and one that fails for too long."""
+    await stack.daytona.admin.add_fault("get", {"kind": "drop"})
+    await stack.ensure()
+    await stack.daytona.admin.add_fault("get", {"kind": "status", "status": 401})
+    await stack.ensure()
+    await stack.daytona.admin.add_fault("get", {"kind": "status", "status": 503}, times=None)
+    await stack.ensure()
+    await stack.daytona.admin.set_faults()
+    await stack.retry()
+    await stack.served()
+
+
 STORIES: dict[str, Story] = {
     "created_and_reused": _created_and_reused,
     "stopped_and_started": _stopped_and_started,
@@ -137,6 +150,7 @@ STORIES: dict[str, Story] = {
     "stopped_and_replaced": _stopped_and_replaced,
     "broken_and_repaired": _broken_and_repaired,
     "vanished": _vanished,
+    "failed_looks": _failed_looks,
 }
 
 

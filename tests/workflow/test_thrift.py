@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from issuebox.worker import build_worker
 from tests.waiting import until
 
 from .conftest import Stack, Started
+from .reading import local_activities
 
 VERSION_ATTRIBUTE = "TemporalChangeVersion"
 
@@ -56,9 +56,9 @@ async def test_run_begins_without_patches_and_without_asking_for_settings(stack:
     """Its start says which rules it follows, and its first look brings the worker's settings."""
     await stack.deliver()
     await stack.served()
-    kinds = {event.event_type async for event in stack.handle.fetch_history_events()}
-    assert EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED in kinds
-    assert EventType.EVENT_TYPE_MARKER_RECORDED not in kinds
+    assert [activity for activity, _ in await local_activities(stack)] == ["lookup_sandbox"]
+    names = {event.marker_recorded_event_attributes.marker_name async for event in stack.handle.fetch_history_events()}
+    assert names == {"", "core_local_activity"}
 
 
 async def test_run_that_begins_without_a_request_asks_for_the_settings(start: Started) -> None:
@@ -66,8 +66,8 @@ async def test_run_that_begins_without_a_request_asks_for_the_settings(start: St
     stack = await start(close_stop_after_s=0.0, close_archive_after_s=-1.0, close_delete_after_s=-1.0)
     await stack.close()
     await stack.reached(Goal.STOPPED)
-    names = [event.marker_recorded_event_attributes.marker_name async for event in stack.handle.fetch_history_events()]
-    assert names.count("core_local_activity") == 1
+    names = [activity for activity, _ in await local_activities(stack)]
+    assert names.count("read_patience") == 1
 
 
 async def test_look_brings_the_settings_once(stack: Stack) -> None:
@@ -117,15 +117,7 @@ async def _memos(stack: Stack) -> int:
 
 async def _looks(stack: Stack) -> list[dict[str, Any]]:
     """What the looks answered, as the history has it."""
-    events = [event async for event in stack.handle.fetch_history_events()]
-    names = {event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
-    replies = [
-        event.activity_task_completed_event_attributes
-        for event in events
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
-    ]
-    looks = [reply for reply in replies if names[reply.scheduled_event_id] == "lookup_sandbox"]
-    return [json.loads(look.result.payloads[0].data) for look in looks]
+    return [answer for activity, answer in await local_activities(stack) if activity == "lookup_sandbox"]
 
 
 async def test_short_command_sends_no_heartbeat(stack: Stack) -> None:

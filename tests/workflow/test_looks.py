@@ -1,0 +1,76 @@
+"""A look is made at once, within the workflow task; one that fails is made for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from issuebox.domain.phase import Outcome
+from issuebox.worker import build_worker
+from tests.waiting import until
+from workflows import options
+
+from .conftest import Stack, Started
+from .meddling import Meddler
+from .reading import activity_tasks, local_activities
+from .test_replay import replay
+
+
+async def _replays(stack: Stack) -> None:
+    """A worker that takes the issue over makes the same of its history."""
+    await replay((await stack.handle.fetch_history()).to_json_dict())
+
+
+async def test_look_costs_no_task_of_its_own(stack: Stack) -> None:
+    """A create costs one activity task, the create; a reuse costs none."""
+    await stack.ensure()
+    assert await activity_tasks(stack) == ["create_sandbox"]
+    assert (await stack.ensure()).outcome is Outcome.REUSED
+    assert await activity_tasks(stack) == ["create_sandbox"]
+    assert [activity for activity, _ in await local_activities(stack)] == ["lookup_sandbox"] * 2
+
+
+async def test_look_that_fails_at_once_is_made_durably(stack: Stack) -> None:
+    """One dropped connection: the second attempt is an activity, with retries that people can watch."""
+    await stack.daytona.admin.add_fault("get", {"kind": "drop"}, name=stack.name)
+    handover = await stack.ensure()
+    assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
+    assert [answer for activity, answer in await local_activities(stack) if activity == "lookup_sandbox"] == [None]
+    assert await activity_tasks(stack) == ["lookup_sandbox", "create_sandbox"]
+    await _replays(stack)
+
+
+async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that takes too long is given up, and made durably while signals and queries are heard."""
+    monkeypatch.setattr(options, "LOCAL_TIMEOUT", timedelta(seconds=0.3))
+    slow, done = Meddler("lookup_sandbox"), asyncio.Event()
+    stack = await start(interceptors=[slow])
+    slow.changes[stack.name] = done.wait
+    handover = await stack.ensure()
+    assert not done.is_set()
+    assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
+    assert await activity_tasks(stack) == ["lookup_sandbox", "create_sandbox"]
+    await _replays(stack)
+
+
+async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(start: Started) -> None:
+    """What is cut off by a shutdown is no failure of anything: nothing is blocked, and the next worker looks anew."""
+    busy, never, begun = Meddler("lookup_sandbox"), asyncio.Event(), asyncio.Event()
+    stack = await start(has_worker=False)
+
+    async def begin() -> None:
+        begun.set()
+        await never.wait()
+
+    busy.changes[stack.name] = begin
+    await stack.deliver()
+    async with asyncio.timeout(20), build_worker(stack.temporal, stack.provider, stack.settings, [busy]):
+        await begun.wait()
+    async with build_worker(stack.temporal, stack.provider, stack.settings):
+        await until(stack.live, bool, "the sandbox created", timeout_s=30.0)
+        served = await stack.served()
+        notes = (await stack.why()).notes
+    assert served.outcome is Outcome.CREATED
+    assert not [note for note in notes if note.what == "blocked"]
