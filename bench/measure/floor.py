@@ -10,6 +10,7 @@ import asyncio
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +26,15 @@ with workflow.unsafe.imports_passed_through():
 WORKFLOW_TYPE = "FloorWorkflow"
 UPDATE = "floor"
 ACTIVITY_TIMEOUT = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How many activities a floor has, how long the last one waits, and whether the first is a local one."""
+
+    activities: int = 1
+    wait_s: float = 0.0
+    is_first_local: bool = False
 
 
 @activity.defn(name="nothing")
@@ -50,19 +60,20 @@ class FloorWorkflow:
         await workflow.wait_condition(lambda: False)
 
     @workflow.update(name=UPDATE)
-    async def floor(self, activities: int, wait_s: float) -> float:
-        """Return when so many activities have run, of which the last waits; the seconds that it waited."""
-        is_waiting = wait_s > 0
-        for _ in range(activities - is_waiting):
-            await workflow.execute_activity(nothing, start_to_close_timeout=ACTIVITY_TIMEOUT)
+    async def floor(self, kind: Kind) -> float:
+        """Return when its activities have run; the seconds that the last one waited."""
+        is_waiting = kind.wait_s > 0
+        for number in range(kind.activities - is_waiting):
+            if number == 0 and kind.is_first_local:
+                await workflow.execute_local_activity(nothing, start_to_close_timeout=ACTIVITY_TIMEOUT)
+            else:
+                await workflow.execute_activity(nothing, start_to_close_timeout=ACTIVITY_TIMEOUT)
         if not is_waiting:
             return 0.0
-        return await workflow.execute_activity(wait, wait_s, start_to_close_timeout=ACTIVITY_TIMEOUT)
+        return await workflow.execute_activity(wait, kind.wait_s, start_to_close_timeout=ACTIVITY_TIMEOUT)
 
 
-async def run_floor(
-    client: Client, workflow_id: str, task_queue: str, activities: int = 1, wait_s: float = 0.0
-) -> float:
+async def run_floor(client: Client, workflow_id: str, task_queue: str, kind: Kind = Kind()) -> float:
     """Update-with-start of the empty workflow; the seconds that its last activity waited."""
     operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
         WORKFLOW_TYPE,
@@ -72,7 +83,7 @@ async def run_floor(
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
     waited_s: float = await client.execute_update_with_start_workflow(
-        UPDATE, args=[activities, wait_s], start_workflow_operation=operation, result_type=float
+        UPDATE, kind, start_workflow_operation=operation, result_type=float
     )
     return waited_s
 

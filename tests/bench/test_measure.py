@@ -27,7 +27,7 @@ from bench.measure.cost import (
     month,
 )
 from bench.measure.frame import Measurement, Record, Sense, Target
-from bench.measure.latency import BARE, FLOOR, REST_WAY, UPDATE_WAY, WAITING
+from bench.measure.latency import ALIKE, BARE, FLOOR, REST_WAY, UPDATE_WAY
 from bench.measure.latency import summarize as summarize_latency
 from bench.measure.quantiles import quantile, spread
 from bench.measure.requests import split
@@ -196,12 +196,12 @@ def test_what_is_added_is_the_difference_within_a_round() -> None:
             REST_WAY: [135.0, 1135.0, 145.0],
             BARE: [100.0, 1100.0, 100.0],
             FLOOR: [20.0, 30.0, 24.0],
-            WAITING: [22.0, 33.0, 26.0],
+            ALIKE: [22.0, 33.0, 26.0],
         },
     )
     assert (row.added_ms.p50, row.added_rest_ms.p50) == (30.0, 35.0)
     assert math.isclose(row.ratio, 1.25)
-    assert row.waiting_ms == 26.0
+    assert math.isclose(row.ratio_alike, 30.0 / 26.0)
 
 
 class Sum(BaseModel):
