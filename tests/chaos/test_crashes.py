@@ -43,6 +43,16 @@ async def test_worker_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> Non
     await _one_running(stack, 101)
 
 
+async def test_worker_killed_in_a_look_leaves_it_to_the_next(stack: Stack) -> None:
+    """The look was part of a workflow task, which Temporal gives to another worker when it is overdue."""
+    name = stack.name(106)
+    await stack.admin.add_fault("get", {"kind": "hang"}, name=name)
+    await stack.send("opened", 106)
+    await until(lambda: stack.admin.journal(kind="request", operation="get", name=name), bool, "the look has begun")
+    stack.kill("worker")
+    await _one_running(stack, 106)
+
+
 async def test_api_killed_after_its_202_loses_no_event(stack: Stack) -> None:
     """What was accepted is in Temporal, not in the API."""
     await stack.send("opened", 102)

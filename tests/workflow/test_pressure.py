@@ -6,11 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from issuebox.domain.phase import Cause, Outcome
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started
-from tests.workflow.meddling import Meddler
+from tests.workflow.meddling import Around, GoOn
 from workflows.messages import Status
 
 FIRST_ID = 7_000_000
@@ -77,15 +81,33 @@ async def test_looks_that_wait_again_and_again_block_as_rate_limited(start: Star
 
 async def test_look_that_no_worker_came_to_in_time_is_asked_for_again(start: Started) -> None:
     """All workers are busy for longer than an outage of Daytona is borne: that is no outage, and nothing is blocked."""
-    busy, done = Meddler("lookup_sandbox"), asyncio.Event()
+    busy = _Busy()
     stack = await start(interceptors=[busy], unreachable_after_s=1.0)
-    busy.changes[stack.name] = done.wait
     try:
         handover = await stack.ensure()
     finally:
-        done.set()
+        busy.is_over.set()
+    assert busy.looks == [1, 1], "each asked for anew, and not tried again"
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
     assert not [note for note in (await stack.why()).notes if note.what == "blocked"]
+
+
+class _Busy(Around):
+    """No look can be made at once, and the first one after that waits for as long as everybody is busy."""
+
+    def __init__(self) -> None:
+        self.is_over = asyncio.Event()
+        self.looks: list[int] = []
+        """The attempt of each look that came to a worker by the task queue."""
+
+    async def around(self, info: activity.Info, go_on: GoOn) -> Any:
+        if info.activity_type == "lookup_sandbox":
+            if info.is_local:
+                raise ApplicationError("busy", type="TransientError")
+            self.looks.append(info.attempt)
+            if len(self.looks) == 1:
+                await self.is_over.wait()
+        return await go_on()
 
 
 async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Started) -> None:
