@@ -252,6 +252,13 @@ class Pursuit:
         await self._pause(setback.retry_after_s)
         return await self._look()
 
+    async def _keep_turn(self, look: Setback) -> None:
+        """Wait for the turn that a limited look was given, if that comes in time: asking before would take another."""
+        if look.retry_after_s > self._memory.patience.unreachable_after_s:
+            raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
+        if look.retry_after_s > 0:
+            await self._pause(look.retry_after_s)
+
     async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
         """Read the sandbox: at once where that can be, else for as long as it takes within `unreachable_after_s`.
 
@@ -268,6 +275,7 @@ class Pursuit:
                 return self._seen(look.sandbox)
             if is_at_once and not look.is_refused:
                 self._looks_at_once = False
+                await self._keep_turn(look)
                 continue
             tries += 1
             if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or memory.is_trusting:

@@ -23,10 +23,13 @@ async def local_activities(stack: Stack) -> list[tuple[str, Any]]:
     return found
 
 
-async def activity_tasks(stack: Stack) -> list[str]:
-    """The types of the activities that went through a task queue, in order."""
-    return [
-        event.activity_task_scheduled_event_attributes.activity_type.name
-        async for event in stack.handle.fetch_history_events()
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-    ]
+async def attempts(stack: Stack) -> list[tuple[str, int]]:
+    """The activities that went through a task queue, in order, and at which attempt each ended."""
+    types, found = {}, []
+    async for event in stack.handle.fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            types[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started = event.activity_task_started_event_attributes
+            found.append((types[started.scheduled_event_id], started.attempt))
+    return found

@@ -14,7 +14,7 @@ from workflows import options
 
 from .conftest import Stack, Started
 from .meddling import Meddler
-from .reading import activity_tasks, local_activities
+from .reading import attempts, local_activities
 from .test_replay import replay
 
 
@@ -26,9 +26,9 @@ async def _replays(stack: Stack) -> None:
 async def test_look_costs_no_task_of_its_own(stack: Stack) -> None:
     """A create costs one activity task, the create; a reuse costs none."""
     await stack.ensure()
-    assert await activity_tasks(stack) == ["create_sandbox"]
+    assert await attempts(stack) == [("create_sandbox", 1)]
     assert (await stack.ensure()).outcome is Outcome.REUSED
-    assert await activity_tasks(stack) == ["create_sandbox"]
+    assert await attempts(stack) == [("create_sandbox", 1)]
     assert [activity for activity, _ in await local_activities(stack)] == ["lookup_sandbox"] * 2
 
 
@@ -38,7 +38,16 @@ async def test_look_that_fails_at_once_is_made_durably(stack: Stack) -> None:
     handover = await stack.ensure()
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
     assert [answer for activity, answer in await local_activities(stack) if activity == "lookup_sandbox"] == [None]
-    assert await activity_tasks(stack) == ["lookup_sandbox", "create_sandbox"]
+    assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
+    await _replays(stack)
+
+
+async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
+    """Who is limited is given a turn; to ask before it would take another one, and make everybody's line longer."""
+    effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "1.5"}}
+    await stack.daytona.admin.add_fault("get", effect, name=stack.name)
+    assert (await stack.ensure()).outcome is Outcome.CREATED
+    assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
     await _replays(stack)
 
 
@@ -51,7 +60,7 @@ async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeyp
     handover = await stack.ensure()
     assert not done.is_set()
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
-    assert await activity_tasks(stack) == ["lookup_sandbox", "create_sandbox"]
+    assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
     await _replays(stack)
 
 
