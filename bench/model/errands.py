@@ -78,12 +78,20 @@ class Outcome:
 
 
 def sent(
-    world: World, activity: str, sandbox_id: str, mistakes: Mistakes, *, is_confirming: bool, only_at_rest: bool
+    world: World,
+    activity: str,
+    sandbox_id: str,
+    mistakes: Mistakes,
+    *,
+    is_at_once: bool,
+    is_confirming: bool,
+    only_at_rest: bool,
 ) -> Iterator[Outcome]:
     """What may come of the request of an attempt.
 
-    With `is_confirming`, a false 404 has had the time to pass. With `only_at_rest`, the sandbox is read first, and
-    the command not sent to one that somebody has woken.
+    With `is_at_once`, it is a look that is made anew when it fails. With `is_confirming`, a false 404 has had the
+    time to pass. With `only_at_rest`, the sandbox is read first, and the command not sent to one that somebody has
+    woken.
     """
     row = world.row(sandbox_id)
     if only_at_rest and row is not None and row.phase not in ASLEEP:
@@ -92,7 +100,7 @@ def sent(
         return
     match activity:
         case "lookup_sandbox":
-            yield from _looked_up(world, sandbox_id, mistakes, is_confirming=is_confirming)
+            yield from _looked_up(world, sandbox_id, mistakes, is_at_once=is_at_once, is_confirming=is_confirming)
         case "settle_sandbox":
             yield Outcome("", world, attempt=Attempt(follows=sandbox_id))
         case "inspect_sandbox":
@@ -174,7 +182,9 @@ def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes)
         yield Outcome("refused: quota", world, is_fault=True, attempt=Attempt(reply=_failed(REFUSED)))
 
 
-def _looked_up(world: World, sandbox_id: str, mistakes: Mistakes, *, is_confirming: bool) -> Iterator[Outcome]:
+def _looked_up(
+    world: World, sandbox_id: str, mistakes: Mistakes, *, is_at_once: bool, is_confirming: bool
+) -> Iterator[Outcome]:
     if mistakes.lists:
         yield from _listed(world)
         return
@@ -187,7 +197,11 @@ def _looked_up(world: World, sandbox_id: str, mistakes: Mistakes, *, is_confirmi
         yield Outcome(label, world, is_fault=True, attempt=attempt)
     if row is not None and not is_confirming:
         yield _denied(world, row)
-    yield Outcome("fails for too long", world, is_fault=True, told=_failed(UNREACHABLE))
+    if is_at_once:
+        yield Outcome("fails at once", world, is_fault=True, told=_failed(UNREACHABLE))
+    else:
+        # One that is not to make sure comes after one that failed at once: it is the same fault that goes on.
+        yield Outcome("fails for too long", world, is_fault=is_confirming, told=_failed(UNREACHABLE))
 
 
 def _listed(world: World) -> Iterator[Outcome]:

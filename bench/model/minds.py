@@ -54,7 +54,8 @@ class Served:
 class Mind:
     """What the rest of the model has to know of a state of the workflow.
 
-    ``activity`` is what it waits for, '' for none (``is_confirming``: to be sure that a sandbox is gone;
+    ``activity`` is what it waits for, '' for none (``is_at_once``: a look that may be made anew;
+    ``is_confirming``: to be sure that a sandbox is gone;
     ``only_at_rest``: the command is for a sandbox that nobody has woken);
     ``is_woken`` says that what it waits for has come true;
     ``is_timed`` that a timer runs (``is_pause``: of seconds at most), ``is_twice_timed`` that a later one does as well.
@@ -62,6 +63,7 @@ class Mind:
 
     activity: str
     sandbox_id: str
+    is_at_once: bool
     is_confirming: bool
     only_at_rest: bool
     is_idle: bool
@@ -294,6 +296,7 @@ def _mind(life: _Life) -> Mind:
     return Mind(
         activity=wish.activity if isinstance(wish, Asked) else "",
         sandbox_id=wish.sandbox_id if isinstance(wish, Asked) else "",
+        is_at_once="look_at_once" in functions,
         is_confirming="_look_later" in functions,
         only_at_rest=isinstance(wish, Asked) and wish.only_at_rest,
         is_idle=is_idle,

@@ -153,12 +153,13 @@ class System:
         yield from self._outcomes(
             state,
             mind,
-            ("send", state[1], mind.activity, mind.sandbox_id, mind.is_confirming, mind.only_at_rest),
+            ("send", state[1], mind.activity, mind.sandbox_id, mind.is_at_once, mind.is_confirming, mind.only_at_rest),
             lambda: errands.sent(
                 self.world(state),
                 mind.activity,
                 mind.sandbox_id,
                 self._mistakes,
+                is_at_once=mind.is_at_once,
                 is_confirming=mind.is_confirming,
                 only_at_rest=mind.only_at_rest,
             ),
