@@ -34,7 +34,10 @@ SET_UP_MARGIN = timedelta(minutes=2)
 """What a set-up may take beside the clone and the configured command: reads, and the marker."""
 
 LOCAL_TIMEOUT = timedelta(seconds=5)
-"""For what a worker knows by itself or finds out in one request: half of Temporal's limit for a workflow task."""
+"""For what a worker knows by itself."""
+
+AT_ONCE_TIMEOUT = timedelta(seconds=1)
+"""A look within the workflow task. An update is accepted and a query answered when that ends; callers give it 2 s."""
 
 LOOK_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=0.5),
@@ -105,8 +108,8 @@ class LocalOptions(TypedDict):
 
 
 def look_at_once() -> LocalOptions:
-    """One attempt, and no longer than a workflow task may well take: signals and queries wait for its end."""
-    return LocalOptions(schedule_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE)
+    """One short attempt: updates, signals and queries wait for its end."""
+    return LocalOptions(schedule_to_close_timeout=AT_ONCE_TIMEOUT, retry_policy=ONCE)
 
 
 def look(unreachable_after_s: float) -> Options:

@@ -89,6 +89,20 @@ async def test_request_refused_as_one_too_many_is_stored(api: Api, stack: Stack)
     await until(lost, lambda missing: not missing, "every request is known to the workflow")
 
 
+async def test_slow_daytona_is_waited_for_and_asked_about(api: Api, stack: Stack) -> None:
+    """Daytona takes 2.5 s for an answer: the caller waits for the sandbox all the same, and `why` is answered."""
+    await stack.daytona.admin.add_fault("get", {"kind": "delay", "seconds": 2.5}, times=None)
+    asked = asyncio.create_task(put(api, stack.issue_id))
+
+    async def why() -> int:
+        return (await api.client.get(PATH.format(issue_id=stack.issue_id) + "/why", headers=BEARER)).status_code
+
+    await until(why, lambda status: status != 404, "the workflow is there")
+    assert await why() == 200
+    reply = await asked
+    assert (reply.status_code, reply.json()["outcome"]) == (200, "created")
+
+
 async def test_caller_that_goes_away_cancels_nothing(api: Api, stack: Stack) -> None:
     """Whoever hangs up while waiting has asked all the same."""
     with pytest.raises(httpx.ReadTimeout):

@@ -53,7 +53,7 @@ async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
 
 async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that takes too long is given up, and made durably while signals and queries are heard."""
-    monkeypatch.setattr(options, "LOCAL_TIMEOUT", timedelta(seconds=0.3))
+    monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=0.3))
     slow, done = Meddler("lookup_sandbox"), asyncio.Event()
     stack = await start(interceptors=[slow])
     slow.changes[stack.name] = done.wait
