@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
 from tests.conftest import new_issue_id
 from tests.waiting import until
+from workflows import options
 from workflows.messages import (
     QUERY_STATUS,
     QUERY_WHY,
@@ -191,6 +192,12 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
             }
         )  # fmt: skip
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stalls for a second costs no second look, which tests count."""
+    monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=8))
 
 
 Started = Callable[..., Awaitable[Stack]]

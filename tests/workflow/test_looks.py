@@ -64,8 +64,11 @@ async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeyp
     await _replays(stack)
 
 
-async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(start: Started) -> None:
+async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(
+    start: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is cut off by a shutdown is no failure of anything: nothing is blocked, and the next worker looks anew."""
+    monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=1))
     busy, never, begun = Meddler("lookup_sandbox"), asyncio.Event(), asyncio.Event()
     stack = await start(has_worker=False)
 
