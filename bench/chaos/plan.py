@@ -32,6 +32,8 @@ WAVE_RULES_MIN: Final = 12
 HITS_MIN: Final = 3
 ISSUES_PER_HIT: Final = 50
 """A rule may hit so often, and once more for so many issues: a thousand issues are not spared."""
+MISSES_MAX: Final = 3
+"""False 404s of one rule: a look that makes sure reads four times, and what is lied to in all four is not claimed."""
 LAST_DEED: Final = 0.97
 """Share of the duration in which deeds begin."""
 
@@ -155,10 +157,12 @@ def _waves(rng: random.Random, issues: int, seconds: float) -> Iterator[Timed]:
             operation, effect = cards.pop()
             rule: JSONObject = {"id": f"w{number}-{len(rules)}-{operation}-{effect['kind']}"}
             rule |= {"match": {"operation": operation}, "effect": effect}
-            rule |= {"times": rng.randint(1, hits_max), "probability": round(rng.uniform(0.5, 1.0), 2)}
+            times = rng.randint(1, hits_max)
             if effect["kind"] == MISSES:
                 rule["match"] = {"operation": operation, "name": f"claude-issue-*{misses % 10}"}
+                times = min(times, MISSES_MAX)
                 misses += 1
+            rule |= {"times": times, "probability": round(rng.uniform(0.5, 1.0), 2)}
             rules.append(rule)
         yield Timed(number * WAVE_S, Wave(number, tuple(rules)))
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from bench.chaos.deeds import Act, Command, Freeze, Kill, Knob, Stall, Wave, Work
-from bench.chaos.faults import deck
+from bench.chaos.faults import MISSES, deck
 from bench.chaos.plan import Plan, make_plan
 from bench.chaos.story import DELIVERIES_PER_ISSUE, IssueState
 from bench.chaos.terms import CALM, CONFIRM_GONE_S, HEARTBEAT_TIMEOUT_S, PARTS, WORKERS
@@ -20,6 +20,8 @@ from localdaytona.config import Config
 from localdaytona.fault_model import Plan as FaultPlan
 
 SHORT_S, LONG_S = 45.0, 300.0
+READS_OF_A_SECOND_LOOK = 4
+"""By ID and by name, before and after a list."""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,13 @@ def test_no_second_look_at_a_404_meets_the_next_outage(long: Plan) -> None:
     assert len(outages) > 3
     gaps = [later - end for (_, end), (later, _) in itertools.pairwise(outages)]
     assert min(gaps) > CONFIRM_GONE_S
+
+
+def test_no_rule_can_lie_to_all_four_reads_of_a_second_look(long: Plan) -> None:
+    """False 404s come, but what makes sure that a sandbox is gone is told the truth once."""
+    rules = [rule for timed in long.deeds if isinstance(timed.deed, Wave) for rule in timed.deed.rules]
+    lies = [int(str(rule["times"])) for rule in rules if rule["effect"] == {"kind": MISSES}]
+    assert max(lies) == READS_OF_A_SECOND_LOOK - 1
 
 
 def test_load_has_ten_deliveries_an_issue_of_all_sorts(long: Plan) -> None:
