@@ -297,7 +297,6 @@ class DaytonaProvider:
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         stream_id, sandbox = self._client.stream_id, await self._read(sandbox_id)
-        never_ran = sandbox is not None and sandbox.never_ran and stream_id is not None
         pause_s = self._options.read_interval_s
         while sandbox is None or sandbox.phase in passing:
             left_s = deadline - asyncio.get_running_loop().time()
@@ -311,10 +310,10 @@ class DaytonaProvider:
             was_missing, sandbox = sandbox is None, await self._read(sandbox_id)
             if was_missing and sandbox is None:
                 return None
-        saw_all = never_ran and stream_id == self._client.stream_id
-        if saw_all and set(changes.states) <= NEVER_RAN | {"error"}:
-            return as_never_ran(sandbox)
-        return sandbox
+        # What was read before may have been of the past: only an event tells from which state the error came.
+        is_unbroken = stream_id is not None and stream_id == self._client.stream_id
+        before, after = changes.last
+        return as_never_ran(sandbox) if is_unbroken and before in NEVER_RAN and after == "error" else sandbox
 
 
 def as_never_ran(sandbox: Sandbox) -> Sandbox:

@@ -54,13 +54,14 @@ T = TypeVar("T")
 class Changes:
     """The state changes of one sandbox as the event stream tells them, from the subscription on."""
 
-    states: list[str] = field(default_factory=list)
+    last: tuple[str, str] = ("", "")
+    """The last change: from which state to which."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, _event: str, data: Any) -> None:
         """The stream's callback. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
         if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
-            self.states.append(state)
+            self.last = (str(data.get("oldState")), state)
             if phase_of(state) not in TRANSITIONAL:
                 self.arrived.set()
 

@@ -173,6 +173,23 @@ async def test_error_without_the_event_stream_proves_nothing(server: Server) -> 
     assert (failed.phase, failed.never_ran) == (Phase.BROKEN, False)
 
 
+async def test_read_of_the_past_proves_nothing_of_what_came_after_it(server: Server) -> None:
+    """A read that still shows *creating* and then one event, to *error*: in between it ran, and may hold work."""
+    async with DaytonaProvider(options(server)) as provider:
+        await _connected(provider)
+        made = await server.admin.create(name=SPEC.name)
+        await provider.settle(made.id, 5.0)
+        entries = await server.admin.journal(kind="state", sandbox_id=made.id)
+        creating = next(entry.at for entry in entries if entry.detail["new"] == "creating")
+        await server.admin.add_fault("get", {"kind": "stale", "at": creating})
+        following = asyncio.create_task(provider.settle(made.id, 5.0))
+        await _until_hit(server, "get")
+        await server.admin.act(made.id, "break", recoverable=False, reason="disk full")
+        failed = await following
+    assert failed is not None
+    assert (failed.phase, failed.never_ran) == (Phase.BROKEN, False)
+
+
 async def test_build_failure_needs_no_proof(server: Server) -> None:
     """*build_failed* comes before the first start by its nature."""
     async with DaytonaProvider(options(server)) as provider:
@@ -301,6 +318,16 @@ async def test_not_in_state_texts(server: Server) -> None:
         await server.admin.act(created.id, "break", recoverable=False, reason="x")
         with pytest.raises(NotInStateError):
             await provider.start(created.id)
+
+
+async def _until_hit(server: Server, operation: str) -> None:
+    """Wait until a fault of this operation has been answered."""
+    async with asyncio.timeout(5):
+        while not (hit := await server.admin.journal(kind="fault", operation=operation)):
+            await asyncio.sleep(0.01)
+        request = hit[0].detail["request_id"]
+        while request not in [e.detail["request_id"] for e in await server.admin.journal(kind="reply")]:
+            await asyncio.sleep(0.01)
 
 
 async def _connected(provider: DaytonaProvider) -> None:
