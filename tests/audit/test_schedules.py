@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from temporalio.client import (
     Client,
+    CreateScheduleInput,
     Interceptor,
     OutboundInterceptor,
     ScheduleActionStartWorkflow,
@@ -139,6 +140,41 @@ async def test_forbidden_schedule_is_reported_and_stops_nobody(temporal: Client,
     assert line["schedule"] == f"issuebox-audit-queue-{issue_id}"
     assert line["reason"] == "PERMISSION_DENIED: schedules are not for you"
     assert "restart" in line["advice"]
+
+
+class Unanswered(Interceptor):
+    """Creates that are carried out, and whose answer does not come in time: so many of them."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002
+        return _Unanswered(next, self)
+
+
+class _Unanswered(OutboundInterceptor):
+    def __init__(self, inner: OutboundInterceptor, fate: Unanswered) -> None:
+        super().__init__(inner)
+        self._fate = fate
+
+    async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:  # noqa: A002
+        try:
+            return await super().create_schedule(input)
+        finally:
+            self._fate.times -= 1
+            if self._fate.times >= 0:
+                raise RPCError("Timeout expired", RPCStatusCode.CANCELLED, b"")
+
+
+@pytest.mark.parametrize(("times", "word"), [(1, "schedule_kept"), (2, "schedule_kept"), (3, "schedule_failed")])
+async def test_unanswered_call_is_made_again(temporal: Client, issue_id: int, times: int, word: str) -> None:
+    """A few times; then the log says that it failed, and the worker serves all the same."""
+    config = temporal.config()
+    config["interceptors"] = [Unanswered(times)]
+    given = settings(issue_id)
+    with capture_logs() as logs:
+        await ensure_schedules(Client(**config), given)
+    assert words(logs, given) == [word]
 
 
 async def test_scheduled_audit_runs(start: Started) -> None:
