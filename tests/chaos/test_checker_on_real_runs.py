@@ -111,7 +111,8 @@ async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> N
     assert watch.feed(evidence) == []
     write_run(tmp_path / "run", evidence)
     assert read_run(tmp_path / "run") == evidence
-    assert read_database(tmp_path / "daytona" / DATABASE) == evidence.journal
+    kept = read_database(tmp_path / "daytona" / DATABASE)  # By now there may be more: the worker reads on.
+    assert kept[: len(evidence.journal)] == evidence.journal
 
 
 async def test_signals_are_read_from_every_run_of_a_chain(start: Started) -> None:  # noqa: F811
