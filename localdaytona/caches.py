@@ -43,8 +43,9 @@ class NameCache:
 
 
 def as_of(journal: Journal, sandbox: Sandbox, at: float) -> Sandbox | None:
-    """Return the sandbox with the name and states it had then; None: it was not there yet."""
+    """Return the sandbox with the name, states and time of change it had then; None: it was not there yet."""
     moment = journal.moment(sandbox.id, at)
     if moment is None:
         return None
-    return replace(sandbox, name=moment.name, state=moment.state, desired=moment.desired)
+    updated_at = sandbox.updated_at if sandbox.updated_at <= at else moment.since
+    return replace(sandbox, name=moment.name, state=moment.state, desired=moment.desired, updated_at=updated_at)

@@ -59,7 +59,11 @@ class ApiError(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way. `committed` turns true with the first effect that is written."""
+    """One request on its way.
+
+    `committed` turns true with the first effect that is written. `as_of` is the moment in epoch seconds that the
+    reply shows; None: now.
+    """
 
     request_id: str
     operation: str
@@ -72,6 +76,7 @@ class Call:
     name: str | None = None
     fault: Fault | None = None
     committed: bool = False
+    as_of: float | None = None
 
     @property
     def cause(self) -> Cause:

@@ -48,8 +48,8 @@ class Control:
 
     async def get(self, call: Call) -> Reply:
         """Return a sandbox by ID or name."""
-        past = self._past(call)
-        sandbox = self._visible(call) if past is None else self._as_of(call, past)
+        call.as_of = self._past(call)
+        sandbox = self._visible(call) if call.as_of is None else self._as_of(call, call.as_of)
         return self._shown(sandbox)
 
     async def list(self, call: Call) -> Reply:

@@ -113,7 +113,8 @@ class Dispatcher:
             case effects.Malformed(field=field) if isinstance(reply.body, dict) and reply.status < ERROR_MIN:
                 return replace(reply, body=_without(reply.body, field))
             case effects.Stale() as stale if isinstance(reply.body, dict) and call.operation != "get":
-                return replace(reply, body=self._aged(reply.body, stale.moment(now_s())))
+                call.as_of = stale.moment(now_s())
+                return replace(reply, body=self._aged(reply.body, call.as_of))
         return reply
 
     def _aged(self, body: JSONObject, at: float) -> JSONObject:
@@ -127,7 +128,7 @@ class Dispatcher:
         if then is None:
             return {}
         shown = full(then, self._world.toolbox_url)
-        return {**body, "name": then.name, "state": shown["state"], "desiredState": then.desired}
+        return {**body, **{key: shown[key] for key in ("name", "state", "desiredState", "updatedAt")}}
 
     def _refuse_in_outage(self, call: Call) -> None:
         since, config = self._world.outage_since, self._world.config
@@ -178,6 +179,7 @@ class Dispatcher:
             "message": message,
             "committed": call.committed,
             "delivered": delivered,
+            "as_of": call.as_of,
         }
         with self._world.store.transaction():
             self._world.store.journal.append(

@@ -61,11 +61,12 @@ class JournalPage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a sandbox was at some time."""
+    """What a sandbox was at some time, and since when, in epoch seconds."""
 
     name: str
     state: str
     desired: str
+    since: float
 
 
 class Journal:
@@ -107,14 +108,14 @@ class Journal:
         These kinds of entries carry `now`, so the last of them says it all.
         """
         row = self._connection.execute(
-            "SELECT name, detail FROM journal WHERE sandbox_id = ? AND at <= ?"
+            "SELECT at, detail FROM journal WHERE sandbox_id = ? AND at <= ?"
             " AND kind IN ('created', 'state', 'desired', 'renamed') ORDER BY seq DESC LIMIT 1",
             (sandbox_id, at),
         ).fetchone()
         if row is None:
             return None
         now = json.loads(row["detail"])["now"]
-        return Moment(now["name"], now["state"], now["desired"])
+        return Moment(now["name"], now["state"], now["desired"], row["at"])
 
     def owner(self, name: str, at: float) -> str | None:
         """Return the ID of the sandbox that had a name at a time."""

@@ -127,13 +127,23 @@ async def test_malformed_reply_breaks_the_sdk_after_the_effect(sdk: AsyncDaytona
 
 async def test_stale_read_shows_the_past(rest: httpx.AsyncClient, server: Server) -> None:
     """A stale read shows the name and state of then, even of what is gone by now."""
-    made = (await rest.post("/sandbox", json={"name": "past"})).json()
+    await rest.post("/sandbox", json={"name": "past"})
+    made = (await rest.get("/sandbox/past")).json()
     then = (await server.admin.journal())[-1].at
     await rest.delete("/sandbox/past")
     await server.admin.add_fault("get", {"kind": "stale", "at": then}, times=None)
     seen = (await rest.get(f"/sandbox/{made['id']}")).json()
     by_name = (await rest.get("/sandbox/past")).json()
     assert (seen["name"], seen["state"]) == (by_name["name"], by_name["state"]) == ("past", "started")
+    assert seen["updatedAt"] == by_name["updatedAt"] == made["updatedAt"]
+    assert (await last_reply(server, "get"))["as_of"] == then
+
+
+async def test_reply_of_now_says_so(rest: httpx.AsyncClient, server: Server) -> None:
+    """A reply that shows what is names no moment in the journal."""
+    await rest.post("/sandbox", json={"name": "now"})
+    await rest.get("/sandbox/now")
+    assert (await last_reply(server, "get"))["as_of"] is None
 
 
 async def test_stale_read_of_seconds_ago_misses_what_is_younger(rest: httpx.AsyncClient, server: Server) -> None:
@@ -150,6 +160,7 @@ async def test_stale_reply_of_a_stop_shows_started(rest: httpx.AsyncClient, serv
     then = (await server.admin.journal())[-1].at
     await server.admin.add_fault("stop", {"kind": "stale", "at": then})
     assert (await rest.post("/sandbox/past/stop")).json()["state"] == "started"
+    assert (await last_reply(server, "stop"))["as_of"] == then
     assert (await rest.get("/sandbox/past")).json()["desiredState"] == "stopped"
 
 
