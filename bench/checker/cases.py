@@ -15,6 +15,9 @@ from localdaytona.types import JSON
 PERSONS_OWN = frozenset({"created", "comment", "labeled"})
 """Actions by which a person asks for the sandbox whatever the state of the issue; they do not tell that state."""
 
+SHOWING = frozenset({"get", "create", "start", "recover", "stop", "archive", "delete"})
+"""Operations whose reply shows the state of a sandbox."""
+
 REFUSED_MIN, FAILED_MIN = 400, 500
 
 
@@ -47,8 +50,9 @@ class Heard:
 class Case:
     """All that is known of one issue; `issue` None: what belongs to none.
 
-    `creates` are the requests for a new sandbox. `effects` says by which injected fault a request was hit,
-    `seen` when a sandbox was first shown to the service in a reply that arrived.
+    `creates` are the requests for a new sandbox. `effects` says by which injected fault a request was hit. `seen`
+    and `shown` say in which entry a sandbox was first and last shown to the service as it was, `past` in which
+    replies as it had been.
     """
 
     issue: int | None
@@ -60,6 +64,8 @@ class Case:
     signals: list[Signal] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
+    past: dict[str, list[Entry]] = field(default_factory=dict)
     heard: list[Heard] = field(default_factory=list)
 
 
@@ -72,6 +78,8 @@ class Docket:
         self._creates: dict[int | None, list[Entry]] = defaultdict(list)
         self._effects: dict[str, str] = {}
         self._seen: dict[str, int] = {}
+        self._shown: dict[str, int] = {}
+        self._past: dict[str, list[Entry]] = defaultdict(list)
         self._touched: set[int | None] = set()
 
     def feed(self, journal: Iterable[Entry]) -> None:
@@ -100,7 +108,9 @@ class Docket:
 
     def _case(self, cases: dict[int | None, Case], issue: int | None, evidence: Evidence) -> Case:
         if issue not in cases:
-            cases[issue] = Case(issue, evidence, effects=self._effects, seen=self._seen)
+            cases[issue] = Case(
+                issue, evidence, effects=self._effects, seen=self._seen, shown=self._shown, past=self._past
+            )
         return cases[issue]
 
     def _take(self, entry: Entry) -> None:
@@ -113,18 +123,26 @@ class Docket:
         elif entry.kind == "fault":
             self._note_fault(entry)
         elif entry.kind == "reply" and entry.sandbox_id is not None and self._shows(entry):
-            self._seen.setdefault(entry.sandbox_id, entry.seq)
+            self._note_sight(entry.sandbox_id, entry)
 
     def _note_fault(self, entry: Entry) -> None:
         request_id, effect = entry.detail.get("request_id"), entry.detail.get("effect")
         if isinstance(request_id, str) and isinstance(effect, dict):
             self._effects[request_id] = str(effect.get("kind"))
 
+    def _note_sight(self, sandbox_id: str, entry: Entry) -> None:
+        if entry.detail.get("as_of") is not None:
+            self._past[sandbox_id].append(entry)
+            return
+        self._seen.setdefault(sandbox_id, entry.seq)
+        if entry.operation in SHOWING:
+            self._shown[sandbox_id] = entry.seq
+
     def _shows(self, entry: Entry) -> bool:
-        """Whether the reply arrived and showed the sandbox as it is."""
+        """Whether the reply arrived and showed a sandbox."""
         status, detail = entry.detail.get("status"), entry.detail
         is_good = isinstance(status, int) and status < REFUSED_MIN and detail.get("delivered") is True
-        return is_good and self._effects.get(str(detail.get("request_id"))) not in {"malformed", "stale"}
+        return is_good and self._effects.get(str(detail.get("request_id"))) != "malformed"
 
 
 def index(evidence: Evidence, identity: Identity = issue_of) -> list[Case]:

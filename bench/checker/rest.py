@@ -6,6 +6,7 @@ from bench.checker.cases import Case
 from bench.checker.evidence import Wish
 from bench.checker.lives import BY_PERSON, ERRORED, Moment, SandboxLife, is_outside
 from bench.checker.wishes import DOWN, asks, standing
+from localdaytona.journal import Entry
 
 BUILDS_MAX = 3
 """So many sandboxes in a row that failed before they ran: then somebody has to look at the snapshot."""
@@ -28,7 +29,10 @@ def _running(case: Case) -> str:
         return "should run, and none was made"
     if life.last.is_started:
         return ""
-    if is_beyond_help(case, since=last_ask_at(case)) or was_taken_away(case, life) or is_held_up(case, life):
+    asked_at = last_ask_at(case)
+    if is_beyond_help(case, since=asked_at) or was_taken_away(case, life) or is_held_up(case, life):
+        return ""
+    if was_shown_past(case, life, since=asked_at):
         return ""
     return f"should run, and is {life.last.state if life.exists else 'gone'}"
 
@@ -73,7 +77,8 @@ def _is_excused(case: Case, life: SandboxLife) -> bool:
     is_raised_by_person = (
         raised is not None and (raised.operation or "").startswith(BY_PERSON) and raised.at >= ended_at
     )
-    return life.last.state in ERRORED or is_raised_by_person or is_held_up(case, life)
+    is_excused = life.last.state in ERRORED or is_raised_by_person or is_held_up(case, life)
+    return is_excused or was_shown_past(case, life, since=ended_at)
 
 
 def is_held(case: Case, life: SandboxLife) -> bool:
@@ -108,6 +113,24 @@ def was_taken_away(case: Case, life: SandboxLife) -> bool:
         return False
     end = periods[-1].end
     return end is None or all(is_outside(moment.operation) for moment in life.moments if moment.seq >= end.seq)
+
+
+def was_shown_past(case: Case, life: SandboxLife, since: float) -> bool:
+    """A documented limit: changed past the service, and looked up since, in a read that showed it as it had been.
+
+    One read that showed anything of the change, before or after, and the service had to know.
+    """
+    unseen = [moment for moment in life.moments if moment.seq > case.shown.get(life.id, 0)]
+    if not unseen or not all(is_outside(moment.operation) for moment in unseen):
+        return False
+    replies = (reply for reply in case.past.get(life.id, ()) if reply.seq > unseen[0].seq and reply.at >= since)
+    return any(_as_of(reply) < unseen[0].at for reply in replies)
+
+
+def _as_of(reply: Entry) -> float:
+    """The moment that the reply showed, in epoch seconds."""
+    moment = reply.detail["as_of"]
+    return float(moment) if isinstance(moment, int | float) else reply.at
 
 
 def is_beyond_help(case: Case, since: float) -> bool:

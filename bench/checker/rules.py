@@ -133,7 +133,8 @@ def _is_honoured(case: Case, ask: Heard) -> bool:
     is_served = any(life.was_started_since(ask.lo) for life in case.lives)
     is_called_off = bool(superseders(ask, case.heard)) or is_on_closed(ask, case.heard)
     is_blocked = rest.is_beyond_help(case, ask.lo) or any(rest.is_held_up(case, life) for life in case.lives)
-    return is_served or is_called_off or is_blocked
+    is_misled = any(rest.was_shown_past(case, life, ask.lo) for life in case.lives)
+    return is_served or is_called_off or is_blocked or is_misled
 
 
 def _unheard(case: Case, at: float | None, what: str) -> Violation:

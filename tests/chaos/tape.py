@@ -164,6 +164,10 @@ class Tape:
         detail: JSONObject = {"method": "POST", "path": "/process/execute", "status": status, "seconds": 0.01}
         self._note(NewEntry("toolbox", sandbox_id, self.rows[sandbox_id].name, None, detail))
 
+    def show(self, sandbox_id: str, *, as_of: float | None = None) -> None:
+        """A read that reached the service; with `as_of`, of the past."""
+        self._reply(self._ask("get", self.rows[sandbox_id].name, sandbox_id), sandbox_id, as_of=as_of)
+
     def finish(self, sandbox_id: str, *, cause: Cause | None = None) -> None:
         """What is in flight comes to its end."""
         while (flight := self.rows[sandbox_id].flight) is not None:
@@ -214,11 +218,19 @@ class Tape:
         self._note(NewEntry("request", sandbox_id, name, operation, detail))
         return cause
 
-    def _reply(self, cause: Cause, sandbox_id: str | None, status: int = 200, *, is_delivered: bool = True) -> None:
+    def _reply(
+        self,
+        cause: Cause,
+        sandbox_id: str | None,
+        status: int = 200,
+        *,
+        is_delivered: bool = True,
+        as_of: float | None = None,
+    ) -> None:
         name = self.rows[sandbox_id].name if sandbox_id is not None else None
         detail: JSONObject = {
             "request_id": cause.request_id, "status": status, "message": None, "committed": sandbox_id is not None,
-            "delivered": is_delivered,
+            "delivered": is_delivered, "as_of": as_of,
         }  # fmt: skip
         self._note(NewEntry("reply", sandbox_id, name, cause.operation, detail))
 

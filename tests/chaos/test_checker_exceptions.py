@@ -129,6 +129,39 @@ def _raised_by_a_person_after_the_delete(tape: Tape) -> None:
     tape.start(sandbox, by="admin:start")
 
 
+def _misled(*, by: str = "auto_stop", seen: str = "", is_asked_after: bool = False, is_late: bool = False) -> Story:
+    """Stopped, asked for, and looked up in a read of before; `seen`: when a read showed the truth."""
+
+    def write(tape: Tape) -> None:
+        sandbox = served(tape)
+        tape.show(sandbox)
+        then = tape.now
+        tape.stop(sandbox, by=by)
+        if seen == "before":
+            tape.show(sandbox)
+        tape.send("created", RUNNING)
+        tape.show(sandbox, as_of=tape.now if is_late else then)
+        if seen == "after":
+            tape.show(sandbox)
+        if is_asked_after:
+            tape.send("created", RUNNING)
+
+    return write
+
+
+def _misled_when_closed(tape: Tape) -> None:
+    """A person started it, and the look for the close showed that it was at rest."""
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.stop(sandbox)
+    tape.show(sandbox)
+    then = tape.now
+    tape.start(sandbox, by="admin:start")
+    tape.send("reopened", RUNNING)
+    tape.send("closed", STOPPED)
+    tape.show(sandbox, as_of=then)
+
+
 EXCEPTIONS: dict[str, tuple[Story, str]] = {
     "broken, deleted by a person, then asked for": (_broken_deleted_and_asked_for, "ce"),
     "broken, and another one followed": (_broken_and_followed_by_another, "e"),
@@ -147,6 +180,14 @@ EXCEPTIONS: dict[str, tuple[Story, str]] = {
     "closed, and paused": (_closed_and_paused, "f"),
     "raised by a person before the delete": (_raised_by_a_person_before_the_delete, "e"),
     "raised by a person after the delete": (_raised_by_a_person_after_the_delete, ""),
+    "stopped by a timer, and a read of before": (_misled(), ""),
+    "stopped by a person, and a read of before": (_misled(by="admin:stop"), ""),
+    "stopped by us, and a read of before": (_misled(by="stop"), "ce"),
+    "stopped and seen stopped, and a read of before": (_misled(seen="before"), "ce"),
+    "a read of before, and then one of now": (_misled(seen="after"), "ce"),
+    "a read of before, and asked for again": (_misled(is_asked_after=True), "ce"),
+    "a read of the past, but not of before": (_misled(is_late=True), "ce"),
+    "started by a person, closed, and a read of before": (_misled_when_closed, ""),
 }
 
 
