@@ -7,8 +7,10 @@ for as an activity, with retries that last for hours, that survive every worker,
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, FailureError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Look
@@ -22,41 +24,44 @@ with workflow.unsafe.imports_passed_through():
 
 
 async def look_at_once(memory: Memory) -> Look | Setback:
-    """One attempt of a few seconds. Whatever comes of it, the worker's settings are known then."""
-    try:
-        look = await workflow.execute_local_activity_method(
+    """One short attempt. Whatever comes of it, the worker's settings are known then."""
+    look = await _found(
+        memory,
+        workflow.execute_local_activity_method(
             SandboxActivities.lookup_sandbox,
             lookup_input(memory, is_doubted=False),
             **options.look_at_once(),
             summary=_summary(memory),
-        )
-    except FailureError as error:
-        if not memory.knows_settings:
-            await learn_settings(memory)
-        return read_failure(error)
-    return _learned(memory, look)
+        ),
+    )
+    if not memory.knows_settings:
+        await learn_settings(memory)
+    return look
 
 
 async def look_durably(memory: Memory, *, is_doubted: bool) -> Look | Setback:
     """Attempts within `unreachable_after_s`. A doubted look also asks whether Daytona answers lists."""
-    try:
-        look = await workflow.execute_activity_method(
+    return await _found(
+        memory,
+        workflow.execute_activity_method(
             SandboxActivities.lookup_sandbox,
             lookup_input(memory, is_doubted=is_doubted),
             **options.look(memory.patience.unreachable_after_s),
             summary=_summary(memory),
-        )
-    except ActivityError as error:
-        return read_failure(error)
-    return _learned(memory, look)
+        ),
+    )
 
 
 def _summary(memory: Memory) -> str | None:
     return None if memory.goal is Goal.RUNNING else f"it should be {memory.goal}"
 
 
-def _learned(memory: Memory, look: Look) -> Look:
+async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
     """The look, and with it the worker's settings where they are others than known."""
+    try:
+        look = await answer
+    except FailureError as error:
+        return read_failure(error)
     if look.patience is not None:
         memory.patience, memory.edition, memory.knows_settings = look.patience, look.edition, True
     return look

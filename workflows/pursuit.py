@@ -33,20 +33,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows import options
     from workflows.asking import command_input, create_input
     from workflows.looks import look_at_once, look_durably
-    from workflows.setback import Setback, read_failure
+    from workflows.setback import BlockedError, Setback, read_failure
     from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
-
-
-class _BlockedError(Exception):
-    """Ends a pursuit. Never leaves this module."""
-
-    def __init__(self, cause: Cause, reason: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.cause = cause
-        self.reason = reason
-        self.retry_after_s = retry_after_s
 
 
 class Pursuit:
@@ -73,7 +63,7 @@ class Pursuit:
         """Reach the goal, or leave the memory blocked. Never raises but on a bug."""
         try:
             await self._run()
-        except _BlockedError as block:
+        except BlockedError as block:
             self._block(block)
 
     async def _run(self) -> None:
@@ -88,7 +78,7 @@ class Pursuit:
             decision = decide(situation, self._memory.patience.limits)
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
-                raise _BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+                raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
             if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
                     return await self._finish(decision.action, sandbox)
@@ -165,7 +155,7 @@ class Pursuit:
             self._raised, self._quiet_id = None, ""  # Somebody else has woken it, and may be at work in it.
         if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
             self._destroyed_id = sandbox.id
-        return self._seen(reply.sandbox)
+        return await self._newest(reply.sandbox)
 
     def _count_build(self, decision: Decision, sandbox: Sandbox | None) -> None:
         """A build that failed counts once, however often its sandbox has to be deleted."""
@@ -239,27 +229,37 @@ class Pursuit:
 
     async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
-        cause = setback.cause or Cause.INTERNAL
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
         if not self._memory.is_trusting:
             self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
         if setback.is_final:
-            self._refusal = Refusal(action, cause, setback.reason)
+            self._refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
             return await self._look()
         self._trouble = setback.cause
-        if setback.retry_after_s > self._memory.patience.backoff_max_s:
-            raise _BlockedError(cause, setback.reason, setback.retry_after_s)
-        await self._pause(setback.retry_after_s)
+        await self._wait_out(setback, self._memory.patience.backoff_max_s)
         return await self._look()
 
-    async def _keep_turn(self, look: Setback) -> None:
-        """Wait for the turn that a limited look was given, if that comes in time: asking before would take another."""
-        if look.retry_after_s > self._memory.patience.unreachable_after_s:
-            raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
-        if look.retry_after_s > 0:
-            await self._pause(look.retry_after_s)
+    async def _wait_out(self, setback: Setback, at_most_s: float) -> None:
+        """Pause for as long as Daytona asks for; where that is longer than `at_most_s`, the issue is blocked."""
+        if setback.retry_after_s > at_most_s:
+            raise BlockedError(setback.cause or Cause.INTERNAL, setback.reason, setback.retry_after_s)
+        await self._pause(setback.retry_after_s)
 
     async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
+        """The sandbox as it is."""
+        return await self._newest(await self._read(is_doubted=is_doubted))
+
+    async def _newest(self, sandbox: Sandbox | None) -> Sandbox | None:
+        """What was read, and is from now on known; read again as long as that is less than was known before."""
+        memory = self._memory
+        while memory.shows_past(sandbox, workflow.now()):
+            state = sandbox.state if sandbox else ""
+            memory.note(Note(workflow.now(), "was shown the past", "it has been seen in a later state", state=state))
+            await self._pause()
+            sandbox = await self._read()
+        return self._seen(sandbox)
+
+    async def _read(self, *, is_doubted: bool = False) -> Sandbox | None:
         """Read the sandbox: at once where that can be, else for as long as it takes within `unreachable_after_s`.
 
         What Daytona refused at once is not asked for again. A look that no worker came to tells nothing about
@@ -272,14 +272,16 @@ class Pursuit:
             is_at_once = self._looks_at_once and not is_doubted
             look = await (look_at_once(memory) if is_at_once else look_durably(memory, is_doubted=is_doubted))
             if isinstance(look, Look):
-                return self._seen(look.sandbox)
+                return look.sandbox
             if is_at_once and not look.is_refused:
                 self._looks_at_once = False
-                await self._keep_turn(look)
+                if look.retry_after_s > 0:
+                    # A limited look was given a turn: asking before would take another.
+                    await self._wait_out(look, memory.patience.unreachable_after_s)
                 continue
             tries += 1
             if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or memory.is_trusting:
-                raise _BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
+                raise BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
@@ -296,7 +298,7 @@ class Pursuit:
         except ActivityError as error:
             self._trouble = read_failure(error).cause
             return await self._look()
-        return self._seen(reply.sandbox)
+        return await self._newest(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
         """The sandbox runs and is set up: adopt it and keep it awake where that is due, and serve who asked.
@@ -332,7 +334,7 @@ class Pursuit:
         self._tell(f"trying again in {max(at_least_s, backoff_s):.1f} s")
         await asyncio.sleep(max(at_least_s, backoff_s))
 
-    def _block(self, block: _BlockedError) -> None:
+    def _block(self, block: BlockedError) -> None:
         memory = self._memory
         memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
         workflow.logger.warning(

@@ -27,7 +27,6 @@ LOOK_AGAIN: Mapping[str, Cause | None] = {
 CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
 """A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
 
-
 _OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_TO_CLOSE})
 
 
@@ -49,6 +48,16 @@ class Setback:
     def is_refused(self) -> bool:
         """Whether Daytona itself said no."""
         return self.kind == "RefusedError"
+
+
+class BlockedError(Exception):
+    """Ends a pursuit: it can go on when somebody has acted, or after some time. Never leaves `workflows.pursuit`."""
+
+    def __init__(self, cause: Cause, reason: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 def read_failure(error: FailureError) -> Setback:

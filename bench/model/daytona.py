@@ -56,7 +56,8 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sandbox. ``before``: what a stale read shows, None for the same, '' for nothing.
+    """One sandbox. ``before``: what a stale read shows, None for the same, '' for nothing. ``is_seen_since``: a read
+    has shown the workflow what came after that.
 
     ``may_hold_work``: somebody was let into it and no look has found since, while nobody was in it, that nothing
     would be lost. ``is_manned``: somebody may be at work in it now. ``is_used``: somebody was active in it
@@ -78,6 +79,7 @@ class Row:
     is_labelled: bool = True
     is_set_up: bool = False
     before: str | None = None
+    is_seen_since: bool = False
     may_hold_work: bool = False
     is_manned: bool = False
     is_used: bool = False
@@ -119,6 +121,7 @@ class Row:
             is_labelled=self.is_labelled,
             is_set_up=self.is_set_up,
             is_used=self.is_used,
+            is_past=is_stale and self.is_seen_since,
         )
 
 
@@ -233,8 +236,8 @@ def advanced(world: World) -> Iterator[tuple[str, World]]:
     for row in world.rows:
         if row.transition:
             after = _row(flights.advance(_sandbox(row), 0.0, _CONFIG), row)
-            # A stale read shows the last command's before, until its first step is done.
-            after = replace(after, before=None) if after.shown != row.shown else after
+            # Of what was made a moment ago, a read that shows nothing is one of the false 404s.
+            after = replace(after, before=None) if after.before == "" and after.shown != row.shown else after
             is_up = after.desired == "started" and after.state != "error"
             is_unbuilt = after.state == "error" != row.state and not after.has_started
             moved = replace(world, unbuilt=world.unbuilt + is_unbuilt)
@@ -243,7 +246,7 @@ def advanced(world: World) -> Iterator[tuple[str, World]]:
 
 def aged(world: World) -> World:
     """The world a minute later: no read shows any more what was before."""
-    return replace(world, rows=tuple(replace(row, before=None) for row in world.rows))
+    return replace(world, rows=tuple(_aged(row) for row in world.rows))
 
 
 def broken_down(world: World, sandbox_id: str, *, recoverable: bool) -> World:
@@ -252,7 +255,7 @@ def broken_down(world: World, sandbox_id: str, *, recoverable: bool) -> World:
     if row is None:
         return world
     failed = flights.break_down(_sandbox(row), "error", None, 0.0, recoverable=recoverable)
-    return _put(world, replace(_row(failed, row), is_manned=False, before=None))
+    return _put(world, _aged(replace(_row(failed, row), is_manned=False)))
 
 
 def entered(world: World, sandbox_id: str, *, is_given_up: bool = False) -> World:
@@ -283,6 +286,10 @@ def looked_into(world: World, sandbox_id: str) -> Iterator[tuple[WorkState, Worl
     yield WorkState.UNCHECKED, world.put(replace(row, is_unchecked=True))
 
 
+def _aged(row: Row) -> Row:
+    return replace(row, before=None, is_seen_since=False)
+
+
 def _put(world: World, row: Row) -> World:
     is_hidden = row.state == "destroyed" or (row.state == "error" and row.is_dying)
     if is_hidden:
@@ -297,7 +304,7 @@ def _departed(row: Row, transition: str, actor: Actor, fate: Fate) -> Row:
     before = row.before if transition == "create" else f"{row.shown}/{row.desired}"
     if after.is_dying:
         after = replace(after, has_name=False, is_hand_deleted=actor is Actor.PERSON)
-    return replace(after, before=before, is_manned=after.is_manned and after.desired == "started")
+    return replace(after, before=before, is_seen_since=False, is_manned=after.is_manned and after.desired == "started")
 
 
 def _sandbox(row: Row) -> Sandbox:

@@ -247,8 +247,8 @@ def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = 
     """The read that an attempt ends with."""
     trouble = Trouble.READ if world.trouble is Trouble.SINCE_READ else world.trouble
     view = None if row is None else row.view(is_proven_unrun=is_proven_unrun)
-    if row is not None and row.is_denied:
-        world = world.put(replace(row, is_denied=False))
+    if row is not None and (row.is_denied or row.before):
+        world = world.put(replace(row, is_denied=False, is_seen_since=bool(row.before)))
     reply = Observation(Kind.SEEN if is_sent else Kind.NOT_SENT, view)
     return Outcome(label, replace(world, trouble=trouble), attempt=Attempt(reply=reply))
 

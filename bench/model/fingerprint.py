@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 from issuebox.domain.decision import Decision, Refusal
-from issuebox.domain.memory import Blocked, Memory
+from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Memory
 from issuebox.domain.phase import TRANSITIONAL
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import SLACK, Evidence
@@ -61,6 +61,7 @@ READ_NO_MORE = frozenset(
         "budget_s",
         "backoff_s",
         "at_least_s",
+        "at_most_s",
         "setback",
         "error",
         "timeout_summary",
@@ -93,7 +94,8 @@ _REMEMBERED = tuple(field.name for field in fields(Memory) if field.name not in 
 def of_memory(memory: Memory, now: datetime) -> Print:
     """The print of all that is remembered."""
     remembered = (_remembered(memory, name, now) for name in _REMEMBERED)
-    return (*remembered, _is_overdue(memory, now), memory.asked > memory.served)
+    is_new = memory.seen_at is not None and now - memory.seen_at < PAST_SHOWN_MAX
+    return (*remembered, is_new, _is_overdue(memory, now), memory.asked > memory.served)
 
 
 def of_workflow(entity: IssueSandboxWorkflow) -> Print:
@@ -182,7 +184,8 @@ def _sandbox(sandbox: Sandbox | None, memory: Memory) -> Hashable:
     active_at = sandbox.last_activity_at
     is_used = stopped_at is not None and active_at is not None and active_at > stopped_at + SLACK
     labels = frozenset(sandbox.labels.items())
-    return sandbox.id, sandbox.phase, sandbox.state, sandbox.desired_state, sandbox.never_ran, labels, is_used
+    seen = sandbox.id, sandbox.phase, sandbox.state, sandbox.desired_state, sandbox.never_ran, sandbox.updated_at
+    return *seen, labels, is_used
 
 
 def _variables(frame: types.FrameType, memory: Memory) -> Iterator[Hashable]:

@@ -153,6 +153,10 @@ def _start_whatever_it_is() -> AbstractContextManager[None]:
     return _set(pursuit, "command_input", unconditional)
 
 
+def _believe_the_past() -> AbstractContextManager[None]:
+    return _set(Memory, "shows_past", lambda _self, _read, _now: False)
+
+
 def _skip_the_set_up() -> AbstractContextManager[None]:
     return _rows((Phase.UNPREPARED, Column.RUNNING, Action.USE))
 
@@ -252,5 +256,11 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED, DELETED, acts=1),
         "(d)",
         _forget_the_stop,
+    ),
+    "believed-past": Plant(
+        "as 0.4.0 did: a read that shows less than was seen before is believed",
+        _of(OPENED, REOPENED, orders=1, faults=1),
+        "(e)",
+        _believe_the_past,
     ),
 }

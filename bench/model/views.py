@@ -29,7 +29,10 @@ SESSION = 2 * SLACK
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A sandbox as one read showed it. ``is_used``: somebody was active in it since it was last seen asleep."""
+    """A sandbox as one read showed it. ``is_used``: somebody was active in it since it was last seen asleep.
+
+    ``is_past``: by Daytona's clock, it is older than what the workflow has seen.
+    """
 
     id: str
     state: str
@@ -39,6 +42,7 @@ class View:
     is_labelled: bool = True
     is_set_up: bool = False
     is_used: bool = False
+    is_past: bool = False
 
     def at(self, now: datetime) -> Sandbox:
         """The same as the provider would return it."""
@@ -53,6 +57,7 @@ class View:
             desired_state=self.desired,
             never_ran=self.state in NEVER_RAN,
             last_activity_at=now if self.is_used else EPOCH - timedelta(days=1),
+            updated_at=EPOCH - timedelta(days=1) if self.is_past else EPOCH,
             labels=labels,
         )
         return as_never_ran(sandbox) if self.is_proven_unrun else sandbox

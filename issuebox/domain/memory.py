@@ -21,6 +21,8 @@ DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
 NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
+PAST_SHOWN_MAX = timedelta(seconds=30)
+"""How long a read may show the past: Daytona keeps its answers for up to 10 s. After that its clock is not believed."""
 WAITING_MAX = 64
 """Remembered deliveries that wait for the same sandbox, for the log only; '' for requests without one."""
 
@@ -233,6 +235,12 @@ class Memory:
             self.unbuilt_id = sandbox.id
         elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
             self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
+
+    def shows_past(self, read: Sandbox | None, now: datetime) -> bool:
+        """Whether a read shows what the sandbox was before it was seen last."""
+        if read is None or self.sandbox is None or self.seen_at is None:
+            return False
+        return now - self.seen_at < PAST_SHOWN_MAX and read.is_older_than(self.sandbox)
 
     def waited_s(self, now: datetime) -> float:
         """Seconds since the sandbox came into its phase, as far as was seen."""

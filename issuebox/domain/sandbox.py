@@ -24,7 +24,7 @@ class Sandbox:
     ``auto_stop_interval_s`` is 0 when Daytona never stops it by itself. ``toolbox_url`` is where
     the sandbox's processes and files are reached. ``never_ran`` is True only when it is proven that
     nobody can have worked in it: its state comes before the first start, or every state from its
-    creation to its error was seen.
+    creation to its error was seen. ``updated_at`` is Daytona's time of its last change of state.
     """
 
     id: str
@@ -39,7 +39,15 @@ class Sandbox:
     auto_stop_interval_s: int = 0
     last_activity_at: datetime | None = None
     created_at: datetime | None = None
+    updated_at: datetime | None = None
     labels: dict[str, str] = field(default_factory=dict)
+
+    def is_older_than(self, other: Sandbox) -> bool:
+        """Whether it is the same sandbox in a state that it had before the `other` one, by Daytona's own clock."""
+        if self.id != other.id or self.updated_at is None or other.updated_at is None:
+            return False
+        is_alike = (self.state, self.desired_state) == (other.state, other.desired_state)
+        return not is_alike and self.updated_at < other.updated_at
 
     def needs_activity_refresh(self, now: datetime) -> bool:
         """Whether Daytona would stop it within half of its auto-stop interval from `now`."""

@@ -341,6 +341,7 @@ def to_sandbox(dto: SandboxDto | SandboxListItem) -> Sandbox:
         auto_stop_interval_s=int((dto.auto_stop_interval or 0) * 60),
         last_activity_at=_moment(dto.last_activity_at),
         created_at=_moment(dto.created_at),
+        updated_at=_moment(dto.updated_at),
         labels=dict(dto.labels),
     )
 

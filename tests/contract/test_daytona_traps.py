@@ -23,6 +23,7 @@ from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import SandboxSpec
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from localdaytona.testing import Server, free_port
+from tests.waiting import until
 
 from .conftest import options
 
@@ -322,12 +323,13 @@ async def test_not_in_state_texts(server: Server) -> None:
 
 async def _until_hit(server: Server, operation: str) -> None:
     """Wait until a fault of this operation has been answered."""
-    async with asyncio.timeout(5):
-        while not (hit := await server.admin.journal(kind="fault", operation=operation)):
-            await asyncio.sleep(0.01)
-        request = hit[0].detail["request_id"]
-        while request not in [e.detail["request_id"] for e in await server.admin.journal(kind="reply")]:
-            await asyncio.sleep(0.01)
+
+    async def is_answered() -> bool:
+        hits = await server.admin.journal(kind="fault", operation=operation)
+        replies = [entry.detail["request_id"] for entry in await server.admin.journal(kind="reply")]
+        return any(hit.detail["request_id"] in replies for hit in hits)
+
+    await until(is_answered, bool, f"a fault of {operation} answered")
 
 
 async def _connected(provider: DaytonaProvider) -> None:

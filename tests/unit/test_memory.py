@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.intake import Verdict, absorb
 from issuebox.domain.issue import Issue, IssueState
@@ -54,6 +56,38 @@ def test_known_id_survives_a_not_found() -> None:
     known.see(None, Phase.MISSING, T0)
     assert known.sandbox_id == "s1"
     assert known.sandbox is None
+
+
+OLD, NEW = T0 - timedelta(seconds=9), T0 - timedelta(seconds=1)
+
+
+def _sandbox(state: str, updated_at: datetime | None, *, sandbox_id: str = "s1") -> Sandbox:
+    return Sandbox(sandbox_id, "claude-issue-7", Phase.USABLE, state, updated_at=updated_at)
+
+
+@pytest.mark.parametrize(
+    ("seen", "read", "after_s", "is_past"),
+    [
+        (_sandbox("stopped", NEW), _sandbox("started", OLD), 1.0, True),
+        (_sandbox("stopped", NEW), _sandbox("started", OLD), 29.0, True),
+        (_sandbox("stopped", NEW), _sandbox("started", OLD), 30.0, False),
+        (_sandbox("stopped", NEW), _sandbox("started", NEW), 1.0, False),
+        (_sandbox("stopped", OLD), _sandbox("started", NEW), 1.0, False),
+        (_sandbox("stopped", NEW), _sandbox("stopped", OLD), 1.0, False),
+        (_sandbox("stopped", None), _sandbox("started", OLD), 1.0, False),
+        (_sandbox("stopped", NEW), _sandbox("started", None), 1.0, False),
+        (_sandbox("stopped", NEW), _sandbox("started", OLD, sandbox_id="s2"), 1.0, False),
+        (None, _sandbox("started", OLD), 1.0, False),
+        (_sandbox("stopped", NEW), None, 1.0, False),
+    ],
+)
+def test_read_is_of_the_past_when_a_newer_state_was_seen_just_before(
+    seen: Sandbox | None, read: Sandbox | None, after_s: float, is_past: bool
+) -> None:
+    """By Daytona's clock, of the same sandbox, and for 30 s: nothing else is doubted."""
+    known = memory()
+    known.see(seen, Phase.USABLE, T0)
+    assert known.shows_past(read, T0 + timedelta(seconds=after_s)) is is_past
 
 
 def test_time_in_a_phase_counts_from_its_first_sight() -> None:

@@ -137,6 +137,16 @@ async def _failed_looks(stack: Stack) -> None:
     await stack.served()
 
 
+async def _past_read(stack: Stack) -> None:
+    """Stopped by us, and then shown as it was when it ran."""
+    await stack.ensure()
+    then = (await stack.daytona.admin.journal(kind="state"))[-1].at
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    await stack.daytona.admin.add_fault("get", {"kind": "stale", "at": then})
+    await stack.ensure()
+
+
 STORIES: dict[str, Story] = {
     "created_and_reused": _created_and_reused,
     "stopped_and_started": _stopped_and_started,
@@ -151,6 +161,7 @@ STORIES: dict[str, Story] = {
     "broken_and_repaired": _broken_and_repaired,
     "vanished": _vanished,
     "failed_looks": _failed_looks,
+    "past_read": _past_read,
 }
 
 
