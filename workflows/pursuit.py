@@ -254,7 +254,8 @@ class Pursuit:
         memory = self._memory
         while memory.shows_past(sandbox, workflow.now()):
             state = sandbox.state if sandbox else ""
-            memory.note(Note(workflow.now(), "was shown the past", "it has been seen in a later state", state=state))
+            memory.note(Note(workflow.now(), "stale read", "it has been seen in a later state", state=state))
+            workflow.logger.info("sandbox_stale_read", extra=self._fields(state=state))
             await self._pause()
             sandbox = await self._read()
         return self._seen(sandbox)
@@ -337,17 +338,14 @@ class Pursuit:
     def _block(self, block: BlockedError) -> None:
         memory = self._memory
         memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
-        workflow.logger.warning(
-            "sandbox_blocked",
-            extra={
-                "issue_id": memory.issue_id,
-                "sandbox": memory.name,
-                "sandbox_id": memory.sandbox_id,
-                "cause": str(block.cause),
-                "reason": block.reason,
-                "delivery": next(reversed(memory.waiting_deliveries), ""),
-            },
-        )
+        fields = self._fields(cause=str(block.cause), reason=block.reason)
+        workflow.logger.warning("sandbox_blocked", extra=fields)
+
+    def _fields(self, **more: str) -> dict[str, object]:
+        """The fields of a log line about the sandbox."""
+        memory = self._memory
+        known = {"issue_id": memory.issue_id, "sandbox": memory.name, "sandbox_id": memory.sandbox_id}
+        return {**known, "delivery": next(reversed(memory.waiting_deliveries), ""), **more}
 
     def _situation(self, sandbox: Sandbox | None) -> Situation:
         memory = self._memory

@@ -35,7 +35,7 @@ async def test_sandbox_that_was_seen_stopped_is_not_handed_over_for_a_read_of_wh
     await _show(stack, await _was(stack, "started"))
     assert (await stack.ensure()).outcome is Outcome.STARTED
     assert await stack.state() == "started"
-    assert any(note.what == "was shown the past" for note in (await stack.why()).notes)
+    assert any(note.what == "stale read" for note in (await stack.why()).notes)
     await _replays(stack)
 
 
