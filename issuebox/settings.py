@@ -139,6 +139,12 @@ class WorkerSettings(CommonSettings):
     daytona_read_interval_s: float = Field(
         10.0, gt=0, description="A read this often while listening, in case the event stream is silent."
     )
+    cached_workflows: int = Field(
+        1000,
+        ge=1,
+        description="Issues that a worker keeps in memory, at some 0.1 MB each. An event for another one is preceded "
+        "by a replay of its history: some 10 ms.",
+    )
     snapshot: str = Field("", description="Daytona snapshot of new sandboxes; '' for Daytona's default.")
     auto_stop_interval_s: int = Field(
         3600, ge=0, description="Idle time after which Daytona stops a sandbox; 0 for never. Whole minutes at Daytona."

@@ -126,6 +126,7 @@ def build_worker(
         interceptors=[SignalGuard(), *interceptors],
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_cached_workflows=settings.cached_workflows,
         max_concurrent_activities=200,
     )
 
