@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from bench.measure import charts, page
 from bench.measure.frame import Measurement, Target
 from bench.measure.growth import ACK, AGAIN, ENSURE, FLOOR_OF, Growth, Size, run
+from issuebox.settings import WorkerSettings
 
 FLAT = 1.15
 """Growth that still counts as flat."""
 MEMORY = ("api", "worker-1")
-CACHED_WORKFLOWS = 1000
+CACHED_WORKFLOWS: int = WorkerSettings.model_fields["cached_workflows"].default
 """How many a worker keeps in memory, by default."""
 
 REPLAYED = (

@@ -15,12 +15,7 @@ from workflows import options
 from .conftest import Stack, Started
 from .meddling import Meddler
 from .reading import attempts, local_activities
-from .test_replay import replay
-
-
-async def _replays(stack: Stack) -> None:
-    """A worker that takes the issue over makes the same of its history."""
-    await replay((await stack.handle.fetch_history()).to_json_dict())
+from .test_replay import replays
 
 
 async def test_look_costs_no_task_of_its_own(stack: Stack) -> None:
@@ -39,7 +34,7 @@ async def test_look_that_fails_at_once_is_made_durably(stack: Stack) -> None:
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
     assert [answer for activity, answer in await local_activities(stack) if activity == "lookup_sandbox"] == [None]
     assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
-    await _replays(stack)
+    await replays(stack)
 
 
 async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
@@ -48,7 +43,7 @@ async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
     await stack.daytona.admin.add_fault("get", effect, name=stack.name)
     assert (await stack.ensure()).outcome is Outcome.CREATED
     assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
-    await _replays(stack)
+    await replays(stack)
 
 
 async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +56,7 @@ async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeyp
     assert not done.is_set()
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
     assert await attempts(stack) == [("lookup_sandbox", 1), ("create_sandbox", 1)]
-    await _replays(stack)
+    await replays(stack)
 
 
 async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(

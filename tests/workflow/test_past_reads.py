@@ -9,7 +9,7 @@ from issuebox.domain.phase import Goal, Outcome
 from workflows.messages import SIGNAL_STOP
 
 from .conftest import Stack
-from .test_replay import replay
+from .test_replay import replays
 
 
 async def _was(stack: Stack, state: str) -> float:
@@ -23,10 +23,6 @@ async def _show(stack: Stack, at: float, times: int = 2) -> None:
     await stack.daytona.admin.add_fault("get", {"kind": "stale", "at": at}, name=stack.name, times=times)
 
 
-async def _replays(stack: Stack) -> None:
-    await replay((await stack.handle.fetch_history()).to_json_dict())
-
-
 async def test_sandbox_that_was_seen_stopped_is_not_handed_over_for_a_read_of_when_it_ran(stack: Stack) -> None:
     """It was stopped by us; asked for again, it is started, whatever a late read shows."""
     await stack.ensure()
@@ -36,7 +32,7 @@ async def test_sandbox_that_was_seen_stopped_is_not_handed_over_for_a_read_of_wh
     assert (await stack.ensure()).outcome is Outcome.STARTED
     assert await stack.state() == "started"
     assert any(note.what == "stale read" for note in (await stack.why()).notes)
-    await _replays(stack)
+    await replays(stack)
 
 
 async def test_sandbox_that_was_seen_running_does_not_count_as_stopped_for_a_read_of_when_it_was(stack: Stack) -> None:
@@ -50,7 +46,7 @@ async def test_sandbox_that_was_seen_running_does_not_count_as_stopped_for_a_rea
     await stack.order(SIGNAL_STOP)
     await stack.reached(Goal.STOPPED)
     assert await stack.state() == "stopped"
-    await _replays(stack)
+    await replays(stack)
 
 
 async def test_reply_to_a_start_that_shows_an_earlier_run_hands_nothing_over(stack: Stack) -> None:
@@ -63,4 +59,4 @@ async def test_reply_to_a_start_that_shows_an_earlier_run_hands_nothing_over(sta
     await stack.daytona.admin.add_fault("start", {"kind": "stale", "at": started_at}, name=stack.name)
     assert (await stack.ensure()).outcome is Outcome.STARTED
     assert await stack.state() == "started"
-    await _replays(stack)
+    await replays(stack)

@@ -20,6 +20,7 @@ from issuebox.worker import WORKFLOW_RUNNER
 from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
 
+from .conftest import Stack
 from .record import STORIES
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -36,6 +37,11 @@ def test_every_story_is_recorded_for_a_release() -> None:
 async def test_recorded_history_replays(path: Path) -> None:
     """Today's code makes the same commands from the same history."""
     await replay(json.loads(path.read_text()))
+
+
+async def replays(stack: Stack) -> None:
+    """A worker that takes the issue over makes the same of its history."""
+    await replay((await stack.handle.fetch_history()).to_json_dict())
 
 
 async def replay(history: dict[str, Any]) -> None:
