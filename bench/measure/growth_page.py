@@ -19,9 +19,9 @@ CACHED_WORKFLOWS: int = WorkerSettings.model_fields["cached_workflows"].default
 
 REPLAYED = (
     "Beyond the thousand issues that a worker keeps in memory, an event for another one is preceded by a replay of its "
-    "history: the time of *ensure, reused* over *the same again*. Of that, issuebox's own code is a quarter, the rest "
-    "the SDK's and the server's, and an empty workflow of as many events pays it too. Workers share their issues: with "
-    "as many as hold all of them, or with a larger `ISSUEBOX_CACHED_WORKFLOWS`, nothing is replayed."
+    "history: the time of *ensure, reused* over *the same again*. Most of that is paid by an empty "
+    "workflow too, as the bare figures show. Workers share their issues: with as many as hold all of them, or with a "
+    "larger `ISSUEBOX_CACHED_WORKFLOWS`, nothing is replayed."
 )
 
 MENDED = (
