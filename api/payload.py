@@ -94,7 +94,7 @@ class IssueDelivery(_Part):
             label=self.label.name if self.label else "",
             assignee=self.assignee.login if self.assignee else "",
             comment=self.comment.body if self.comment else "",
-            is_pull_request=self.issue.pull_request is not None,
+            is_pull_request=self.is_pull_request,
             is_bot=self.sender.type == "Bot",
             repository=self.repository.full_name,
             sender=self.sender.login,
@@ -103,6 +103,11 @@ class IssueDelivery(_Part):
             comment_association=(self.comment.author_association or "") if self.comment else "",
             labels=tuple(label.name for label in self.issue.labels or () if label),
         )
+
+    @property
+    def is_pull_request(self) -> bool:
+        """Whether it is about a pull request, which GitHub counts among the issues and which has no sandbox."""
+        return self.issue.pull_request is not None
 
     def to_event(self, event: str, delivery: str, digest: str, detection: Detection) -> IssueEvent:
         """What the workflow gets."""
@@ -113,7 +118,7 @@ class IssueDelivery(_Part):
                 number=self.issue.number,
                 title=self.issue.title,
                 url=self.issue.html_url,
-                state=self._state(),
+                state=self._state(event),
                 updated_at=self.issue.updated_at,
                 closed_at=self.issue.closed_at,
             ),
@@ -126,9 +131,9 @@ class IssueDelivery(_Part):
             requested_at=self._requested_at(),
         )
 
-    def _state(self) -> IssueState:
-        """``transferred`` and ``deleted`` carry the state from before they happened."""
-        gone = {"transferred": IssueState.TRANSFERRED, "deleted": IssueState.DELETED}
+    def _state(self, event: str) -> IssueState:
+        """``transferred`` and ``deleted`` carry the state from before they happened; a comment may be deleted too."""
+        gone = {"transferred": IssueState.TRANSFERRED, "deleted": IssueState.DELETED} if event == "issues" else {}
         return gone.get(self.action, IssueState(self.issue.state))
 
     def _requested_at(self) -> datetime:
@@ -145,7 +150,7 @@ SHAPES: Mapping[str, type[IssueDelivery]] = {"issues": IssueDelivery, "issue_com
 """What the body of each used event must look like."""
 
 IGNORED = frozenset({Intention.IGNORE, Intention.PONG})
-"""Intentions that reach no workflow."""
+"""Intentions that ask a workflow for nothing."""
 
 
 class AmbiguousBodyError(ValueError):

@@ -1,7 +1,8 @@
 """GitHub's webhooks: limit, verify, parse, detect, signal-with-start, 202.
 
 Nothing is parsed before the signature fits, and nothing is answered with 2xx before Temporal has stored
-the event. Bodies are never logged; the reason of every refusal is.
+the event. A delivery that asks for nothing, or that asks in vain, still says how the issue is: a workflow that
+runs is told. Bodies are never logged; the reason of every refusal is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _log = structlog.get_logger("issuebox.api")
 
 
 class Accepted(BaseModel):
-    """What became of a delivery. The fields of the workflow are absent when it was ignored."""
+    """What became of a delivery. The fields of the workflow are absent when none has it.
+
+    An ignored delivery has them when a workflow runs for the issue: it was told how the issue is now.
+    """
 
     intention: Intention = Field(description="ensure, stop, delete; ignore when nobody asked for anything.")
     reason: str = Field(examples=["the issue was opened"])
@@ -87,10 +91,12 @@ async def _take(
     payload = _parse(event, body)
     facts |= {"action": payload.action, "issue_id": payload.issue.id, "repository": payload.repository.full_name}
     detection = detect(payload.facts(event), rules)
-    if detection.intention in IGNORED:
+    if detection.intention in IGNORED and payload.is_pull_request:
         return _ignored(detection, delivery)
     digest = hashlib.sha256(body).hexdigest()
     name = await _hand_on(temporal, payload.to_event(event, delivery, digest, detection), detection)
+    if name is None and detection.intention in IGNORED:
+        return _ignored(detection, delivery)
     if name is None:
         reason = f"no workflow runs for the issue, and {detection.start_objection}"
         return _ignored(Detection(Intention.IGNORE, reason), delivery)

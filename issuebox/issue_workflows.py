@@ -13,10 +13,10 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.errors import TransientError
-from issuebox.domain.events import IssueEvent
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, issue_id_of, sandbox_name
 from issuebox.domain.known_issues import KnownIssue, KnownPage
-from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
+from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, Published
 from workflows.search_attributes import ISSUE_STATE, REPOSITORY
 from workflows.start import signal_with_start
 
@@ -60,10 +60,17 @@ class IssueWorkflows:
             return await self._list(_RUNNING, repositories, token)
 
     async def deliver(self, event: IssueEvent) -> None:
-        """Hand the event to its workflow, which is started when there is none."""
+        """Hand the event to its workflow, which is started when there is none; one without a request starts none."""
         name = sandbox_name(event.issue.id, self._prefix)
         async with _typed_errors():
-            await signal_with_start(self._client, event, name=name, task_queue=self._task_queue)
+            if event.intention is not Intention.IGNORE:
+                await signal_with_start(self._client, event, name=name, task_queue=self._task_queue)
+                return
+            try:
+                await self._client.get_workflow_handle(name).signal(SIGNAL_EVENT, event)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
 
     async def _list(self, query: str, repositories: tuple[str, ...], token: str) -> KnownPage:
         executions = self._client.list_workflows(

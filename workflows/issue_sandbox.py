@@ -228,7 +228,7 @@ class IssueSandboxWorkflow:
             return
         verdict = absorb(self._memory, event, workflow.now())
         # What is only recorded may still move a timer, or be what lists show.
-        self._is_stirred = True
+        self._is_stirred = self._is_stirred or verdict is not Verdict.UNCHANGED
         if verdict is Verdict.TAKEN:
             self._memory.is_nudged = True
         workflow.logger.info(

@@ -14,7 +14,7 @@ from issuebox.domain.issue import Issue, in_utc
 
 
 class Intention(StrEnum):
-    """What a delivery asks for."""
+    """What a delivery asks for. One of *ignore* that reaches a workflow all the same carries only facts."""
 
     ENSURE = "ensure"
     STOP = "stop"

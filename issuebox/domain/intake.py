@@ -3,7 +3,11 @@
 It is pure apart from the memory it is given. Deliveries come twice, late, and in any order, so nothing here
 goes by the order of arrival: the newest snapshot of the issue counts, deleted and transferred are final, and
 a request on a closed issue is set against the time of the close. The one exception is a tie, two snapshots
-of the same second that disagree: the later arrival counts until GitHub itself was asked.
+of the same second that disagree: the later arrival counts until GitHub itself was asked. A delivery that only
+came by, such as a comment, never wins a tie: the delivery of the close or of the reopening itself does.
+
+A delivery carries facts, its snapshot of the issue, and perhaps a request. Who may not ask is refused the
+request alone: what is left of it has the intention *ignore* and is taken for its facts.
 """
 
 from __future__ import annotations
@@ -24,12 +28,16 @@ RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, Iss
 ENDS = frozenset({Intention.STOP, Intention.DELETE})
 """Intentions of the events that end an issue, or end it here."""
 
+STATE_ACTIONS = frozenset({"opened", "reopened", "closed", "transferred", "deleted"})
+"""GitHub's actions that change the state of an issue; every other delivery only saw it."""
+
 
 class Verdict(StrEnum):
     """What became of a delivery. Completes "the event was …"."""
 
     TAKEN = "taken"
     RECORDED = "recorded"
+    UNCHANGED = "unchanged"
     LATE = "late"
     REPEATED = "repeated"
     KNOWN = "known"
@@ -38,6 +46,8 @@ class Verdict(StrEnum):
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries_seen += 1
+    if event.intention is Intention.IGNORE:
+        return _take_facts(memory, event, now)
     if _is_repeated(memory, event):
         return Verdict.REPEATED
     _remember(memory.deliveries, event.delivery)
@@ -51,16 +61,37 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     return verdict
 
 
-def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False) -> bool:
+def _take_facts(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
+    """Take the snapshot of a delivery that asks for nothing.
+
+    Its ID is not remembered: a repetition teaches nothing, and a lively issue must not crowd out the IDs that
+    keep a request from being taken twice. Nor is it noted, unless the issue's state is another one now.
+    """
+    before = memory.issue
+    if not learn(memory, event.issue, now, is_witness=event.action not in STATE_ACTIONS):
+        return Verdict.LATE
+    steer(memory, now)
+    if before is not None and memory.issue is not None and _differ_in_time_alone(before, memory.issue):
+        return Verdict.UNCHANGED
+    if before is None or before.state is not event.issue.state:
+        what = f"{event.event}.{event.action}"
+        memory.note(Note(now, what, f"the issue is {event.issue.state}", deliveries=(event.delivery,)))
+    return Verdict.RECORDED
+
+
+def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, is_witness: bool = False) -> bool:
     """Take a snapshot of the issue for the newest known one when it is; whether it was.
 
-    `is_end` says that the issue ended at the very moment of the snapshot.
+    `is_end` says that the issue ended at the very moment of the snapshot, `is_witness` that the delivery is of
+    something else, and only saw the state of the issue: in the second of a change it may have seen either.
     """
     known = memory.issue
     if known is not None and not _supersedes(issue, known):
         return False
     if known is not None and _contradicts(issue, known):
         memory.is_contradicted = True
+        if is_witness:
+            return False
     memory.issue = _merged(known, issue)
     if issue.state is IssueState.OPEN:
         memory.ended_at = memory.closed_at = None
@@ -143,6 +174,10 @@ def _contradicts(issue: Issue, known: Issue) -> bool:
         and issue.state is not known.state
         and RANK[issue.state] == RANK[known.state]
     )
+
+
+def _differ_in_time_alone(one: Issue, other: Issue) -> bool:
+    return replace(one, updated_at=None) == replace(other, updated_at=None)
 
 
 def _ended_at(issue: Issue, *, is_end: bool) -> datetime | None:

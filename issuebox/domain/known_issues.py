@@ -44,4 +44,7 @@ class KnownIssues(Protocol):
         """One page of the issues that are known as open in any of these repositories; the index lags a moment."""
 
     async def deliver(self, event: IssueEvent) -> None:
-        """Hand the event to its workflow, which is started when there is none. It is stored when this returns."""
+        """Hand the event to its workflow, which is started when there is none. It is stored when this returns.
+
+        One that asks for nothing starts no workflow: where none runs, nothing is done.
+        """

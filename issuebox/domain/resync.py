@@ -122,7 +122,10 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What becomes of a finding. ``event`` is set exactly when it has to be sent."""
+    """What becomes of a finding. ``event`` is set exactly when it has to be sent.
+
+    A request that is refused sends the facts of the issue, where its workflow does not know them.
+    """
 
     answer: Answer
     event: IssueEvent | None = None
@@ -157,9 +160,10 @@ def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, ru
             return _send(found.issue, Intention.STOP, "closed", "it is closed")
         case Step.REOPEN:
             detection = detect(_facts(found, "reopened"), rules)
-            if detection.intention is not Intention.ENSURE:
-                return Judgement(Answer.REFUSED, reason=detection.reason)
-            return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
+            if detection.intention is Intention.ENSURE:
+                return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
+            reason = f"it is open; nobody may ask for it: {detection.reason}"
+            return _send(found.issue, Intention.IGNORE, "reopened", reason, Answer.REFUSED)
 
 
 def may_ask(comment: ListedComment, since: datetime, rules: Rules) -> bool:
@@ -266,11 +270,11 @@ def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = 
     )
 
 
-def _send(issue: Issue, intention: Intention, action: str, reason: str) -> Judgement:
+def _send(issue: Issue, intention: Intention, action: str, reason: str, answer: Answer = Answer.SENT) -> Judgement:
     """One delivery ID per state that an issue was found in, so that finding it again is no second delivery."""
     stamp = int(issue.updated_at.timestamp()) if issue.updated_at else 0
     event = IssueEvent(
         issue=issue, intention=intention, delivery=f"resync-{issue.id}-{stamp}-{issue.state}", event="issues",
         action=action, is_resync=True,
     )  # fmt: skip
-    return Judgement(Answer.SENT, event, reason)
+    return Judgement(answer, event, reason)

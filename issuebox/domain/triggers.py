@@ -83,8 +83,8 @@ class Facts:
 class Detection:
     """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request.
 
-    ``start_objection`` says why no workflow may be started for it, '' when one may: what ends work is
-    for those workflows alone that run already.
+    ``start_objection`` says why no workflow may be started for it, '' when one may: the facts of what asks for
+    nothing, and what ends work in a repository that is not allowed, are for workflows that run already.
     """
 
     intention: Intention
@@ -241,4 +241,4 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _ignored(reason: str) -> Detection:
-    return Detection(Intention.IGNORE, reason)
+    return Detection(Intention.IGNORE, reason, start_objection="it asks for nothing")

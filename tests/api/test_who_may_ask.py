@@ -1,4 +1,4 @@
-"""Who may ask, over real HTTP: a refused delivery is answered with the reason and costs nothing."""
+"""Who may ask, over real HTTP: a refused delivery is answered with the reason and starts nothing."""
 
 from __future__ import annotations
 
@@ -65,11 +65,10 @@ async def is_known(temporal: Client, issue_id: int) -> bool:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_refused_request_is_a_202_with_the_reason(
-    serve: Serve, closed_address: str, logged: list[dict[str, Any]], case: Case
+    serve: Serve, issue_id: int, logged: list[dict[str, Any]], case: Case
 ) -> None:
-    """GitHub sees a delivery that was taken and why nobody acts; the log says the same. Temporal is not asked."""
-    # In front of no Temporal at all: had anything been asked of it, the answer would be 503.
-    reply = await send(await serve(closed_address, **STRICT), 1, case)
+    """GitHub sees a delivery that was taken and why nobody acts; the log says the same."""
+    reply = await send(await serve(**STRICT), issue_id, case)
     assert reply.status_code == 202, reply.text
     assert reply.json()["intention"] == "ignore"
     assert "workflow_id" not in reply.json()
@@ -96,14 +95,57 @@ async def test_maintainer_may_ask_for_an_issue_of_a_stranger(serve: Serve, issue
     assert (await send(api, issue_id, Case("", action, sender=maintainer))).json()["intention"] == "ensure"
 
 
+async def test_facts_of_a_refused_request_reach_the_workflow_that_runs(
+    serve: Serve, temporal: Client, issue_id: int
+) -> None:
+    """Only the request is refused: the workflow is told how the issue is, and asked for nothing."""
+    await send(await serve(), issue_id, Case("", repository="acme/repo"))
+    strict = await serve(**STRICT)
+    for case in CASES.values():
+        reply = (await send(strict, issue_id, case)).json()
+        assert (reply["intention"], reply["workflow_id"]) == ("ignore", f"claude-issue-{issue_id}")
+    events = await stored(temporal, issue_id)
+    assert [event["intention"] for event in events] == ["ensure", *["ignore"] * len(CASES)]
+
+
+async def test_facts_of_a_refused_request_are_a_503_without_temporal(serve: Serve, closed_address: str) -> None:
+    """Whether a workflow runs cannot be known then, so GitHub has to record a failed delivery."""
+    assert (await send(await serve(closed_address, **STRICT), 1, CASES["reopened, by a stranger"])).status_code == 503
+
+
+@pytest.mark.parametrize("action", ["edited", "deleted"])
+async def test_comment_that_is_gone_tells_of_an_open_issue(
+    serve: Serve, temporal: Client, issue_id: int, action: str
+) -> None:
+    """`deleted` of a comment is about the comment: the issue is as its snapshot says."""
+    api = await serve()
+    await send(api, issue_id, Case(""))
+    comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
+    body = encoded(payload(issue_id, action, comment=comment))
+    reply = await api.client.post("/webhooks/github", content=body, headers=signed(body, "issue_comment"))
+    assert reply.json()["intention"] == "ignore", reply.text
+    _, told = await stored(temporal, issue_id)
+    assert (told["intention"], told["issue"]["state"]) == ("ignore", "open")
+
+
+async def test_comment_on_a_pull_request_asks_nobody(serve: Serve, closed_address: str) -> None:
+    """A pull request has no sandbox and no workflow: its many comments cost Temporal nothing."""
+    comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
+    body = encoded(payload(1, "created", comment=comment, issue={"pull_request": {"url": "https://x"}}))
+    api = await serve(closed_address)
+    reply = await api.client.post("/webhooks/github", content=body, headers=signed(body, "issue_comment"))
+    assert (reply.status_code, reply.json()["intention"]) == (202, "ignore")
+
+
 @pytest.mark.parametrize("field", ["issue.author_association", "issue.labels", "comment.author_association"])
-async def test_what_github_leaves_out_is_no_pass(serve: Serve, closed_address: str, field: str) -> None:
+async def test_what_github_leaves_out_is_no_pass(serve: Serve, issue_id: int, field: str) -> None:
     """A delivery without an association counts as a stranger's, one without labels carries none."""
     issue = {"author_association": "MEMBER", "labels": [{"name": "agreed"}], "user": {"login": "octocat"}}
     comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
     is_comment = field.startswith("comment")
-    body = without(field, action="created" if is_comment else "opened", issue=issue, comment=comment)
-    api = await serve(closed_address, **STRICT)
+    action = "created" if is_comment else "opened"
+    body = without(field, issue_id=issue_id, action=action, issue=issue, comment=comment)
+    api = await serve(**STRICT)
     headers = signed(body, "issue_comment" if is_comment else "issues")
     reply = await api.client.post("/webhooks/github", content=body, headers=headers)
     assert (reply.status_code, reply.json().get("intention")) == (202, "ignore"), reply.text

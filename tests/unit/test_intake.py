@@ -275,3 +275,56 @@ def test_any_order_of_deliveries_ends_as_the_newest_snapshot_wants(story: Story)
     assert (known.issue.state, known.is_asked) == _wanted(story.happened)
     goals = {IssueState.OPEN: Goal.RUNNING, IssueState.DELETED: Goal.DELETED}
     assert later(known) is goals.get(known.issue.state, Goal.STOPPED)
+
+
+def facts(at_s: float, state: IssueState = IssueState.OPEN, action: str = "edited") -> IssueEvent:
+    return replace(event(at_s, Intention.IGNORE, state=state), action=action)
+
+
+@pytest.mark.parametrize("action", ["reopened", "edited", "created"])
+def test_facts_alone_end_the_close_and_ask_for_nothing(action: str) -> None:
+    """Whoever sends it, a newer snapshot that says *open* takes the issue off the ladder of its close."""
+    known = memory()
+    for arrived in (event(1), closed(2)):
+        absorb(known, arrived, T0)
+    assert absorb(known, facts(3, action=action), T0) is Verdict.RECORDED
+    assert (known.issue and known.issue.state, known.ended_at, known.goal) == (IssueState.OPEN, None, Goal.RUNNING)
+    assert course(known, T0 + timedelta(days=400)) == (Goal.RUNNING, None)
+    assert not known.is_asked
+
+
+def test_facts_alone_tell_of_a_close_that_was_missed() -> None:
+    """A comment on a closed issue starts the timers of the close, and calls off who waits."""
+    known = memory()
+    absorb(known, event(1), T0)
+    assert absorb(known, facts(2, IssueState.CLOSED), T0) is Verdict.RECORDED
+    assert (known.ended_at, known.is_asked) == (T0, False)
+
+
+@pytest.mark.parametrize(("at_s", "verdict"), [(1, Verdict.LATE), (2, Verdict.LATE), (3, Verdict.RECORDED)])
+def test_facts_of_the_second_of_a_change_do_not_contradict_it(at_s: float, verdict: Verdict) -> None:
+    """Who only came by in the second of the close may have seen the issue still open: the close counts."""
+    known = memory()
+    for arrived in (event(1), closed(2)):
+        absorb(known, arrived, T0)
+    assert absorb(known, facts(at_s), T0) is verdict
+    assert (known.ended_at is None) == (verdict is Verdict.RECORDED)
+
+
+def test_refused_reopening_of_the_second_of_the_close_counts() -> None:
+    """The delivery of the change itself wins a tie by arriving later, as one that asks does."""
+    known = memory()
+    for arrived in (event(1), closed(2)):
+        absorb(known, arrived, T0)
+    assert absorb(known, facts(2, action="reopened"), T0) is Verdict.RECORDED
+    assert (known.ended_at, known.is_contradicted) == (None, True)
+
+
+def test_lively_issue_crowds_out_no_request() -> None:
+    """Comments are remembered by what they say alone: a redelivered request is known after any number of them."""
+    known = memory()
+    absorb(known, event(1, delivery="a"), T0)
+    verdicts = {absorb(known, facts(2 + number), T0) for number in range(1000)}
+    assert verdicts == {Verdict.UNCHANGED}
+    assert (len(known.notes), known.deliveries) == (1, ["a"])
+    assert absorb(known, event(1, delivery="a"), T0) is Verdict.REPEATED

@@ -113,7 +113,11 @@ def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) 
     """Nobody gets by waiting a quarter of an hour what is refused at once; labels and reopening are no way round."""
     rules, given = ADMISSIONS[rule]
     listed = replace(found(IssueState.OPEN), author="octocat", labels=("claude",), **given)
-    assert judge_issue(listed, known(standing), WINDOW, rules).answer is Answer.REFUSED
+    judgement = judge_issue(listed, known(standing), WINDOW, rules)
+    assert judgement.answer is Answer.REFUSED
+    # That it is open is a fact, which who knows it as closed is told.
+    told = judgement.event.intention if judgement.event else None
+    assert told is (Intention.IGNORE if standing is Standing.CLOSED else None)
 
 
 def test_who_may_ask_is_let_in() -> None:

@@ -1,0 +1,190 @@
+"""A delivery carries facts and perhaps a request: who may not ask is refused the request, and the facts count.
+
+The whole product as `issuebox dev` runs it, with timers of seconds: an open issue's sandbox is never ended by
+the timers of a close that is over, whoever opened the issue again and by whichever way that became known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+
+import pytest
+import pytest_asyncio
+
+from bench.demo.stack import REPOSITORY, SETTINGS, Stack, running, until
+from issuebox.domain.triggers import Association
+from issuebox.mock_delivery import MockIssue, MockSender, build, post
+from localdaytona.journal import Entry
+from tests.resync.github import TOKEN, GitHub
+from tests.resync.github import running as github_running
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+LADDER = {
+    "ISSUEBOX_CLOSE_STOP_AFTER_S": "6",
+    "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "7",
+    "ISSUEBOX_CLOSE_DELETE_AFTER_S": "8",
+    "ISSUEBOX_MIN_ASSOCIATION": "COLLABORATOR",
+}
+"""Long enough to reopen within the first rung on a busy machine; a control issue shows that the ladder was walked."""
+
+AUTHOR = MockSender("octocat", Association.NONE)
+MAINTAINER = MockSender("maintainer", Association.NONE)
+BOT = MockSender("helper[bot]", Association.NONE, is_bot=True)
+PASSER_BY = MockSender("passer-by", Association.NONE)
+
+ENDS = frozenset({"stop", "archive", "delete"})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def github() -> AsyncIterator[GitHub]:
+    """GitHub's REST API, for resync."""
+    async with github_running(GitHub()) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(github: GitHub, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """One stack for all; each test has issues of its own."""
+    settings = LADDER | {"ISSUEBOX_GITHUB_API_URL": github.url, "ISSUEBOX_GITHUB_TOKEN": TOKEN}
+    async with running(tmp_path_factory.mktemp("stack") / "data", SETTINGS | settings) as stack:
+        yield stack
+
+
+class Issue:
+    """One issue on GitHub's side: each act is a second later than the one before."""
+
+    def __init__(self, stack: Stack, number: int, began: datetime) -> None:
+        self.stack = stack
+        self.number = number
+        self.updated_at = began
+        self.closed_at: datetime | None = None
+
+    async def acts(self, action: str, sender: MockSender, comment: str = "@claude") -> dict[str, object]:
+        """Send the delivery of one act; the API's answer."""
+        self.updated_at += timedelta(seconds=1)
+        self.closed_at = {"closed": self.updated_at, "reopened": None}.get(action, self.closed_at)
+        about = MockIssue(self.number, REPOSITORY, updated_at=self.updated_at, closed_at=self.closed_at)
+        mock = build(action, about, self.stack.stack.webhook_secret, sender=sender, comment=comment)
+        reply = await post(self.stack.http, self.stack.stack.api_url, mock)
+        assert reply.status_code == 202, reply.text
+        answer: dict[str, object] = reply.json()
+        return answer
+
+    async def served(self) -> None:
+        """A maintainer labels the issue of somebody who may not ask: it has its sandbox."""
+        assert (await self.acts("opened", AUTHOR))["intention"] == "ignore"
+        assert (await self.acts("labeled", MAINTAINER))["intention"] == "ensure"
+        await self.stack.served(self.number)
+
+
+async def reopened_by_author(issue: Issue, _github: GitHub) -> None:
+    assert (await issue.acts("reopened", AUTHOR))["intention"] == "ignore"
+
+
+async def reopened_by_bot(issue: Issue, _github: GitHub) -> None:
+    assert (await issue.acts("reopened", BOT))["intention"] == "ignore"
+
+
+async def told_by_comment(issue: Issue, _github: GitHub) -> None:
+    """The delivery of the reopening was lost; a passer-by's comment carries the issue as it is."""
+    issue.closed_at = None
+    assert (await issue.acts("comment", PASSER_BY, "me too"))["intention"] == "ignore"
+
+
+async def told_by_edit(issue: Issue, _github: GitHub) -> None:
+    """Nor does the delivery have to be of a kind that could ask."""
+    issue.closed_at = None
+    assert (await issue.acts("edited", PASSER_BY))["intention"] == "ignore"
+
+
+async def found_by_resync(issue: Issue, github: GitHub) -> None:
+    """No delivery told of it: resync finds the issue open at GitHub, and its author may not ask."""
+    issue.updated_at += timedelta(seconds=1)
+    github.issue(issue.number, issue.number, at=issue.updated_at, repo=REPOSITORY)
+    since = (issue.updated_at - timedelta(minutes=5)).isoformat()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "issuebox", "resync", REPOSITORY, "--since", since),
+        *("--data", str(issue.stack.data_dir)),
+        env=os.environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+Reopening = Callable[[Issue, GitHub], Awaitable[None]]
+WAYS: list[Reopening] = [reopened_by_author, reopened_by_bot, told_by_comment, told_by_edit, found_by_resync]
+
+
+@pytest.mark.parametrize("reopen", WAYS, ids=[way.__name__ for way in WAYS])
+async def test_sandbox_of_an_open_issue_outlives_the_timers_of_its_close(
+    stack: Stack, github: GitHub, reopen: Reopening
+) -> None:
+    """Whoever opens the issue again, the timers of its close end; the same close without it runs to the delete."""
+    number = 300 + 10 * WAYS.index(reopen)
+    began = _now() - timedelta(minutes=1)
+    issue, control = Issue(stack, number, began), Issue(stack, number + 1, began)
+    await asyncio.gather(issue.served(), control.served())
+    await asyncio.gather(issue.acts("closed", AUTHOR), control.acts("closed", AUTHOR))
+    assert (await stack.status(number))["issue"]["state"] == "closed"
+    before = await stack.one(number)
+    await reopen(issue, github)
+    await until(
+        lambda: stack.status(number), lambda seen: seen["issue"]["state"] == "open", "the reopening is known", 5.0
+    )
+    await until(lambda: stack.live(control.number), lambda rows: not rows, "the control went down the ladder")
+    assert await _ends(stack, before.id) == []
+    seen = await stack.status(number)
+    assert (seen["goal"], seen["goal_due_at"], seen["blocked"]) == ("running", None, None)
+    assert (await stack.one(number)).state == "started"
+
+
+async def test_who_may_not_ask_gets_no_sandbox_by_the_facts(stack: Stack) -> None:
+    """The request stays refused: a sandbox that the close has stopped is not started, and no workflow is."""
+    issue = Issue(stack, 390, _now() - timedelta(minutes=1))
+    await issue.served()
+    before = await stack.one(390)
+    await issue.acts("closed", AUTHOR)
+    await stack.settled(390, "stopped")
+    answer = await issue.acts("reopened", AUTHOR)
+    assert (answer["intention"], answer["workflow_id"]) == ("ignore", "claude-issue-390")
+    assert "ISSUEBOX_MIN_ASSOCIATION" in str(answer["reason"])
+    await until(lambda: stack.status(390), lambda seen: seen["issue"]["state"] == "open", "the reopening is known")
+    stranger = Issue(stack, 391, issue.updated_at)
+    assert "workflow_id" not in await stranger.acts("opened", AUTHOR)
+    assert await stack.status(391) == {}
+    starts = [entry for entry in await _commands(stack, before.id) if entry.operation == "start"]
+    assert (starts, (await stack.one(390)).state) == ([], "stopped")
+
+
+async def test_late_facts_change_nothing(stack: Stack) -> None:
+    """An older snapshot, and one of the same second from somebody who only came by, do not undo a close."""
+    issue = Issue(stack, 395, _now() - timedelta(minutes=1))
+    await issue.served()
+    await issue.acts("closed", AUTHOR)
+    closed_at = issue.updated_at
+    for back_s in (30, 1, 0):
+        late = Issue(stack, 395, closed_at - timedelta(seconds=back_s + 1))
+        assert (await late.acts("comment", PASSER_BY, "me too"))["intention"] == "ignore"
+    await stack.settled(395, "stopped")
+    assert (await stack.status(395))["issue"]["state"] == "closed"
+
+
+def _now() -> datetime:
+    """GitHub's clock; in whole seconds, as its times are."""
+    return datetime.now().astimezone().replace(microsecond=0)
+
+
+async def _commands(stack: Stack, sandbox_id: str) -> list[Entry]:
+    return [entry for entry in await stack.admin.journal(kind="request") if entry.sandbox_id == sandbox_id]
+
+
+async def _ends(stack: Stack, sandbox_id: str) -> list[Entry]:
+    """The commands that stop, archive or delete this sandbox."""
+    return [entry for entry in await _commands(stack, sandbox_id) if entry.operation in ENDS]
