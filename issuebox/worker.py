@@ -56,9 +56,6 @@ Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat te
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
 """Without Temporal's sandbox, which would guard nothing here and take a third of the worker's time: decision 12."""
 
-REPUBLISH_AFTER_S = 60.0
-"""How late the published time of an issue's last request may be."""
-
 _log = structlog.get_logger("issuebox.worker")
 
 
@@ -205,6 +202,4 @@ def patience(settings: WorkerSettings) -> Patience:
             forget_after_s=settings.forget_after_s,
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
-        is_sparing=True,
-        republish_after_s=REPUBLISH_AFTER_S,
     )

@@ -101,20 +101,6 @@ def is_news(shown: Published, published: Published, republish_after_s: float) ->
     return later.total_seconds() >= republish_after_s
 
 
-def as_in_0_1(shown: Published) -> Published:
-    """The same without what version 0.1 did not publish: a replayed run of it must not publish more often."""
-    return Published(
-        phase=shown.phase,
-        state=shown.state,
-        sandbox_id=shown.sandbox_id,
-        outcome=shown.outcome,
-        blocked=shown.blocked,
-        repository=shown.repository,
-        number=shown.number,
-        title=shown.title,
-    )
-
-
 def searchable(shown: Published) -> list[SearchAttributeUpdate[Any]]:
     """The search attributes; one without a value is unset."""
     texts = {

@@ -10,17 +10,16 @@ from __future__ import annotations
 from temporalio import workflow
 from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
-with workflow.unsafe.imports_passed_through():
-    from issuebox.domain.events import IssueEvent
-    from workflows.messages import (
-        SIGNAL_DELETE,
-        SIGNAL_EVENT,
-        SIGNAL_LOOK,
-        SIGNAL_REPLACE,
-        SIGNAL_RETRY,
-        SIGNAL_STOP,
-        DeleteRequest,
-    )
+from issuebox.domain.events import IssueEvent
+from workflows.messages import (
+    SIGNAL_DELETE,
+    SIGNAL_EVENT,
+    SIGNAL_LOOK,
+    SIGNAL_REPLACE,
+    SIGNAL_RETRY,
+    SIGNAL_STOP,
+    DeleteRequest,
+)
 
 SHAPES: dict[str, tuple[type, ...]] = {
     SIGNAL_EVENT: (IssueEvent,),

@@ -19,40 +19,38 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
-with workflow.unsafe.imports_passed_through():
-    from activities.github import GitHubActivities
-    from issuebox.domain.events import IssueEvent
-    from issuebox.domain.intake import Verdict, absorb, correct
-    from issuebox.domain.life import steer
-    from issuebox.domain.memory import Memory, Note, Order
-    from issuebox.domain.phase import Goal, Phase
-    from workflows import display, options
-    from workflows.messages import (
-        ERROR_ISSUE_DELETED,
-        ERROR_TOO_MANY_WAITING,
-        ERROR_WRONG_ISSUE,
-        MEMO_STATUS,
-        QUERY_STATUS,
-        QUERY_WHY,
-        RULES,
-        SIGNAL_DELETE,
-        SIGNAL_EVENT,
-        SIGNAL_LOOK,
-        SIGNAL_REPLACE,
-        SIGNAL_RETRY,
-        SIGNAL_STOP,
-        UPDATE_ENSURE,
-        WORKFLOW_TYPE,
-        DeleteRequest,
-        EnsureRequest,
-        Handover,
-        Published,
-        StartInput,
-        Status,
-        Why,
-    )
-    from workflows.pursuit import Pursuit
-    from workflows.worker_settings import learn_settings
+from activities.github import GitHubActivities
+from issuebox.domain.events import IssueEvent
+from issuebox.domain.intake import Verdict, absorb, correct
+from issuebox.domain.life import steer
+from issuebox.domain.memory import Memory, Note, Order
+from issuebox.domain.phase import Goal, Phase
+from workflows import display, options
+from workflows.messages import (
+    ERROR_ISSUE_DELETED,
+    ERROR_TOO_MANY_WAITING,
+    ERROR_WRONG_ISSUE,
+    MEMO_STATUS,
+    QUERY_STATUS,
+    QUERY_WHY,
+    SIGNAL_DELETE,
+    SIGNAL_EVENT,
+    SIGNAL_LOOK,
+    SIGNAL_REPLACE,
+    SIGNAL_RETRY,
+    SIGNAL_STOP,
+    UPDATE_ENSURE,
+    WORKFLOW_TYPE,
+    DeleteRequest,
+    EnsureRequest,
+    Handover,
+    Published,
+    StartInput,
+    Status,
+    Why,
+)
+from workflows.pursuit import Pursuit
+from workflows.worker_settings import learn_settings
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""
@@ -71,16 +69,10 @@ class IssueSandboxWorkflow:
         self._doing = IDLE
         self._is_rolling = False
         self._is_stirred = False
-        self._turn = 0
         self._blocked_ticket = 0
         self._updates_waiting = 0
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
-        patches = _patches(start)
-        self._memory.is_legacy = patches is not None and "life-0" not in patches
-        self._memory.is_trusting = patches is not None and "doubt-0" not in patches
-        self._memory.knows_settings = start.memory is not None
-        self._is_patched = patches is not None
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -91,12 +83,12 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
-        if not self._memory.knows_settings and not self._is_look_next():
+        if not self._memory.edition and not self._is_look_next():
             await learn_settings(self._memory)
         steer(self._memory, workflow.now())
         while True:
             await self._next_work()
-            self._modernize()
+            self._is_stirred = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
             if self._is_forgettable():
@@ -107,7 +99,7 @@ class IssueSandboxWorkflow:
 
     def _is_look_next(self) -> bool:
         """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
-        return self._memory.is_asked and not self._memory.is_contradicted and not self._is_patched
+        return self._memory.is_asked and not self._memory.is_contradicted
 
     async def _next_work(self) -> None:
         """Wait until there is something to do, a blocked issue is due to be tried again, or the goal changes."""
@@ -118,23 +110,20 @@ class IssueSandboxWorkflow:
 
     def _is_awake(self) -> bool:
         memory = self._memory
-        if memory.is_legacy:
-            is_stirred = self._is_stirred and memory.blocked is None
-            return memory.is_nudged or is_stirred or (memory.is_asked and memory.blocked is None)
         return memory.is_nudged or self._is_stirred or (memory.has_work and memory.blocked is None)
 
     def _sleep(self) -> timedelta | None:
         """Until the next thing that time alone brings; None when it brings nothing."""
         memory = self._memory
-        moments = [] if memory.blocked is None else [memory.blocked.next_try_at]
-        if not memory.is_legacy:
-            moments += [memory.goal_due_at, self._forget_at()]
+        moments = [memory.goal_due_at, self._forget_at()]
+        if memory.blocked is not None:
+            moments.append(memory.blocked.next_try_at)
         due = [moment for moment in moments if moment is not None]
         return max(timedelta(0), min(due) - workflow.now()) if due else None
 
     def _sleep_summary(self) -> str:
         memory = self._memory
-        if memory.blocked is not None or memory.is_legacy:
+        if memory.blocked is not None:
             return "next try of a blocked issue"
         following = display.following(memory)
         return f"{memory.goal}, then {following}" if following else "until the issue is forgotten"
@@ -151,19 +140,6 @@ class IssueSandboxWorkflow:
     def _is_forgettable(self) -> bool:
         moment = self._forget_at()
         return moment is not None and moment <= workflow.now()
-
-    def _modernize(self) -> None:
-        """Let a run that an earlier version began act as this one does from now on, not in its past."""
-        self._is_stirred = False
-        self._turn += 1
-        memory = self._memory
-        memory.is_trusting = memory.is_trusting and not workflow.patched(f"doubt-{self._turn}")
-        if not memory.is_legacy or not workflow.patched(f"life-{self._turn}"):
-            return
-        memory.is_legacy = False
-        if memory.ended_at is not None:
-            memory.ended_at = workflow.now()  # Nobody could see the timers of a close that was only recorded.
-        steer(memory, workflow.now())
 
     async def _settle_contradiction(self) -> None:
         """Two snapshots of the same second disagree: GitHub knows which is true, when it can be asked."""
@@ -185,12 +161,11 @@ class IssueSandboxWorkflow:
     async def _pursue(self) -> None:
         memory = self._memory
         steer(memory, workflow.now())
-        if not (memory.is_asked if memory.is_legacy else memory.has_work):
+        if not memory.has_work:
             memory.is_nudged = False
             memory.unblock()
             self._tell(IDLE)
-            if not memory.is_legacy:
-                self._publish()
+            self._publish()
             return
         if not memory.is_nudged and not self._is_due():
             self._tell(BLOCKED)
@@ -200,7 +175,7 @@ class IssueSandboxWorkflow:
             # Somebody changed something: what was given up may work now.
             memory.builds_failed = 0
         memory.is_nudged = False
-        pursuit = Pursuit(memory, self._tell, looks_at_once=not self._is_patched)
+        pursuit = Pursuit(memory, self._tell)
         await pursuit.run()
         if memory.blocked is not None:
             self._blocked_ticket = pursuit.ticket
@@ -210,7 +185,7 @@ class IssueSandboxWorkflow:
     def _is_due(self) -> bool:
         """Whether a blocked issue may be tried again by itself."""
         blocked = self._memory.blocked
-        if blocked is None or self._memory.is_legacy:
+        if blocked is None:
             return True
         return blocked.next_try_at is not None and blocked.next_try_at <= workflow.now()
 
@@ -218,7 +193,7 @@ class IssueSandboxWorkflow:
         """Continue as new. Waiting updates answer *pending* first: their requests are in the memory."""
         self._is_rolling = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory, RULES))
+        workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory))
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
@@ -337,31 +312,17 @@ class IssueSandboxWorkflow:
         """Keep what lists, sweeps and searches read; written only when something in it changed."""
         memory = self._memory
         shown = display.published(memory)
-        news = display.as_in_0_1(shown) if memory.is_legacy else shown
         if self._published is not None and not display.is_news(
-            news, self._published, memory.patience.republish_after_s
+            shown, self._published, memory.patience.republish_after_s
         ):
             return
-        self._published = news
+        self._published = shown
         workflow.upsert_memo({MEMO_STATUS: asdict(shown)})
-        if memory.patience.has_search_attributes and not memory.is_legacy:
+        if memory.patience.has_search_attributes:
             self._make_searchable(display.searchable(shown))
 
     def _make_searchable(self, attributes: list[SearchAttributeUpdate[Any]]) -> None:
-        if self._memory.patience.is_sparing and attributes == self._searchable:
+        if attributes == self._searchable:
             return
         self._searchable = attributes
         workflow.upsert_search_attributes(attributes)
-
-
-def _patches(start: StartInput) -> set[str] | None:
-    """The patches that were in force when the run began; None when it follows `RULES` instead.
-
-    A replayed run is asked about in any case: a worker of an earlier version, which takes no notice of the rules
-    in the start, may have begun it, and marked it.
-    """
-    is_told = start.rules >= RULES
-    if is_told and not workflow.unsafe.is_replaying():
-        return None
-    found = {patch for patch in ("life-0", "doubt-0") if workflow.patched(patch)}
-    return found or (None if is_told else found)

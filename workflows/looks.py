@@ -12,15 +12,14 @@ from collections.abc import Awaitable
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-with workflow.unsafe.imports_passed_through():
-    from activities.messages import Look
-    from activities.sandboxes import SandboxActivities
-    from issuebox.domain.memory import Memory
-    from issuebox.domain.phase import Goal
-    from workflows import options
-    from workflows.asking import lookup_input
-    from workflows.setback import Setback, read_failure
-    from workflows.worker_settings import learn_settings
+from activities.messages import Look
+from activities.sandboxes import SandboxActivities
+from issuebox.domain.memory import Memory
+from issuebox.domain.phase import Goal
+from workflows import options
+from workflows.asking import lookup_input
+from workflows.setback import Setback, read_failure
+from workflows.worker_settings import learn_settings
 
 
 async def look_at_once(memory: Memory) -> Look | Setback:
@@ -34,7 +33,7 @@ async def look_at_once(memory: Memory) -> Look | Setback:
             summary=_summary(memory),
         ),
     )
-    if not memory.knows_settings:
+    if not memory.edition:
         await learn_settings(memory)
     return look
 
@@ -63,5 +62,5 @@ async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
     except FailureError as error:
         return read_failure(error)
     if look.patience is not None:
-        memory.patience, memory.edition, memory.knows_settings = look.patience, look.edition, True
+        memory.patience, memory.edition = look.patience, look.edition
     return look

@@ -35,29 +35,13 @@ MEMO_STATUS = "status"
 """The memo that each workflow keeps: a flat object of the fields of `Published`."""
 
 
-RULES = 1
-"""The rules that a run follows from its beginning, which its start says: 1 since version 0.4.
-
-What a start says needs no patch, which would cost every issue two events and a write to Temporal's index.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class StartInput:
-    """The input of a run. ``memory`` is set by continue-as-new alone.
-
-    ``rules`` is 0 where nobody says it: by hand, and in what versions before 0.4 started.
-    """
+    """The input of a workflow run. ``memory`` is set by continue-as-new alone."""
 
     issue_id: int
     name: str
     memory: Memory | None = None
-    rules: int = 0
-
-
-def first_run(issue_id: int, name: str) -> StartInput:
-    """The input of an issue's first run; those after it are begun by the workflow itself."""
-    return StartInput(issue_id, name, rules=RULES)
 
 
 @dataclass(frozen=True, slots=True)

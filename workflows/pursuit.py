@@ -19,22 +19,21 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-with workflow.unsafe.imports_passed_through():
-    from activities.inside import InsideActivities
-    from activities.messages import CommandInput, CommandReply, Look
-    from activities.sandboxes import SandboxActivities
-    from issuebox.domain.decision import Decision, Refusal, Situation, decide
-    from issuebox.domain.giving_up import doom, goal_for, is_forced
-    from issuebox.domain.life import steer
-    from issuebox.domain.memory import Memory, Note
-    from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
-    from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-    from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
-    from workflows import options
-    from workflows.asking import command_input, create_input
-    from workflows.looks import look_at_once, look_durably
-    from workflows.setback import BlockedError, Setback, read_failure
-    from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
+from activities.inside import InsideActivities
+from activities.messages import CommandInput, CommandReply, Look
+from activities.sandboxes import SandboxActivities
+from issuebox.domain.decision import Decision, Refusal, Situation, decide
+from issuebox.domain.giving_up import doom, goal_for, is_forced
+from issuebox.domain.life import steer
+from issuebox.domain.memory import Memory, Note
+from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
+from workflows import options
+from workflows.asking import command_input, create_input
+from workflows.looks import look_at_once, look_durably
+from workflows.setback import BlockedError, Setback, read_failure
+from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
@@ -42,10 +41,10 @@ Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 class Pursuit:
     """The loop. Holds what counts only until its end; all else is in the memory."""
 
-    def __init__(self, memory: Memory, tell: Callable[[str], None], *, looks_at_once: bool) -> None:
+    def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
         self._memory = memory
         self._tell = tell
-        self._looks_at_once = looks_at_once
+        self._looks_at_once = True
         self._attempts: Counter[Action] = Counter()
         self._refusal: Refusal | None = None
         self._trouble: Cause | None = None
@@ -86,9 +85,8 @@ class Pursuit:
                 continue
             if decision.action is previous:
                 await self._pause()
-                if not self._memory.is_trusting:
-                    previous = None  # Somebody may want something else by now: decided anew.
-                    continue
+                previous = None  # Somebody may want something else by now: decided anew.
+                continue
             previous = decision.action
             self._tell(DOING[previous])
             sandbox = await self._carry_out(decision, sandbox)
@@ -99,9 +97,8 @@ class Pursuit:
             await self._hand_over(sandbox)
             return
         memory.unblock()
-        if not memory.is_legacy:
-            memory.reached = memory.goal
-            memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
+        memory.reached = memory.goal
+        memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
         if memory.goal is Goal.DELETED:
             memory.is_order_forced = False  # A person gave up this sandbox, and none that comes after it.
         memory.serve(self.ticket)
@@ -112,9 +109,9 @@ class Pursuit:
         Nor that a create made none: its request may be executed late, and a sandbox that nobody knows be left.
         """
         memory = self._memory
-        if sandbox is not None or memory.is_legacy:
+        if sandbox is not None:
             return False
-        if memory.is_create_open and not memory.is_trusting:
+        if memory.is_create_open:
             return True
         return bool(memory.sandbox_id) and memory.sandbox_id not in {self._destroyed_id, self._missed_id}
 
@@ -161,7 +158,7 @@ class Pursuit:
         """A build that failed counts once, however often its sandbox has to be deleted."""
         if decision.phase is not Phase.UNBUILT or sandbox is None:
             return
-        if self._memory.is_trusting or sandbox.id != self._memory.counted_id:
+        if sandbox.id != self._memory.counted_id:
             self._memory.builds_failed += 1
         self._memory.counted_id = sandbox.id
 
@@ -186,7 +183,7 @@ class Pursuit:
             return await self._inspect(sandbox)
         if action is Action.SET_UP:
             return await self._set_up(sandbox)
-        is_for_a_look = action is Action.START and self._quiet_id == sandbox.id and not memory.is_trusting
+        is_for_a_look = action is Action.START and self._quiet_id == sandbox.id
         return await workflow.execute_activity_method(
             COMMANDS[action],
             command_input(memory, sandbox, only_at_rest=is_for_a_look),
@@ -204,8 +201,7 @@ class Pursuit:
                 summary="before it is stopped",
             )
         except ActivityError as error:
-            is_failed = not self._memory.is_trusting  # 0.2 took it for a finding, and held the sandbox for ever.
-            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=is_failed)
+            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=True)
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
         self._is_stopping = False
         self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
@@ -222,16 +218,14 @@ class Pursuit:
             summary="it runs and is not set up",
         )
         # One that did not run any more comes back as it is: nothing was done in it.
-        is_done = reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE
-        if is_done or self._memory.is_trusting:
+        if reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE:
             self._memory.prepared_id = sandbox.id
         return reply
 
     async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
-        if not self._memory.is_trusting:
-            self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
+        self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
         if setback.is_final:
             self._refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
             return await self._look()
@@ -281,7 +275,7 @@ class Pursuit:
                     await self._wait_out(look, memory.patience.unreachable_after_s)
                 continue
             tries += 1
-            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX or memory.is_trusting:
+            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX:
                 raise BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
@@ -372,7 +366,7 @@ class Pursuit:
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
         memory, now = self._memory, workflow.now()
         memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, now)
-        if self._is_stopping and sandbox is not None and sandbox.phase in AWAKE and not memory.is_trusting:
+        if self._is_stopping and sandbox is not None and sandbox.phase in AWAKE:
             # It was stopped after the look and runs: somebody started it, and writes after the look.
             self._has_fresh_evidence = False
         if self._has_fresh_evidence:

@@ -12,7 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue
-from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, first_run
+from workflows.messages import SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
 
 
 class _Options(TypedDict):
@@ -26,7 +26,7 @@ class _Options(TypedDict):
 
 async def start(client: Client, issue: Issue, *, name: str, task_queue: str) -> None:
     """Start the workflow `name`, unless one runs. Raises the SDK's RPCError. Safe to repeat."""
-    await client.start_workflow(WORKFLOW_TYPE, first_run(issue.id, name), **_options(issue, name, task_queue))
+    await client.start_workflow(WORKFLOW_TYPE, StartInput(issue.id, name), **_options(issue, name, task_queue))
 
 
 async def signal_with_start(client: Client, event: IssueEvent, *, name: str, task_queue: str) -> None:
@@ -36,7 +36,7 @@ async def signal_with_start(client: Client, event: IssueEvent, *, name: str, tas
     """
     await client.start_workflow(
         WORKFLOW_TYPE,
-        first_run(event.issue.id, name),
+        StartInput(event.issue.id, name),
         start_signal=SIGNAL_EVENT,
         start_signal_args=[event],
         **_options(event.issue, name, task_queue),
@@ -45,7 +45,7 @@ async def signal_with_start(client: Client, event: IssueEvent, *, name: str, tas
 
 def start_operation(issue: Issue, *, name: str, task_queue: str) -> WithStartWorkflowOperation[object, object]:
     """The start of an update-with-start for the workflow `name`; used once, as the SDK has it."""
-    return WithStartWorkflowOperation(WORKFLOW_TYPE, first_run(issue.id, name), **_options(issue, name, task_queue))
+    return WithStartWorkflowOperation(WORKFLOW_TYPE, StartInput(issue.id, name), **_options(issue, name, task_queue))
 
 
 def summary(issue: Issue) -> str:

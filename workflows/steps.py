@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from temporalio import workflow
-
-with workflow.unsafe.imports_passed_through():
-    from activities.messages import CommandInput, CommandReply
-    from activities.sandboxes import SandboxActivities
-    from issuebox.domain.phase import Action, Goal, Outcome
+from activities.messages import CommandInput, CommandReply
+from activities.sandboxes import SandboxActivities
+from issuebox.domain.phase import Action, Goal, Outcome
 
 Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-with workflow.unsafe.imports_passed_through():
-    from activities.sandboxes import SandboxActivities
-    from issuebox.domain.memory import Memory
-    from workflows import options
+from activities.sandboxes import SandboxActivities
+from issuebox.domain.memory import Memory
+from workflows import options
 
 
 async def learn_settings(memory: Memory) -> None:
@@ -15,4 +14,4 @@ async def learn_settings(memory: Memory) -> None:
     memory.patience = await workflow.execute_local_activity_method(
         SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
     )
-    memory.knows_settings = True
+    memory.edition = memory.patience.edition()

@@ -21,7 +21,7 @@ from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action, Cause, Goal
 from issuebox.domain.records import IssueRecord
 from workflows.issue_sandbox import IssueSandboxWorkflow
-from workflows.messages import RULES, StartInput
+from workflows.messages import StartInput
 
 PATIENCE = Patience(
     # Pauses and retries do not grow: in each of them everything may happen anyway.
@@ -120,7 +120,7 @@ class _Life:
         self.clock = runtime.clock = base.clock
         self.finished: list[Finished] = []
         memory = None if base.memory is None else _copied(base.memory)
-        start = StartInput(1, NAME, memory, RULES)
+        start = StartInput(1, NAME, memory)
         self.entity = IssueSandboxWorkflow(start)
         self.coroutine: Coroutine[Any, Any, Any] = self.entity.run(start)
         self.wish: Wish | None = self._go_on(None)

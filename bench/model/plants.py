@@ -10,21 +10,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from activities.messages import CommandReply
 from bench.model.deliveries import DELETED, OPENED, REOPENED
 from bench.model.errands import Mistakes
 from bench.model.minds import PATIENCE, PREPARING
 from bench.model.outside import Allowance
 from issuebox.domain import decision
-from issuebox.domain.decision import Column
+from issuebox.domain.decision import Column, Decision, decide
 from issuebox.domain.memory import Memory
 from issuebox.domain.patience import Patience
-from issuebox.domain.phase import Action, Goal, Phase
+from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.work import Evidence, WorkState
 from workflows import pursuit
 from workflows.asking import command_input
 from workflows.pursuit import Pursuit
-from workflows.setback import Setback
+from workflows.setback import BlockedError, Setback
 
 Patch = Callable[[], AbstractContextManager[None]]
 
@@ -124,9 +125,56 @@ def _keep_the_force() -> AbstractContextManager[None]:
     return _set(Memory, "ask", asked)
 
 
-def _as_in_0_2() -> AbstractContextManager[None]:
-    """What 0.2.0 did wrong, and the running code still does while it replays a run of that version."""
-    return _set(Memory, "is_trusting", property(lambda _self: True, lambda _self, _value: None))
+def _forget_the_create() -> AbstractContextManager[None]:
+    return _set(Memory, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
+
+
+def _act_on_the_old_decision() -> AbstractContextManager[None]:
+    """The loop as it is, but that what was decided before a pause is done after it."""
+
+    async def run(self: Pursuit) -> None:
+        memory, previous = self._memory, None
+        sandbox = await self._look()
+        memory.is_look_asked = False
+        while True:
+            situation = self._situation(sandbox)
+            if situation.goal is Goal.RUNNING and not memory.is_asked:
+                return memory.unblock()
+            decision = decide(situation, memory.patience.limits)
+            if decision.action is Action.BLOCK:
+                raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            if decision.action in {Action.USE, Action.REST}:
+                if not self._is_doubtful(sandbox):
+                    return await self._finish(decision.action, sandbox)
+                sandbox = await self._look_later(situation.goal)
+                continue
+            if decision.action is previous:
+                await self._pause()
+            previous = decision.action
+            sandbox = await self._carry_out(decision, sandbox)
+
+    return _set(Pursuit, "_run", run)
+
+
+def _believe_any_set_up() -> AbstractContextManager[None]:
+    set_up = Pursuit._set_up  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    async def believed(self: Pursuit, sandbox: Sandbox) -> CommandReply:
+        reply = await set_up(self, sandbox)
+        self._memory.prepared_id = sandbox.id
+        return reply
+
+    return _set(Pursuit, "_set_up", believed)
+
+
+def _count_each_delete() -> AbstractContextManager[None]:
+    count_build = Pursuit._count_build  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    def counted(self: Pursuit, decision: Decision, sandbox: Sandbox | None) -> None:
+        self._memory.counted_id = ""
+        count_build(self, decision, sandbox)
+
+    return _set(Pursuit, "_count_build", counted)
 
 
 def _forget_the_stop() -> AbstractContextManager[None]:
@@ -215,35 +263,35 @@ PLANTS: dict[str, Plant] = {
         patience=PREPARING,
     ),
     "unclear-start": Plant(
-        "as 0.2.0 did: a start that was refused or lost, while a person starts it, counts as one for the look alone",
+        "a start that was refused or lost, while a person starts it, counts as one for the look alone",
         _of(OPENED, DELETED, acts=1, faults=1),
         "(d)",
         _keep_the_quiet,
     ),
     "lost-create": Plant(
-        "as 0.2.0 did: a create whose sandbox was never seen counts as none made",
+        "a create whose sandbox was never seen counts as none made",
         _of(OPENED, DELETED, faults=1),
         "(e)",
-        _as_in_0_2,
+        _forget_the_create,
     ),
     "old-decision": Plant(
-        "as 0.2.0 did: what was decided before a pause is done after it, whatever was ordered meanwhile",
+        "what was decided before a pause is done after it, whatever was ordered meanwhile",
         _of(OPENED, orders=2, faults=1),
         "(d)",
-        _as_in_0_2,
+        _act_on_the_old_decision,
     ),
     "unseen-set-up": Plant(
-        "as 0.2.0 did: a set-up that found the sandbox broken counts as done",
+        "a set-up that found the sandbox broken counts as done",
         _of(OPENED, acts=1),
         "not set up",
-        _as_in_0_2,
+        _believe_any_set_up,
         patience=PREPARING,
     ),
     "build-counted-twice": Plant(
-        "as 0.2.0 did: a failed build counts once for each try to delete its sandbox",
+        "a failed build counts once for each try to delete its sandbox",
         _of(OPENED, faults=3),
         "(e)",
-        _as_in_0_2,
+        _count_each_delete,
     ),
     "taken-for-ours": Plant(
         "a start for a look is sent to a sandbox that a person has started since, and counts as one for the look alone",
@@ -258,7 +306,7 @@ PLANTS: dict[str, Plant] = {
         _forget_the_stop,
     ),
     "believed-past": Plant(
-        "as 0.4.0 did: a read that shows less than was seen before is believed",
+        "a read that shows less than was seen before is believed",
         _of(OPENED, REOPENED, orders=1, faults=1),
         "(e)",
         _believe_the_past,

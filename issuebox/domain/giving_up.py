@@ -31,4 +31,4 @@ def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
     """The goal of this sandbox: that of the issue, unless a person gave this one up."""
     if sandbox is not None and sandbox.id == memory.doomed_id:
         return Goal.DELETED
-    return Goal.RUNNING if memory.is_legacy else memory.goal
+    return memory.goal

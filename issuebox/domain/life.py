@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from issuebox.domain.issue import IssueState
 from issuebox.domain.memory import Memory, Order
 from issuebox.domain.patience import Closing
 from issuebox.domain.phase import Goal
@@ -20,10 +19,6 @@ from issuebox.domain.phase import Goal
 
 def steer(memory: Memory, now: datetime) -> None:
     """Set the goal as of `now`. A new goal ends a block, and one that is not *running* calls requests off."""
-    if memory.is_legacy:
-        return
-    if memory.ended_at is None and memory.issue is not None and memory.issue.state is not IssueState.OPEN:
-        memory.ended_at = now  # Version 0.1 did not remember it.
     goal, memory.goal_due_at = course(memory, now)
     is_new = goal is not memory.goal
     if goal is not Goal.RUNNING and (is_new or memory.is_asked):

@@ -77,12 +77,8 @@ class Memory:
     up for a new one. ``prepared_id`` is the sandbox whose set-up was seen to finish, ``counted_id`` the last one in
     ``builds_failed``, ``evidence`` the last look for unsaved work.
 
-    ``is_create_open`` says that a create was sent and that no sandbox was seen since. ``knows_settings`` is false
-    until ``patience`` holds a worker's settings, and ``edition`` what the worker calls them.
-
-    ``is_legacy`` is true while a run that version 0.1 began is replayed: that version recorded what ends an
-    issue and did not act on it. ``is_trusting`` is the same for 0.2.0, which trusted what it had not seen: that
-    a lost create made nothing, nobody but itself had started the sandbox, and a broken one stays so.
+    ``is_create_open`` says that a create was sent and that no sandbox was seen since. ``edition`` is what a
+    worker calls its settings in ``patience``; '' while no worker has told them.
     """
 
     issue_id: int
@@ -125,10 +121,7 @@ class Memory:
     deliveries_seen: int = 0
     patience: Patience = field(default_factory=Patience)
     is_create_open: bool = False
-    knows_settings: bool = True
     edition: str = ""
-    is_legacy: bool = False
-    is_trusting: bool = False
 
     @property
     def is_asked(self) -> bool:
@@ -180,8 +173,6 @@ class Memory:
 
     def call_off(self) -> None:
         """The requests that wait get no sandbox: something newer says that none is wanted."""
-        if self.is_legacy:
-            return
         if self.is_asked:
             self.called_off_after, self.called_off_to = self.served, self.asked
         self.is_replace_asked, self.doomed_id = False, ""
@@ -197,7 +188,7 @@ class Memory:
         remedy = REMEDIES[cause]
         tries = self.blocked.tries + 1 if self.blocked else 1
         next_try_at = None
-        if remedy.passes and not (cause is Cause.BROKEN and self.is_trusting):
+        if remedy.passes:
             pause_s = retry_after_s or self.patience.blocked_retry_s(tries, chance())
             next_try_at = now + timedelta(seconds=pause_s)
         since = self.blocked.since if self.blocked else now
@@ -208,7 +199,7 @@ class Memory:
     def unblock(self) -> None:
         """Nothing is in the way any more, or nothing has to be done."""
         self.blocked = None
-        if self.outcome is Outcome.BLOCKED and not self.is_legacy:
+        if self.outcome is Outcome.BLOCKED:
             self.outcome = None
 
     def is_called_off(self, ticket: int) -> bool:

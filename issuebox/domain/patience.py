@@ -50,13 +50,9 @@ class Patience:
     setup_timeout_s: float = 600.0
     has_search_attributes: bool = False
     has_github: bool = False
-    is_sparing: bool = False
-    """Whether search attributes are written only when they change: each write is an action that Temporal Cloud
-    bills. False in what 0.2 recorded, whose histories have one with every change of the memo."""
-
-    republish_after_s: float = 0.0
-    """How late the published time of the last request may be while nothing else changes; 0 publishes each, as 0.3
-    did. Each is an event, and a write to Temporal's index."""
+    republish_after_s: float = 60.0
+    """How late the published time of the last request may be while nothing else changes. Publishing is an event, and
+    a write to Temporal's index."""
 
     def edition(self) -> str:
         """A short name for exactly these settings, the same in every process."""

@@ -17,7 +17,7 @@ from bench.measure.load import Line, content_length, drive, post_request
 from issuebox.domain.triggers import Rules, detect
 from issuebox.mock_delivery import MockIssue, build
 from issuebox.temporal_data import DATA_CONVERTER
-from workflows.messages import first_run
+from workflows.messages import StartInput
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 REPLY = b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\nContent-Length: 2\r\n\r\nok"
@@ -105,7 +105,7 @@ async def test_bare_payloads_are_as_large_as_ours() -> None:
     mock = build("opened", MockIssue(1_000_000, webhook.REPOSITORY, title="Bench issue", updated_at=BASE), "secret")
     payload = SHAPES["issues"].model_validate_json(mock.body)
     event = payload.to_event("issues", mock.delivery, "0" * 64, detect(payload.facts("issues"), Rules()))
-    start, signal = await DATA_CONVERTER.encode([first_run(1_000_000, "claude-issue-1000000"), event])
+    start, signal = await DATA_CONVERTER.encode([StartInput(1_000_000, "claude-issue-1000000"), event])
     assert (len(start.data), len(signal.data)) == (webhook.START_BYTES, webhook.SIGNAL_BYTES)
 
 

@@ -109,14 +109,6 @@ def test_new_goal_nudges_and_calls_requests_off() -> None:
     assert (known.goal, known.reached) == (Goal.ARCHIVED, None)
 
 
-def test_closed_issue_of_version_0_1_begins_its_ladder_when_it_is_first_steered() -> None:
-    """That version did not remember when it heard of the close: nothing is deleted at once."""
-    known = memory(IssueState.CLOSED)
-    known.ended_at = None
-    steer(known, after(5000))
-    assert (known.goal, known.goal_due_at) == (Goal.RUNNING, after(5010))
-
-
 def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
     """What stood in the way of the old goal is no history of the new one."""
     known = memory(IssueState.CLOSED)

@@ -29,7 +29,6 @@ from workflows import options
 from workflows.messages import (
     QUERY_STATUS,
     QUERY_WHY,
-    RULES,
     SIGNAL_EVENT,
     SIGNAL_RETRY,
     UPDATE_ENSURE,
@@ -66,8 +65,6 @@ class Stack:
     settings: WorkerSettings
     issue_id: int
     made: list[str] = field(default_factory=list)
-    rules: int = RULES
-    """What the starts of workflows say; 0 as in versions before 0.4."""
 
     @property
     def name(self) -> str:
@@ -93,7 +90,7 @@ class Stack:
         """Signal-with-start, as the API does."""
         await self.temporal.start_workflow(
             WORKFLOW_TYPE,
-            StartInput(self.issue_id, self.name, rules=self.rules),
+            StartInput(self.issue_id, self.name),
             id=self.name,
             task_queue=self.settings.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -108,7 +105,7 @@ class Stack:
             EnsureRequest(Issue(self.issue_id, "octo/repo", 5, "A title"), "test"),
             start_workflow_operation=WithStartWorkflowOperation(
                 WORKFLOW_TYPE,
-                StartInput(self.issue_id, self.name, rules=self.rules),
+                StartInput(self.issue_id, self.name),
                 id=self.name,
                 task_queue=self.settings.task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

@@ -1,7 +1,7 @@
 """Records histories for the replay tests: ``uv run pytest tests/workflow/record.py``.
 
-Each story is played on the whole path (real Temporal, localdaytona) and its workflow's history is kept
-under ``histories/<version>/``. Record anew only for a new release, or for a new story.
+Each story is played on the whole path (real Temporal, localdaytona) and its workflow's history is kept under
+``histories/``. Until version 1.0.0 a change of the workflow's commands records them anew (decision 16).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +170,8 @@ async def test_record(name: str, start: Started) -> None:
     stack = await start(close_stop_after_s=0.2, close_archive_after_s=1.0)
     await STORIES[name](stack)
     history: WorkflowHistory = await stack.handle.fetch_history()
-    folder = HISTORIES / version("issuebox")
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    await asyncio.to_thread((folder / f"{name}.json").write_text, _portable(history) + "\n")
+    await asyncio.to_thread(HISTORIES.mkdir, exist_ok=True)
+    await asyncio.to_thread((HISTORIES / f"{name}.json").write_text, _portable(history) + "\n")
 
 
 def _portable(history: WorkflowHistory) -> str:

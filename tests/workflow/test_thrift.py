@@ -53,7 +53,7 @@ async def test_change_of_a_search_attribute_is_written(start: Started) -> None:
 
 
 async def test_run_begins_without_patches_and_without_asking_for_settings(stack: Stack) -> None:
-    """Its start says which rules it follows, and its first look brings the worker's settings."""
+    """Its first look brings the worker's settings."""
     await stack.deliver()
     await stack.served()
     assert [activity for activity, _ in await local_activities(stack)] == ["lookup_sandbox"]
@@ -94,15 +94,13 @@ async def test_look_by_a_worker_with_other_settings_brings_them(start: Started) 
     assert [look["patience"]["closing"]["stop_after_s"] for look in looks[:2]] == [1800.0, 0.0]
 
 
-@pytest.mark.parametrize(("republish_after_s", "written"), [(60.0, 2), (0.0, 3)])
+@pytest.mark.parametrize(("apart_s", "written"), [(1, 2), (60, 3)])
 async def test_request_that_changes_nothing_else_is_published_now_and_then(
-    start: Started, monkeypatch: pytest.MonkeyPatch, republish_after_s: float, written: int
+    stack: Stack, apart_s: int, written: int
 ) -> None:
-    """After the create, the first reuse is news, and the second is the same a second later."""
-    monkeypatch.setattr("issuebox.worker.REPUBLISH_AFTER_S", republish_after_s)
-    stack = await start()
+    """After the create, the first reuse is news, and the second is the same unless it comes a minute later."""
     first = stack.event()
-    for seconds in range(3):
+    for seconds in range(0, 3 * apart_s, apart_s):
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
         await stack.deliver(stack.event(issue=first.issue, requested_at=moment, is_explicit=True, action="created"))
         await stack.served()
