@@ -29,22 +29,22 @@ $(SYNCED): pyproject.toml uv.lock
 	@touch $@
 
 temporal: $(SYNCED)
-	@$(RUN) python -m issuebox.temporal_server >/dev/null
+	@$(RUN) python -m issuebox.dev.temporal_server >/dev/null
 
 demo: setup ## See the promise kept through duplicates, races and crashes
-	@$(RUN) python -m bench.demo $(ARGS)
+	@$(RUN) issuebox demo $(ARGS)
 
 bench: setup ## Measure what the promise costs, and write docs/benchmarks.md
 	@$(RUN) python -m bench.measure $(ARGS)
 
 peers: setup ## Others' get-or-create algorithms under the same faults [SEED=1] [ISSUES=200]
-	@$(RUN) python -m bench.peers $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) $(ARGS)
+	@$(RUN) python -m proofs.peers $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) $(ARGS)
 
 dev: setup ## Run everything on this machine, bound to loopback
 	@$(RUN) issuebox dev $(ARGS)
 
 chaos: setup ## Kill, freeze, cut and fail everything after a seeded plan (SEED=, ISSUES=, MINUTES=)
-	@$(RUN) python -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) \
+	@$(RUN) python -m proofs.chaos $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 test: setup ## Run every test level, in four processes (WORKERS=0: in one)
@@ -58,14 +58,14 @@ property: setup ## Try random events, faults and crashes in random order (EXAMPL
 	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property/test_stateful.py --hypothesis-seed=$$seed $(ARGS)
 
 model: $(SYNCED) ## Check every interleaving up to the bound (STATES=… ends sooner, PLANT=… plants a mistake)
-	@$(RUN) python -m bench.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
+	@$(RUN) python -m proofs.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
 
 check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check --quiet .
 	@$(RUN) mypy
 	@$(RUN) lint-imports
-	@$(RUN) python -m issuebox.reference --check
+	@$(RUN) python -m scripts.reference --check
 	@$(RUN) python -m bench.measure --render --check
 
 format: $(SYNCED) ## Let ruff mend what it can
@@ -73,7 +73,7 @@ format: $(SYNCED) ## Let ruff mend what it can
 	@$(RUN) ruff format .
 
 docs: $(SYNCED) ## Write the generated pages
-	@$(RUN) python -m issuebox.reference
+	@$(RUN) python -m scripts.reference
 	@$(RUN) python -m bench.measure --render
 
 lock: ## Resolve the dependencies anew within the bounds of pyproject.toml

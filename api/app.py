@@ -8,9 +8,9 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import health, problems, rest, status_page, webhooks
-from api.temporal import ClientFactory, Temporal
+from api import health, problems, sandboxes, status_page, webhooks
 from issuebox.settings import ApiSettings
+from issuebox.temporal.issues import ClientFactory, Temporal
 
 DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
 
@@ -38,7 +38,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     )
     problems.install(app)
     app.include_router(webhooks.router(settings, temporal))
-    app.include_router(rest.router(settings, temporal))
+    app.include_router(sandboxes.router(settings, temporal))
     app.include_router(health.router(temporal))
     app.include_router(status_page.router(settings, temporal))
 

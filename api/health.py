@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api.problems import responses
-from api.temporal import Temporal
+from issuebox.temporal.issues import Temporal
 
 READY_FOR_S = 1.0
 """How long an answer of Temporal's counts, so that eager probes do not become its load."""

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from api.errors import ProblemError as ProblemError  # noqa: PLC0414 -- most of the API knows it from here
+from issuebox.temporal.errors import ProblemError as ProblemError  # noqa: PLC0414 -- most of the API knows it from here
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -8,16 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import issue_calls
 from api.issue_path import IssueIdPath, status_url
 from api.payload import Title
 from api.problems import ProblemError, responses
-from api.temporal import RETRY_AFTER_S, Temporal
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Blocked
 from issuebox.domain.phase import Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.settings import ApiSettings
+from issuebox.temporal import issue_calls
+from issuebox.temporal.issues import RETRY_AFTER_S, Temporal
 from workflows.messages import Handover
 
 IdempotencyKey = Annotated[

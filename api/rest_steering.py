@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from api import issue_calls
 from api.issue_path import IssueIdPath, status_url
 from api.problems import responses
-from api.temporal import Temporal
+from issuebox.temporal import issue_calls
+from issuebox.temporal.issues import Temporal
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_STOP, DeleteRequest
 
 Force = Annotated[bool, Query(description="Give up whatever in the sandbox is saved nowhere else.")]

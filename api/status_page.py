@@ -15,8 +15,8 @@ from importlib.resources import files
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from api.temporal import Temporal
 from issuebox.settings import ApiSettings
+from issuebox.temporal.issues import Temporal
 
 _PARTS = files("api") / "status"
 

@@ -20,10 +20,10 @@ from pydantic_core import from_json
 from api.auth import require_signature
 from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
 from api.problems import ProblemError, first_mistake, responses
-from api.temporal import Temporal
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.triggers import EVENTS, Detection, Facts, Rules, detect
 from issuebox.settings import ApiSettings, rules_of
+from issuebox.temporal.issues import Temporal
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _EVENT = re.compile(r"[a-z_]{1,64}\Z")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from issuebox.temporal_server import BINARY_VARIABLE, cached_binary
+from issuebox.dev.temporal_server import BINARY_VARIABLE, cached_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 UNKNOWN = "unknown"

@@ -1,5 +1,5 @@
 """``python -m issuebox``: the same as the `issuebox` command."""
 
-from issuebox.cli import main
+from issuebox.cli.app import main
 
 main()

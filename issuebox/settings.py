@@ -2,7 +2,7 @@
 
 Ours are ``ISSUEBOX_*``. Daytona's and Temporal's own variables keep their names: ``DAYTONA_API_KEY``,
 ``DAYTONA_API_URL``, ``DAYTONA_TARGET`` here; ``TEMPORAL_*`` through Temporal's environment
-configuration in `issuebox.temporal_client`. Only the process environment is read, never a ``.env``
+configuration in `issuebox.temporal.connect`. Only the process environment is read, never a ``.env``
 of the working directory: that may belong to somebody else's repository.
 """
 

@@ -30,19 +30,19 @@ from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.set_up import SetUp
-from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.schedules import ensure_schedules
-from issuebox.search_attributes_setup import has_search_attributes
 from issuebox.settings import WorkerSettings, rules_of
-from issuebox.temporal_client import connect
-from issuebox.temporal_records import TemporalRecords
+from issuebox.temporal.connect import connect
+from issuebox.temporal.issue_workflows import IssueWorkflows
+from issuebox.temporal.records import TemporalRecords
+from issuebox.temporal.schedules import ensure_schedules
+from issuebox.temporal.search_attributes import has_search_attributes
 from workflows.audit import AuditWorkflow
-from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.resync import ResyncWorkflow
+from workflows.signal_guard import SignalGuard
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
 """Time for running activities to end; what is cut off is looked at again by the next worker."""

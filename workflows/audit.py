@@ -18,7 +18,7 @@ from activities.audit_messages import Findings, Suspects
 from issuebox.domain.audit import MENDS, Finding, Mend, Suspect, Walked, promise_holds
 from workflows import options
 from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
-from workflows.setback import read_failure
+from workflows.failures import read_failure
 
 RECHECKS = (1.0, 0.2)
 """The pauses before the looks at the suspects, as shares of `recheck_s`: 75 s, which no cached answer outlives,

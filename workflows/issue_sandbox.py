@@ -49,7 +49,7 @@ from workflows.messages import (
     Status,
     Why,
 )
-from workflows.pursuit import Pursuit
+from workflows.reconcile import Pursuit
 from workflows.worker_settings import learn_settings
 
 WAITING_UPDATES_MAX = 8
@@ -197,7 +197,7 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
-        """A delivery for this issue. Malformed ones never get here: `workflows.guard`."""
+        """A delivery for this issue. Malformed ones never get here: `workflows.signal_guard`."""
         if event.issue.id != self._memory.issue_id:
             workflow.logger.error("event_misdirected", extra={"issue_id": event.issue.id, "delivery": event.delivery})
             return

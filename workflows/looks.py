@@ -18,7 +18,7 @@ from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal
 from workflows import options
 from workflows.asking import lookup_input
-from workflows.setback import Setback, read_failure
+from workflows.failures import Setback, read_failure
 from workflows.worker_settings import learn_settings
 
 

@@ -17,8 +17,8 @@ from activities.github import GitHubActivities
 from activities.github_messages import RepositoryInput
 from issuebox.domain.resync import Mark
 from workflows import options
+from workflows.failures import read_failure
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
-from workflows.setback import read_failure
 
 CONCURRENT_MAX = 4
 """Repositories read at once. GitHub wants few requests at a time; one that is down must not hold up the others."""

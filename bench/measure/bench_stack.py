@@ -9,9 +9,9 @@ from pathlib import Path
 
 from temporalio.client import Client, WorkflowHandle
 
-from bench.demo.stack import Stack, running
-from bench.environment import inherited, to_temporal
-from issuebox.temporal_client import connect
+from issuebox.dev.demo.stack import Stack, running
+from issuebox.dev.environment import inherited, to_temporal
+from issuebox.temporal.connect import connect
 
 SETTINGS: Mapping[str, str] = {
     "ISSUEBOX_LOG_FORMAT": "json",

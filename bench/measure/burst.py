@@ -1,6 +1,6 @@
 """The whole way of a burst: thousands of deliveries at once, until every issue has its one started sandbox.
 
-What is right is read from localdaytona and judged by `bench.checker`, which trusts nothing of issuebox.
+What is right is read from localdaytona and judged by `proofs.checker`, which trusts nothing of issuebox.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.checker.evidence import Delivery, Evidence, Signal
-from bench.checker.histories import read_signals
-from bench.checker.rules import check
-from bench.demo.stack import until
 from bench.measure import usage
 from bench.measure.deliveries import PER_ISSUE, burst, send
 from bench.measure.frame import Context
@@ -24,8 +20,12 @@ from bench.measure.parts import Parts, running
 from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, quantile, spread
 from bench.measure.webhook import signal_all
+from issuebox.dev.demo.stack import until
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX, sandbox_name
 from localdaytona.journal import Entry
+from proofs.checker.evidence import Delivery, Evidence, Signal
+from proofs.checker.histories import read_signals
+from proofs.checker.rules import check
 
 WORKERS = 2
 CALLERS = 64

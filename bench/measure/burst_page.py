@@ -73,7 +73,7 @@ BURST = Measurement(
         "Ten deliveries for each issue, two of them copies, all shuffled (out of order, several of an issue at once), "
         f"sent over {CALLERS} kept connections as fast as the answers come: one API, {WORKERS} workers, Temporal's dev "
         "server with a database file, localdaytona with its usual durations. An issue is right when its one sandbox is "
-        "started, by localdaytona's journal; the checker of `bench/checker` judges the whole run. Bare: "
+        "started, by localdaytona's journal; the checker of `proofs/checker` judges the whole run. Bare: "
         "signal-with-starts of an empty workflow with a worker, as many at once, on the same server before the burst."
     ),
     figures=Burst,

@@ -12,18 +12,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
 
-from bench.environment import inherited
 from bench.measure import charts, page
 from bench.measure.frame import Context, Measurement, Target
 from bench.measure.quantiles import Spread, spread
-from issuebox.dev_stack import DevStack
+from issuebox.dev.dev_stack import DevStack
+from issuebox.dev.environment import inherited
 
 LOADED_LIMIT_S = 0.4
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
 
-_IMPORT = "import os; from issuebox.imports import uncollected\nwith uncollected(): import {}\nos._exit(0)"
+_IMPORT = "import os; from issuebox.cli.imports import uncollected\nwith uncollected(): import {}\nos._exit(0)"
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "python (nothing)": ("-P", "-c", "pass"),

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bench.checker.evidence import Delivery, Wish
 from bench.measure.load import Line, drive, post_request
-from issuebox.mock_delivery import MockIssue, build
+from issuebox.dev.mock_delivery import MockIssue, build
+from proofs.checker.evidence import Delivery, Wish
 
 REPOSITORY = "octo/repo"
 

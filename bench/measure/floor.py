@@ -20,7 +20,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
-    from issuebox.temporal_client import connect
+    from issuebox.temporal.connect import connect
     from issuebox.worker import WORKFLOW_RUNNER
 
 WORKFLOW_TYPE = "FloorWorkflow"

@@ -19,7 +19,6 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 from temporalio.common import WorkflowIDConflictPolicy
 
-from bench.demo.stack import until
 from bench.measure import floor, usage
 from bench.measure.deliveries import REPOSITORY
 from bench.measure.frame import Context
@@ -27,12 +26,13 @@ from bench.measure.load import Line, drive, post_request
 from bench.measure.parts import Parts, running
 from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
+from issuebox.dev.demo.stack import until
+from issuebox.dev.mock_delivery import MockIssue, build
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX, Issue, sandbox_name
 from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY
-from issuebox.mock_delivery import MockIssue, build
+from issuebox.temporal.start import start_operation
 from workflows import messages
 from workflows.search_attributes import PHASE
-from workflows.start import start_operation
 
 QUEUE = "floor"
 CALLERS = 32

@@ -26,8 +26,8 @@ from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
 from issuebox.domain.issue import Issue
 from issuebox.domain.phase import Outcome
+from issuebox.temporal.start import start_operation
 from workflows import messages
-from workflows.start import start_operation
 
 FLOOR_QUEUE = "floor"
 WARM_UP = 5

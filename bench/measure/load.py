@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from issuebox.dev_stack import LOOPBACK
+from issuebox.dev.dev_stack import LOOPBACK
 
 Call = Callable[[int, int], Awaitable[None]]
 """One call: the number of who makes it, from 0, and the number of the call."""

@@ -14,9 +14,9 @@ import httpx
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from bench.demo.stack import until
 from bench.measure.bench_stack import BenchStack, measured
 from bench.measure.frame import Context
+from issuebox.dev.demo.stack import until
 from localdaytona.journal import Entry
 
 Row = TypeVar("Row")

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from bench.environment import bare
 from bench.measure.bench_stack import SETTINGS
-from issuebox import dev_services
-from issuebox.dev_services import Ports, Surroundings
-from issuebox.dev_stack import LOOPBACK, DevSecrets
-from issuebox.search_attributes_setup import register
-from issuebox.supervisor import Reporter, Supervisor
-from issuebox.temporal_client import connect
-from issuebox.temporal_server import DevServer, ensure_binary
+from issuebox.dev import services
+from issuebox.dev.dev_stack import LOOPBACK, DevSecrets
+from issuebox.dev.environment import bare
+from issuebox.dev.services import Ports, Surroundings
+from issuebox.dev.supervisor import Reporter, Supervisor
+from issuebox.dev.temporal_server import DevServer, ensure_binary
+from issuebox.temporal.connect import connect
+from issuebox.temporal.search_attributes import register
 from localdaytona.testing import AdminClient, free_port
 
 
@@ -54,7 +54,7 @@ class Parts:
         """Start one more worker of issuebox, and return when it polls."""
         data_dir = self.around.data_dir / f"worker-{number}"
         data_dir.mkdir()
-        service = dev_services.worker_service(replace(self.around, data_dir=data_dir))
+        service = services.worker_service(replace(self.around, data_dir=data_dir))
         await self.supervisor.start(replace(service, name=f"worker-{number}"))
 
 
@@ -70,7 +70,7 @@ async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **setting
         parts = await _start(around, supervisor)
         for number in range(1, workers + 1):
             await parts.start_worker(number)
-        await supervisor.start(dev_services.api_service(around))
+        await supervisor.start(services.api_service(around))
         yield parts
         await parts.admin.aclose()
     finally:
@@ -88,10 +88,10 @@ async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
         ui_port=ports.ui,
         log_level="error",
     )
-    await supervisor.start(dev_services.temporal_service(server, around))
+    await supervisor.start(services.temporal_service(server, around))
     client = await connect(environment=around.environment())
     await register(client)
-    await supervisor.start(dev_services.daytona_service(around, ports.daytona))
+    await supervisor.start(services.daytona_service(around, ports.daytona))
     return Parts(around, supervisor, client, AdminClient(f"http://{LOOPBACK}:{ports.daytona}"))
 
 

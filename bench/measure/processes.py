@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.demo.stack import until
+from issuebox.dev.demo.stack import until
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0

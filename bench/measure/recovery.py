@@ -14,17 +14,17 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
 from temporalio.client import WorkflowUpdateStage
 
-from bench.demo.stack import until
 from bench.measure import charts, page
 from bench.measure.bench_stack import BenchStack, measured
 from bench.measure.frame import Context, Measurement, Target
 from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
-from issuebox.dev_stack import DevStack
+from issuebox.dev.demo.stack import until
+from issuebox.dev.dev_stack import DevStack
 from issuebox.domain.issue import Issue
+from issuebox.temporal.start import start_operation
 from workflows import messages
 from workflows.options import HEARTBEAT_TIMEOUT
-from workflows.start import start_operation
 
 CREATE_S = 1.0
 """How long Daytona takes for the create that the worker dies in; part of what is measured."""

@@ -22,7 +22,7 @@ from bench.measure.frame import Context, Measurement, Sense, Target
 from bench.measure.load import Line, Window, drive, post_request
 from bench.measure.parts import Parts, running
 from bench.measure.quantiles import Spread, spread
-from issuebox.mock_delivery import MockIssue, build
+from issuebox.dev.mock_delivery import MockIssue, build
 
 PER_ISSUE = 10
 """Deliveries of each issue: the first starts the workflow, the others signal it, as in the burst."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from issuebox.command_line import first_mistake
-from issuebox.connection import temporal_environment
-from issuebox.dev_stack import DevStack
+from issuebox.cli.command_line import first_mistake
+from issuebox.cli.connection import temporal_environment
+from issuebox.dev.dev_stack import DevStack
 from issuebox.doctor import github, temporal
 from issuebox.doctor.findings import Finding, Part, Report, Verdict, report
 from issuebox.settings import ApiSettings, WorkerSettings

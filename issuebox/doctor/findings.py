@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from issuebox.screen import plain
+from issuebox.cli.screen import plain
 
 TABLE_WIDTH_MIN = 72
 """Below this each finding gets lines of its own."""

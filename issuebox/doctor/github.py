@@ -8,8 +8,8 @@ import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from issuebox.doctor.findings import Finding, Part, Verdict
-from issuebox.resync_run import resync_repositories
 from issuebox.settings import ApiSettings, WorkerSettings
+from issuebox.temporal.resync_run import resync_repositories
 
 TIMEOUT_S = 10.0
 REPOSITORIES_MAX = 50

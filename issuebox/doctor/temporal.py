@@ -21,10 +21,10 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from issuebox import search_attributes_setup as setup
+from issuebox.dev.temporal_server import SERVER_MINIMUM
 from issuebox.doctor.findings import Finding, Part, Verdict
-from issuebox.temporal_client import TemporalConfigError, configuration, connect
-from issuebox.temporal_server import SERVER_MINIMUM
+from issuebox.temporal import search_attributes as setup
+from issuebox.temporal.connect import TemporalConfigError, configuration, connect
 
 TIMEOUT_S = 8.0
 POLL_MAX_S = 150.0

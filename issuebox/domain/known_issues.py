@@ -1,6 +1,6 @@
 """What the workflows know of issues, and the way to tell them, behind a Protocol.
 
-`issuebox.issue_workflows` implements it over Temporal; every method raises TransientError when that does not answer.
+`issuebox.temporal` implements it; every method raises TransientError when Temporal does not answer.
 """
 
 from __future__ import annotations

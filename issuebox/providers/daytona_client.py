@@ -38,7 +38,7 @@ from issuebox.domain.phase import TRANSITIONAL
 from issuebox.providers.daytona_errors import message_of
 from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
-from issuebox.providers.pace import Limiter, Pace
+from issuebox.providers.rate_limits import Limiter, Pace
 
 LIST_PAGE_SIZE_MAX = 200
 """Daytona's largest page."""

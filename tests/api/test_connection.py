@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from issuebox.temporal_client import DEFAULT_ADDRESS, TemporalConfigError, connect
-from issuebox.temporal_server import ensure_binary
+from issuebox.dev.temporal_server import ensure_binary
+from issuebox.temporal.connect import DEFAULT_ADDRESS, TemporalConfigError, connect
 from tests.api.conftest import served, settings_for
 from tests.api.deliveries import encoded, payload, signed
 from tests.waiting import until

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from issuebox.mock_delivery import MockIssue, build
+from issuebox.dev.mock_delivery import MockIssue, build
 from tests.api.conftest import BEARER, SECRET, Api, Serve
 from tests.api.deliveries import encoded, payload, signed
 from tests.api.test_rest import conforms, document

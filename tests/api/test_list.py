@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from api.rest_list import Row
-from issuebox.temporal_data import DATA_CONVERTER
+from api.listing import Row
+from issuebox.temporal.data_converter import DATA_CONVERTER
 from tests.api.conftest import BEARER, Api, Serve
 from tests.waiting import until
 from workflows import search_attributes

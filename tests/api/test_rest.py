@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from api import page_tokens
-from api.guard import BODY_MAX_BYTES
+from api.body_limit import BODY_MAX_BYTES
 from tests.api.conftest import BEARER, Api, Serve, status_line
 from tests.api.deliveries import encoded, payload, signed
 from tests.waiting import until
@@ -154,7 +154,7 @@ async def test_bug_is_a_problem_that_tells_nothing(
     async def broken(*_: object) -> None:
         raise LookupError("secret words")
 
-    monkeypatch.setattr("api.temporal.Temporal.check", broken)
+    monkeypatch.setattr("issuebox.temporal.issues.Temporal.check", broken)
     reply = await (await serve(closed_address)).client.get("/readyz")
     assert reply.status_code == 500
     assert reply.headers["content-type"] == "application/problem+json"

@@ -16,7 +16,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from issuebox.mock_delivery import ACTIONS, MockIssue, build
+from issuebox.dev.mock_delivery import ACTIONS, MockIssue, build
 from tests.api.conftest import SECRET, Api, Serve
 from tests.api.deliveries import MARKER, encoded, payload, signed
 from tests.waiting import until

@@ -12,8 +12,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from issuebox.dev.mock_delivery import MockIssue, MockSender, build
 from issuebox.domain.triggers import Association
-from issuebox.mock_delivery import MockIssue, MockSender, build
 from tests.api.conftest import SECRET, Api, Serve
 from tests.api.deliveries import encoded, payload, signed, without
 from tests.api.test_webhook_deliveries import stored

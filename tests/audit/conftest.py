@@ -16,7 +16,7 @@ from issuebox.domain.audit import Installation
 from issuebox.domain.records import IssueRecord
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
-from issuebox.temporal_records import TemporalRecords
+from issuebox.temporal.records import TemporalRecords
 from issuebox.worker import build_worker, daytona_options
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside

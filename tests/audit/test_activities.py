@@ -8,7 +8,7 @@ from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from issuebox.domain.audit import Installation, Kind
 from issuebox.providers.daytona import DaytonaProvider
-from issuebox.temporal_records import TemporalRecords
+from issuebox.temporal.records import TemporalRecords
 from tests.workflow.test_activities import Accident, Mishap
 
 from .conftest import Started

@@ -13,7 +13,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
-from issuebox.audit_run import progress
+from issuebox.cli.audit_run import progress
 from localdaytona.testing import Server, free_port
 from tests.cli.conftest import Ran, Run, preloaded, run  # noqa: F401 -- fixtures
 from tests.waiting import until

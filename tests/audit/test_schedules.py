@@ -21,8 +21,8 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from issuebox.schedules import ensure_schedules, schedule_id
 from issuebox.settings import WorkerSettings
+from issuebox.temporal.schedules import ensure_schedules, schedule_id
 from tests.waiting import until
 from workflows.audit_messages import AUDIT_TYPE
 from workflows.resync_messages import ResyncRequest

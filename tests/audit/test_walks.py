@@ -28,7 +28,7 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX
 from issuebox.settings import WorkerSettings
-from issuebox.temporal_records import TemporalRecords
+from issuebox.temporal.records import TemporalRecords
 from issuebox.worker import WORKFLOW_RUNNER, daytona_options
 from localdaytona import creation
 from localdaytona.config import Config

@@ -14,9 +14,9 @@ from api.payload import SHAPES
 from bench.measure import usage, webhook
 from bench.measure.deliveries import COPIES, PER_ISSUE, SCRIPT, burst
 from bench.measure.load import Line, content_length, drive, post_request
+from issuebox.dev.mock_delivery import MockIssue, build
 from issuebox.domain.triggers import Rules, detect
-from issuebox.mock_delivery import MockIssue, build
-from issuebox.temporal_data import DATA_CONVERTER
+from issuebox.temporal.data_converter import DATA_CONVERTER
 from workflows.messages import StartInput
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bench.checker.evidence import Delivery, Evidence, Order, Signal, Violation, Wish
-from bench.checker.rules import check
 from localdaytona.config import Config
 from localdaytona.fault_model import Stuck, TransitionEffect
 from localdaytona.flights import Cause, advance, break_down, depart
@@ -17,6 +15,8 @@ from localdaytona.ledger import entries
 from localdaytona.model import Intervals, Sandbox, Spec
 from localdaytona.timers import destroying
 from localdaytona.types import JSON, JSONObject
+from proofs.checker.evidence import Delivery, Evidence, Order, Signal, Violation, Wish
+from proofs.checker.rules import check
 
 RUNNING, STOPPED, GONE, NOTHING = Wish.RUNNING, Wish.STOPPED, Wish.GONE, Wish.NOTHING
 CONFIG = Config()

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import bench.chaos.github
-from bench.chaos.github import TRIES_MAX, GitHub
-from bench.chaos.people import work_left
-from bench.chaos.story import Post, stories
-from bench.chaos.tally import Tally
-from bench.checker.evidence import Wish
+import proofs.chaos.github
+from proofs.chaos.github import TRIES_MAX, GitHub
+from proofs.chaos.people import work_left
+from proofs.chaos.story import Post, stories
+from proofs.chaos.tally import Tally
+from proofs.checker.evidence import Wish
 
 Answer = Callable[[int], int | None]
 """From the number of a POST to its status; None: the connection is closed without an answer."""
@@ -54,8 +54,8 @@ async def _apis(answer: Answer) -> AsyncIterator[tuple[list[str], list[tuple[int
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redeliveries within milliseconds."""
-    monkeypatch.setattr(bench.chaos.github, "PAUSE_FIRST_S", 0.001)
-    monkeypatch.setattr(bench.chaos.github, "PAUSE_MAX_S", 0.01)
+    monkeypatch.setattr(proofs.chaos.github, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(proofs.chaos.github, "PAUSE_MAX_S", 0.01)
 
 
 def _posts(issues: int) -> tuple[Post, ...]:

@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from bench.chaos.deeds import Act, Command, Freeze, Kill, Knob, Stall, Wave, Work
-from bench.chaos.faults import MISSES, deck
-from bench.chaos.plan import Plan, make_plan
-from bench.chaos.story import DELIVERIES_PER_ISSUE, IssueState
-from bench.chaos.terms import CALM, CONFIRM_GONE_S, HEARTBEAT_TIMEOUT_S, PARTS, WORKERS
-from bench.checker.evidence import Wish
 from localdaytona.config import Config
 from localdaytona.fault_model import Plan as FaultPlan
+from proofs.chaos.deeds import Act, Command, Freeze, Kill, Knob, Stall, Wave, Work
+from proofs.chaos.faults import MISSES, deck
+from proofs.chaos.plan import Plan, make_plan
+from proofs.chaos.story import DELIVERIES_PER_ISSUE, IssueState
+from proofs.chaos.terms import CALM, CONFIRM_GONE_S, HEARTBEAT_TIMEOUT_S, PARTS, WORKERS
+from proofs.checker.evidence import Wish
 
 SHORT_S, LONG_S = 45.0, 300.0
 READS_OF_A_SECOND_LOOK = 4
@@ -36,7 +36,7 @@ def long() -> Plan:
 
 def test_same_seed_gives_the_same_plan_in_another_process(short: Plan) -> None:
     """Whoever has the seed has the run; nothing comes from the order of a set or from a clock."""
-    command = [sys.executable, "-m", "bench.chaos", "--seed", "1", "--issues", "24", "--minutes", "0.75", "--plan"]
+    command = [sys.executable, "-m", "proofs.chaos", "--seed", "1", "--issues", "24", "--minutes", "0.75", "--plan"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     first, *lines = told.stdout.splitlines()
     assert first == "seed 1   (again: make chaos SEED=1 ISSUES=24 MINUTES=0.75)"

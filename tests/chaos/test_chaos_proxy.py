@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bench.chaos.proxy import LOOPBACK, Link
+from proofs.chaos.proxy import LOOPBACK, Link
 
 BIG = bytes(range(256)) * 16_384
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.checker.rules import RULES, SAFETY, Watch
+from proofs.checker.rules import RULES, SAFETY, Watch
 from tests.chaos.tape import GONE, RUNNING, Tape
 
 Story = Callable[[Tape], object]

@@ -7,13 +7,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.checker.evidence import Delivery, Evidence, Order, Wish
-from bench.checker.histories import read_signals
-from bench.checker.rules import Watch, check
-from bench.checker.run_dir import DATABASE, read_database, read_run, write_run
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
+from proofs.checker.evidence import Delivery, Evidence, Order, Wish
+from proofs.checker.histories import read_signals
+from proofs.checker.rules import Watch, check
+from proofs.checker.run_dir import DATABASE, read_database, read_run, write_run
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures

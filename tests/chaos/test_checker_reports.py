@@ -11,12 +11,12 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from bench.checker.__main__ import main
-from bench.checker.histories import signals_of
-from bench.checker.lives import Labels
-from bench.checker.measures import measure
-from bench.checker.rules import check
-from bench.checker.run_dir import write_run
+from proofs.checker.__main__ import main
+from proofs.checker.histories import signals_of
+from proofs.checker.lives import Labels
+from proofs.checker.measures import measure
+from proofs.checker.rules import check
+from proofs.checker.run_dir import write_run
 from tests.chaos.tape import GONE, RUNNING, Tape
 from tests.chaos.test_checker import OTHER, served
 

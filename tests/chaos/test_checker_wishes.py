@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from bench.checker.cases import Heard
-from bench.checker.evidence import Wish
-from bench.checker.wishes import asks, is_on_closed, standing, superseders
+from proofs.checker.cases import Heard
+from proofs.checker.evidence import Wish
+from proofs.checker.wishes import asks, is_on_closed, standing, superseders
 from tests.chaos.tape import GONE, NOTHING, RUNNING, STOPPED
 
 WISHES = {

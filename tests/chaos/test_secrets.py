@@ -10,8 +10,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from bench.demo.stack import Stack, running, until
-from issuebox.mock_delivery import MockIssue, build, post
+from issuebox.dev.demo.stack import Stack, running, until
+from issuebox.dev.mock_delivery import MockIssue, build, post
 from tests.inside.origin import USER, Origin, serving
 
 pytestmark = pytest.mark.timeout(180)

@@ -38,7 +38,7 @@ async def test_promise_holds_under_fire(tmp_path: Path) -> None:
     page needs nothing but itself.
     """
     run_dir = tmp_path / "run"
-    run = ["bench.chaos", "--seed", SEED, "--issues", ISSUES, "--minutes", MINUTES, "--run-dir", str(run_dir)]
+    run = ["proofs.chaos", "--seed", SEED, "--issues", ISSUES, "--minutes", MINUTES, "--run-dir", str(run_dir)]
     code, said = await _ended(*run)
     assert said.startswith(f"seed {SEED} ")
     assert code == 0, said
@@ -48,7 +48,7 @@ async def test_promise_holds_under_fire(tmp_path: Path) -> None:
     assert sum(hits for word, hits in report["blows"].items() if word.startswith("kill ")) >= 3
     assert len(report["faults"]) >= 5, "the faults met nobody"
     assert report["sandboxes_created"] >= 5
-    assert (await _ended("bench.checker", str(run_dir)))[0] == 0
+    assert (await _ended("proofs.checker", str(run_dir)))[0] == 0
     page = (run_dir / "report.html").read_text()
     assert "<svg" in page
     assert not re.search(r"""(?:src|href)=|url\(|@import""", page)

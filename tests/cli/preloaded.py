@@ -15,9 +15,9 @@ from typing import NoReturn
 from tests.forking import serve
 
 MODULES = (
-    "issuebox.cli",
-    "api.issue_calls",
-    "issuebox.cards",
+    "issuebox.cli.app",
+    "issuebox.temporal.issue_calls",
+    "issuebox.cli.cards",
     "issuebox.doctor.examination",
     "issuebox.doctor.daytona",
 )
@@ -48,7 +48,7 @@ def command(arguments: list[str], environment: dict[str, str], directory: str) -
     ):
         os.dup2(os.open(path, flags), descriptor)
     sys.argv = ["issuebox", *arguments]
-    sys.modules["issuebox.cli"].main()
+    sys.modules["issuebox.cli.app"].main()
     os._exit(70)  # Not reached: main ends the process.
 
 

@@ -9,7 +9,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from issuebox import logs
-from issuebox.cli import app
+from issuebox.cli.app import app
 
 
 def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:

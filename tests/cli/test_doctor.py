@@ -19,7 +19,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from issuebox.search_attributes_setup import has_search_attributes, needed, register, registered
+from issuebox.temporal.search_attributes import has_search_attributes, needed, register, registered
 from localdaytona.testing import Server
 from tests.cli.conftest import Ran, Run
 from tests.waiting import until

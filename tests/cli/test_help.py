@@ -12,9 +12,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from issuebox.cli import app
-from issuebox.command_line import EPILOG, Exit
-from issuebox.search_attributes_setup import needed
+from issuebox.cli.app import app
+from issuebox.cli.command_line import EPILOG, Exit
+from issuebox.temporal.search_attributes import needed
 from tests.cli.conftest import environment
 
 GROUP = get_command(app)
@@ -37,7 +37,7 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
 def test_command_explains_itself_without_heavy_imports(command: str) -> None:
     """Help, which also completion waits for, loads neither Temporal's SDK nor the web framework."""
     code = (
-        "import sys; from issuebox.cli import app\n"
+        "import sys; from issuebox.cli.app import app\n"
         f"try: app([{command!r}, '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
@@ -75,7 +75,7 @@ def test_completion_completes_commands_and_values(tmp_path: Path) -> None:
             "COMP_WORDS": " ".join(["issuebox", *words]),
             "COMP_CWORD": str(len(words)),
         }
-        code = "from issuebox.cli import app; app(prog_name='issuebox')"
+        code = "from issuebox.cli.app import app; app(prog_name='issuebox')"
         done = subprocess.run(
             [sys.executable, "-P", "-c", code],
             capture_output=True, text=True, check=False, env=environment(tmp_path, given),

@@ -11,8 +11,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from issuebox.cards import TABLE_WIDTH_MIN
-from issuebox.dev_stack import DevStack
+from issuebox.cli.cards import TABLE_WIDTH_MIN
+from issuebox.dev.dev_stack import DevStack
 from tests.cli.conftest import Run, issue_in
 from tests.waiting import until
 from tests.workflow.conftest import Stack

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from issuebox.dev_stack import DevStack
-from issuebox.search_attributes_setup import registered
+from issuebox.dev.dev_stack import DevStack
+from issuebox.temporal.search_attributes import registered
 from localdaytona.testing import free_port
 
 READY_TIMEOUT_S = 60.0

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from issuebox import dev_services, dev_stack
-from issuebox.dev import DevOptions, _choose_ports, _commands
-from issuebox.dev_services import Ports, Surroundings
-from issuebox.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
+from issuebox.dev import dev_stack, services
+from issuebox.dev.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
+from issuebox.dev.run import DevOptions, _choose_ports, _commands
+from issuebox.dev.services import Ports, Surroundings
 
 
 def around(data_dir: Path, ports: Ports | None = None, **inherited: str) -> Surroundings:
@@ -137,8 +137,8 @@ def test_external_temporal_keeps_the_users_settings(tmp_path: Path) -> None:
 def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
     """The worker has Daytona's key and no webhook secret; the API the other way round."""
     here = around(tmp_path, ISSUEBOX_API_TOKENS="mine,other", DAYTONA_TARGET="eu", DAYTONA_API_URL="https://real")
-    worker = dev_services.worker_service(here).environment
-    api = dev_services.api_service(here).environment
+    worker = services.worker_service(here).environment
+    api = services.api_service(here).environment
     assert worker["DAYTONA_API_KEY"] == "dk"
     assert worker["DAYTONA_API_URL"] == "http://127.0.0.1:4/api"
     assert "DAYTONA_TARGET" not in worker

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from issuebox import supervisor as module
-from issuebox.supervisor import Reporter, Service, ServiceFailedError, Supervisor
+from issuebox.dev import supervisor as module
+from issuebox.dev.supervisor import Reporter, Service, ServiceFailedError, Supervisor
 
 # Says that it is ready by making a file, and how it ends by another one; dies when told to.
 PROGRAM = """

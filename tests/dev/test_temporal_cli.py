@@ -4,7 +4,7 @@ import asyncio
 import re
 from pathlib import Path
 
-from issuebox.temporal_server import DevServer, ensure_binary
+from issuebox.dev.temporal_server import DevServer, ensure_binary
 
 
 async def test_every_flag_we_pass_exists() -> None:

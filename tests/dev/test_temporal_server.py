@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from issuebox import temporal_install
-from issuebox.temporal_install import RouteError
-from issuebox.temporal_server import (
+from issuebox.dev import temporal_install
+from issuebox.dev.temporal_install import RouteError
+from issuebox.dev.temporal_server import (
     DevServer,
     TemporalBinaryError,
     cached_binary,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.checker.lives import issue_of
-from bench.peers.peer import Event, Peer
-from bench.peers.system import Crash, PeerSystem, peer_system
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
+from proofs.checker.lives import issue_of
+from proofs.peers.peer import Event, Peer
+from proofs.peers.system import Crash, PeerSystem, peer_system
 
 SPEED = 50.0
 ISSUE = 7

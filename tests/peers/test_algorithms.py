@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from bench.peers.algorithms import ALL
-from bench.peers.algorithms.hermes import Hermes
-from bench.peers.algorithms.lock import InProcessLock
-from bench.peers.algorithms.n8n import N8n
-from bench.peers.algorithms.open_swe import OpenSwe
-from bench.peers.algorithms.opengeni import OpenGeni
-from bench.peers.algorithms.phoenix import Phoenix
-from bench.peers.algorithms.posthog import PostHog
-from bench.peers.algorithms.suna import SunaEnsure
-from bench.peers.algorithms.suna_session import SunaSession
-from bench.peers.algorithms.tanstack import TanStack
-from bench.peers.algorithms.vercel import Vercel
-from bench.peers.peer import Peer
-from bench.peers.system import Crash, RefusedError
+from proofs.peers.algorithms import ALL
+from proofs.peers.algorithms.hermes import Hermes
+from proofs.peers.algorithms.lock import InProcessLock
+from proofs.peers.algorithms.n8n import N8n
+from proofs.peers.algorithms.open_swe import OpenSwe
+from proofs.peers.algorithms.opengeni import OpenGeni
+from proofs.peers.algorithms.phoenix import Phoenix
+from proofs.peers.algorithms.posthog import PostHog
+from proofs.peers.algorithms.suna import SunaEnsure
+from proofs.peers.algorithms.suna_session import SunaSession
+from proofs.peers.algorithms.tanstack import TanStack
+from proofs.peers.algorithms.vercel import Vercel
+from proofs.peers.peer import Peer
+from proofs.peers.system import Crash, RefusedError
 from tests.peers.conftest import ISSUE, Raise, Stage
 from tests.waiting import until
 

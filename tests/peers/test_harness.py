@@ -8,20 +8,20 @@ from typing import ClassVar
 
 import pytest
 
-from bench.peers.algorithms import ALL
-from bench.peers.algorithms.lock import InProcessLock
-from bench.peers.algorithms.n8n import N8n
-from bench.peers.campaign import run_round, shares
-from bench.peers.count import Counts
-from bench.peers.drive import CALM_CONFIG
-from bench.peers.page import letters, page
-from bench.peers.peer import Event, Peer
-from bench.peers.plan import CALM, ROUNDS, Act, Send, life_of
-from bench.peers.report import Report, SystemResult
-from bench.peers.system import Crash, RefusedError, peer_system
 from localdaytona.admin_models import SandboxView
 from localdaytona.fault_model import Plan
 from localdaytona.testing import running_inside
+from proofs.peers.algorithms import ALL
+from proofs.peers.algorithms.lock import InProcessLock
+from proofs.peers.algorithms.n8n import N8n
+from proofs.peers.campaign import run_round, shares
+from proofs.peers.count import Counts
+from proofs.peers.drive import CALM_CONFIG
+from proofs.peers.page import letters, page
+from proofs.peers.peer import Event, Peer
+from proofs.peers.plan import CALM, ROUNDS, Act, Send, life_of
+from proofs.peers.report import Report, SystemResult
+from proofs.peers.system import Crash, RefusedError, peer_system
 from tests.peers.conftest import Raise
 
 SPEED = 10.0

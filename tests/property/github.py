@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bench.checker.evidence import Wish
+from proofs.checker.evidence import Wish
 
 
 class Happening(StrEnum):

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 from temporalio.service import RPCError, RPCStatusCode
 
-from bench.checker.evidence import Delivery, Order
 from localdaytona.admin_models import SandboxView
+from proofs.checker.evidence import Delivery, Order
 from tests.property.github import Event
 from tests.property.rig import SECRET, Rig, new_task_queue
 from tests.property.terms import KNOBS, Terms

@@ -21,9 +21,9 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from api.app import create_app
+from issuebox.dev.temporal_server import ensure_binary
 from issuebox.settings import ApiSettings
-from issuebox.temporal_data import DATA_CONVERTER
-from issuebox.temporal_server import ensure_binary
+from issuebox.temporal.data_converter import DATA_CONVERTER
 from localdaytona.testing import Server, running
 from tests.property.worker_process import Request, Workers
 from tests.waiting import until

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bench.model import report
-from bench.model.__main__ import check, check_planted
-from bench.model.bounds import BOUNDS, PREPARED
-from bench.model.deliveries import CLOSED, OPENED, REOPENED
-from bench.model.minds import PREPARING, Minds, print_of
-from bench.model.outside import Allowance
-from bench.model.plants import PLANTS
-from bench.model.search import Found, Search
-from bench.model.system import System
+from proofs.model import report
+from proofs.model.__main__ import check, check_planted
+from proofs.model.bounds import BOUNDS, PREPARED
+from proofs.model.deliveries import CLOSED, OPENED, REOPENED
+from proofs.model.minds import PREPARING, Minds, print_of
+from proofs.model.outside import Allowance
+from proofs.model.plants import PLANTS
+from proofs.model.search import Found, Search
+from proofs.model.system import System
 
 STATES_MIN = 1_000_000
 STEPS_MAX = 40

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from bench.checker.evidence import Delivery, Evidence, Order, Violation
-from bench.checker.histories import read_signals
-from bench.checker.rules import SAFETY, check
-from bench.checker.run_dir import write_run
 from localdaytona.journal import Entry
+from proofs.checker.evidence import Delivery, Evidence, Order, Violation
+from proofs.checker.histories import read_signals
+from proofs.checker.rules import SAFETY, check
+from proofs.checker.run_dir import write_run
 from tests.property.rig import Rig
 
 EXCERPT_ENTRIES = 40

@@ -28,7 +28,7 @@ import issuebox.domain.work
 from issuebox.logs import configure
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
-from issuebox.temporal_data import DATA_CONVERTER
+from issuebox.temporal.data_converter import DATA_CONVERTER
 from issuebox.worker import build_worker, daytona_options
 from tests.forking import serve
 from workflows import options

@@ -19,9 +19,9 @@ from activities.github import GitHubActivities
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.triggers import Rules
-from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.temporal.issue_workflows import IssueWorkflows
 from issuebox.worker import WORKFLOW_RUNNER
 from tests.resync.github import BEGAN, TOKEN, GitHub, running
 from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput

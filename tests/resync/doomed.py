@@ -9,10 +9,10 @@ from temporalio.client import Client
 
 from activities.github import GitHubActivities
 from issuebox.domain.triggers import Rules
-from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.temporal_data import DATA_CONVERTER
+from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.issue_workflows import IssueWorkflows
 from tests.resync.conftest import Stack, worker
 from tests.resync.github import TOKEN, GitHub
 

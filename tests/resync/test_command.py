@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from issuebox.domain.issue import IssueState
-from issuebox.resync_run import resync_interval_s, resync_request
 from issuebox.settings import WorkerSettings
+from issuebox.temporal.resync_run import resync_interval_s, resync_request
 from tests.resync.conftest import Stack, at
 
 

@@ -11,17 +11,17 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
-import issuebox.issue_workflows
+import issuebox.temporal.issue_workflows
 from activities.github import GitHubActivities
+from issuebox.dev.temporal_server import ensure_binary
 from issuebox.domain.errors import TransientError
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.triggers import Rules
-from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.temporal_data import DATA_CONVERTER
-from issuebox.temporal_server import ensure_binary
+from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.issue_workflows import IssueWorkflows
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
 from tests.resync.github import TOKEN, GitHub, Mishap
 from tests.waiting import until
@@ -69,7 +69,7 @@ async def test_open_issues_are_listed_page_by_page(
     stack: Stack, issue_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without search attributes: the open ones of these repositories only, in pages of bounded size."""
-    monkeypatch.setattr(issuebox.issue_workflows, "PAGE_SIZE", 2)
+    monkeypatch.setattr(issuebox.temporal.issue_workflows, "PAGE_SIZE", 2)
     ids = [issue_id + n * 1_000_000 for n in range(5)]
     for number, known_id in enumerate(ids, start=1):
         await stack.tell(known_id, number, IssueState.CLOSED if number == 3 else IssueState.OPEN)
@@ -120,7 +120,7 @@ async def test_temporal_that_goes_away_is_an_outage(
     temporal_address: str, issue_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question to Temporal is bounded in time, and raises what the activity retries."""
-    monkeypatch.setattr(issuebox.issue_workflows, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(issuebox.temporal.issue_workflows, "CALL_TIMEOUT_S", 0.5)
     host, _, port = temporal_address.rpartition(":")
     cables: list[asyncio.StreamWriter] = []
 

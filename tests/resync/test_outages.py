@@ -19,9 +19,9 @@ from issuebox.domain.issue import IssueState
 from issuebox.domain.issue_source import ListedIssue, Page, PageQuery
 from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownPage
 from issuebox.domain.triggers import Rules
-from issuebox.issue_workflows import IssueWorkflows
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.temporal.issue_workflows import IssueWorkflows
 from tests.resync.conftest import REPOSITORY, Served, Stack, at, worker
 from tests.resync.github import TOKEN, GitHub, Mishap
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest

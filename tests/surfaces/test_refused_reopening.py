@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from bench.demo.stack import REPOSITORY, SETTINGS, Stack, running, until
+from issuebox.dev.demo.stack import REPOSITORY, SETTINGS, Stack, running, until
+from issuebox.dev.mock_delivery import MockIssue, MockSender, build, post
 from issuebox.domain.triggers import Association
-from issuebox.mock_delivery import MockIssue, MockSender, build, post
 from localdaytona.journal import Entry
 from tests.resync.github import TOKEN, GitHub
 from tests.resync.github import running as github_running

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from bench.demo.stack import SETTINGS, Stack, running, until
+from issuebox.dev.demo.stack import SETTINGS, Stack, running, until
 from localdaytona.admin_models import SandboxView
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

@@ -13,9 +13,9 @@ import pytest
 import typer
 import yaml
 
-from issuebox.cli import app as issuebox_app
-from issuebox.search_attributes_setup import needed
+from issuebox.cli.app import app as issuebox_app
 from issuebox.settings import ApiSettings, WorkerSettings
+from issuebox.temporal.search_attributes import needed
 from localdaytona.cli import app as localdaytona_app
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-ROOTS = ("api", "workflows", "activities", "issuebox", "localdaytona", "bench")
+ROOTS = ("api", "workflows", "activities", "issuebox", "localdaytona", "proofs", "bench")
 SOURCES = sorted(path for root in ROOTS for path in (REPOSITORY / root).rglob("*.py"))
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60

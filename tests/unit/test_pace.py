@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from issuebox.domain.errors import RateLimitedError
-from issuebox.providers.pace import (
+from issuebox.providers.rate_limits import (
     LINE_MAX_S,
     PROBES_MAX,
     TURN_S,

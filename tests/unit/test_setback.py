@@ -10,7 +10,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain import errors
 from issuebox.domain.phase import Cause
-from workflows.setback import LOOK_AGAIN, read_failure
+from workflows.failures import LOOK_AGAIN, read_failure
 
 
 def failed(cause: BaseException) -> ActivityError:

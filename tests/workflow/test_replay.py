@@ -15,10 +15,10 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from issuebox.temporal_data import DATA_CONVERTER
+from issuebox.temporal.data_converter import DATA_CONVERTER
 from issuebox.worker import WORKFLOW_RUNNER
-from workflows.guard import SignalGuard
 from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.signal_guard import SignalGuard
 
 from .conftest import Stack
 from .record import STORIES

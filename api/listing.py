@@ -1,0 +1,149 @@
+"""GET of all issues with their sandboxes, from Temporal's index: page by page, filtered by search attributes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from temporalio.client import WorkflowExecution
+from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError, RPCStatusCode
+
+from api import page_tokens
+from api.issue_path import status_url
+from api.problems import ProblemError
+from issuebox.domain.issue import IssueState, issue_id_of
+from issuebox.domain.phase import Cause, Phase
+from issuebox.settings import ApiSettings
+from issuebox.temporal.issues import Temporal, unavailable
+from workflows import search_attributes
+from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
+
+
+class Wanted(BaseModel):
+    """The query: which issues, and which page of them. A misspelt filter is an error and not all issues."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    page_size: int = Field(50, ge=1, le=200)
+    page_token: str = Field("", max_length=4096, description="next_page_token of the page before, same filters.")
+    repository: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})?$",
+        description="owner/name, in the case in which GitHub writes it.",
+    )
+    phase: Phase | None = Field(None, description="What the sandbox is doing.")
+    issue_state: IssueState | None = Field(None, description="What GitHub said last of the issue.")
+    blocked: Cause | Literal["any"] | None = Field(None, description="The cause; any for all that are blocked.")
+
+    def query(self) -> str:
+        """The visibility query. No value can end its quotes: each is of an enumeration, or of a narrow pattern."""
+        causes = [*Cause] if self.blocked == "any" else [self.blocked] if self.blocked else []
+        clauses = [f"WorkflowType = '{WORKFLOW_TYPE}'", "ExecutionStatus = 'Running'"]
+        clauses += _in(search_attributes.REPOSITORY, self.repository)
+        clauses += _in(search_attributes.PHASE, self.phase or "")
+        clauses += _in(search_attributes.ISSUE_STATE, self.issue_state or "")
+        clauses += _in(search_attributes.BLOCKED, *causes)
+        return " AND ".join(clauses)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the query goes by search attributes of ours."""
+        return bool(self.repository or self.phase or self.issue_state or self.blocked)
+
+
+class Row(BaseModel):
+    """One issue of the list: what its workflow published last. Times in ISO 8601; '' for what there is not."""
+
+    issue_id: int
+    name: str
+    status_url: str
+    started_at: datetime
+    phase: str = ""
+    state: str = Field("", description="Daytona's word.")
+    sandbox_id: str = ""
+    outcome: str = ""
+    blocked: str = Field("", description="The cause, when the issue is blocked.")
+    goal: str = Field("", description="What the sandbox should be now.")
+    goal_due_at: str = Field("", description="When that changes by itself.")
+    work: str = Field("", description="The last verdict on unsaved work: clean, unsaved or unchecked.")
+    repository: str = ""
+    number: int = 0
+    title: str = ""
+    issue_state: str = ""
+    issue_updated_at: str = ""
+    requested_at: str = Field("", description="When somebody asked for the sandbox last; up to a minute late.")
+
+
+class SandboxesPage(BaseModel):
+    """A page of issues, newest workflow first."""
+
+    sandboxes: list[Row]
+    next_page_token: str | None = Field(description="Send it as page_token to read on; null at the end.")
+
+
+def add(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
+    """The route."""
+
+    @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
+    async def sandboxes(wanted: Annotated[Wanted, Query()]) -> SandboxesPage:
+        """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
+        return await _page(temporal, settings, wanted)
+
+
+async def _page(temporal: Temporal, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
+    """One page of running workflows, with what each published last."""
+    token = _opened(wanted.page_token, settings)
+    async with temporal.within():
+        client = await temporal.client()
+        found = client.list_workflows(wanted.query(), page_size=wanted.page_size, next_page_token=token)
+        try:
+            await found.fetch_next_page()
+        except RPCError as error:
+            raise _unregistered_or(error, wanted) from error
+        rows = [await _row(execution, settings) for execution in found.current_page or ()]
+    following = found.next_page_token
+    return SandboxesPage(
+        sandboxes=[row for row in rows if row is not None],
+        next_page_token=page_tokens.sealed(following, settings.api_tokens) if following else None,
+    )
+
+
+async def _row(execution: WorkflowExecution, settings: ApiSettings) -> Row | None:
+    """None for a workflow under another prefix: another installation shares the namespace."""
+    issue_id = issue_id_of(execution.id, settings.name_prefix)
+    if issue_id is None:
+        return None
+    published: Published = await execution.memo_value(MEMO_STATUS, Published(), type_hint=Published)
+    return Row(
+        issue_id=issue_id,
+        name=execution.id,
+        status_url=status_url(issue_id),
+        started_at=execution.start_time,
+        **asdict(published),
+    )
+
+
+def _in(key: SearchAttributeKey[str], *values: str) -> list[str]:
+    wanted = ", ".join(f"'{value}'" for value in values if value)
+    return [f"{key.name} IN ({wanted})"] if wanted else []
+
+
+def _unregistered_or(error: RPCError, wanted: Wanted) -> Exception:
+    """503 when Temporal cannot filter by our attributes, which only an operator can mend; else the error itself."""
+    if not wanted.is_filtered or error.status is not RPCStatusCode.INVALID_ARGUMENT:
+        return error
+    names = ", ".join(key.name for key in search_attributes.ALL)
+    return unavailable(f"Temporal does not know the search attributes {names}: an operator has to register them")
+
+
+def _opened(page_token: str, settings: ApiSettings) -> bytes | None:
+    if not page_token:
+        return None
+    token = page_tokens.opened(page_token, settings.api_tokens)
+    if token is None:
+        raise ProblemError(400, "invalid-request", "page_token is none of ours")
+    return token

@@ -1,1 +1,0 @@
-"""The promise, shown on real parts: ``make demo``. See `bench.demo.__main__`."""

@@ -1,0 +1,123 @@
+"""The `issuebox` command. Imports are made inside the commands: `--help` must not pay for Temporal's SDK."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from issuebox.cli import ask, doctor, read
+from issuebox.cli.audit import audit
+from issuebox.cli.command_line import EPILOG, fail, first_mistake
+from issuebox.cli.dev import dev
+from issuebox.cli.imports import uncollected
+from issuebox.cli.resync import resync
+from issuebox.cli.send import send
+
+KEEP_ALIVE_S = 75
+"""How long the API keeps an idle connection: longer than the proxies before it do, most of them for 60 s.
+
+Where the server hangs up first, a delivery that is just being sent is lost as a 502, and GitHub does not send it
+again. uvicorn's own 5 s are meant for browsers.
+"""
+
+app = typer.Typer(
+    name="issuebox",
+    help="Exactly one Daytona sandbox per GitHub issue.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.command(epilog=EPILOG)(audit)
+app.command()(dev)
+app.command()(send)
+app.command()(resync)
+ask.register(app)
+read.register(app)
+doctor.register(app)
+
+
+@app.command()
+def worker(
+    *,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Touched once the worker polls its task queue; for scripts that wait for it.")
+    ] = None,
+) -> None:
+    """Run a worker: the workflow and its activities. Start as many as you like."""
+    import asyncio  # noqa: PLC0415
+
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from issuebox.logs import configure  # noqa: PLC0415
+    from issuebox.settings import WorkerSettings  # noqa: PLC0415
+
+    try:
+        settings = WorkerSettings()
+    except ValidationError as error:
+        fail(f"a setting is wrong: {first_mistake(error)}")
+    if not settings.daytona_api_key.get_secret_value():
+        fail("DAYTONA_API_KEY is not set: the worker needs a key of your Daytona organization")
+    configure(settings.log_format, settings.log_level)
+
+    with uncollected():
+        from issuebox.worker import run_worker  # noqa: PLC0415
+
+    asyncio.run(run_worker(settings, ready_file))
+
+
+@app.command()
+def api(
+    *,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8787,
+) -> None:
+    """Run the API: GitHub's webhooks and REST. Start as many as you like."""
+    import uvicorn  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from issuebox.logs import configure  # noqa: PLC0415
+    from issuebox.settings import ApiSettings  # noqa: PLC0415
+
+    try:
+        settings = ApiSettings()
+    except ValidationError as error:
+        fail(f"a setting is wrong: {first_mistake(error)}")
+    configure(settings.log_format, settings.log_level)
+
+    with uncollected():
+        from api.app import create_app  # noqa: PLC0415
+        from issuebox.temporal.connect import connect  # noqa: PLC0415
+
+    uvicorn.run(
+        create_app(settings, lambda: connect(lazy=True)),
+        host=host,
+        port=port,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
+def main() -> NoReturn:
+    """The console script: run the command, and end the process with its exit code.
+
+    Without Python's own ending: the SDK's threads may still hold on to it then, and abort the process with
+    exit code 134 although all is done (temporalio 1.35.0, every second `issuebox show` on two cores).
+    """
+    try:
+        app()
+        code: object = 0
+    except SystemExit as end:
+        code = end.code
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else int(bool(code)))  # The documented name of it.
+
+
+if __name__ == "__main__":
+    main()

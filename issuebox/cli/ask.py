@@ -1,0 +1,162 @@
+"""The commands that ask an issue's workflow for something: ensure, start, stop, delete, replace, retry.
+
+Each is one message to the workflow, which decides. Temporal's SDK is imported inside, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit, IssueName, Yes, confirm, run
+
+if TYPE_CHECKING:
+    from issuebox.cli.connection import Connection
+    from issuebox.domain.issue import Issue
+
+WAIT_MAX_S = 3600.0
+
+Repository = Annotated[str, typer.Option("--repo", help="owner/name, when issuebox does not know the issue yet.")]
+Number = Annotated[int, typer.Option(min=0, help="Issue number, likewise.")]
+Title = Annotated[str, typer.Option(help="Title, likewise.")]
+Wait = Annotated[float, typer.Option(min=0, max=WAIT_MAX_S, help="Seconds to wait for the sandbox.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (ensure, start, stop, delete, replace, retry):
+        app.command(epilog=EPILOG)(command)
+
+
+def ensure(
+    issue: IssueName,
+    *,
+    wait: Wait = 60.0,
+    repo: Repository = "",
+    number: Number = 0,
+    title: Title = "",
+    as_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """Have the issue's sandbox running, and wait for it: missing it is created, stopped it is started."""
+
+    async def work(connection: Connection) -> Exit:
+        import uuid  # noqa: PLC0415
+
+        from issuebox.cli.cards import READY, handover_card  # noqa: PLC0415
+        from issuebox.cli.screen import show, show_json, waiting  # noqa: PLC0415
+        from issuebox.temporal import issue_calls  # noqa: PLC0415
+        from workflows.messages import Handover  # noqa: PLC0415
+
+        wanted = await _wanted(connection, issue, repo, number, title)
+        with waiting(f"Waiting for {connection.temporal.name(wanted.id)}"):
+            handover = await issue_calls.ensure(
+                connection.temporal, wanted, wait, str(uuid.uuid4()), issue_calls.COMMAND_LINE
+            )
+        if as_json:
+            show_json(Handover, handover)
+        else:
+            show(handover_card(handover, wait))
+        return Exit.DONE if handover.outcome in READY else Exit.NO
+
+    run(data, work)
+
+
+def start(
+    issue: IssueName,
+    *,
+    repo: Repository = "",
+    number: Number = 0,
+    title: Title = "",
+    as_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """Ask for the issue's sandbox to be running, and do not wait; the request is stored when this ends."""
+
+    async def work(connection: Connection) -> Exit:
+        import uuid  # noqa: PLC0415
+
+        from issuebox.temporal import issue_calls  # noqa: PLC0415
+
+        wanted = await _wanted(connection, issue, repo, number, title)
+        await issue_calls.start(connection.temporal, wanted, str(uuid.uuid4()), issue_calls.COMMAND_LINE)
+        _say(connection, wanted.id, "start", "to have its sandbox running", as_json=as_json)
+        return Exit.DONE
+
+    run(data, work)
+
+
+def stop(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Stop the issue's sandbox. The next event that asks for it starts it again."""
+    _signal(data, issue, "stop", "to stop its sandbox", as_json=as_json)
+
+
+def delete(
+    issue: IssueName,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also when unsaved work would be lost.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """Delete the issue's sandbox. One with unsaved work in it is kept, and the issue is blocked, unless --force."""
+    if force:
+        confirm(f"Delete the sandbox of {issue} with all unsaved work in it?", yes=yes)
+    doing = "to delete its sandbox" + (" with all that is in it" if force else "")
+    _signal(data, issue, "delete", doing, is_forced=force, as_json=as_json)
+
+
+def replace(issue: IssueName, *, yes: Yes = False, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Delete the issue's sandbox with all that is in it, and create a new one."""
+    confirm(f"Delete the sandbox of {issue} with all unsaved work in it, and create a new one?", yes=yes)
+    _signal(data, issue, "replace", "to replace its sandbox by a new one", as_json=as_json)
+
+
+def retry(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Try a blocked issue now. On one that is not blocked: look at its sandbox again."""
+    _signal(data, issue, "retry", "to try again", as_json=as_json)
+
+
+def _signal(data: Path, issue: str, asked: str, doing: str, *, is_forced: bool | None = None, as_json: bool) -> None:
+    """Send the signal that `asked` names, the delete with its argument, and say so."""
+
+    async def work(connection: Connection) -> Exit:
+        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+        from issuebox.temporal import issue_calls  # noqa: PLC0415
+        from workflows import messages  # noqa: PLC0415
+
+        names = {
+            "stop": messages.SIGNAL_STOP,
+            "delete": messages.SIGNAL_DELETE,
+            "replace": messages.SIGNAL_REPLACE,
+            "retry": messages.SIGNAL_RETRY,
+        }
+        args = [] if is_forced is None else [messages.DeleteRequest(force=is_forced)]
+        issue_id = await resolve(connection.temporal, connection.settings, issue)
+        await issue_calls.order(connection.temporal, issue_id, names[asked], *args)
+        _say(connection, issue_id, asked, doing, as_json=as_json)
+        return Exit.DONE
+
+    run(data, work)
+
+
+async def _wanted(connection: Connection, text: str, repository: str, number: int, title: str) -> Issue:
+    from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+    from issuebox.domain.issue import Issue  # noqa: PLC0415
+
+    issue_id = await resolve(connection.temporal, connection.settings, text)
+    return Issue(issue_id, repository, number, title)
+
+
+def _say(connection: Connection, issue_id: int, asked: str, doing: str, *, as_json: bool) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    from issuebox.cli.screen import Asked, show, show_json  # noqa: PLC0415
+
+    name = connection.temporal.name(issue_id)
+    if as_json:
+        show_json(Asked, Asked(issue_id, name, asked))
+    else:
+        show(Text(f"{name} was asked {doing}. See how it goes: issuebox show {issue_id}"))

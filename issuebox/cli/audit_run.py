@@ -1,0 +1,119 @@
+"""One audit from the command line: started, watched until it ends, and its report in words for people.
+
+Progress is read from the server (what is pending, and the heartbeat of a walk), so it also shows when no
+worker serves the task queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import WorkflowExecutionDescription, WorkflowFailureError, WorkflowHandle
+
+from issuebox.cli.connection import Connection
+from issuebox.cli.screen import plain
+from issuebox.domain.audit import Finding, Walked
+from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
+
+LOOK_INTERVAL_S = 0.5
+
+STEPS = {
+    "read_audit_terms": "beginning",
+    "walk_sandboxes": "reading all managed sandboxes",
+    "walk_records": "comparing the issues' workflows with their sandboxes",
+    "reread_suspects": "reading the suspects again",
+    "mend_findings": "mending",
+}
+"""What each activity of the audit does, in the words of the progress line."""
+
+_WALKED = TypeAdapter(Walked)
+
+
+async def run_audit(connection: Connection, *, mend: bool | None) -> AuditReport:
+    """The report of a new audit.
+
+    Raises WorkflowFailureError when it failed, ProblemError when Temporal does not answer, and RPCError when it
+    went away meanwhile; the audit then goes on without anybody who waits for it.
+    """
+    task_queue = connection.settings.task_queue
+    async with connection.temporal.within():
+        client = await connection.temporal.client()
+        handle: WorkflowHandle[object, AuditReport] = await client.start_workflow(
+            AUDIT_TYPE,
+            AuditInput(mend=mend),
+            id=f"issuebox-audit-{uuid.uuid4().hex[:12]}",
+            task_queue=task_queue,
+            static_summary=f"{AUDIT_SUMMARY}, by hand",
+            result_type=AuditReport,
+        )
+    result: asyncio.Task[AuditReport] = asyncio.create_task(handle.result())
+    # On standard error: the report alone goes to standard output.
+    try:
+        with Console(stderr=True).status("") as status:
+            while not result.done():
+                status.update(Text(f"{handle.id}: {await progress(handle, task_queue)}"))
+                await asyncio.wait({result}, timeout=LOOK_INTERVAL_S)
+        return await result
+    finally:
+        result.cancel()
+
+
+async def progress(handle: WorkflowHandle[object, AuditReport], task_queue: str) -> str:
+    """How far the audit is, in a few words."""
+    description = await handle.describe()
+    pending = description.raw_description.pending_activities
+    if pending:
+        return await _step(description, pending[0])
+    if description.history_length <= 3:  # noqa: PLR2004 -- started, and a workflow task that nobody has taken up
+        return f"waiting for a worker on {task_queue!r}"
+    return "waiting before suspects are read again"
+
+
+async def _step(description: WorkflowExecutionDescription, pending: PendingActivityInfo) -> str:
+    step = STEPS.get(pending.activity_type.name, pending.activity_type.name)
+    details = await description.data_converter.decode(pending.heartbeat_details.payloads)
+    walked = _WALKED.validate_python(details[0]) if details and details[0] else Walked()
+    if walked.pages:
+        step += f", {walked.rows} so far, {len(walked.suspects)} suspects"
+    if pending.attempt > 1:
+        step += f" (attempt {pending.attempt}: {pending.last_failure.message or 'the worker was lost'})"
+    return step
+
+
+def failure_of(error: WorkflowFailureError) -> str:
+    """The innermost reason: what an activity said, not that one failed."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause)
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """The findings for people, with what to do about each."""
+    table = Table("kind", "sandbox", "it is", "mended", "what to do", show_lines=True)
+    for found in findings:
+        sandbox = f"{plain(found.name)}\n{found.sandbox_id}"
+        mended, advice = ("yes", "") if found.mended else ("no", found.advice)
+        table.add_row(*(Text(cell) for cell in (found.kind, sandbox, plain(found.seen), mended, advice)))
+    return table
+
+
+def verdict(report: AuditReport) -> str:
+    """The report in two lines."""
+    if report.promise_holds:
+        first = "The promise holds."
+    elif report.is_complete:
+        first = "The promise is broken."
+    else:
+        first = "There are too many suspects to read all of them again: mend what is found and audit again."
+    sandboxes = f"{report.sandboxes} sandboxes ({report.sandboxes_leaving} on their way out)"
+    issues = f"{report.issues} issues ({report.issues_compared} with a sandbox)"
+    found = f"{report.suspects} suspects, {len(report.findings)} findings, {report.mended} of them mended"
+    return f"{first}\n{sandboxes} and {issues} in {report.took_s:.0f} s: {found}."

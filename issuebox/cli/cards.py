@@ -1,0 +1,163 @@
+"""What people see of an issue: the handover, the status, the decisions, the list. Nothing here asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+
+from issuebox.cli.screen import facts, plain, when
+from issuebox.domain.memory import Blocked
+from issuebox.domain.phase import Outcome
+from issuebox.domain.sandbox import Sandbox
+from issuebox.temporal.issue_listing import Listed
+from workflows.messages import Handover, Status, Why
+
+READY = frozenset({Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.REUSED})
+"""The outcomes with which a sandbox can be used."""
+
+TABLE_WIDTH_MIN = 72
+"""Below this, columns would fold into single letters: each issue gets lines of its own instead."""
+
+
+def handover_card(handover: Handover, wait_s: float) -> RenderableType:
+    """The sandbox with its address, or why it cannot be had, or that it is on its way."""
+    name = handover.name
+    if handover.blocked is not None:
+        return Group(Text(f"{name} is blocked.", style="bold red"), facts(_block(handover.blocked)))
+    if handover.outcome is Outcome.PENDING:
+        waited = f"is not ready after {wait_s:g} s" if wait_s else "was asked for"
+        return Text(f"{name} {waited}; the work goes on. Look again with: issuebox show {handover.issue_id}")
+    if handover.outcome not in READY:
+        called_off = f"{name} was {handover.outcome}: the request was called off by a close or an order after it."
+        return Text(f"{called_off} More: issuebox why {handover.issue_id}")
+    return Group(Text(f"{name} was {handover.outcome}.", style="bold green"), facts(_sandbox(handover.sandbox)))
+
+
+def status_card(status: Status, now: datetime) -> RenderableType:
+    """All that the workflow knows and does, from the most to the least asked for."""
+    issue = status.issue
+    place = f"{issue.repository}#{issue.number}" if issue and issue.repository else ""
+    heading = " · ".join(part for part in (status.name, place, issue.title if issue else "") if part)
+    rows = [
+        ("Phase", str(status.phase or "not looked at yet")),
+        *_sandbox(status.sandbox),
+        ("Seen", f"{when(status.seen_at)} ({_ago(now, status.seen_at)})" if status.seen_at else ""),
+        ("Last outcome", str(status.outcome or "")),
+        *(_block(status.blocked) if status.blocked else []),
+        ("Goal", _goal(status)),
+        ("Now", status.doing),
+        ("Unsaved work", _work(status)),
+        ("Issue", f"{issue.state}, updated {when(issue.updated_at) or 'at a time not known'}" if issue else ""),
+        ("Link", issue.url if issue else ""),
+        ("Waiting", f"{status.requests_waiting} request(s)" if status.requests_waiting else ""),
+        ("Deliveries", str(status.deliveries_seen)),
+    ]
+    return Group(Text(plain(heading), style="bold"), facts(rows))
+
+
+def why_card(why: Why, width: int) -> RenderableType:
+    """The sentence, and the decisions with the latest at the bottom, where the eye is."""
+    if not why.notes:
+        return Markdown(plain(why.summary))
+    if width < TABLE_WIDTH_MIN:
+        lines = [
+            facts([(f"{note.at:%m-%d %H:%M:%S}", note.what), ("", _seen(note.phase, note.state)), ("", note.reason)])
+            for note in why.notes
+        ]
+        return Group(Markdown(plain(why.summary)), Text(), *lines)
+    table = _table(("time (UTC)", "what", "phase", "state", "reason"))
+    for note in why.notes:
+        at = f"{note.at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(at, plain(note.what), str(note.phase or ""), plain(note.state), Text(plain(note.reason)))
+    return Group(Markdown(plain(why.summary)), table)
+
+
+def issues_card(rows: Sequence[Listed], width: int) -> RenderableType:
+    """One line per issue, or a few where the terminal is narrow."""
+    if width < TABLE_WIDTH_MIN:
+        return Group(*(_narrow(row) for row in rows))
+    table = _table(("issue", "id", "phase", "state", "blocked", "title"))
+    for row in rows:
+        known = row.published
+        table.add_row(
+            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state), known.blocked,
+            Text(plain(known.title)),
+        )  # fmt: skip
+    return table
+
+
+def _table(names: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name in {"id", "phase", "time (UTC)"})
+    return table
+
+
+def _narrow(row: Listed) -> RenderableType:
+    known = row.published
+    rows = [
+        ("Issue", _place(row)),
+        ("ID", str(row.issue_id)),
+        ("Phase", _seen(known.phase, known.state)),
+        ("Blocked", known.blocked),
+        ("Title", known.title),
+    ]
+    return Group(facts(rows), Text())
+
+
+def _place(row: Listed) -> str:
+    known = row.published
+    return plain(f"{known.repository}#{known.number}") if known.repository else row.name
+
+
+def _seen(phase: object, state: str) -> str:
+    """Our word and Daytona's, such as ``usable (started)``."""
+    return f"{phase} ({state})" if phase and state else str(phase or state or "")
+
+
+def _sandbox(sandbox: Sandbox | None) -> list[tuple[str, str]]:
+    if sandbox is None:
+        return []
+    return [
+        ("State", sandbox.state),
+        ("Reason", sandbox.error_reason),
+        ("Region", sandbox.region),
+        ("Sandbox ID", sandbox.id),
+        ("Toolbox", sandbox.toolbox_url),
+    ]
+
+
+def _block(blocked: Blocked) -> list[tuple[str, str]]:
+    since = f"{when(blocked.since)}, {blocked.tries} {'try' if blocked.tries == 1 else 'tries'} so far"
+    return [
+        ("Blocked", f"{blocked.cause}: {blocked.reason}"),
+        ("What helps", blocked.advice),
+        ("Since", since),
+        ("Next try", when(blocked.next_try_at) or "on `issuebox retry`, or with the next event"),
+    ]
+
+
+def _goal(status: Status) -> str:
+    due = f", which changes at {when(status.goal_due_at)}" if status.goal_due_at else ""
+    return f"{status.goal}{due}"
+
+
+def _work(status: Status) -> str:
+    seen = status.inspection
+    if seen is None:
+        return ""
+    return f"{seen.state}: {'; '.join(seen.findings)}" if seen.findings else str(seen.state)
+
+
+def _ago(now: datetime, moment: datetime) -> str:
+    seconds = max(0, round((now - moment).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"

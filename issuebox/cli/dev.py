@@ -1,0 +1,47 @@
+"""The command line of `issuebox dev`: options in, exit code out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Must be free when given.")]
+
+
+def dev(
+    *,
+    data: Annotated[Path, typer.Option(help="Everything is kept here, so that a restart finds it again.")] = Path(
+        ".issuebox"
+    ),
+    api_port: Port = None,
+    temporal_port: Port = None,
+    ui_port: Port = None,
+    daytona_port: Port = None,
+    temporal_binary: Annotated[
+        Path | None, typer.Option(envvar="ISSUEBOX_TEMPORAL_BINARY", help="The Temporal CLI to use.")
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster localdaytona is.")] = 1.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not repeat the parts' logs here.")] = False,
+) -> None:
+    """Run everything on this machine: Temporal, localdaytona, worker and API, on loopback.
+
+    With TEMPORAL_ADDRESS set that cluster is used, with DAYTONA_API_KEY set the real Daytona.
+    """
+    import asyncio  # noqa: PLC0415
+
+    # Here and not above: `issuebox --help` should not pay for importing Temporal's SDK.
+    from issuebox.dev.run import DevOptions, run_dev  # noqa: PLC0415
+
+    options = DevOptions(
+        data_dir=data,
+        api_port=api_port,
+        temporal_port=temporal_port,
+        ui_port=ui_port,
+        daytona_port=daytona_port,
+        temporal_binary=temporal_binary,
+        daytona_speed=speed,
+        quiet=quiet,
+    )
+    raise typer.Exit(asyncio.run(run_dev(options)))

@@ -1,0 +1,82 @@
+"""From what a person calls an issue to its global ID."""
+
+from __future__ import annotations
+
+import re
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from issuebox.domain.issue import issue_id_of
+from issuebox.settings import CommonSettings
+from issuebox.temporal.issue_listing import Listed, listed
+from issuebox.temporal.issues import Temporal
+
+ISSUE_ID_MAX = 2**63 - 1
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+_PLACE = re.compile(
+    r"(?:https?://[^/\s]+/)?(?P<repository>[\w.-]+/[\w.-]+)(?:#|/issues/)(?P<number>[1-9][0-9]{0,17})(?:[/?#]\S*)?",
+    re.ASCII,
+)
+
+_LATEST = "ExecutionStatus != 'ContinuedAsNew'"
+"""Runs that went on in a later one say nothing new."""
+
+
+class NotAnIssueNameError(ValueError):
+    """The text is in none of the forms that name an issue."""
+
+
+class UnknownIssueError(LookupError):
+    """No issue, or more than one, is known under this name; the text says what to do."""
+
+
+async def resolve(temporal: Temporal, settings: CommonSettings, text: str) -> int:
+    """The global ID of the issue. Temporal is asked only for ``owner/repo#number``.
+
+    Raises NotAnIssueNameError, UnknownIssueError, and ProblemError when Temporal does not answer.
+    """
+    if _ID.fullmatch(text) and int(text) <= ISSUE_ID_MAX:
+        return int(text)
+    issue_id = issue_id_of(text, settings.name_prefix)
+    if issue_id is not None and issue_id <= ISSUE_ID_MAX:
+        return issue_id
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        raise NotAnIssueNameError(
+            f"{text!r} names no issue: give its global ID, {settings.name_prefix}N, owner/repo#number, or its URL"
+        )
+    return await _find(temporal, settings, place["repository"], int(place["number"]))
+
+
+async def _find(temporal: Temporal, settings: CommonSettings, repository: str, number: int) -> int:
+    """By the search attribute where there is one, else, and for older workflows, by what all of them published."""
+    rows: list[Listed] = []
+    for condition in (f"IssueNumber = {number} AND {_LATEST}", _LATEST):
+        try:
+            rows = [
+                row
+                async for row in listed(temporal, settings, condition)
+                # GitHub's names are the same in upper and lower case.
+                if (row.published.repository.casefold(), row.published.number) == (repository.casefold(), number)
+            ]
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT or condition == _LATEST:
+                raise
+        if rows:
+            break
+    # A repository that was made anew under its old name has its old issues' numbers again.
+    known = {row.issue_id for row in rows if row.is_running} or {row.issue_id for row in rows}
+    return _only(known, repository, number)
+
+
+def _only(known: set[int], repository: str, number: int) -> int:
+    if len(known) == 1:
+        return known.pop()
+    if known:
+        ids = ", ".join(str(issue_id) for issue_id in sorted(known))
+        raise UnknownIssueError(f"{repository}#{number} stands for several issues: give one of their IDs ({ids})")
+    raise UnknownIssueError(
+        f"no issue is known as {repository}#{number} yet. Its global ID always works: "
+        f"gh api repos/{repository}/issues/{number} --jq .id"
+    )

@@ -1,0 +1,135 @@
+"""The commands that read: list, show, why. They change nothing and ask Daytona nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit, IssueName, run
+from issuebox.domain.issue import IssueState
+from issuebox.domain.phase import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from issuebox.cli.connection import Connection
+    from issuebox.temporal.issue_listing import Listed
+
+LIMIT_MAX = 100_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command("list", epilog=EPILOG)(list_issues)
+    app.command(epilog=EPILOG)(show)
+    app.command(epilog=EPILOG)(why)
+
+
+def list_issues(
+    *,
+    repo: Annotated[str, typer.Option(help="Only issues of this repository, owner/name.")] = "",
+    phase: Annotated[Phase | None, typer.Option(help="Only sandboxes in this phase.")] = None,
+    state: Annotated[str, typer.Option(help="Only sandboxes in this state, in Daytona's words: started …")] = "",
+    issue_state: Annotated[IssueState | None, typer.Option(help="Only issues in this state.")] = None,
+    blocked: Annotated[bool, typer.Option("--blocked", help="Only issues that are blocked.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """List the issues and their sandboxes, the newest first. Temporal's index lags a moment; `show` is exact."""
+
+    def fits(row: Listed) -> bool:
+        known = row.published
+        return (
+            (not repo or known.repository.casefold() == repo.casefold())
+            and (phase is None or known.phase == phase)
+            and (not state or known.state == state)
+            and (issue_state is None or known.issue_state == issue_state)
+            and (not blocked or bool(known.blocked))
+        )
+
+    async def work(connection: Connection) -> Exit:
+        rows, is_more = await _first(connection, fits, limit)
+        _show_list(rows, is_more=is_more, as_json=as_json)
+        return Exit.DONE
+
+    run(data, work)
+
+
+def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Show what the issue's workflow knows and does: state, goal, what blocks it, when it was last seen."""
+
+    async def work(connection: Connection) -> Exit:
+        from datetime import UTC, datetime  # noqa: PLC0415
+
+        from issuebox.cli import screen  # noqa: PLC0415
+        from issuebox.cli.cards import status_card  # noqa: PLC0415
+        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+        from issuebox.temporal.issue_calls import query  # noqa: PLC0415
+        from workflows.messages import QUERY_STATUS, Status  # noqa: PLC0415
+
+        issue_id = await resolve(connection.temporal, connection.settings, issue)
+        status = await query(connection.temporal, issue_id, QUERY_STATUS, Status)
+        if as_json:
+            screen.show_json(Status, status)
+        else:
+            screen.show(status_card(status, datetime.now(UTC)))
+        return Exit.DONE
+
+    run(data, work)
+
+
+def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Say why the issue's sandbox is in its state, with the last decisions, the latest at the bottom."""
+
+    async def work(connection: Connection) -> Exit:
+        from issuebox.cli import screen  # noqa: PLC0415
+        from issuebox.cli.cards import why_card  # noqa: PLC0415
+        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+        from issuebox.temporal.issue_calls import query  # noqa: PLC0415
+        from workflows.messages import QUERY_WHY, Why  # noqa: PLC0415
+
+        issue_id = await resolve(connection.temporal, connection.settings, issue)
+        answer = await query(connection.temporal, issue_id, QUERY_WHY, Why)
+        if as_json:
+            screen.show_json(Why, answer)
+        else:
+            screen.show(why_card(answer, screen.console().width))
+        return Exit.DONE
+
+    run(data, work)
+
+
+async def _first(connection: Connection, fits: Callable[[Listed], bool], limit: int) -> tuple[list[Listed], bool]:
+    """The newest issues that fit, and whether there are more.
+
+    What the workflows published is judged here and not by Temporal: it is there without search attributes, too,
+    and for workflows that are older than these.
+    """
+    from issuebox.temporal.issue_listing import listed  # noqa: PLC0415
+
+    rows: list[Listed] = []
+    async for row in listed(connection.temporal, connection.settings, "ExecutionStatus = 'Running'"):
+        if fits(row):
+            if len(rows) == limit:
+                return rows, True
+            rows.append(row)
+    return rows, False
+
+
+def _show_list(rows: list[Listed], *, is_more: bool, as_json: bool) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    from issuebox.cli import screen  # noqa: PLC0415
+    from issuebox.cli.cards import issues_card  # noqa: PLC0415
+    from issuebox.temporal.issue_listing import IssueList  # noqa: PLC0415
+
+    if as_json:
+        screen.show_json(IssueList, IssueList(tuple(rows), is_more))
+    elif not rows:
+        screen.show(Text("No issue fits."))
+    else:
+        screen.show(issues_card(rows, screen.console().width))
+        if is_more:
+            screen.show(Text(f"The newest {len(rows)}; there are more: raise --limit."))

@@ -1,0 +1,135 @@
+"""The command line of `issuebox resync`: starts the workflow under an ID of its own, waits, and shows its report."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, first_mistake
+
+if TYPE_CHECKING:
+    from issuebox.settings import WorkerSettings
+    from workflows.resync_messages import ResyncReport, ResyncRequest
+
+PATIENCE_S = 10.0
+"""A run of a quiet repository takes less than a second: after this, the person is told what is waited for."""
+
+
+def resync(
+    repositories: Annotated[
+        list[str] | None, typer.Argument(metavar="[REPOSITORY]...", help="owner/name; else the configured ones.")
+    ] = None,
+    *,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Compare all that is open, and let every open issue ask, however old it is."),
+    ] = False,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Look back to this time (ISO 8601) instead of the usual three days.")
+    ] = "",
+    as_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """Ask GitHub for what its deliveries missed, and send it. Needs a running worker.
+
+    Exit code 0: all repositories were read, 1: one could not be read, 2: misuse, 3: Temporal is not reached.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from issuebox.cli import screen  # noqa: PLC0415
+    from issuebox.domain.issue_source import is_repository  # noqa: PLC0415
+    from issuebox.temporal.resync_run import resync_request  # noqa: PLC0415
+    from workflows.resync_messages import ResyncReport  # noqa: PLC0415
+
+    settings = _settings()
+    names = tuple(repositories or ())
+    for name in names:
+        if not is_repository(name):
+            fail(f"{name!r} is no repository: give owner/name", Exit.MISUSE)
+    request = resync_request(settings, names, since=_time(since), is_full=full)
+    if not request.repositories:
+        fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", Exit.MISUSE)
+    report = asyncio.run(_run(settings.task_queue, request, data))
+    screen.show_json(ResyncReport, report) if as_json else _print_table(report)
+    if any(repository.error for repository in report.repositories):
+        raise typer.Exit(Exit.NO)
+
+
+async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncReport:
+    """Start the workflow and wait for its report."""
+    import asyncio  # noqa: PLC0415
+    import uuid  # noqa: PLC0415
+
+    from temporalio.client import WorkflowFailureError  # noqa: PLC0415
+    from temporalio.service import RPCError  # noqa: PLC0415
+
+    from issuebox.cli.connection import temporal_environment  # noqa: PLC0415
+    from issuebox.temporal.connect import TemporalConfigError, connect  # noqa: PLC0415
+    from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport  # noqa: PLC0415
+
+    workflow_id = f"issuebox-resync-{uuid.uuid4().hex[:12]}"
+    try:
+        client = await connect(environment=temporal_environment(data))
+        handle = await client.start_workflow(
+            RESYNC_WORKFLOW_TYPE, request, id=workflow_id, task_queue=task_queue, result_type=ResyncReport
+        )
+        result: asyncio.Future[ResyncReport] = asyncio.ensure_future(handle.result())
+        done, _ = await asyncio.wait({result}, timeout=PATIENCE_S)
+        if not done:
+            _say(f"waiting for workflow {workflow_id}; it needs a worker on the task queue {task_queue!r}")
+        return await result
+    except TemporalConfigError as error:
+        fail(str(error), Exit.MISUSE)
+    except WorkflowFailureError as error:
+        fail(f"the workflow {workflow_id} did not complete: {error.cause}", Exit.NO)
+    except (RPCError, RuntimeError) as error:
+        # The SDK raises RuntimeError when a connection cannot be made.
+        fail(f"Temporal is not reached: {error}", Exit.AWAY)
+
+
+def _settings() -> WorkerSettings:
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from issuebox.settings import WorkerSettings  # noqa: PLC0415
+
+    try:
+        return WorkerSettings()
+    except ValidationError as error:
+        fail(f"a setting is wrong: {first_mistake(error)}")
+
+
+def _time(text: str) -> datetime | None:
+    """The time as given; without a zone it is UTC, as all that GitHub shows."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{text!r} is no time: give one such as 2026-01-31T12:00:00Z", Exit.MISUSE)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _print_table(report: ResyncReport) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console, columns = Console(highlight=False), ("listed", "sent", "known", "unasked", "refused", "unreadable")
+    table = Table("repository", *columns, "requests (304)")
+    for one in report.repositories:
+        counts = [str(getattr(one.counts, column)) for column in columns]
+        table.add_row(Text(one.repository), *counts, f"{one.counts.requests} ({one.counts.unchanged})")
+    console.print(table)
+    for one in report.repositories:
+        for sent in one.sent:
+            console.print(Text(f"sent {sent.repository}#{sent.number} {sent.action}: {sent.reason}"), soft_wrap=True)
+        if one.error:
+            console.print(Text(f"not read {one.repository}: {one.error}: {one.reason}", style="red"), soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"issuebox: {text}\n")

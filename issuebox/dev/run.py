@@ -1,0 +1,265 @@
+"""`issuebox dev`: Temporal, localdaytona, worker and API on this machine, on loopback.
+
+Nothing else may start processes. What runs is described in `issuebox.dev.services`, kept alive by
+`issuebox.dev.supervisor`, and published in `issuebox.dev.dev_stack`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from issuebox.dev import dev_stack, services
+from issuebox.dev.dev_stack import DEFAULT_DATA_DIR, DevError, DevSecrets, DevStack, choose_port
+from issuebox.dev.mock_delivery import MockIssue, build
+from issuebox.dev.services import Ports, Surroundings
+from issuebox.dev.supervisor import Reporter, ServiceFailedError, Supervisor
+from issuebox.dev.temporal_server import DevServer, TemporalBinaryError, ensure_binary
+from issuebox.temporal.connect import connect
+from issuebox.temporal.search_attributes import register_or_say
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+CLUSTER_TIMEOUT_S: Final = 15.0
+LOG_BYTES_MAX: Final = 10 * 1024 * 1024
+SAMPLE_REPOSITORY: Final = "o/r"
+STYLES: Final[Mapping[str, str]] = {
+    "temporal": "magenta",
+    "localdaytona": "yellow",
+    "worker": "green",
+    "api": "cyan",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevOptions:
+    """What a person may choose. A port that is None is the usual one when free, any free one otherwise."""
+
+    data_dir: Path = DEFAULT_DATA_DIR
+    api_port: int | None = None
+    temporal_port: int | None = None
+    ui_port: int | None = None
+    daytona_port: int | None = None
+    temporal_binary: Path | None = None
+    daytona_speed: float = 1.0
+    quiet: bool = False
+
+
+async def run_dev(options: DevOptions) -> int:
+    """Run the stack until a signal or a failure, and return the exit code.
+
+    Safe to repeat on one data directory: workflows, sandboxes and secrets are found again. A second
+    one at the same time is refused.
+    """
+    console = Console(highlight=False)
+    data_dir = options.data_dir.absolute()
+    try:
+        with dev_stack.claimed(data_dir) as lock:
+            stack = _Stack(options, data_dir, lock, console)
+            return await _until_signalled(stack)
+    except (DevError, ServiceFailedError, TemporalBinaryError) as error:
+        console.print(Text(str(error), style="red"), soft_wrap=True)
+        return 1
+
+
+class _Stack:
+    """One run of everything, between the claim of the data directory and its release."""
+
+    def __init__(self, options: DevOptions, data_dir: Path, lock: int, console: Console) -> None:
+        self._options = options
+        self._console = console
+        self._started_s = time.monotonic()
+        self._is_ready = False
+        self._around = Surroundings(
+            data_dir=data_dir,
+            ports=_choose_ports(options, os.environ),
+            secrets=DevSecrets.load_or_create(data_dir),
+            daytona_speed=options.daytona_speed,
+            inherited=dict(os.environ),
+        )
+        log_dir = data_dir / "logs"
+        log_dir.mkdir(exist_ok=True)
+        _rotate(log_dir)
+        reporter = Reporter(say=self.say, show=self._show, changed=self._publish)
+        self.supervisor = Supervisor(log_dir, reporter, inherited=[lock])
+        self._publish()
+
+    async def run(self) -> None:
+        """Start every part in order of dependence, say how to use it, and watch over it."""
+        around = self._around
+        await self._start_temporal()
+        await register_or_say(await connect(environment=around.environment()), self.say)
+        if around.ports.daytona:
+            await self.supervisor.start(services.daytona_service(around, around.ports.daytona))
+        await self.supervisor.start(services.worker_service(around))
+        await self.supervisor.start(services.api_service(around))
+        self._is_ready = True
+        self._publish()
+        self._welcome()
+        await self.supervisor.watch()
+
+    async def stop(self) -> None:
+        """Stop every part in reverse, and say no more that it runs."""
+        self.say("Stopping.")
+        await self.supervisor.stop()
+        dev_stack.forget(self._around.data_dir)
+
+    def say(self, text: str) -> None:
+        """Our own words, told from those of the parts."""
+        self._show("issuebox", text)
+
+    async def _start_temporal(self) -> None:
+        around = self._around
+        if around.ports.temporal is None or around.ports.ui is None:
+            await self._await_cluster()
+            return
+        server = DevServer(
+            binary=await ensure_binary(self._options.temporal_binary, self.say),
+            database=around.data_dir / "temporal.db",
+            port=around.ports.temporal,
+            ui_port=around.ports.ui,
+            log_level="error",  # At "warn" it reports each of its own connections that a stop cuts.
+        )
+        await self.supervisor.start(services.temporal_service(server, around))
+
+    async def _await_cluster(self) -> None:
+        """The cluster is somebody else's: a wrong address should be said now, not in a worker's log."""
+        address = os.environ["TEMPORAL_ADDRESS"]
+        try:
+            async with asyncio.timeout(CLUSTER_TIMEOUT_S):
+                while not await services.has_namespace(self._around.environment()):  # noqa: ASYNC110
+                    await asyncio.sleep(1.0)
+        except TimeoutError as error:
+            message = f"Temporal at {address} (TEMPORAL_ADDRESS) did not answer for its namespace"
+            raise DevError(f"{message} within {CLUSTER_TIMEOUT_S:.0f} s.") from error
+
+    def _publish(self) -> None:
+        around, ports = self._around, self._around.ports
+        environment = around.environment()
+        DevStack(
+            pid=os.getpid(),
+            is_ready=self._is_ready,
+            api_url=around.api_url,
+            api_token=around.api_token,
+            webhook_secret=around.webhook_secret,
+            temporal_address=environment["TEMPORAL_ADDRESS"],
+            temporal_namespace=environment.get("TEMPORAL_NAMESPACE", services.NAMESPACE),
+            temporal_ui_url=f"http://{dev_stack.LOOPBACK}:{ports.ui}" if ports.ui else None,
+            daytona_api_url=services.worker_service(around).environment.get("DAYTONA_API_URL", ""),
+            daytona_page_url=around.daytona_page_url,
+            daytona_api_key=around.secrets.daytona_api_key if ports.daytona else None,
+            processes=self.supervisor.pids,
+        ).write(around.data_dir)
+
+    def _show(self, name: str, line: str) -> None:
+        if self._options.quiet and name in STYLES:
+            return
+        prefix = Text(f"{name:>12} │ ", style=STYLES.get(name, "bold"))
+        self._console.print(prefix + Text.from_ansi(line), soft_wrap=True)
+
+    def _welcome(self) -> None:
+        """The panel of addresses, and commands to paste; the commands stand outside of any frame."""
+        around = self._around
+        table = Table.grid(padding=(0, 2))
+        for name, place in _places(around):
+            table.add_row(Text(name, style="bold"), Text(place))
+        seconds = time.monotonic() - self._started_s
+        self._console.print(Panel(table, title=f"issuebox is ready ({seconds:.1f} s)", expand=False))
+        for heading, command in _commands(around):
+            self._console.print(Text(f"\n{heading}", style="bold"))
+            self._console.print(Text(command), soft_wrap=True)
+        self._console.print()
+
+
+async def _until_signalled(stack: _Stack) -> int:
+    """Run until done or signalled, then stop in order; a second signal makes it short."""
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+
+    def on_signal() -> None:
+        if signalled.is_set():
+            stack.supervisor.hurry()
+        signalled.set()
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    work = asyncio.create_task(stack.run())
+    waiting = asyncio.create_task(signalled.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        await asyncio.wait({work})
+    finally:
+        waiting.cancel()
+        await stack.stop()
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+    if not work.cancelled():
+        work.result()  # Raises what ended it: nothing ends it well but a signal.
+    return 0
+
+
+def _choose_ports(options: DevOptions, environment: Mapping[str, str]) -> Ports:
+    taken: set[int] = set()
+
+    def choose(name: str, given: int | None, preferred: int) -> int:
+        port = choose_port(name, given, preferred, taken)
+        taken.add(port)
+        return port
+
+    has_cluster = bool(environment.get("TEMPORAL_ADDRESS"))
+    has_daytona = bool(environment.get("DAYTONA_API_KEY"))
+    return Ports(
+        api=choose("api", options.api_port, 8787),
+        temporal=None if has_cluster else choose("temporal", options.temporal_port, 7233),
+        ui=None if has_cluster else choose("ui", options.ui_port, 8233),
+        daytona=None if has_daytona else choose("daytona", options.daytona_port, 3986),
+    )
+
+
+def _places(around: Surroundings) -> list[tuple[str, str]]:
+    ports = around.ports
+    ui = f"http://{dev_stack.LOOPBACK}:{ports.ui}" if ports.ui else f"cluster at {os.environ['TEMPORAL_ADDRESS']}"
+    return [
+        ("Status page", f"{around.api_url}/status (the token is in the last command below)"),
+        ("API and its documentation", f"{around.api_url}/docs"),
+        ("Temporal Web UI", ui),
+        ("Sandboxes (localdaytona)", around.daytona_page_url or "the real Daytona (DAYTONA_API_KEY is set)"),
+        ("Data, logs and secrets", str(around.data_dir)),
+    ]
+
+
+def _commands(around: Surroundings) -> list[tuple[str, str]]:
+    mock = build("opened", MockIssue(1, SAMPLE_REPOSITORY), around.webhook_secret)
+    webhook = _curl(f"{around.api_url}/webhooks/github", mock.headers, mock.body.decode())
+    sandbox_url = f"{around.api_url}/v1/issues/1/sandbox"
+    return [
+        ("Send what GitHub sends when an issue is opened:", webhook),
+        ("The same, signed for you:", f"issuebox send opened --issue 1 --repo {SAMPLE_REPOSITORY}"),
+        ("Ask the API:", _curl(sandbox_url, {"Authorization": f"Bearer {around.api_token}"})),
+    ]
+
+
+def _curl(url: str, headers: Mapping[str, str], body: str | None = None) -> str:
+    """A command that can be pasted into a shell as it is."""
+    flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    data = [] if body is None else ["--data-raw", body]
+    return shlex.join(["curl", "-sS", *flags, *data, url])
+
+
+def _rotate(log_dir: Path) -> None:
+    """Keep one older file of each log, so that logs cannot fill the disk over many runs."""
+    for log in log_dir.glob("*.log"):
+        if log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".log.1"))

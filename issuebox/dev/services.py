@@ -1,0 +1,186 @@
+"""What `issuebox dev` runs: each part's command, environment and sign of readiness.
+
+Only describes; `issuebox.dev.supervisor` runs it. Each part gets the secrets that it needs and no others.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from issuebox.dev.dev_stack import LOOPBACK, DevSecrets
+from issuebox.dev.supervisor import Service
+from issuebox.dev.temporal_server import DevServer
+
+NAMESPACE: Final = "default"
+PROBE_TIMEOUT_S: Final = 2.0
+# -P: an `api` directory where `issuebox dev` happens to be run must not become our `api` package.
+PYTHON: Final = (sys.executable, "-P")
+FOREIGN_SECRETS: Final = ("ISSUEBOX_WEBHOOK_SECRETS", "ISSUEBOX_API_TOKENS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the parts listen, all on loopback; None for a part that is not ours to run."""
+
+    api: int
+    temporal: int | None
+    ui: int | None
+    daytona: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every part is made from."""
+
+    data_dir: Path
+    ports: Ports
+    secrets: DevSecrets
+    daytona_speed: float
+    inherited: Mapping[str, str]
+
+    @property
+    def api_url(self) -> str:
+        """Our REST API and webhook receiver, without a trailing slash."""
+        return f"http://{LOOPBACK}:{self.ports.api}"
+
+    @property
+    def daytona_page_url(self) -> str | None:
+        """localdaytona's page; None when the real Daytona is used."""
+        return f"http://{LOOPBACK}:{self.ports.daytona}" if self.ports.daytona else None
+
+    @property
+    def webhook_secret(self) -> str:
+        """What webhooks are signed with: the first configured one, or ours."""
+        return _first(self.inherited, "ISSUEBOX_WEBHOOK_SECRETS") or self.secrets.webhook_secret
+
+    @property
+    def api_token(self) -> str:
+        """What callers of the REST API show: the first configured one, or ours."""
+        return _first(self.inherited, "ISSUEBOX_API_TOKENS") or self.secrets.api_token
+
+    def environment(self) -> dict[str, str]:
+        """What all of our own processes share: how Temporal is reached, and how to log."""
+        own = {"PYTHONUNBUFFERED": "1", "ISSUEBOX_LOG_FORMAT": self.inherited.get("ISSUEBOX_LOG_FORMAT", "console")}
+        if self.ports.temporal is None:
+            return {**self.inherited, **own}
+        # A profile in the user's Temporal configuration may carry TLS and keys for another cluster.
+        clean = {key: value for key, value in self.inherited.items() if not key.startswith("TEMPORAL_")}
+        address = {
+            "TEMPORAL_ADDRESS": f"{LOOPBACK}:{self.ports.temporal}",
+            "TEMPORAL_NAMESPACE": NAMESPACE,
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+        }
+        return {**clean, **own, **address}
+
+
+def temporal_service(server: DevServer, around: Surroundings) -> Service:
+    """The dev server, ready when its namespace answers."""
+
+    async def is_ready() -> bool:
+        return await has_namespace(around.environment())
+
+    return Service(
+        name="temporal", command=server.command(), environment=_without_secrets(around.inherited), is_ready=is_ready
+    )
+
+
+def daytona_service(around: Surroundings, port: int) -> Service:
+    """localdaytona, which keeps its sandboxes under the same data directory."""
+    command = [
+        *(*PYTHON, "-m", "localdaytona"),
+        *("--host", LOOPBACK, "--port", str(port)),
+        *("--data", str(around.data_dir / "localdaytona")),
+        *("--api-key", around.secrets.daytona_api_key),
+        *("--speed", str(around.daytona_speed)),
+    ]
+
+    async def is_ready() -> bool:
+        return await answers(f"http://{LOOPBACK}:{port}/_local/healthz")
+
+    return Service(
+        name="localdaytona", command=command, environment=_without_secrets(around.inherited), is_ready=is_ready
+    )
+
+
+def worker_service(around: Surroundings) -> Service:
+    """One worker, ready when it says that it polls."""
+    ready_file = around.data_dir / "worker.ready"
+    environment = _without_secrets(around.environment())
+    if around.ports.daytona:
+        environment = {key: value for key, value in environment.items() if not key.startswith("DAYTONA_")}
+        environment |= {
+            "DAYTONA_API_KEY": around.secrets.daytona_api_key,
+            "DAYTONA_API_URL": f"{around.daytona_page_url}/api",
+        }
+
+    async def is_ready() -> bool:
+        return ready_file.exists()
+
+    return Service(
+        name="worker",
+        command=[*PYTHON, "-m", "issuebox", "worker", "--ready-file", str(ready_file)],
+        environment=environment,
+        is_ready=is_ready,
+        before_start=lambda: ready_file.unlink(missing_ok=True),
+    )
+
+
+def api_service(around: Surroundings) -> Service:
+    """The FastAPI shim. It never talks to Daytona, so it gets no key for it."""
+    inherited = around.environment()
+    environment = {key: value for key, value in inherited.items() if not key.startswith("DAYTONA_")}
+    environment.setdefault("ISSUEBOX_WEBHOOK_SECRETS", around.secrets.webhook_secret)
+    environment.setdefault("ISSUEBOX_API_TOKENS", around.secrets.api_token)
+    if around.ports.ui:
+        environment.setdefault("ISSUEBOX_TEMPORAL_UI_URL", f"http://{LOOPBACK}:{around.ports.ui}")
+
+    async def is_ready() -> bool:
+        return await answers(f"{around.api_url}/readyz")
+
+    return Service(
+        name="api",
+        command=[*PYTHON, "-m", "issuebox", "api", "--host", LOOPBACK, "--port", str(around.ports.api)],
+        environment=environment,
+        is_ready=is_ready,
+    )
+
+
+async def answers(url: str) -> bool:
+    """Whether a GET is answered with success."""
+    try:
+        async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False) as client:
+            return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def has_namespace(environment: Mapping[str, str]) -> bool:
+    """Whether the Temporal cluster of this environment is reached and serves its namespace."""
+    config = ClientConfig.load_client_connect_config(override_env_vars=dict(environment))
+    namespace = config.get("namespace", NAMESPACE)
+    try:
+        client = await Client.connect(**config)
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    except (RPCError, RuntimeError):  # The SDK's core reports a refused connection as RuntimeError.
+        return False
+    return True
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key not in FOREIGN_SECRETS}
+
+
+def _first(environment: Mapping[str, str], name: str) -> str | None:
+    """The first of a comma-separated list, as `issuebox.settings` splits it."""
+    return next((part.strip() for part in environment.get(name, "").split(",") if part.strip()), None)

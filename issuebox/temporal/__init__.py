@@ -1,0 +1,4 @@
+"""The client side of Temporal: how it is reached, the one client of an issue's workflow, the one reader of the index.
+
+Not here: workflows and activities, which run on workers.
+"""

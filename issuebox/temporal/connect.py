@@ -1,0 +1,47 @@
+"""The connection to Temporal, as Temporal's own environment configuration describes it.
+
+``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS*`` and profiles are read
+by the SDK (`temporalio.envconfig`), so that the `temporal` CLI and issuebox mean the same cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+from issuebox.temporal.data_converter import DATA_CONVERTER
+
+DEFAULT_ADDRESS = "127.0.0.1:7233"
+# The SDK takes more (1.35.0): a host without a port silently means port 80, a URL draws a warning, and
+# with a lazy connection neither shows before the first call.
+_ADDRESS = re.compile(r"([^\s/:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+class TemporalConfigError(ValueError):
+    """Temporal's environment configuration cannot be used; the text says what to change."""
+
+
+async def connect(*, lazy: bool = False, environment: Mapping[str, str] | None = None) -> Client:
+    """Connect to ``TEMPORAL_ADDRESS`` and its companions; with `lazy`, at the first call only.
+
+    They are read from `environment` when one is given, else from that of the process. A lazy client tries
+    again with each call, so that the API starts although Temporal is down. Raises `TemporalConfigError`, and
+    without `lazy` the SDK's RuntimeError when Temporal is not reached.
+    """
+    return await Client.connect(**configuration(environment), lazy=lazy, data_converter=DATA_CONVERTER)
+
+
+def configuration(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
+    """What the SDK is connected with: address, namespace, TLS, key. Raises `TemporalConfigError`."""
+    given = None if environment is None else dict(environment)
+    try:
+        config = ClientConfig.load_client_connect_config(override_env_vars=given)
+    except (OSError, RuntimeError, ValueError) as error:  # A file, a profile, a value: the SDK has no class for them.
+        raise TemporalConfigError(f"Temporal's configuration (TEMPORAL_*) cannot be loaded: {error}") from error
+    address = config.setdefault("target_host", DEFAULT_ADDRESS)
+    if not _ADDRESS.fullmatch(str(address)):
+        raise TemporalConfigError(f"TEMPORAL_ADDRESS must be host:port, such as {DEFAULT_ADDRESS}, not {address!r}")
+    return config

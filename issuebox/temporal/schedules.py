@@ -1,0 +1,148 @@
+"""The Temporal Schedules of an installation: one table, brought about by every worker that starts.
+
+A sweep is one row of `SWEEPS`. Several workers may start at once, with the same table: whoever comes later
+finds the schedule and writes the same into it. A worker that may not make schedules serves all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from issuebox.settings import WorkerSettings
+from issuebox.temporal.resync_run import resync_interval_s, resync_request
+from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput
+from workflows.messages import TASK_QUEUE
+from workflows.resync_messages import RESYNC_WORKFLOW_TYPE
+
+RPC_TIMEOUT = timedelta(seconds=5)
+"""The worker serves meanwhile; only its end would wait for this."""
+
+ATTEMPTS_MAX = 3
+_UNANSWERED = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED})
+"""What a call ends with that Temporal does not answer in time."""
+
+CATCHUP_WINDOW = timedelta(minutes=1)
+"""What was missed while Temporal was away is not made up for: the next run sees the same world."""
+
+JITTER_SHARE = 0.1
+"""Of the interval: Temporal's intervals begin on the full hour, for every installation alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One schedule: what it starts, with which argument, how often in seconds (0: not at all)."""
+
+    id: str
+    workflow: str
+    summary: str
+    argument: Callable[[WorkerSettings], object]
+    interval_s: Callable[[WorkerSettings], float]
+
+
+SWEEPS = (
+    Sweep("issuebox-audit", AUDIT_TYPE, AUDIT_SUMMARY, lambda _: AuditInput(), lambda s: s.audit_interval_s),
+    Sweep("issuebox-resync", RESYNC_WORKFLOW_TYPE, "resync of missed deliveries", resync_request, resync_interval_s),
+)
+
+
+def schedule_id(sweep_id: str, task_queue: str) -> str:
+    """The schedule's ID: with the task queue where it is not the usual one, because namespaces may be shared."""
+    return sweep_id if task_queue == TASK_QUEUE else f"{sweep_id}-{task_queue}"
+
+
+async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:
+    """Make Temporal's schedules what the settings say. Never raises for what Temporal refuses; safe to repeat."""
+    for sweep in SWEEPS:
+        own_id = schedule_id(sweep.id, settings.task_queue)
+        try:
+            word = await _ensure(client, sweep, own_id, settings)
+        except RPCError as error:
+            _log.warning(
+                "schedule_failed",
+                schedule=own_id,
+                reason=f"{error.status.name}: {error.message}",
+                advice="Let the workers' credentials manage schedules and restart one, or create it by hand.",
+            )
+        else:
+            _log.info(word, schedule=own_id, interval_s=sweep.interval_s(settings))
+
+
+async def _ensure(client: Client, sweep: Sweep, own_id: str, settings: WorkerSettings) -> str:
+    """The log word for what was done, in one of a few tries. Raises RPCError.
+
+    Temporal now and then does not answer a question about a schedule that is being made (server 1.29.1: 1 in 500,
+    with five workers at once).
+    """
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await _ensure_once(client, sweep, own_id, settings)
+        except RPCError as error:
+            if error.status not in _UNANSWERED:
+                raise
+    return await _ensure_once(client, sweep, own_id, settings)
+
+
+async def _ensure_once(client: Client, sweep: Sweep, own_id: str, settings: WorkerSettings) -> str:
+    """The log word for what was done."""
+    if sweep.interval_s(settings) <= 0:
+        return "schedule_removed" if await _remove(client, own_id) else "schedule_off"
+    schedule = _schedule(sweep, own_id, settings)
+    try:
+        await client.create_schedule(own_id, schedule, rpc_timeout=RPC_TIMEOUT)
+    except ScheduleAlreadyRunningError:
+        await client.get_schedule_handle(own_id).update(
+            lambda known: _updated(known, schedule), rpc_timeout=RPC_TIMEOUT
+        )
+        return "schedule_kept"
+    return "schedule_created"
+
+
+async def _remove(client: Client, own_id: str) -> bool:
+    """Whether there was one."""
+    try:
+        await client.get_schedule_handle(own_id).delete(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+def _updated(known: ScheduleUpdateInput, schedule: Schedule) -> ScheduleUpdate:
+    """The schedule as the settings say, paused or not as it was: a person may have paused it."""
+    return ScheduleUpdate(replace(schedule, state=known.description.schedule.state))
+
+
+def _schedule(sweep: Sweep, own_id: str, settings: WorkerSettings) -> Schedule:
+    interval = timedelta(seconds=sweep.interval_s(settings))
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            sweep.workflow,
+            sweep.argument(settings),
+            id=own_id,
+            task_queue=settings.task_queue,
+            static_summary=sweep.summary,
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=interval)], jitter=interval * JITTER_SHARE),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCHUP_WINDOW),
+    )
+
+
+_log = structlog.get_logger("issuebox.schedules")

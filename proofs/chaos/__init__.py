@@ -1,0 +1,5 @@
+"""The promise under fire: every process killed and frozen, every connection cut, every Daytona fault, from one seed.
+
+`python -m proofs.chaos --seed N` runs the whole of issuebox as processes of their own, disturbs it after a plan
+that is a function of the seed, and lets `proofs.checker` decide from the outside whether the promise held.
+"""

@@ -1,0 +1,93 @@
+"""``make chaos``: the promise under a seeded plan of kills, freezes, broken wires and Daytona's faults.
+
+Prints the seed first. Exit code 0 only when nothing was broken and everything came to rest. The run directory
+holds the logs, the databases, what the checker reads (``python -m proofs.checker RUN_DIR``) and the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from bench.machine import describe, one_line
+from proofs.chaos.parts import PartError
+from proofs.chaos.plan import Plan, make_plan
+from proofs.chaos.report import write_report
+from proofs.chaos.run import Run
+from proofs.chaos.summary import summarize, told
+from proofs.chaos.tally import Tally
+from proofs.chaos.view import shown
+
+ISSUES_DEFAULT: Final = 1000
+MINUTES_DEFAULT: Final = 5.0
+RUNS_DIR: Final = Path(".issuebox/chaos")
+SETTLE_MIN_S: Final = 120.0
+SETTLE_S_PER_ISSUE: Final = 0.4
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line. A seed that is not given is made up."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="of the plan; made up when left out, and printed first")
+    parser.add_argument("--issues", type=int, default=ISSUES_DEFAULT, help="with ten deliveries each (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=MINUTES_DEFAULT, help="of load and faults (%(default)s)")
+    parser.add_argument("--settle-s", type=float, help="deadline for rest once the faults are off")
+    parser.add_argument("--run-dir", type=Path, help=f"where everything is kept ({RUNS_DIR}/SEED)")
+    parser.add_argument("--plan", action="store_true", help="print what would happen, and do nothing")
+    options = parser.parse_args(arguments)
+    options.seed = secrets.randbelow(10**6) if options.seed is None else options.seed
+    options.settle_s = options.settle_s or max(SETTLE_MIN_S, SETTLE_S_PER_ISSUE * options.issues)
+    options.run_dir = options.run_dir or RUNS_DIR / str(options.seed)
+    return options
+
+
+def command(options: argparse.Namespace) -> str:
+    """What repeats this run."""
+    return f"make chaos SEED={options.seed} ISSUES={options.issues} MINUTES={options.minutes:g}"
+
+
+async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int:
+    """Run, judge, report; the exit code."""
+    machine = describe()
+    console.print(one_line(machine), highlight=False, soft_wrap=True)
+    shutil.rmtree(options.run_dir, ignore_errors=True)
+    options.run_dir.mkdir(parents=True)
+    tally = Tally()
+    try:
+        async with shown(tally, console):
+            outcome = await Run(plan, options.run_dir, tally, options.settle_s).play()
+    except PartError as error:
+        console.print(f"[bold red]{error}[/]")
+        return 1
+    summary = summarize(plan, outcome, tally, machine, command(options))
+    write_report(options.run_dir, summary, plan, outcome, tally)
+    console.print(told(summary), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nReport: {options.run_dir}/report.html", highlight=False)
+    return 0 if outcome.is_good else 1
+
+
+def start() -> int:
+    """Print the seed before anything can go wrong, then run."""
+    options = parse()
+    console = Console()
+    console.print(f"seed {options.seed}   (again: {command(options)})", highlight=False, soft_wrap=True)
+    plan = make_plan(options.seed, options.issues, options.minutes * 60)
+    if options.plan:
+        for line in plan.lines():
+            print(line)
+        return 0
+    return asyncio.run(main(options, plan, console))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(start())
+    except KeyboardInterrupt:
+        sys.exit(130)

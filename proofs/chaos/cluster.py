@@ -1,0 +1,194 @@
+"""The system under test as it would be deployed: two APIs, three workers, Temporal, Daytona, and the wires between.
+
+Commands, environments, ports. Everything is bound to loopback, and everything that is kept is under `run_dir`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+from temporalio.client import Client
+
+from issuebox.dev.environment import bare, to_temporal
+from issuebox.dev.services import answers, has_namespace
+from issuebox.dev.temporal_server import DevServer, ensure_binary
+from issuebox.temporal.connect import connect
+from issuebox.temporal.search_attributes import needed, register
+from localdaytona.testing import AdminClient, free_port
+from proofs.chaos.parts import Part, Program
+from proofs.chaos.proxy import LOOPBACK, Link
+from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, PARTS, SETTINGS, TEMPORAL, WORKERS
+
+READY_TIMEOUT_S: Final = 90.0
+# -P: an `api` directory where the run happens to be started must not become our `api` package.
+PYTHON: Final = (sys.executable, "-P")
+WEBHOOK_SECRET: Final = "chaos-webhook-secret"  # noqa: S105 -- of a server on loopback that lives for minutes
+API_TOKEN: Final = "chaos-api-token"  # noqa: S105
+DAYTONA_KEY: Final = "chaos-daytona-key"
+
+
+@dataclass(slots=True)
+class Cluster:
+    """All parts and links, by name, and the ways around the links for the watchers."""
+
+    run_dir: Path
+    parts: dict[str, Part]
+    links: dict[str, Link]
+    ports: Mapping[str, int]
+    binary: Path
+    http: httpx.AsyncClient
+    admin: AdminClient
+    _temporal: list[Client] = field(default_factory=list)
+
+    @property
+    def api_urls(self) -> list[str]:
+        return [f"http://{LOOPBACK}:{self.ports[name]}" for name in API]
+
+    @property
+    def daytona_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports[DAYTONA]}"
+
+    async def temporal(self) -> Client:
+        """A client that goes to Temporal directly. Raises RuntimeError while that is down."""
+        if not self._temporal:
+            self._temporal.append(await connect(environment=_temporal_environment(self.ports[TEMPORAL])))
+        return self._temporal[0]
+
+    async def start(self) -> None:
+        """Start everything in order, each when what it needs is ready. Raises `PartError`."""
+        for name in (TEMPORAL, DAYTONA):
+            self.parts[name].start()
+        for name in (TEMPORAL, DAYTONA):
+            await self.parts[name].ready(READY_TIMEOUT_S)
+        await register(await self.temporal())
+        await self.admin.config(**KNOBS, **CALM)
+        for name in (*API, *WORKERS):
+            self.parts[name].start()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until every part serves. Raises `PartError`."""
+        for name in PARTS:
+            await self.parts[name].ready(READY_TIMEOUT_S)
+
+    def heal(self) -> None:
+        """No link is cut, stalled or slow any more, and no part is frozen or held down."""
+        for link in self.links.values():
+            link.heal()
+        for part in self.parts.values():
+            part.thaw()
+
+    async def stop(self) -> None:
+        """End all processes, clients first."""
+        for name in reversed(PARTS):
+            await self.parts[name].stop()
+
+
+@asynccontextmanager
+async def prepared(run_dir: Path) -> AsyncIterator[Cluster]:
+    """The links listen and the commands are known; `Cluster.start` starts the processes. All end with the block."""
+    binary = await ensure_binary()
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    ports = {name: free_port() for name in (TEMPORAL, DAYTONA, *API, "temporal-ui")}
+    async with AsyncExitStack() as exits:
+        links = {
+            name: await exits.enter_async_context(Link(name, ports[name.partition(">")[2]]).serving()) for name in LINKS
+        }
+        http = await exits.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
+        admin = AdminClient(f"http://{LOOPBACK}:{ports[DAYTONA]}")
+        exits.push_async_callback(admin.aclose)
+        programs = [
+            _temporal(run_dir, binary, ports),
+            _daytona(run_dir, ports[DAYTONA], admin),
+            *(_api(run_dir, name, ports[name], links) for name in API),
+            *(_worker(run_dir, name, links) for name in WORKERS),
+        ]
+        parts = {program.name: Part(program) for program in programs}
+        cluster = Cluster(run_dir, parts, links, ports, binary, http, admin)
+        exits.push_async_callback(cluster.stop)
+        yield cluster
+
+
+def _temporal(run_dir: Path, binary: Path, ports: Mapping[str, int]) -> Program:
+    server = DevServer(
+        binary=binary,
+        database=run_dir / "temporal.db",
+        port=ports[TEMPORAL],
+        ui_port=ports["temporal-ui"],
+        search_attributes=needed(),
+        log_level="error",
+    )
+    environment = _temporal_environment(ports[TEMPORAL])
+
+    async def is_ready() -> bool:
+        return await has_namespace(environment)
+
+    return _program(run_dir, TEMPORAL, server.command(), _clean(), is_ready)
+
+
+def _daytona(run_dir: Path, port: int, admin: AdminClient) -> Program:
+    command = [
+        *(*PYTHON, "-m", "localdaytona"),
+        *("--host", LOOPBACK, "--port", str(port)),
+        *("--data", str(run_dir / "localdaytona")),
+        *("--api-key", DAYTONA_KEY),
+    ]
+    return _program(run_dir, DAYTONA, command, _clean(), admin.healthy)
+
+
+def _api(run_dir: Path, name: str, port: int, links: Mapping[str, Link]) -> Program:
+    environment = _clean() | SETTINGS | _temporal_environment(links[f"{name}>{TEMPORAL}"].port)
+    environment |= {"ISSUEBOX_WEBHOOK_SECRETS": WEBHOOK_SECRET, "ISSUEBOX_API_TOKENS": API_TOKEN}
+    command = [*PYTHON, "-m", "issuebox", "api", "--host", LOOPBACK, "--port", str(port)]
+
+    async def is_ready() -> bool:
+        return await answers(f"http://{LOOPBACK}:{port}/readyz")
+
+    return _program(run_dir, name, command, environment, is_ready)
+
+
+def _worker(run_dir: Path, name: str, links: Mapping[str, Link]) -> Program:
+    ready_file = run_dir / f"{name}.ready"
+    environment = _clean() | SETTINGS | _temporal_environment(links[f"{name}>{TEMPORAL}"].port)
+    environment |= {
+        "DAYTONA_API_KEY": DAYTONA_KEY,
+        "DAYTONA_API_URL": f"http://{LOOPBACK}:{links[f'{name}>{DAYTONA}'].port}/api",
+    }
+
+    async def is_ready() -> bool:
+        return ready_file.exists()
+
+    return Program(
+        name=name,
+        command=[*PYTHON, "-m", "issuebox", "worker", "--ready-file", str(ready_file)],
+        environment=environment,
+        log=run_dir / "logs" / f"{name}.log",
+        is_ready=is_ready,
+        before_start=lambda: ready_file.unlink(missing_ok=True),
+    )
+
+
+def _program(
+    run_dir: Path,
+    name: str,
+    command: list[str],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], Awaitable[bool]],
+) -> Program:
+    log = run_dir / "logs" / f"{name}.log"
+    return Program(name=name, command=command, environment=environment, log=log, is_ready=is_ready)
+
+
+def _temporal_environment(port: int) -> dict[str, str]:
+    return to_temporal(f"{LOOPBACK}:{port}")
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without anybody's settings: the run depends on the seed and on nothing of the caller's."""
+    return bare() | {"PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,107 @@
+"""GitHub's side: sends the deliveries of the plan, and sends again what was not acknowledged.
+
+The real GitHub marks such a delivery as failed, and a person, a script or resync sends it again; here it is
+sent again by itself, a few times. What never got a 2xx is noted as not acknowledged, and owed to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final
+
+import httpx
+
+from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build, post
+from proofs.chaos.story import Happening, Post
+from proofs.chaos.tally import Tally
+from proofs.chaos.terms import REPOSITORY
+from proofs.checker.evidence import Delivery
+
+GIVE_UP_S: Final = 10.0
+"""GitHub waits so long for an answer."""
+TRIES_MAX: Final = 8
+PAUSE_FIRST_S: Final = 0.5
+PAUSE_MAX_S: Final = 8.0
+AT_ONCE_MAX: Final = 100
+
+
+class GitHub:
+    """Sends over the APIs in turn. `base` is the beginning of the load, a whole epoch second."""
+
+    def __init__(self, api_urls: Sequence[str], secret: str, base: int, tally: Tally) -> None:
+        self._api_urls = api_urls
+        self._secret = secret
+        self._base = base
+        self._tally = tally
+        self._turn = count()
+        self._room = asyncio.Semaphore(AT_ONCE_MAX)
+
+    async def send_all(self, posts: Sequence[Post]) -> None:
+        """Send each delivery when it is due; returns when each is acknowledged or was given up."""
+        self._tally.deliveries_total = self._tally.waiting = len(posts)
+        async with httpx.AsyncClient(timeout=GIVE_UP_S, trust_env=False) as http, asyncio.TaskGroup() as tasks:
+            for each in posts:
+                await asyncio.sleep(max(0.0, self._base + each.at_s - time.time()))
+                tasks.create_task(self._deliver(http, each))
+
+    async def _deliver(self, http: httpx.AsyncClient, each: Post) -> None:
+        mock = self._mock(each)
+        for number in range(TRIES_MAX):
+            async with self._room:
+                noted = await self._post(http, each, mock)
+                self._tally.posts.append(noted)
+            self._tally.redeliveries += number > 0
+            if noted.is_acknowledged:
+                break
+            await asyncio.sleep(min(PAUSE_FIRST_S * 2**number, PAUSE_MAX_S))
+        else:
+            self._tally.given_up += 1
+        self._tally.waiting -= 1
+
+    async def _post(self, http: httpx.AsyncClient, each: Post, mock: MockDelivery) -> Delivery:
+        """One POST, noted before it is sent. Without an answer the line says just that."""
+        number = next(self._turn)
+        noted = self._tally.in_flight[number] = self._line(each)
+        try:
+            reply = await post(http, self._api_urls[number % len(self._api_urls)], mock)
+        except httpx.TransportError:
+            return noted
+        else:
+            return noted.model_copy(update={"answered_at": time.time(), "status": reply.status_code})
+        finally:
+            del self._tally.in_flight[number]
+
+    def _line(self, each: Post) -> Delivery:
+        happening = each.happening
+        return Delivery(
+            delivery=each.delivery,
+            issue=happening.issue,
+            action=happening.kind.action,
+            wish=happening.kind.wish,
+            updated_at=self._base + happening.second,
+            sent_at=time.time(),
+        )
+
+    def _mock(self, each: Post) -> MockDelivery:
+        happening = each.happening
+        issue = MockIssue(
+            happening.issue,
+            REPOSITORY,
+            title=f"Issue {happening.issue} under fire",
+            updated_at=self._moment(happening.second),
+            closed_at=None if happening.closed_at is None else self._moment(happening.closed_at),
+        )
+        return _built(happening, issue, self._secret, each.delivery)
+
+    def _moment(self, second: int) -> datetime:
+        return datetime.fromtimestamp(self._base, UTC) + timedelta(seconds=second)
+
+
+def _built(happening: Happening, issue: MockIssue, secret: str, delivery: str) -> MockDelivery:
+    return build(
+        happening.kind.action, issue, secret, comment=happening.comment, detail=happening.label, delivery=delivery
+    )

@@ -1,0 +1,75 @@
+"""Waits until every issue's workflow rests. Only for *waiting*: whether all is right then is the checker's to say."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from proofs.chaos.tally import Tally
+
+LOOK_INTERVAL_S: Final = 0.5
+AT_ONCE_MAX: Final = 20
+QUERY_TIMEOUT: Final = timedelta(seconds=5)
+QUERY: Final = 'WorkflowType = "IssueSandboxWorkflow" AND ExecutionStatus = "Running"'
+HOLDS: Final = frozenset({"broken", "unbuilt", "foreign", "unsaved"})
+"""Causes of a block that wait for a person. All others pass once the faults are over."""
+
+
+class NotAtRestError(AssertionError):
+    """The deadline passed; the text says which issues do not rest, and what they do."""
+
+
+async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
+    """Return when every running workflow was seen at rest. Raises `NotAtRestError` after `timeout_s`.
+
+    Not all at one moment: of hundreds that a person has to release, some are always having another look.
+    """
+    restless: dict[str, str] = {"all": "not asked yet"}
+    rested: set[str] = set()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while restless:
+                restless = await _restless(client, tally, rested)
+                if restless:
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+    except TimeoutError as error:
+        shown = "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
+        raise NotAtRestError(f"{len(restless)} issues do not rest after {timeout_s:.0f} s: {shown}") from error
+
+
+async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str, str]:
+    """The workflows that have not rested yet, and what they do. Those that do now are added to `rested`."""
+    room = asyncio.Semaphore(AT_ONCE_MAX)
+    names = [execution.id async for execution in client.list_workflows(QUERY)]
+
+    async def ask(name: str) -> str:
+        async with room:
+            return await _unrest(client, name)
+
+    asked = [name for name in names if name not in rested]
+    found = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+    restless = {name: doing for name, doing in found.items() if doing}
+    rested |= found.keys() - restless.keys()
+    tally.workflows, tally.at_rest = len(names), len(names) - len(restless)
+    return restless
+
+
+async def _unrest(client: Client, name: str) -> str:
+    """What the workflow does; '' when it rests."""
+    try:
+        status: dict[str, Any] = await client.get_workflow_handle(name).query("status", rpc_timeout=QUERY_TIMEOUT)
+    except (RPCError, WorkflowQueryFailedError) as error:
+        return f"does not answer ({error})"
+    blocked = status["blocked"]
+    if blocked and blocked["cause"] in HOLDS and status["doing"].startswith("blocked"):
+        return ""
+    is_resting = status["doing"].startswith("resting") and not status["requests_waiting"] and not blocked
+    if is_resting and not status["goal_due_at"]:
+        return ""
+    why = f", blocked: {blocked['cause']}: {blocked['reason']}" if blocked else ""
+    due = f", next goal at {status['goal_due_at']}" if status["goal_due_at"] else ""
+    return f"{status['doing']}, goal {status['goal']}{why}{due}"

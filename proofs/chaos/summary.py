@@ -1,0 +1,159 @@
+"""The figures of a run: one object for report.json, and the same as text. Measures; judges nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from proofs.chaos.plan import Plan
+from proofs.chaos.run import Outcome
+from proofs.chaos.tally import Tally
+from proofs.checker.evidence import Delivery, Violation
+from proofs.checker.rules import RULES, SAFETY
+
+
+class Verdict(BaseModel):
+    """One rule: how often it was broken; `is_asked` is false where the run did not come to rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: str
+    says: str
+    is_asked: bool
+    broken: int
+
+    @property
+    def word(self) -> str:
+        """For people."""
+        if self.broken:
+            return f"BROKEN {self.broken} x"
+        return "holds" if self.is_asked else "not asked"
+
+
+class Summary(BaseModel):
+    """What a run was and what it showed. Latencies are those of acknowledged POSTs, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    command: str
+    machine: Mapping[str, str]
+    issues: int
+    load_s: float
+    settle_s: float | None
+    unrest: str
+    verdicts: tuple[Verdict, ...]
+    violations: tuple[Violation, ...]
+    deliveries: int
+    posts: int
+    acknowledged: int
+    redeliveries: int
+    given_up: int
+    ack_ms: Mapping[str, float]
+    orders: int
+    journal_entries: int
+    sandboxes_created: int
+    daytona_requests: int
+    blows: Mapping[str, int]
+    """Kills and freezes by part, troubles of the links and of Daytona by kind."""
+    faults: Mapping[str, int]
+    """Hits by operation and effect, as `create drop_after`."""
+    acts: Mapping[str, int]
+    refused_acts: Mapping[str, int]
+    own_deaths: Mapping[str, int]
+    """Parts that ended by themselves, such as a worker that found no Temporal at its start."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything was asked and nothing was broken."""
+        return not self.violations and not self.unrest
+
+
+def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, str], command: str) -> Summary:
+    """Count."""
+    kinds = Counter(entry.kind for entry in outcome.evidence.journal)
+    broken = Counter(violation.rule for violation in outcome.violations)
+    return Summary(
+        seed=plan.seed,
+        command=command,
+        machine=machine,
+        issues=plan.issues,
+        load_s=plan.seconds,
+        settle_s=outcome.settle_s,
+        unrest=outcome.unrest,
+        verdicts=tuple(
+            Verdict(
+                rule=letter,
+                says=rule.says,
+                is_asked=outcome.evidence.is_at_rest or letter in SAFETY,
+                broken=broken[letter],
+            )
+            for letter, rule in RULES.items()
+        ),
+        violations=tuple(outcome.violations),
+        deliveries=len(plan.posts),
+        posts=len(tally.posts),
+        acknowledged=tally.acknowledged,
+        redeliveries=tally.redeliveries,
+        given_up=tally.given_up,
+        ack_ms=latencies(tally.posts),
+        orders=sum(order.status is not None for order in tally.orders),
+        journal_entries=len(outcome.evidence.journal),
+        sandboxes_created=kinds["created"],
+        daytona_requests=kinds["request"],
+        blows=dict(Counter(_blow(blow.lane, blow.kind) for blow in tally.blows).most_common()),
+        faults=dict(sorted(tally.faults.items())),
+        acts=dict(tally.acts.most_common()),
+        refused_acts=dict(tally.refused_acts.most_common()),
+        own_deaths=dict(outcome.own_deaths),
+    )
+
+
+def latencies(posts: Sequence[Delivery]) -> dict[str, float]:
+    """p50, p99 and the longest time to an acknowledgement, in milliseconds; empty without any."""
+    took = sorted(post.answered_at - post.sent_at for post in posts if post.is_acknowledged and post.answered_at)
+    if not took:
+        return {}
+    ranks = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(1000 * took[min(len(took) - 1, int(rank * len(took)))], 1) for name, rank in ranks.items()}
+
+
+def told(summary: Summary) -> str:
+    """The summary as text."""
+    rest = f"at rest {summary.settle_s:.1f} s after the last fault" if summary.settle_s is not None else summary.unrest
+    lines = [
+        "",
+        _sent(summary),
+        _met(summary),
+        f"Done to them: {', '.join(f'{count} {word}' for word, count in summary.blows.items())}",
+        f"People: {', '.join(f'{count} {word}' for word, count in summary.acts.items())}",
+        f"Then: {rest}",
+        "",
+        *(f"({verdict.rule}) {verdict.word:<10} {verdict.says}" for verdict in summary.verdicts),
+    ]
+    lines += [
+        f"\n({each.rule}) issue {each.issue}: {each.what} {list(each.entries)}" for each in summary.violations[:20]
+    ]
+    return "\n".join(lines)
+
+
+def _sent(summary: Summary) -> str:
+    ack = ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.ack_ms.items())
+    return (
+        f"{summary.issues} issues, {summary.deliveries} deliveries in {summary.posts} POSTs "
+        f"({summary.acknowledged} acknowledged; {summary.given_up} deliveries never), {summary.orders} orders; "
+        f"acknowledged after {ack}"
+    )
+
+
+def _met(summary: Summary) -> str:
+    return (
+        f"{summary.sandboxes_created} sandboxes made with {summary.daytona_requests} requests, "
+        f"of which {sum(summary.faults.values())} met a fault of {len(summary.faults)} kinds"
+    )
+
+
+def _blow(lane: str, kind: str) -> str:
+    return f"{kind} {lane}" if kind in {"kill", "freeze"} else kind

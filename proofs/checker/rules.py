@@ -1,0 +1,199 @@
+"""The promise as six rules, each a function from one issue's case to what breaks it. Pure.
+
+(a), (b) and (d) hold at every moment; (c), (e) and (f) are asked once a run has come to rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from proofs.checker import rest, work
+from proofs.checker.cases import Case, Docket, Heard, index
+from proofs.checker.evidence import Evidence, Violation, Wish
+from proofs.checker.lives import Identity, Moment, SandboxLife, issue_of
+from proofs.checker.wishes import is_on_closed, superseders
+
+Check = Callable[[Case], Iterator[Violation]]
+
+SAFETY = frozenset("abd")
+"""The rules that hold at every moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: its letter, what it says in one sentence, and the function that finds what breaks it."""
+
+    letter: str
+    says: str
+    check: Check
+
+
+def check(
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdef")
+) -> list[Violation]:
+    """All broken promises, in the order of the journal. Without rest, only (a), (b) and (d) are asked."""
+    return _judge(index(evidence, identity), evidence, only)
+
+
+class Watch:
+    """Checks safety while a run goes on: feed it the journal as it grows."""
+
+    def __init__(self, identity: Identity = issue_of) -> None:
+        self._docket = Docket(identity)
+
+    def feed(self, evidence: Evidence) -> list[Violation]:
+        """Take the entries that are new (and only those), with all notes so far; what breaks (a), (b) or (d).
+
+        Looks at the issues that the new entries are about, from their beginning on.
+        """
+        self._docket.feed(evidence.journal)
+        return _judge(self._docket.cases(evidence, only_touched=True), evidence, SAFETY)
+
+
+def _judge(cases: Sequence[Case], evidence: Evidence, only: frozenset[str]) -> list[Violation]:
+    asked = only if evidence.is_at_rest else only & SAFETY
+    rules = [rule for letter, rule in RULES.items() if letter in asked]
+    found = [violation for case in cases for rule in rules for violation in rule.check(case)]
+    return sorted(found, key=lambda violation: (violation.rule, violation.at or 0.0, violation.entries))
+
+
+def _one_live(case: Case) -> Iterator[Violation]:
+    """(a) Each sandbox but the first must find no other live one at any moment of its own live time."""
+    lives = [] if case.issue is None else case.lives
+    for place, later in enumerate(lives):
+        for earlier in lives[:place]:
+            met = None if later.is_by_hand else _meeting(earlier, later)
+            if met is not None:
+                what = f"{later.id} and {earlier.id} are live at once"
+                yield _violation("a", case, met, what, earlier.born.seq, later.born.seq, met.seq)
+
+
+def _meeting(earlier: SandboxLife, later: SandboxLife) -> Moment | None:
+    """The first moment in which both are live."""
+    moments = sorted([*earlier.moments, *later.moments], key=lambda moment: moment.seq)
+    for moment in moments:
+        states = [life.before(moment.seq + 1) for life in (earlier, later)]
+        if all(state is not None and state.is_live for state in states):
+            return moment
+    return None
+
+
+def _creates(case: Case) -> Iterator[Violation]:
+    """(b) Every create carries the name, and finds nothing of the issue, dying included."""
+    for request in case.creates:
+        if issue_of(request.name, {}) is None:
+            what = f"a create with the name {request.name}" if request.name else "a create without a name"
+            yield Violation(rule="b", issue=case.issue, at=request.at, what=what, entries=(request.seq,))
+    for life in case.lives if case.issue is not None else []:
+        for other in _found_at_birth(case, life):
+            state = other.before(life.born.seq)
+            what = f"{life.id} was created while {other.id} was {state.state if state else ''}"
+            yield _violation("b", case, life.born, what, other.born.seq, life.born.seq)
+
+
+def _found_at_birth(case: Case, life: SandboxLife) -> Iterator[SandboxLife]:
+    """The sandboxes of the issue that were there when the service made this one."""
+    if life.is_by_hand:
+        return
+    for other in case.lives:
+        state = other.before(life.born.seq)
+        if state is not None and not state.is_gone and not _is_stranger(case, other, state):
+            yield other
+
+
+def _is_stranger(case: Case, life: SandboxLife, state: Moment) -> bool:
+    """A documented limit: one that was deleted past the service, before any reply had shown it, may still be dying."""
+    doomed = life.doomed
+    if not state.is_dying or doomed is None or doomed.operation == "delete":
+        return False
+    return case.seen.get(life.id, doomed.seq) >= doomed.seq
+
+
+def _deliveries(case: Case) -> Iterator[Violation]:
+    """(c) What was acknowledged is in a history, was handled, and was honoured."""
+    acknowledged = {each.delivery: each for each in case.deliveries if each.is_acknowledged}
+    recorded = {signal.delivery: False for signal in case.signals}
+    for signal in case.signals:
+        recorded[signal.delivery] |= signal.is_handled
+    for delivery in acknowledged.values():
+        if delivery.wish is Wish.NOTHING or case.evidence.histories is None:
+            continue
+        what = f"delivery {delivery.delivery} ({delivery.action}) was acknowledged and "
+        if delivery.delivery not in recorded:
+            yield _unheard(case, delivery.answered_at, what + "is in no history of its issue's workflow")
+        elif not recorded[delivery.delivery]:
+            yield _unheard(case, delivery.answered_at, what + "no workflow task handled it")
+    for heard in case.heard:
+        if heard.is_certain and heard.wish is Wish.RUNNING and not _is_honoured(case, heard):
+            yield _unheard(case, heard.lo, f"{heard.key} ({heard.action}) asked for a sandbox and saw none started")
+
+
+def _is_honoured(case: Case, ask: Heard) -> bool:
+    is_served = any(life.was_started_since(ask.lo) for life in case.lives)
+    is_called_off = bool(superseders(ask, case.heard)) or is_on_closed(ask, case.heard)
+    is_blocked = rest.is_beyond_help(case, ask.lo) or any(rest.is_held_up(case, life) for life in case.lives)
+    is_misled = any(rest.was_shown_past(case, life, ask.lo) for life in case.lives)
+    return is_served or is_called_off or is_blocked or is_misled
+
+
+def _unheard(case: Case, at: float | None, what: str) -> Violation:
+    entries = tuple(life.last.seq for life in case.lives)
+    return Violation(rule="c", issue=case.issue, at=at, what=what, entries=entries)
+
+
+def _kept(case: Case) -> Iterator[Violation]:
+    """(d) Nothing that may hold work was deleted, or left behind for a new one."""
+    for life in case.lives:
+        objection, doomed = work.objection(case, life), life.doomed
+        if objection and doomed is not None:
+            yield _violation("d", case, doomed, f"{life.id} {objection}", life.born.seq, doomed.seq)
+    for life in case.lives if case.issue is not None else []:
+        for other in [] if life.is_by_hand else case.lives:
+            state = other.before(life.born.seq)
+            if state is not None and state.ever_started and not state.is_doomed:
+                what = f"{other.id} ({state.state}) may hold work, and {life.id} took its place"
+                yield _violation("d", case, life.born, what, other.born.seq, state.seq, life.born.seq)
+
+
+def _as_wished(case: Case) -> Iterator[Violation]:
+    """(e) At rest, the sandbox is what the issue's newest event asks for."""
+    objection = rest.objection(case) if case.issue is not None else ""
+    if objection:
+        last = case.lives[-1].last if case.lives else None
+        entries = tuple(life.last.seq for life in case.lives)
+        at = last.at if last is not None else None
+        yield Violation(rule="e", issue=case.issue, at=at, what=f"the sandbox {objection}", entries=entries)
+
+
+def _nothing_left(case: Case) -> Iterator[Violation]:
+    """(f) At rest, no sandbox of the service without an issue, beyond the issue's one, or on its way for ever."""
+    existing = [life for life in case.lives if life.exists]
+    is_known = case.issue is not None and bool(case.deliveries or case.orders)
+    for life in existing:
+        last = life.last
+        if not is_known and not life.is_by_hand:
+            yield _violation("f", case, last, f"{life.id} belongs to no issue", life.born.seq, last.seq)
+        if last.is_passing and not rest.is_held_up(case, life):
+            what = f"{life.id} is {last.state} and should become {last.desired}"
+            yield _violation("f", case, last, what, life.born.seq, last.seq)
+    for life in existing[:-1] if is_known else []:
+        what = f"{life.id} ({life.last.state}) was left behind beside {existing[-1].id}"
+        yield _violation("f", case, life.last, what, life.born.seq, existing[-1].born.seq)
+
+
+def _violation(rule: str, case: Case, moment: Moment, what: str, *entries: int) -> Violation:
+    return Violation(rule=rule, issue=case.issue, at=moment.at, what=what, entries=tuple(dict.fromkeys(entries)))
+
+
+RULES: Mapping[str, Rule] = {
+    rule.letter: rule
+    for rule in (
+        Rule("a", "At no time does an issue have two live sandboxes.", _one_live),
+        Rule("b", "Every create carries the name and finds nothing of its issue, not even something dying.", _creates),
+        Rule("c", "Every acknowledged delivery is in a workflow, was handled, and was honoured.", _deliveries),
+        Rule("d", "Nothing that may hold work was deleted or replaced.", _kept),
+        Rule("e", "At rest, each issue's sandbox is what its newest event asks for.", _as_wished),
+        Rule("f", "At rest, no sandbox is leaked or stranded.", _nothing_left),
+    )
+}

@@ -1,0 +1,82 @@
+"""A run on disk: one JSONL file for each witness, and `run.json` for what is true of the run as a whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from localdaytona.journal import Entry, Journal
+from proofs.checker.evidence import Delivery, Evidence, Order, Signal, read_lines, write_lines
+
+JOURNAL, DELIVERIES, ORDERS = "journal.jsonl", "deliveries.jsonl", "orders.jsonl"
+HISTORIES, RUN, DATABASE = "histories.jsonl", "run.json", "localdaytona.sqlite3"
+
+
+class NoEvidenceError(Exception):
+    """The directory holds no journal."""
+
+
+class _Run(BaseModel):
+    """The fields of `Evidence` that are no list of lines."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    closed_rests_at: frozenset[str] = frozenset({"stopped", "archived"})
+    worked_in: frozenset[str] | None = None
+    is_at_rest: bool = True
+
+
+def write_run(directory: Path, evidence: Evidence) -> None:
+    """Write the evidence; `read_run` reads the same."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_lines(directory / JOURNAL, evidence.journal)
+    write_lines(directory / DELIVERIES, evidence.deliveries)
+    write_lines(directory / ORDERS, evidence.orders)
+    if evidence.histories is not None:
+        write_lines(directory / HISTORIES, evidence.histories)
+    run = _Run(closed_rests_at=evidence.closed_rests_at, worked_in=evidence.worked_in, is_at_rest=evidence.is_at_rest)
+    (directory / RUN).write_text(run.model_dump_json(indent=1) + "\n")
+
+
+def read_run(directory: Path) -> Evidence:
+    """Read a run. Only the journal has to be there, or localdaytona's database in its place.
+
+    Raises NoEvidenceError when neither is, and pydantic's ValidationError for a line that is none.
+    """
+    run_file = directory / RUN
+    run = _Run.model_validate_json(run_file.read_text()) if run_file.exists() else _Run()
+    histories = directory / HISTORIES
+    return Evidence(
+        journal=_journal(directory),
+        deliveries=read_lines(directory / DELIVERIES, Delivery),
+        orders=read_lines(directory / ORDERS, Order),
+        histories=read_lines(histories, Signal) if histories.exists() else None,
+        closed_rests_at=run.closed_rests_at,
+        worked_in=run.worked_in,
+        is_at_rest=run.is_at_rest,
+    )
+
+
+def _journal(directory: Path) -> list[Entry]:
+    if (directory / JOURNAL).exists():
+        return read_lines(directory / JOURNAL, Entry)
+    if not (directory / DATABASE).exists():
+        raise NoEvidenceError(f"{directory} holds neither {JOURNAL} nor {DATABASE}")
+    return read_database(directory / DATABASE)
+
+
+def read_database(path: Path) -> list[Entry]:
+    """The whole journal of a localdaytona that does not run, from its database."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        journal = Journal(connection)
+        entries: list[Entry] = []
+        after: int | None = 0
+        while after is not None:
+            page = journal.page(after=after, limit=10_000)
+            entries += page.entries
+            after = page.next
+    return entries

@@ -1,0 +1,73 @@
+"""`python -m proofs.model`: the whole model check, or one planted mistake. Exits with 1 when a promise is broken.
+
+Deterministic: the same code visits the same states in the same order, so there is no seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench.machine import describe, one_line
+from issuebox.domain.patience import Patience
+from proofs.model import report
+from proofs.model.bounds import BOUNDS, PREPARED
+from proofs.model.minds import PATIENCE, PREPARING, Minds
+from proofs.model.outside import Allowance
+from proofs.model.plants import PLANTS, Plant
+from proofs.model.search import Found, Search
+from proofs.model.system import System
+
+
+def check(bounds: tuple[Allowance, ...], patience: Patience = PATIENCE, states_max: int | None = None) -> Found:
+    """Search these bounds with the code as it is."""
+    return Search(System(Minds(patience))).run(bounds, states_max)
+
+
+def check_planted(plant: Plant) -> Found:
+    """Search the bound of a plant with its mistake in place."""
+    with plant.patch():
+        return Search(System(Minds(plant.patience), plant.mistakes)).run([plant.bound])
+
+
+def main() -> int:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.model", description="Check the decisions exhaustively.")
+    parser.add_argument("--states", type=int, help="visit about so many states, then only follow each to its rest")
+    parser.add_argument("--plant", choices=sorted(PLANTS), help="plant this mistake, and show how it is found")
+    parser.add_argument("--list", action="store_true", help="list the mistakes that can be planted")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{name:<24} {plant.about}" for name, plant in PLANTS.items()))
+        return 0
+    return _show_planted(PLANTS[arguments.plant]) if arguments.plant else _show_check(arguments.states)
+
+
+def _show_check(states_max: int | None) -> int:
+    print("Model check of the real workflow. Deterministic: no seed.")
+    print(one_line(describe()))
+    print(report.bounds(BOUNDS), flush=True)
+    found = check(BOUNDS, states_max=states_max)
+    print(report.figures(found))
+    print("With a set-up in each sandbox:")
+    print(report.bounds(PREPARED), flush=True)
+    prepared = check(PREPARED, PREPARING, states_max)
+    print(report.figures(prepared))
+    violations = [*found.violations, *prepared.violations]
+    for violation in violations:
+        print(report.counter_example(violation))
+    return 1 if violations else 0
+
+
+def _show_planted(plant: Plant) -> int:
+    print(f"Planted: {plant.about}.")
+    print(report.bounds((plant.bound,)))
+    found = check_planted(plant)
+    print(report.figures(found))
+    for violation in found.violations:
+        print(report.counter_example(violation))
+    return 1 if found.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What GitHub and people may send in a model: the history of one issue at GitHub, and orders.
+
+Each delivery is a fixed snapshot with GitHub's times; they may arrive in any order, and more than once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.issue import Issue, IssueState
+from proofs.model.runtime import EPOCH
+from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.messages import DeleteRequest
+
+
+def _moment(minute: int) -> datetime:
+    return EPOCH - timedelta(days=1) + timedelta(minutes=minute)
+
+
+def _event(action: str, minute: int, state: IssueState, intention: Intention, closed: int | None = None) -> IssueEvent:
+    is_comment = action == "created"
+    return IssueEvent(
+        Issue(
+            1,
+            state=state,
+            updated_at=_moment(minute),
+            closed_at=None if closed is None else _moment(closed),
+        ),
+        intention=intention,
+        delivery=f"{action}@{minute}",
+        event="issue_comment" if is_comment else "issues",
+        action=action,
+        is_explicit=is_comment,
+        requested_at=_moment(minute) if is_comment else None,
+    )
+
+
+EVENTS: tuple[IssueEvent, ...] = (
+    _event("opened", 1, IssueState.OPEN, Intention.ENSURE),
+    _event("closed", 2, IssueState.CLOSED, Intention.STOP, 2),
+    _event("created", 3, IssueState.CLOSED, Intention.ENSURE, 2),
+    _event("reopened", 4, IssueState.OPEN, Intention.ENSURE),
+    _event("closed", 5, IssueState.CLOSED, Intention.STOP, 5),
+    _event("deleted", 6, IssueState.DELETED, Intention.DELETE),
+)
+"""In GitHub's order: the number of an event is its place in the issue's history."""
+
+OPENED, CLOSED, COMMENTED, REOPENED, CLOSED_AGAIN, DELETED = range(len(EVENTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A person's signal. ``is_wish``: it says what the sandbox should be; the others only ask to look."""
+
+    name: str
+    is_wish: bool = True
+    gives_up: bool = False
+
+
+ORDERS: tuple[Order, ...] = (
+    Order("stop"),
+    Order("delete"),
+    Order("delete --force", gives_up=True),
+    Order("replace", gives_up=True),
+    Order("retry", is_wish=False),
+)
+LOOK = "look"
+"""What the audit sends."""
+
+
+def give(entity: IssueSandboxWorkflow, order: str) -> None:
+    """Send the signal to the real workflow."""
+    match order:
+        case "stop":
+            entity.stop()
+        case "delete":
+            entity.delete()
+        case "delete --force":
+            entity.delete(DeleteRequest(force=True))
+        case "replace":
+            entity.replace()
+        case "retry":
+            entity.retry()
+        case "look":
+            entity.look()
+        case _:
+            raise ValueError(f"{order!r} is no order")

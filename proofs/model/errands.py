@@ -1,0 +1,268 @@
+"""What an attempt of each activity may come to: sent to Daytona, waited for, read, failed, or executed late.
+
+One attempt has up to three steps that others may come between: its request is executed; what it started has
+settled and is read; the reply reaches the workflow. A fault is a further outcome of one of these. The order of
+requests within an attempt is that of `activities/` and `issuebox/providers/daytona.py`; the one pair that is
+taken as a single step is named in `docs/proofs/model.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from issuebox.domain.phase import ASLEEP, Cause, Phase
+from issuebox.domain.work import WorkState
+from localdaytona.admission import Lifecycle
+from proofs.model import daytona
+from proofs.model.daytona import Actor, Answer, Fate, Row, Trouble, World
+from proofs.model.views import BUDGET_SPENT, TIMEOUT, UNREACHABLE, Kind, Observation
+
+OPERATIONS: dict[str, Lifecycle] = {
+    "start_sandbox": "start",
+    "recover_sandbox": "recover",
+    "stop_sandbox": "stop",
+    "archive_sandbox": "archive",
+}
+COMMANDS = frozenset({*OPERATIONS, "create_sandbox", "delete_sandbox"})
+"""Activities whose request changes something and is sent once."""
+
+FAILING = {"create_sandbox": (Fate.BROKEN, Fate.RECOVERABLE), "start_sandbox": (Fate.BROKEN, Fate.RECOVERABLE)}
+"""What starts a sandbox may end in an error."""
+
+REFUSED = f"RefusedError:{Cause.QUOTA.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """Planted mistakes in what is modelled. Those in the real code are patches: `proofs.model.plants`."""
+
+    lists: bool = False
+    unnamed: bool = False
+    unguarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Where the attempt under way stands: ``follows`` what it waits for, or ``reply`` what it brings back."""
+
+    follows: str = ""
+    is_create: bool = False
+    reply: Observation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A request whose attempt was given up and that Daytona has not executed yet.
+
+    ``is_overtaken``: the workflow has sent another command since. When the attempt of that one has ended, the
+    late one is taken to be lost for good.
+    """
+
+    activity: str
+    sandbox_id: str
+    is_overtaken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing that may happen to an attempt. With `told`, the workflow hears of it at once."""
+
+    label: str
+    world: World
+    is_fault: bool = False
+    attempt: Attempt | None = None
+    told: Observation | None = None
+    is_late: bool = False
+    broken: str = ""
+
+
+def sent(
+    world: World,
+    activity: str,
+    sandbox_id: str,
+    mistakes: Mistakes,
+    *,
+    is_at_once: bool,
+    is_confirming: bool,
+    only_at_rest: bool,
+) -> Iterator[Outcome]:
+    """What may come of the request of an attempt.
+
+    With `is_at_once`, it is a look that is made anew when it fails. With `is_confirming`, a false 404 has had the
+    time to pass. With `only_at_rest`, the sandbox is read first, and the command not sent to one that somebody has
+    woken.
+    """
+    row = world.row(sandbox_id)
+    if only_at_rest and row is not None and row.phase not in ASLEEP:
+        yield Outcome("lost", world, is_fault=True, told=_failed(TIMEOUT))
+        yield _read(world, row, f"is not sent, for it is {row.shown}", is_sent=False)
+        return
+    match activity:
+        case "lookup_sandbox":
+            yield from _looked_up(world, sandbox_id, mistakes, is_at_once=is_at_once, is_confirming=is_confirming)
+        case "settle_sandbox":
+            yield Outcome("", world, attempt=Attempt(follows=sandbox_id))
+        case "inspect_sandbox":
+            yield from _inspected(world, sandbox_id)
+        case "set_up_sandbox":
+            yield from _set_up(world, sandbox_id)
+        case "label_sandbox":
+            yield from _labelled(world, sandbox_id)
+        case _:
+            yield from _commanded(world, activity, sandbox_id, mistakes)
+
+
+def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]:
+    """What may come of an attempt that waits for its sandbox to settle."""
+    row = world.row(attempt.follows)
+    if row is None:
+        yield _read(world, None, "finds it gone")
+        return
+    if row.is_settled:
+        yield _read(world, row, f"reads {row.shown}", is_proven_unrun=attempt.is_create)
+    elif activity == "settle_sandbox":
+        yield Outcome("waits until the budget of the phase is spent", world, is_fault=True, told=_failed(BUDGET_SPENT))
+    else:
+        yield replace(_read(world, row, f"stops waiting at {row.shown}"), is_fault=True)
+    if not row.is_dying:
+        yield _denied(world, row)
+
+
+def executed(world: World, late: Late, mistakes: Mistakes) -> Answer:
+    """The late request reaches Daytona after all."""
+    answer = _answer(world, late.activity, late.sandbox_id, mistakes, is_late=True)
+    if answer.world == world:
+        return answer
+    return replace(answer, world=replace(answer.world, trouble=Trouble.SINCE_READ))
+
+
+def _answer(
+    world: World,
+    activity: str,
+    sandbox_id: str,
+    mistakes: Mistakes,
+    fate: Fate = Fate.WELL,
+    *,
+    is_late: bool = False,
+) -> Answer:
+    if activity == "create_sandbox":
+        answer = daytona.create(world, Actor.ISSUEBOX, fate, is_unnamed=mistakes.unnamed, is_late=is_late)
+        # Who looks by label makes no secret of the missing name: what counts is what becomes of it.
+        return replace(answer, broken="") if mistakes.lists and "without the name" in answer.broken else answer
+    if activity == "delete_sandbox":
+        return daytona.guarded_delete(world, sandbox_id, is_unguarded=mistakes.unguarded)
+    return daytona.command(world, OPERATIONS[activity], sandbox_id, Actor.ISSUEBOX, fate)
+
+
+def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes) -> Iterator[Outcome]:
+    answer = _answer(world, activity, sandbox_id, mistakes)
+    is_create = activity == "create_sandbox"
+    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+    row = world.row(sandbox_id)
+    if row is None or not row.is_manned or activity != "delete_sandbox":
+        yield Outcome("given up before it was executed", world, is_fault=True, told=_failed(TIMEOUT), is_late=True)
+    if answer.error:
+        label = f"answered {answer.error}"
+        yield Outcome(label, world, attempt=Attempt(reply=_failed(answer.error)), broken=answer.broken)
+        return
+    target = f"s{answer.world.made}" if is_create else sandbox_id
+    attempt = Attempt(follows=target, is_create=is_create)
+    yield Outcome("accepted", answer.world, attempt=attempt, broken=answer.broken)
+    yield Outcome(
+        "accepted, and the reply is lost", answer.world, is_fault=True, told=_failed(TIMEOUT), broken=answer.broken
+    )
+    if not is_create:
+        yield Outcome("told a false 404", world, is_fault=True, attempt=Attempt(reply=_failed("GoneError")))
+    for fate in FAILING.get(activity, ()):
+        failing = _answer(world, activity, sandbox_id, mistakes, fate)
+        label = f"accepted, and it will fail ({fate.value})"
+        yield Outcome(label, failing.world, is_fault=True, attempt=attempt, broken=failing.broken)
+    if activity in FAILING:
+        yield Outcome("refused: quota", world, is_fault=True, attempt=Attempt(reply=_failed(REFUSED)))
+
+
+def _looked_up(
+    world: World, sandbox_id: str, mistakes: Mistakes, *, is_at_once: bool, is_confirming: bool
+) -> Iterator[Outcome]:
+    if mistakes.lists:
+        yield from _listed(world)
+        return
+    row = world.found(sandbox_id)
+    yield _read(world, row, f"finds {row.id} {row.shown}" if row else "finds none")
+    if row is not None and row.before is not None:
+        stale = row.view(is_stale=True) if row.before else None
+        attempt = Attempt(reply=Observation(Kind.SEEN, stale))
+        label = f"is shown the past: {stale.state if stale else 'none'}"
+        yield Outcome(label, world, is_fault=True, attempt=attempt)
+    if row is not None and not is_confirming:
+        yield _denied(world, row)
+    if is_at_once:
+        yield Outcome("fails at once", world, is_fault=True, told=_failed(UNREACHABLE))
+    else:
+        # One that is not to make sure comes after one that failed at once: it is the same fault that goes on.
+        yield Outcome("fails for too long", world, is_fault=is_confirming, told=_failed(UNREACHABLE))
+
+
+def _listed(world: World) -> Iterator[Outcome]:
+    """The planted mistake: by label, from a list that does not show a new row yet, and shows dying ones still."""
+    rows = [row for row in world.rows if row.is_labelled]
+    yield _read(world, rows[0] if rows else None, f"lists {rows[0].id} {rows[0].shown}" if rows else "lists none")
+    if rows and rows[-1].before == "":
+        yield _read(world, None, f"lists none: the list lags, and {rows[-1].id} is not in it yet")
+
+
+def _inspected(world: World, sandbox_id: str) -> Iterator[Outcome]:
+    row = world.row(sandbox_id)
+    for verdict, after in daytona.looked_into(world, sandbox_id):
+        is_fault = verdict is WorkState.UNCHECKED and row is not None and row.phase is Phase.USABLE
+        label = f"finds the work {verdict}"
+        yield Outcome(label, after, is_fault=is_fault, attempt=Attempt(reply=_judged(verdict)))
+
+
+def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
+    row = world.row(sandbox_id)
+    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+    if row is None:
+        yield Outcome("answered GoneError", world, attempt=Attempt(reply=_failed("GoneError")))
+        return
+    if row.phase is not Phase.USABLE or row.is_set_up:
+        yield _read(world, row, f"finds it {row.shown}")
+        return
+    ready = replace(row, is_set_up=True)
+    yield _read(world.put(ready), ready, "done and marked")
+    yield Outcome("done, and the reply is lost", world.put(ready), is_fault=True, told=_failed(TIMEOUT))
+    failed = Attempt(reply=_failed(f"RefusedError:{Cause.SETUP.value}"))
+    yield Outcome("the command fails in it", world, is_fault=True, attempt=failed)
+
+
+def _labelled(world: World, sandbox_id: str) -> Iterator[Outcome]:
+    row = world.row(sandbox_id)
+    after = world.put(replace(row, is_labelled=True)) if row is not None else world
+    yield Outcome("done", after, told=Observation(Kind.SEEN))
+    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+
+
+def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = False, is_sent: bool = True) -> Outcome:
+    """The read that an attempt ends with."""
+    trouble = Trouble.READ if world.trouble is Trouble.SINCE_READ else world.trouble
+    view = None if row is None else row.view(is_proven_unrun=is_proven_unrun)
+    if row is not None and (row.is_denied or row.before):
+        world = world.put(replace(row, is_denied=False, is_seen_since=bool(row.before)))
+    reply = Observation(Kind.SEEN if is_sent else Kind.NOT_SENT, view)
+    return Outcome(label, replace(world, trouble=trouble), attempt=Attempt(reply=reply))
+
+
+def _denied(world: World, row: Row) -> Outcome:
+    """A read that is answered 404 although the sandbox is there."""
+    denied = world.put(replace(row, is_denied=True))
+    reply = Attempt(reply=Observation(Kind.SEEN))
+    return Outcome("is told a false 404", denied, is_fault=True, attempt=reply)
+
+
+def _failed(word: str) -> Observation:
+    return Observation(Kind.FAILED, word=word)
+
+
+def _judged(verdict: WorkState) -> Observation:
+    return Observation(Kind.LOOKED_INTO, word=verdict.value)

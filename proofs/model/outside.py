@@ -1,0 +1,182 @@
+"""What comes from outside: deliveries, people's orders and acts at Daytona, and how much of it is left.
+
+`Allowance` also keeps, from what has come so far and without asking the workflow, what the newest event asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from issuebox.domain.events import Intention
+from issuebox.domain.issue import IssueState
+from issuebox.domain.phase import Goal
+from localdaytona.admission import Lifecycle
+from proofs.model import daytona
+from proofs.model.daytona import Actor, Row, Trouble, World
+from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, LOOK, ORDERS, Order
+from proofs.model.views import Kind, Observation
+
+BY_HAND: tuple[Lifecycle, ...] = ("start", "stop", "archive", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may still come, and what has.
+
+    ``awaited`` are the deliveries that may come, ``taken`` those that have; ``repeats`` may come once more.
+    ``standing`` is a person's order that nobody's later request has ended; ``is_wanted`` says that somebody
+    asked for a running sandbox and that nothing has called it off. ``giving_up`` is the order, if one stands, by
+    which a person gave up what is in the sandbox.
+    """
+
+    awaited: frozenset[int] = frozenset()
+    repeats: int = 0
+    orders: int = 0
+    acts: int = 0
+    faults: int = 0
+    taken: frozenset[int] = frozenset()
+    standing: str = ""
+    is_wanted: bool = False
+    giving_up: str = ""
+
+    @property
+    def newest(self) -> IssueState:
+        """The state of the issue by the newest snapshot that has come."""
+        if DELETED in self.taken:
+            return IssueState.DELETED
+        return EVENTS[max(self.taken)].issue.state if self.taken else IssueState.OPEN
+
+    @property
+    def goals(self) -> frozenset[Goal]:
+        """What the sandbox may be after, by the newest event and the standing order."""
+        if self.newest is IssueState.DELETED or self.standing == "delete":
+            return frozenset({Goal.DELETED})
+        if self.newest is IssueState.CLOSED:
+            # Which rung of the ladder is a matter of time.
+            return frozenset(Goal) - ({Goal.RUNNING} if self.standing else set())
+        return frozenset({Goal.STOPPED if self.standing else Goal.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Something that reaches the workflow: a delivery or an order."""
+
+    label: str
+    observation: Observation
+    allowance: Allowance
+    gives_up: bool = False
+    takes_back: bool = False
+    """From now on nobody's word stands that what is in the sandbox may go."""
+
+
+def mail(allowance: Allowance) -> tuple[Mail, ...]:
+    """All that may reach the workflow next."""
+    news = [_delivered(allowance, number) for number in sorted(allowance.awaited)]
+    again = [_repeated(allowance, number) for number in sorted(allowance.taken) if allowance.repeats]
+    orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
+    return (*news, *again, *orders)
+
+
+def audit() -> Observation:
+    """What the audit sends to mend what it found."""
+    return Observation(Kind.ORDERED, word=LOOK)
+
+
+def acts(world: World) -> Iterator[tuple[str, World]]:
+    """Everything that a person, or Daytona by itself, may do to the sandbox that has the name."""
+    row = world.named
+    if row is None:
+        yield "a person makes a sandbox under the name", _disturbed(daytona.create(world, Actor.PERSON).world, "s")
+        return
+    for operation in BY_HAND:
+        answer = daytona.command(world, operation, row.id, Actor.PERSON)
+        if not answer.error and answer.world != world:
+            is_start = operation == "start"
+            yield f"a person sends {operation} to {row.id}", _disturbed(answer.world, row.id, is_entered=is_start)
+    if row.state == "started" and row.desired == "started":
+        idle = daytona.command(world, "stop", row.id, Actor.PERSON).world
+        yield f"Daytona stops the idle {row.id}", replace(idle, trouble=Trouble.SINCE_READ)
+    if row.state != "error" and row.has_started:
+        for recoverable in (True, False):
+            word = "recoverably" if recoverable else "for good"
+            broken = daytona.broken_down(world, row.id, recoverable=recoverable)
+            yield f"{row.id} breaks {word}", replace(broken, trouble=Trouble.SINCE_READ)
+
+
+def given_up(world: World, is_said: bool, is_coming: bool) -> World:
+    """A person says that what is in the sandbox of now may go, or it is not said any more.
+
+    The one that a create which was sent may still make is of now as well.
+    """
+    rows = tuple(replace(row, is_given_up=is_said) for row in world.rows)
+    return replace(world, rows=rows, is_next_given_up=is_coming)
+
+
+def _disturbed(world: World, sandbox_id: str, *, is_entered: bool = False) -> World:
+    """The world after a person's act. Who starts a sandbox by hand goes in and works; any act counts as activity.
+
+    That takes back no order: orders go to issuebox, and stand until somebody asks there.
+    """
+    if is_entered:
+        world = daytona.entered(world, sandbox_id, is_given_up=True)
+    row = world.row(sandbox_id)
+    world = world if row is None else world.put(replace(row, is_used=True))
+    return replace(world, trouble=Trouble.SINCE_READ)
+
+
+def _delivered(allowance: Allowance, number: int) -> Mail:
+    event = EVENTS[number]
+    after = replace(allowance, awaited=allowance.awaited - {number}, taken=allowance.taken | {number})
+    if event.intention is Intention.ENSURE and _may_ask(after, number):
+        after = replace(after, standing="", is_wanted=True, giving_up=_unless(allowance.giving_up, "delete --force"))
+    elif after.newest is not IssueState.OPEN and not _is_asked_since_close(after):
+        after = replace(after, is_wanted=False, giving_up=_unless(allowance.giving_up, "replace"))
+    observation = Observation(Kind.DELIVERED, number=number)
+    return Mail(f"{event.action} arrives", observation, after, takes_back=allowance.giving_up != after.giving_up)
+
+
+def _unless(order: str, ended: str) -> str:
+    """The order, unless it is the one that has ended."""
+    return "" if order == ended else order
+
+
+def _repeated(allowance: Allowance, number: int) -> Mail:
+    after = replace(allowance, repeats=allowance.repeats - 1)
+    return Mail(f"{EVENTS[number].action} arrives again", Observation(Kind.DELIVERED, number=number), after)
+
+
+def _ordered(allowance: Allowance, order: Order) -> Mail:
+    after = replace(allowance, orders=allowance.orders - 1)
+    is_void = order.name == "replace" and allowance.newest is IssueState.DELETED
+    if order.name == "replace" and not is_void:
+        after = replace(after, standing="", is_wanted=True, giving_up="replace")
+    elif order.name == "retry":
+        after = replace(after, is_wanted=after.is_wanted or Goal.RUNNING in after.goals)
+    elif order.is_wish and not is_void:
+        giving_up = order.name if order.gives_up else ""
+        after = replace(after, standing=order.name.split()[0], is_wanted=False, giving_up=giving_up)
+    observation = Observation(Kind.ORDERED, word=order.name)
+    return Mail(
+        f"a person orders {order.name}",
+        observation,
+        after,
+        gives_up=order.gives_up and not is_void,
+        takes_back=bool(allowance.giving_up) and not after.giving_up,
+    )
+
+
+def _may_ask(allowance: Allowance, number: int) -> bool:
+    if allowance.newest is IssueState.OPEN:
+        return True
+    return allowance.newest is IssueState.CLOSED and number == COMMENTED and CLOSED_AGAIN not in allowance.taken
+
+
+def _is_asked_since_close(allowance: Allowance) -> bool:
+    is_first_close = CLOSED_AGAIN not in allowance.taken
+    return is_first_close and COMMENTED in allowance.taken and allowance.is_wanted and CLOSED in allowance.taken
+
+
+def is_awake(row: Row | None) -> bool:
+    """Whether the sandbox runs."""
+    return row is not None and row.state == "started" and row.desired == "started"

@@ -1,0 +1,314 @@
+"""Known mistakes, planted one by one: the model has to find each. Those of other systems, and our own of before.
+
+A plant changes the real code, or the activity that the model plays, for as long as its block runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from activities.messages import CommandReply
+from issuebox.domain import decision
+from issuebox.domain.decision import Column, Decision, decide
+from issuebox.domain.memory import Memory
+from issuebox.domain.patience import Patience
+from issuebox.domain.phase import Action, Cause, Goal, Phase
+from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.work import Evidence, WorkState
+from proofs.model.deliveries import DELETED, OPENED, REOPENED
+from proofs.model.errands import Mistakes
+from proofs.model.minds import PATIENCE, PREPARING
+from proofs.model.outside import Allowance
+from workflows import reconcile
+from workflows.asking import command_input
+from workflows.failures import BlockedError, Setback
+from workflows.reconcile import Pursuit
+
+Patch = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A mistake: what it is, how it is planted, in which bound it shows, and which promise it breaks."""
+
+    about: str
+    bound: Allowance
+    breaks: str
+    patch: Patch = nullcontext
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    patience: Patience = PATIENCE
+
+
+@contextmanager
+def _set(owner: object, name: str, value: object) -> Iterator[None]:
+    kept = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)
+
+
+@contextmanager
+def _planted(owner: type, name: str, value: object) -> Iterator[None]:
+    """As `_set`, for what the class itself does not have."""
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+
+
+@contextmanager
+def _rows(*rows: tuple[Phase, Column, Action]) -> Iterator[None]:
+    """Cells of the decision table."""
+    table = cast("Any", decision.TABLE)
+    kept = {phase: dict(cells) for phase, cells in table.items()}
+    for phase, column, action in rows:
+        table[phase][column] = action
+    try:
+        yield
+    finally:
+        table.update(kept)
+
+
+def _adopt_without_waiting() -> AbstractContextManager[None]:
+    return _rows((Phase.PENDING, Column.RUNNING, Action.USE))
+
+
+@contextmanager
+def _replace_on_transient() -> Iterator[None]:
+    """A sandbox that is on its way is given up for a new one, as if nothing could be in it."""
+    rows = [(phase, Column.RUNNING, Action.DELETE) for phase in (Phase.STOPPING, Phase.PENDING, Phase.RECOVERABLE)]
+    with _rows(*rows):
+        yield
+
+
+def _believe_the_first_404() -> AbstractContextManager[None]:
+    return _set(Pursuit, "_is_doubtful", lambda _self, _sandbox: False)
+
+
+@contextmanager
+def _take_dying_for_gone() -> Iterator[None]:
+    with _rows((Phase.LEAVING, Column.RUNNING, Action.CREATE)):
+        send = Pursuit._send  # noqa: SLF001 -- a mistake is planted where it would be made
+
+        def sent(self: Pursuit, action: Action, sandbox: Sandbox | None) -> object:
+            return send(self, action, None if action is Action.CREATE else sandbox)
+
+        with _set(Pursuit, "_send", sent):
+            yield
+
+
+def _trust_any_look() -> AbstractContextManager[None]:
+    def verdict(evidence: Evidence | None, sandbox: Sandbox | None, _goal: Goal, *, is_fresh: bool) -> WorkState | None:
+        del is_fresh
+        is_about = evidence is not None and sandbox is not None and evidence.sandbox_id == sandbox.id
+        return evidence.inspection.state if is_about and evidence is not None else None
+
+    return _set(reconcile, "standing_verdict", verdict)
+
+
+def _keep_the_force() -> AbstractContextManager[None]:
+    """A forced delete goes on to count after somebody has asked for the sandbox again."""
+    ask = Memory.ask
+
+    def asked(self: Memory, now: Any, delivery: str = "") -> int:
+        force = self.is_order_forced, self.forced_id
+        ticket = ask(self, now, delivery)
+        self.is_order_forced, self.forced_id = force
+        return ticket
+
+    return _set(Memory, "ask", asked)
+
+
+def _forget_the_create() -> AbstractContextManager[None]:
+    return _set(Memory, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
+
+
+def _act_on_the_old_decision() -> AbstractContextManager[None]:
+    """The loop as it is, but that what was decided before a pause is done after it."""
+
+    async def run(self: Pursuit) -> None:
+        memory, previous = self._memory, None
+        sandbox = await self._look()
+        memory.is_look_asked = False
+        while True:
+            situation = self._situation(sandbox)
+            if situation.goal is Goal.RUNNING and not memory.is_asked:
+                return memory.unblock()
+            decision = decide(situation, memory.patience.limits)
+            if decision.action is Action.BLOCK:
+                raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            if decision.action in {Action.USE, Action.REST}:
+                if not self._is_doubtful(sandbox):
+                    return await self._finish(decision.action, sandbox)
+                sandbox = await self._look_later(situation.goal)
+                continue
+            if decision.action is previous:
+                await self._pause()
+            previous = decision.action
+            sandbox = await self._carry_out(decision, sandbox)
+
+    return _set(Pursuit, "_run", run)
+
+
+def _believe_any_set_up() -> AbstractContextManager[None]:
+    set_up = Pursuit._set_up  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    async def believed(self: Pursuit, sandbox: Sandbox) -> CommandReply:
+        reply = await set_up(self, sandbox)
+        self._memory.prepared_id = sandbox.id
+        return reply
+
+    return _set(Pursuit, "_set_up", believed)
+
+
+def _count_each_delete() -> AbstractContextManager[None]:
+    count_build = Pursuit._count_build  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    def counted(self: Pursuit, decision: Decision, sandbox: Sandbox | None) -> None:
+        self._memory.counted_id = ""
+        count_build(self, decision, sandbox)
+
+    return _set(Pursuit, "_count_build", counted)
+
+
+def _forget_the_stop() -> AbstractContextManager[None]:
+    return _planted(Pursuit, "_is_stopping", property(lambda _self: False, lambda _self, _value: None))
+
+
+def _keep_the_quiet() -> AbstractContextManager[None]:
+    after_setback = Pursuit._after_setback  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    async def kept(self: Pursuit, action: Action, setback: Setback) -> Sandbox | None:
+        quiet_id = self._quiet_id
+        sandbox = await after_setback(self, action, setback)
+        self._quiet_id = quiet_id
+        return sandbox
+
+    return _set(Pursuit, "_after_setback", kept)
+
+
+def _start_whatever_it_is() -> AbstractContextManager[None]:
+    def unconditional(memory: Memory, sandbox: Sandbox, *, only_at_rest: bool = False, **_more: object) -> object:
+        del only_at_rest
+        return command_input(memory, sandbox)
+
+    return _set(reconcile, "command_input", unconditional)
+
+
+def _believe_the_past() -> AbstractContextManager[None]:
+    return _set(Memory, "shows_past", lambda _self, _read, _now: False)
+
+
+def _skip_the_set_up() -> AbstractContextManager[None]:
+    return _rows((Phase.UNPREPARED, Column.RUNNING, Action.USE))
+
+
+def _of(*events: int, orders: int = 0, acts: int = 0, faults: int = 0) -> Allowance:
+    return Allowance(frozenset(events), orders=orders, acts=acts, faults=faults)
+
+
+PLANTS: dict[str, Plant] = {
+    "list-lookup": Plant(
+        "the sandbox is looked for by label, in a list that lags, and made without a name",
+        _of(OPENED, faults=1),
+        "(a)",
+        mistakes=Mistakes(lists=True, unnamed=True),
+    ),
+    "unnamed-create": Plant("a create without the name", _of(OPENED, faults=1), "(b)", mistakes=Mistakes(unnamed=True)),
+    "adopt-without-waiting": Plant(
+        "a sandbox that still starts is handed over", _of(OPENED, acts=1), "handed over", _adopt_without_waiting
+    ),
+    "replace-on-transient": Plant(
+        "a sandbox in a state that would pass is deleted and made anew",
+        _of(OPENED, REOPENED, acts=1),
+        "(d)",
+        _replace_on_transient,
+    ),
+    "gone-before-its-end": Plant(
+        "a sandbox that is being deleted counts as gone",
+        _of(OPENED, REOPENED, acts=1),
+        "(b)",
+        _take_dying_for_gone,
+    ),
+    "first-404": Plant("one 404 counts as deleted", _of(OPENED, DELETED, faults=1), "(e)", _believe_the_first_404),
+    "unguarded-delete": Plant(
+        "a delete is executed although the sandbox runs by now",
+        _of(OPENED, DELETED, acts=1),
+        "(d)",
+        mistakes=Mistakes(unguarded=True),
+    ),
+    "any-look": Plant(
+        "a look for work counts however old, and whoever was in the sandbox",
+        _of(OPENED, DELETED),
+        "(d)",
+        _trust_any_look,
+    ),
+    "force-forever": Plant(
+        "a forced delete still counts when somebody has asked again",
+        _of(OPENED, REOPENED, DELETED, orders=1),
+        "(d)",
+        _keep_the_force,
+    ),
+    "no-set-up": Plant(
+        "a sandbox is handed over before its set-up",
+        _of(OPENED),
+        "not set up",
+        _skip_the_set_up,
+        patience=PREPARING,
+    ),
+    "unclear-start": Plant(
+        "a start that was refused or lost, while a person starts it, counts as one for the look alone",
+        _of(OPENED, DELETED, acts=1, faults=1),
+        "(d)",
+        _keep_the_quiet,
+    ),
+    "lost-create": Plant(
+        "a create whose sandbox was never seen counts as none made",
+        _of(OPENED, DELETED, faults=1),
+        "(e)",
+        _forget_the_create,
+    ),
+    "old-decision": Plant(
+        "what was decided before a pause is done after it, whatever was ordered meanwhile",
+        _of(OPENED, orders=2, faults=1),
+        "(d)",
+        _act_on_the_old_decision,
+    ),
+    "unseen-set-up": Plant(
+        "a set-up that found the sandbox broken counts as done",
+        _of(OPENED, acts=1),
+        "not set up",
+        _believe_any_set_up,
+        patience=PREPARING,
+    ),
+    "build-counted-twice": Plant(
+        "a failed build counts once for each try to delete its sandbox",
+        _of(OPENED, faults=3),
+        "(e)",
+        _count_each_delete,
+    ),
+    "taken-for-ours": Plant(
+        "a start for a look is sent to a sandbox that a person has started since, and counts as one for the look alone",
+        _of(OPENED, DELETED, acts=1),
+        "(d)",
+        _start_whatever_it_is,
+    ),
+    "started-after-stop": Plant(
+        "a look still counts when somebody has started the sandbox since the stop that followed it",
+        _of(OPENED, DELETED, acts=1),
+        "(d)",
+        _forget_the_stop,
+    ),
+    "believed-past": Plant(
+        "a read that shows less than was seen before is believed",
+        _of(OPENED, REOPENED, orders=1, faults=1),
+        "(e)",
+        _believe_the_past,
+    ),
+}

@@ -1,0 +1,152 @@
+"""What the workflow can be told: each observation as a small value, and as the object that the real code gets.
+
+Observations are values, so that what the workflow does on one is worked out once and then looked up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from activities.failures import NOT_SETTLED, to_failure
+from activities.messages import CommandReply, Look
+from issuebox.domain.errors import ProviderError, RefusedError, TransientError
+from issuebox.domain.patience import Patience
+from issuebox.domain.phase import Cause
+from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
+from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, SLACK, Inspection, WorkState
+from issuebox.providers.daytona import as_never_ran
+from issuebox.providers.daytona_states import NEVER_RAN, phase_of
+from proofs.model.runtime import EPOCH, NAME
+
+SESSION = 2 * SLACK
+"""A person's session in a sandbox is taken to last longer than the slack within which activity is an echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A sandbox as one read showed it. ``is_used``: somebody was active in it since it was last seen asleep.
+
+    ``is_past``: by Daytona's clock, it is older than what the workflow has seen.
+    """
+
+    id: str
+    state: str
+    desired: str
+    is_recoverable: bool = False
+    is_proven_unrun: bool = False
+    is_labelled: bool = True
+    is_set_up: bool = False
+    is_used: bool = False
+    is_past: bool = False
+
+    def at(self, now: datetime) -> Sandbox:
+        """The same as the provider would return it."""
+        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: "1"} if self.is_labelled else {}
+        if self.is_set_up:
+            labels[LABEL_SET_UP] = SET_UP_DONE
+        sandbox = Sandbox(
+            id=self.id,
+            name=NAME,
+            phase=phase_of(self.state, self.desired, recoverable=self.is_recoverable),
+            state=self.state,
+            desired_state=self.desired,
+            never_ran=self.state in NEVER_RAN,
+            last_activity_at=now if self.is_used else EPOCH - timedelta(days=1),
+            updated_at=EPOCH - timedelta(days=1) if self.is_past else EPOCH,
+            labels=labels,
+        )
+        return as_never_ran(sandbox) if self.is_proven_unrun else sandbox
+
+
+class Kind(StrEnum):
+    """What kind of thing happened to the workflow."""
+
+    SEEN = "seen"
+    """An activity ended with this read of the sandbox; None for not found."""
+    NOT_SENT = "not sent"
+    """A command was not sent, because this read showed that the sandbox is not at rest any more."""
+    LOOKED_INTO = "looked into"
+    FAILED = "failed"
+    DELIVERED = "delivered"
+    ORDERED = "ordered"
+    WOKEN = "woken"
+    """The workflow task in which the code goes on whose condition has come true."""
+    TIMED = "timed"
+    """The timer that is due next fires."""
+    OVERSLEPT = "overslept"
+    """The workers were away until the last of the timers was due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One thing that the workflow is told. ``word`` is the kind's own: an error's type, an order, a verdict."""
+
+    kind: Kind
+    view: View | None = None
+    word: str = ""
+    number: int = -1
+
+
+TIMEOUT = "TimeoutError"
+UNREACHABLE = "Unreachable"
+"""A look that failed for as long as looks are retried."""
+BUDGET_SPENT = "BudgetSpent"
+"""A wait for a state change that was retried until its time was up."""
+
+
+def answer(observation: Observation, activity: str, patience: Patience, now: datetime) -> object:
+    """What the activity that the workflow waits for returns, or the error that it ends with."""
+    match observation.kind:
+        case Kind.LOOKED_INTO:
+            return Inspection(WorkState(observation.word))
+        case Kind.FAILED:
+            return failure(observation.word)
+        case _:
+            sandbox = observation.view.at(now) if observation.view is not None else None
+            if activity == "lookup_sandbox":
+                return Look(sandbox, patience)
+            return CommandReply(sandbox, is_sent=observation.kind is not Kind.NOT_SENT)
+
+
+def failure(word: str) -> ActivityError:
+    """The error with which the workflow sees an activity end."""
+    error = ActivityError(
+        "the activity failed",
+        scheduled_event_id=0,
+        started_event_id=0,
+        identity="",
+        activity_type="",
+        activity_id="",
+        retry_state=None,
+    )
+    error.__cause__ = _cause(word)
+    return error
+
+
+def _cause(word: str) -> BaseException:
+    if word == TIMEOUT:
+        return TemporalTimeoutError("heartbeat missed", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
+    if word in {UNREACHABLE, BUDGET_SPENT}:
+        late = TemporalTimeoutError("out of time", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
+        last = to_failure(TransientError("Daytona is away"))
+        late.__cause__ = last if word == UNREACHABLE else ApplicationError("still changing", type=NOT_SETTLED)
+        return late
+    kind, _, cause = word.partition(":")
+    if cause:
+        return to_failure(RefusedError("refused", cause=Cause(cause)))
+    return to_failure(next(each for each in _provider_errors() if each.__name__ == kind)("as told"))
+
+
+def _provider_errors() -> list[type[ProviderError]]:
+    found: list[type[ProviderError]] = []
+    open_ones: list[type[ProviderError]] = [ProviderError]
+    while open_ones:
+        error = open_ones.pop()
+        found.append(error)
+        open_ones.extend(error.__subclasses__())
+    return found

@@ -1,0 +1,64 @@
+"""All rounds of one system, and all systems one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from localdaytona.testing import Server, running, running_inside
+from proofs.peers.count import Counts, count
+from proofs.peers.drive import CALM_CONFIG, Driver
+from proofs.peers.issuebox_system import issuebox_system
+from proofs.peers.peer import Peer
+from proofs.peers.plan import SPEED, Round
+from proofs.peers.system import System, peer_system
+
+ROUNDS_AT_ONCE = 4
+"""Each peer's round has a Daytona of its own; more of them would wait for the processor and not for Daytona."""
+
+Shares = Sequence[tuple[Round, Sequence[int]]]
+"""Rounds, each with its issues."""
+
+
+def shares(rounds: Sequence[Round], issues: int, first: int = 1) -> Shares:
+    """Deal the issues out evenly: their global IDs, `first` times 10,000 and up, are the same for every system."""
+    return [
+        (each, [(first + index) * 10_000 + number for number in range(len(range(index, issues, len(rounds))))])
+        for index, each in enumerate(rounds)
+    ]
+
+
+async def run_peer(kind: type[Peer], dealt: Shares, seed: int) -> dict[str, Counts]:
+    """A peer's counts by round."""
+    at_once = asyncio.Semaphore(ROUNDS_AT_ONCE)
+
+    async def one(each: Round, issues: Sequence[int]) -> Counts:
+        async with at_once:
+            return await _peer_round(kind, each, issues, seed)
+
+    done = await asyncio.gather(*(one(each, issues) for each, issues in dealt))
+    return {each.key: counts for (each, _), counts in zip(dealt, done, strict=True)}
+
+
+async def run_round(system: System, server: Server, each: Round, issues: Sequence[int], seed: int) -> Counts:
+    """One round of one system, counted."""
+    return count(await Driver(system, server, each, issues, seed).run(), system)
+
+
+async def _peer_round(kind: type[Peer], each: Round, issues: Sequence[int], seed: int) -> Counts:
+    with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
+        async with running_inside(Path(scratch), speed=SPEED, seed=seed) as server:
+            await server.admin.config(**CALM_CONFIG)
+            async with peer_system(kind, server, SPEED, f"{seed}/{kind.title}/{each.key}") as system:
+                return await run_round(system, server, each, issues, seed)
+
+
+async def run_issuebox(dealt: Shares, seed: int) -> dict[str, Counts]:
+    """issuebox's counts by round: one Temporal, one Daytona and two hosts for all of them, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
+        async with running(Path(scratch) / "daytona", speed=SPEED, seed=seed) as server:
+            await server.admin.config(**CALM_CONFIG)
+            async with issuebox_system(server, Path(scratch), SPEED) as system:
+                return {each.key: await run_round(system, server, each, issues, seed) for each, issues in dealt}

@@ -1,0 +1,115 @@
+"""The documentation's fragment on the peers, written from a report. Text only."""
+
+from __future__ import annotations
+
+from bench.machine import one_line
+from proofs.peers.count import Counts
+from proofs.peers.plan import ROUNDS, SPEED
+from proofs.peers.report import COLUMNS, Report
+
+HEAD = """\
+<!-- Written by `python -m proofs.peers`; do not edit. -->
+
+## Others' algorithms under the same faults
+
+`{command}` · {date} · {minutes:.0f} min · {machine}
+
+Each row is an algorithm that gets or creates a sandbox for a key, written anew from a reading of the project's
+public code and issues in 2026, and driven in Python against the unmodified `daytona` SDK and a fresh localdaytona.
+**It is the algorithm as read at that date, not the product**, which may have changed, may run on another provider,
+and has layers around it that are not here. Each has its own retries; what was chosen or inferred for it stands below.
+
+All get the same deliveries at the same moments and the same fault plan from the same seed: {issues} issues, dealt out
+over {rounds} rounds of one kind of fault each, on two processes that share what the project keeps durably. The rates
+are those of the plan, far above those of real life: compare rows, do not forecast with them. Which of a system's
+requests a fault hits depends on what it asks. GitHub does not send a failed delivery again, and nobody does here.
+Daytona's times pass {speed:g} times as fast, and so do everybody's waits.
+
+issuebox runs as it is deployed: two APIs and two workers as processes on a real Temporal server. Killing a process is
+SIGKILL to both of a host, a moment after the delivery; a peer's process dies at a step of its handling.
+The harness does not see what issuebox hands over, so Daytona's journal tells for it: a sandbox that was started counts
+as handed over. Beside the counts, the checker's six rules are asked of its rounds, and of nobody else's.
+
+Counts are for 1,000 issues:
+- *Duplicates*: issues with two live sandboxes, at rest and at any time.
+- *Stranded*: issues whose next event would find no running sandbox, at rest, and again after one more event without
+  faults.
+- *Leaks*: live sandboxes that the system would not find.
+- *Lost events*: answered with 2xx, and no sandbox was handed over after them.
+- *Data-loss replacements*: sandboxes that had been handed over, and were deleted unsaved or cannot be found any more.
+- *Refused events*: the sender met an error or no answer, or hung up, which it does in F4.
+- *Outlived a close*: of {closed} issues that were closed during the create, those whose sandbox runs at rest. Most
+  projects do not listen for that.
+"""
+
+LETTERS = (
+    ("D", "duplicated_at_rest"),
+    ("d", "duplicated"),
+    ("S", "stranded_for_good"),
+    ("s", "stranded"),
+    ("L", "leaks"),
+    ("E", "lost"),
+    ("W", "replaced"),
+    ("C", "outlived"),
+)
+"""A capital D takes the place of a small one, and so does S."""
+
+
+def letters(counts: Counts) -> str:
+    """What went wrong in a round, one letter for each kind."""
+    found = "".join(letter for letter, name in LETTERS if getattr(counts, name))
+    found = found.replace("Dd", "D").replace("Ss", "S")
+    return found or "·"
+
+
+def page(report: Report) -> str:
+    """The whole fragment, in Markdown."""
+    closed = next((each.rounds["F11"].issues for each in report.systems if "F11" in each.rounds), 0)
+    head = HEAD.format(
+        command=report.command,
+        date=report.date,
+        minutes=report.took_s / 60,
+        machine=one_line(report.machine),
+        issues=report.issues,
+        rounds=len(ROUNDS),
+        speed=SPEED,
+        closed=closed,
+    )
+    return "\n".join([head, *_main(report), *_by_fault(report), *_notes(report), ""])
+
+
+def _main(report: Report) -> list[str]:
+    head = ["| system | " + " | ".join(title for _, title, _ in COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    rows = [
+        f"| {system.title} | " + " | ".join(cell(system.total) for _, _, cell in COLUMNS) + " |"
+        for system in report.systems
+    ]
+    return [*head, *rows, ""]
+
+
+def _by_fault(report: Report) -> list[str]:
+    """Which fault breaks whom."""
+    legend = (
+        "Which fault led to what: D duplicates at rest, d for a time only; S stranded also after one more event, s "
+        "until then; L leaks; E lost events; W data-loss replacements; C outlived a close."
+    )
+    faults = "; ".join(f"{each.key} {each.title}" for each in ROUNDS)
+    head = "| system | " + " | ".join(each.key for each in ROUNDS) + " |"
+    rows = [
+        f"| {system.title} | "
+        + " | ".join(letters(system.rounds[each.key]) if each.key in system.rounds else "" for each in ROUNDS)
+        + " |"
+        for system in report.systems
+    ]
+    return [legend, "", f"{faults}.", "", head, "|---|" + "---|" * len(ROUNDS), *rows, ""]
+
+
+def _notes(report: Report) -> list[str]:
+    rows = [f"| {system.title} | {system.notes} |" for system in report.systems]
+    return [
+        "What was inferred, and what was chosen as the best configuration:",
+        "",
+        "| system | notes |",
+        "|---|---|",
+        *rows,
+    ]

@@ -1,0 +1,95 @@
+"""What a failed activity means for the loop: look again, or blocked. One table, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutType
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from issuebox.domain.phase import Cause
+
+LOOK_AGAIN: Mapping[str, Cause | None] = {
+    # The failure's type, and the cause to report if it happens again and again.
+    "TransientError": Cause.UNREACHABLE,
+    "AmbiguousError": Cause.UNREACHABLE,
+    "RateLimitedError": Cause.RATE_LIMITED,
+    "NameTakenError": Cause.NAME_HELD,
+    "ChangeInProgressError": Cause.STUCK,
+    "NotInStateError": Cause.STUCK,
+    "GoneError": Cause.STUCK,
+    "NotSettledError": None,
+    # A worker died or was too slow: what it sent may have taken effect.
+    "TimeoutError": Cause.UNREACHABLE,
+}
+
+CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
+"""A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
+
+_OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_TO_CLOSE})
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """A failure, read. ``is_final`` means that the same would happen again until somebody acts.
+
+    ``is_untold``: the time was up, and no attempt had failed: it waited for a worker, or was lost with one.
+    """
+
+    kind: str
+    reason: str
+    cause: Cause | None
+    is_final: bool
+    retry_after_s: float = 0.0
+    is_untold: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether Daytona itself said no."""
+        return self.kind == "RefusedError"
+
+
+class BlockedError(Exception):
+    """Ends a pursuit: it can go on when somebody has acted, or after some time. Never leaves `workflows.reconcile`."""
+
+    def __init__(self, cause: Cause, reason: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+def read_failure(error: FailureError) -> Setback:
+    """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so.
+
+    A failure comes wrapped in an ActivityError, but for those of a local activity: what it raised comes as it is,
+    and its time-out comes wrapped at first and as it is when the workflow is replayed.
+    """
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, TemporalTimeoutError):
+        # A look that was retried until its time was up carries its last real failure inside.
+        inner = cause.cause
+        if isinstance(inner, ApplicationError) and inner.type in LOOK_AGAIN:
+            return _of_application(inner)
+        return Setback(
+            "TimeoutError",
+            str(cause.message or "no answer in time"),
+            LOOK_AGAIN["TimeoutError"],
+            is_final=False,
+            is_untold=cause.type in _OF_THE_WHOLE and inner is None,
+        )
+    if isinstance(cause, ApplicationError):
+        return _of_application(cause)
+    return Setback(type(cause).__name__, str(cause), Cause.INTERNAL, is_final=True)
+
+
+def _of_application(failure: ApplicationError) -> Setback:
+    kind, delay = failure.type or "", failure.next_retry_delay
+    retry_after_s = delay.total_seconds() if delay else 0.0
+    if kind == "RefusedError" and failure.details and isinstance(failure.details[0], str):
+        cause = CAUSES.get(failure.details[0], Cause.INTERNAL)
+        return Setback(kind, failure.message, cause, is_final=True, retry_after_s=retry_after_s)
+    if kind in LOOK_AGAIN:
+        return Setback(kind, failure.message, LOOK_AGAIN[kind], is_final=False, retry_after_s=retry_after_s)
+    return Setback(kind, f"{kind}: {failure.message}", Cause.INTERNAL, is_final=True)

@@ -1,0 +1,387 @@
+"""One pursuit: from something to do to the goal reached, or to being blocked.
+
+Look, decide, act once, look again. The decision is `issuebox.domain.decision.decide`; this module only
+carries it out and keeps the memory true. The goal is read anew for each decision, so that a close that
+arrives during a create is honoured when that settles, and a reopening during a delete when the old sandbox
+is gone. A command's reply ends with a read of the sandbox, and that read is the next look: a create or a
+start costs one lookup and one command.
+
+Every pursuit ends: each command has a bounded number of tries and each wait a budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from activities.inside import InsideActivities
+from activities.messages import CommandInput, CommandReply, Look
+from activities.sandboxes import SandboxActivities
+from issuebox.domain.decision import Decision, Refusal, Situation, decide
+from issuebox.domain.giving_up import doom, goal_for, is_forced
+from issuebox.domain.life import steer
+from issuebox.domain.memory import Memory, Note
+from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
+from workflows import options
+from workflows.asking import command_input, create_input
+from workflows.failures import BlockedError, Setback, read_failure
+from workflows.looks import look_at_once, look_durably
+from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
+
+Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
+
+
+class Pursuit:
+    """The loop. Holds what counts only until its end; all else is in the memory."""
+
+    def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
+        self._memory = memory
+        self._tell = tell
+        self._looks_at_once = True
+        self._attempts: Counter[Action] = Counter()
+        self._refusal: Refusal | None = None
+        self._trouble: Cause | None = None
+        self._setbacks = 0
+        self._raised: Action | None = None
+        self._quiet_id = ""
+        self._destroyed_id = ""
+        self._missed_id = ""
+        self._has_fresh_evidence = False
+        self._is_stopping = False
+        # Requests that arrived before the observation under way began: only these may be served by it.
+        self.ticket = memory.asked
+
+    async def run(self) -> None:
+        """Reach the goal, or leave the memory blocked. Never raises but on a bug."""
+        try:
+            await self._run()
+        except BlockedError as block:
+            self._block(block)
+
+    async def _run(self) -> None:
+        previous: Action | None = None
+        sandbox = await self._look()
+        self._memory.is_look_asked = False
+        while True:
+            situation = self._situation(sandbox)
+            if situation.goal is Goal.RUNNING and not self._memory.is_asked:
+                # Nobody wants the sandbox to run any more, or somebody only wanted it looked at.
+                return self._memory.unblock()
+            decision = decide(situation, self._memory.patience.limits)
+            self._note(decision, sandbox)
+            if decision.action is Action.BLOCK:
+                raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            if decision.action in {Action.USE, Action.REST}:
+                if not self._is_doubtful(sandbox):
+                    return await self._finish(decision.action, sandbox)
+                sandbox = await self._look_later(situation.goal)
+                continue
+            if decision.action is previous:
+                await self._pause()
+                previous = None  # Somebody may want something else by now: decided anew.
+                continue
+            previous = decision.action
+            self._tell(DOING[previous])
+            sandbox = await self._carry_out(decision, sandbox)
+
+    async def _finish(self, action: Action, sandbox: Sandbox | None) -> None:
+        memory = self._memory
+        if action is Action.USE and sandbox is not None:
+            await self._hand_over(sandbox)
+            return
+        memory.unblock()
+        memory.reached = memory.goal
+        memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
+        if memory.goal is Goal.DELETED:
+            memory.is_order_forced = False  # A person gave up this sandbox, and none that comes after it.
+        memory.serve(self.ticket)
+
+    def _is_doubtful(self, sandbox: Sandbox | None) -> bool:
+        """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing.
+
+        Nor that a create made none: its request may be executed late, and a sandbox that nobody knows be left.
+        """
+        memory = self._memory
+        if sandbox is not None:
+            return False
+        if memory.is_create_open:
+            return True
+        return bool(memory.sandbox_id) and memory.sandbox_id not in {self._destroyed_id, self._missed_id}
+
+    async def _look_later(self, goal: Goal) -> Sandbox | None:
+        """Look again when an outage would have been noticed, or at once when somebody wants something else."""
+        memory = self._memory
+        self._tell("making sure that the sandbox is gone")
+        try:
+            await workflow.wait_condition(
+                lambda: memory.is_asked or memory.goal is not goal,
+                timeout=timedelta(seconds=memory.patience.confirm_gone_s),
+                timeout_summary="is it really gone?",
+            )
+        except TimeoutError:
+            sandbox = await self._look(is_doubted=True)
+            self._missed_id = "" if sandbox is not None else memory.sandbox_id
+            memory.is_create_open = False
+            return sandbox
+        return await self._look()
+
+    async def _carry_out(self, decision: Decision, sandbox: Sandbox | None) -> Sandbox | None:
+        """Send the command, or wait; the sandbox as it is then."""
+        action = decision.action
+        if sandbox is not None and action is Action.WAIT:
+            return await self._wait(sandbox)
+        self._attempts[action] += 1
+        self._remember(action, sandbox)
+        if action is Action.CREATE:
+            self._memory.is_create_open = True
+        self._count_build(decision, sandbox)
+        self.ticket = self._memory.asked
+        try:
+            reply = await self._send(action, sandbox)
+        except ActivityError as error:
+            return await self._after_setback(action, read_failure(error))
+        self._trouble, self._setbacks = None, 0
+        if not reply.is_sent:
+            self._raised, self._quiet_id = None, ""  # Somebody else has woken it, and may be at work in it.
+        if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
+            self._destroyed_id = sandbox.id
+        return await self._newest(reply.sandbox)
+
+    def _count_build(self, decision: Decision, sandbox: Sandbox | None) -> None:
+        """A build that failed counts once, however often its sandbox has to be deleted."""
+        if decision.phase is not Phase.UNBUILT or sandbox is None:
+            return
+        if sandbox.id != self._memory.counted_id:
+            self._memory.builds_failed += 1
+        self._memory.counted_id = sandbox.id
+
+    def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
+        """What a command means for the outcome and for the worth of a look that follows it."""
+        if action in HANDED_OVER:
+            self._raised = action
+            is_for_a_look = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
+            self._quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
+        self._is_stopping = self._is_stopping or action is Action.STOP
+
+    async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
+        memory = self._memory
+        if sandbox is None:
+            return await workflow.execute_activity_method(
+                SandboxActivities.create_sandbox,
+                create_input(memory),
+                **options.command(),
+                summary="there is none",
+            )
+        if action is Action.INSPECT:
+            return await self._inspect(sandbox)
+        if action is Action.SET_UP:
+            return await self._set_up(sandbox)
+        is_for_a_look = action is Action.START and self._quiet_id == sandbox.id
+        return await workflow.execute_activity_method(
+            COMMANDS[action],
+            command_input(memory, sandbox, only_at_rest=is_for_a_look),
+            **options.command(),
+            summary=f"it was {sandbox.state}",
+        )
+
+    async def _inspect(self, sandbox: Sandbox) -> CommandReply:
+        """Look for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
+        try:
+            inspection = await workflow.execute_activity_method(
+                InsideActivities.inspect_sandbox,
+                command_input(self._memory, sandbox),
+                **options.inspect(),
+                summary="before it is stopped",
+            )
+        except ActivityError as error:
+            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=True)
+        self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
+        self._is_stopping = False
+        self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
+        self._has_fresh_evidence = True
+        found = "; ".join(inspection.findings)
+        self._memory.note(Note(workflow.now(), f"work is {inspection.state}", found, sandbox.phase, sandbox.state))
+        return CommandReply(sandbox)
+
+    async def _set_up(self, sandbox: Sandbox) -> CommandReply:
+        reply = await workflow.execute_activity_method(
+            InsideActivities.set_up_sandbox,
+            command_input(self._memory, sandbox, names_issue=True),
+            **options.set_up(self._memory.patience.setup_timeout_s),
+            summary="it runs and is not set up",
+        )
+        # One that did not run any more comes back as it is: nothing was done in it.
+        if reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE:
+            self._memory.prepared_id = sandbox.id
+        return reply
+
+    async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
+        """Look again: at once after a refusal, which a look may disprove, else after a pause."""
+        self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
+        self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
+        if setback.is_final:
+            self._refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
+            return await self._look()
+        self._trouble = setback.cause
+        await self._wait_out(setback, self._memory.patience.backoff_max_s)
+        return await self._look()
+
+    async def _wait_out(self, setback: Setback, at_most_s: float) -> None:
+        """Pause for as long as Daytona asks for; where that is longer than `at_most_s`, the issue is blocked."""
+        if setback.retry_after_s > at_most_s:
+            raise BlockedError(setback.cause or Cause.INTERNAL, setback.reason, setback.retry_after_s)
+        await self._pause(setback.retry_after_s)
+
+    async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
+        """The sandbox as it is."""
+        return await self._newest(await self._read(is_doubted=is_doubted))
+
+    async def _newest(self, sandbox: Sandbox | None) -> Sandbox | None:
+        """What was read, and is from now on known; read again as long as that is less than was known before."""
+        memory = self._memory
+        while memory.shows_past(sandbox, workflow.now()):
+            state = sandbox.state if sandbox else ""
+            memory.note(Note(workflow.now(), "stale read", "it has been seen in a later state", state=state))
+            workflow.logger.info("sandbox_stale_read", extra=self._fields(state=state))
+            await self._pause()
+            sandbox = await self._read()
+        return self._seen(sandbox)
+
+    async def _read(self, *, is_doubted: bool = False) -> Sandbox | None:
+        """Read the sandbox: at once where that can be, else for as long as it takes within `unreachable_after_s`.
+
+        What Daytona refused at once is not asked for again. A look that no worker came to tells nothing about
+        Daytona, and is asked for again.
+        """
+        memory, tries = self._memory, 0
+        while True:
+            self._tell("looking the sandbox up")
+            self.ticket = memory.asked
+            is_at_once = self._looks_at_once and not is_doubted
+            look = await (look_at_once(memory) if is_at_once else look_durably(memory, is_doubted=is_doubted))
+            if isinstance(look, Look):
+                return look.sandbox
+            if is_at_once and not look.is_refused:
+                self._looks_at_once = False
+                if look.retry_after_s > 0:
+                    # A limited look was given a turn: asking before would take another.
+                    await self._wait_out(look, memory.patience.unreachable_after_s)
+                continue
+            tries += 1
+            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX:
+                raise BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
+
+    async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
+        """Wait for the end of a state change, within the budget of its phase."""
+        waited_s = self._memory.waited_s(workflow.now())
+        budget_s = self._memory.patience.limits.budget_s.get(sandbox.phase, 0.0)
+        self.ticket = self._memory.asked
+        try:
+            reply = await workflow.execute_activity_method(
+                SandboxActivities.settle_sandbox,
+                command_input(self._memory, sandbox),
+                **options.settle(budget_s - waited_s),
+                summary=f"it is {sandbox.state}",
+            )
+        except ActivityError as error:
+            self._trouble = read_failure(error).cause
+            return await self._look()
+        return await self._newest(reply.sandbox)
+
+    async def _hand_over(self, sandbox: Sandbox) -> None:
+        """The sandbox runs and is set up: adopt it and keep it awake where that is due, and serve who asked.
+
+        Running an agent's job inside the sandbox will be one more step here, before serving.
+        """
+        memory = self._memory
+        ticket = self.ticket
+        self._tell(DOING[Action.USE])
+        if ownership(sandbox.labels, memory.issue_id) is Ownership.UNLABELLED:
+            await self._courtesy(SandboxActivities.label_sandbox, sandbox)
+        if sandbox.needs_activity_refresh(workflow.now()) and self._raised is None:
+            await self._courtesy(SandboxActivities.refresh_activity, sandbox)
+        memory.outcome = HANDED_OVER.get(self._raised, Outcome.REUSED)
+        memory.blocked, memory.builds_failed, memory.unbuilt_id = None, 0, ""
+        memory.evidence = None
+        memory.serve(ticket)
+
+    async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
+        """What the handover does not depend on: a failure is remembered, and the sandbox handed over."""
+        try:
+            request = command_input(self._memory, sandbox, names_issue=True)
+            await workflow.execute_activity_method(
+                activity, request, **options.courtesy(), summary="before it is handed over"
+            )
+        except ActivityError as error:
+            self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", read_failure(error).reason))
+
+    async def _pause(self, at_least_s: float = 0.0) -> None:
+        """A pause that grows with the setbacks in a row."""
+        self._setbacks += 1
+        backoff_s = self._memory.patience.backoff_s(self._setbacks, workflow.random().random())
+        self._tell(f"trying again in {max(at_least_s, backoff_s):.1f} s")
+        await asyncio.sleep(max(at_least_s, backoff_s))
+
+    def _block(self, block: BlockedError) -> None:
+        memory = self._memory
+        memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
+        fields = self._fields(cause=str(block.cause), reason=block.reason)
+        workflow.logger.warning("sandbox_blocked", extra=fields)
+
+    def _fields(self, **more: str) -> dict[str, object]:
+        """The fields of a log line about the sandbox."""
+        memory = self._memory
+        known = {"issue_id": memory.issue_id, "sandbox": memory.name, "sandbox_id": memory.sandbox_id}
+        return {**known, "delivery": next(reversed(memory.waiting_deliveries), ""), **more}
+
+    def _situation(self, sandbox: Sandbox | None) -> Situation:
+        memory = self._memory
+        doom(memory, sandbox)
+        steer(memory, workflow.now())
+        goal = goal_for(memory, sandbox)
+        verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._has_fresh_evidence)
+        return Situation(
+            issue_id=memory.issue_id,
+            goal=goal,
+            sandbox=sandbox,
+            unbuilt_id=memory.unbuilt_id,
+            builds_failed=memory.builds_failed,
+            waited_s=self._memory.waited_s(workflow.now()),
+            attempts=self._attempts,
+            refusal=self._refusal,
+            trouble=self._trouble,
+            verdict=verdict,
+            findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
+            is_forced=is_forced(memory, sandbox),
+            is_set_up=memory.is_set_up(sandbox),
+        )
+
+    def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
+        memory, now = self._memory, workflow.now()
+        memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, now)
+        if self._is_stopping and sandbox is not None and sandbox.phase in AWAKE:
+            # It was stopped after the look and runs: somebody started it, and writes after the look.
+            self._has_fresh_evidence = False
+        if self._has_fresh_evidence:
+            memory.settle_evidence(now)
+        return sandbox
+
+    def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:
+        self._memory.note(
+            Note(
+                workflow.now(),
+                f"decided to {decision.action}",
+                decision.reason,
+                decision.phase,
+                sandbox.state if sandbox else "",
+                decision.action,
+                self._memory.waiting_deliveries,
+            )
+        )
