@@ -18,8 +18,7 @@ from temporalio import activity
 from activities.failures import typed_failures
 from activities.github_messages import RepositoryInput, RepositoryReply
 from activities.reporting import heartbeats, ms
-from activities.resync import RepositoryWalk
-from activities.resync_progress import Progress
+from activities.resync import Progress, RepositoryWalk
 from issuebox.domain.errors import ProviderError
 from issuebox.domain.issue import Issue
 from issuebox.domain.issue_source import IssueSource

@@ -22,13 +22,12 @@ from activities.messages import CommandInput, CommandReply
 from activities.reporting import facts, heartbeats, logged, ms
 from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
-from issuebox.domain.inspection import read_report, unchecked
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import Execution, SandboxProvider
 from issuebox.domain.sandbox import LABEL_REPOSITORY, Sandbox
 from issuebox.domain.set_up import SetUp, directory_of
 from issuebox.domain.text import one_line
-from issuebox.domain.work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection
+from issuebox.domain.unsaved_work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection, read_report, unchecked
 
 SET_UP_JOB = "issuebox-set-up"
 """The session of the toolbox in which the configured command runs."""

@@ -7,13 +7,13 @@ sends again after a crash has the same delivery ID, and the issue's workflow tak
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 import structlog
 
-from activities.github_messages import SENT_NAMED_MAX, RepositoryInput, RepositoryReply, Sent
-from activities.resync_progress import Place, Progress, Stage
+from activities.github_messages import SENT_NAMED_MAX, Counts, RepositoryInput, RepositoryReply, Sent
 from issuebox.domain.errors import RefusedError
 from issuebox.domain.issue import IssueState
 from issuebox.domain.issue_source import IssueSource, ListedComment, ListedIssue, Page, PageQuery, Presence
@@ -22,6 +22,7 @@ from issuebox.domain.phase import Cause
 from issuebox.domain.resync import (
     Answer,
     Judgement,
+    Mark,
     Reach,
     Window,
     judge_absent,
@@ -30,6 +31,57 @@ from issuebox.domain.resync import (
     may_ask,
 )
 from issuebox.domain.triggers import Rules
+
+
+class Stage(StrEnum):
+    """The listings, in the order in which they are read."""
+
+    ISSUES = "issues"
+    COMMENTS = "comments"
+    OPEN = "open"
+    KNOWN = "known"
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a listing that is sorted by its updates was read up to.
+
+    ``since`` moves along with the last update read, instead of a page number: an issue that is updated
+    meanwhile moves to the end, and would move another one across a page border, unseen.
+    """
+
+    since: datetime
+    cursor: str = ""
+    etag: str = ""
+    pages: int = 0
+    size: int = 0
+    newest: datetime | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """All that another attempt needs to go on. Bounded: it is a heartbeat's details.
+
+    ``judged`` is what was dealt with of the page at hand, and of the page before, of which this one shows the
+    end again: IDs with the time of the update, because an issue that is updated again is another finding.
+    """
+
+    mark: Mark
+    counts: Counts = field(default_factory=Counts)
+    sent: list[Sent] = field(default_factory=list)
+    stage: Stage = Stage.ISSUES
+    place: Place | None = None
+    judged: list[str] = field(default_factory=list)
+    open_to: datetime | None = None
+    known_token: str = ""
+    swept_at: datetime | None = None
+
+    def count(self, **more: int) -> None:
+        """Add to the counts."""
+        now = self.counts
+        self.counts = Counts(**{name: getattr(now, name) + more.get(name, 0) for name in Counts.__dataclass_fields__})
+
 
 OPEN_MAX = 200_000
 """Open issues of one repository whose IDs are held in memory during a sweep: some 15 MB."""

@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import health, problems, sandboxes, status_page, webhooks
+from api import health, listing, problems, sandboxes, status_page, webhooks
+from api.body_limit import v1_router
 from issuebox.settings import ApiSettings
 from issuebox.temporal.issues import ClientFactory, Temporal
 
@@ -38,7 +39,10 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     )
     problems.install(app)
     app.include_router(webhooks.router(settings, temporal))
-    app.include_router(sandboxes.router(settings, temporal))
+    v1 = v1_router(settings)
+    sandboxes.add(v1, settings, temporal)
+    listing.add(v1, settings, temporal)
+    app.include_router(v1)
     app.include_router(health.router(temporal))
     app.include_router(status_page.router(settings, temporal))
 

@@ -1,4 +1,4 @@
-"""What stands before a REST route: the token, and then a limit on the body.
+"""The router of /v1, and what stands before each of its routes: the token, and then a limit on the body.
 
 FastAPI reads and parses a body before it runs a route's dependencies, so that a dependency alone would
 let strangers fill the memory. Its own ``max_body_size`` answers plain text and not a problem whenever the
@@ -10,16 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from api.auth import require_token
-from api.problems import ProblemError
+from api.auth import bearer, require_token
+from api.problems import ProblemError, responses
 from issuebox.settings import ApiSettings
 
 BODY_MAX_BYTES = 64 * 1024
+
+
+def v1_router(settings: ApiSettings) -> APIRouter:
+    """An empty router under /v1. Each route that is added to it wants a token."""
+    return APIRouter(
+        prefix="/v1",
+        tags=["sandboxes"],
+        route_class=guarded(settings),
+        dependencies=[Depends(bearer)],  # Only documents the scheme: the route class enforces it.
+        responses=responses(400, 401, 503),
+    )
 
 
 def guarded(settings: ApiSettings) -> type[APIRoute]:

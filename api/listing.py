@@ -1,26 +1,37 @@
-"""GET of all issues with their sandboxes, from Temporal's index: page by page, filtered by search attributes."""
+"""GET of all issues with their sandboxes, from Temporal's index: page by page, filtered by search attributes.
+
+Page tokens are sealed, so that only we can make them. Temporal's own are opaque bytes that it trusts: a forged one
+makes it fail inside, and the SDK retries that until the time is up (server 1.29.1: `Unknown`, "invalid character
+looking for beginning of value").
+"""
 
 from __future__ import annotations
 
+import binascii
+import hashlib
+import hmac
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from temporalio.client import WorkflowExecution
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from api import page_tokens
-from api.issue_path import status_url
 from api.problems import ProblemError
+from api.sandboxes import status_url
 from issuebox.domain.issue import IssueState, issue_id_of
 from issuebox.domain.phase import Cause, Phase
 from issuebox.settings import ApiSettings
 from issuebox.temporal.issues import Temporal, unavailable
 from workflows import search_attributes
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
+
+_SEAL_BYTES = 16
 
 
 class Wanted(BaseModel):
@@ -86,7 +97,7 @@ class SandboxesPage(BaseModel):
 
 
 def add(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
-    """The route."""
+    """The route of the list."""
 
     @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
     async def sandboxes(wanted: Annotated[Wanted, Query()]) -> SandboxesPage:
@@ -108,7 +119,7 @@ async def _page(temporal: Temporal, settings: ApiSettings, wanted: Wanted) -> Sa
     following = found.next_page_token
     return SandboxesPage(
         sandboxes=[row for row in rows if row is not None],
-        next_page_token=page_tokens.sealed(following, settings.api_tokens) if following else None,
+        next_page_token=sealed(following, settings.api_tokens) if following else None,
     )
 
 
@@ -143,7 +154,27 @@ def _unregistered_or(error: RPCError, wanted: Wanted) -> Exception:
 def _opened(page_token: str, settings: ApiSettings) -> bytes | None:
     if not page_token:
         return None
-    token = page_tokens.opened(page_token, settings.api_tokens)
+    token = unsealed(page_token, settings.api_tokens)
     if token is None:
         raise ProblemError(400, "invalid-request", "page_token is none of ours")
     return token
+
+
+def sealed(token: bytes, secrets: Sequence[SecretStr]) -> str:
+    """The token for a caller. Every process with the first of the secrets takes it."""
+    return urlsafe_b64encode(_seal(token, secrets[0]) + token).decode()
+
+
+def unsealed(text: str, secrets: Sequence[SecretStr]) -> bytes | None:
+    """Temporal's token; None when the text is none that was handed out."""
+    try:
+        raw = b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return None
+    seal, token = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
+    return token if any([hmac.compare_digest(seal, _seal(token, secret)) for secret in secrets]) else None  # noqa: C419
+
+
+def _seal(token: bytes, secret: SecretStr) -> bytes:
+    key = b"issuebox page token\0" + secret.get_secret_value().encode()
+    return hmac.new(key, token, hashlib.sha256).digest()[:_SEAL_BYTES]

@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from api.auth import require_signature
 from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
 from api.problems import ProblemError, first_mistake, responses
+from api.sandboxes import status_url
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.triggers import EVENTS, Detection, Facts, Rules, detect
 from issuebox.settings import ApiSettings, rules_of
@@ -106,7 +107,7 @@ async def _take(
         delivery=delivery,
         workflow_id=name,
         sandbox_name=name,
-        status_url=f"/v1/issues/{payload.issue.id}/sandbox",
+        status_url=status_url(payload.issue.id),
     )
 
 

@@ -1,1 +1,4 @@
-"""What shows and measures issuebox from outside: the demo, and later benchmarks and chaos."""
+"""Measured figures: what the promise costs. Not in the wheel.
+
+Not here: what shows that the promise holds (`proofs`).
+"""

@@ -12,7 +12,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
@@ -298,3 +298,9 @@ def rules_of(settings: CommonSettings) -> Rules:
         min_association=settings.min_association,
         required_label=settings.required_label,
     )
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first mistake of a settings error, without the value: that may be a secret."""
+    details = error.errors(include_input=False, include_url=False)
+    return f"{'.'.join(str(part) for part in details[0]['loc'])}: {details[0]['msg']}"

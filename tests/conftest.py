@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from issuebox.dev.temporal_server import ensure_binary
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from workflows import search_attributes
 
 _ISSUE_IDS = itertools.count(os.getpid() * 10_000 + 1)

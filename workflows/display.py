@@ -8,10 +8,10 @@ from typing import Any
 
 from temporalio.common import SearchAttributeUpdate
 
-from issuebox.domain.life import course
+from issuebox.domain.goal import course
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal, Outcome
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 from workflows import search_attributes
 from workflows.messages import Handover, Published, Status
 

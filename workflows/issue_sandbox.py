@@ -21,11 +21,12 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.github import GitHubActivities
 from issuebox.domain.events import IssueEvent
+from issuebox.domain.goal import steer
 from issuebox.domain.intake import Verdict, absorb, correct
-from issuebox.domain.life import steer
 from issuebox.domain.memory import Memory, Note, Order
 from issuebox.domain.phase import Goal, Phase
 from workflows import display, options
+from workflows.lookups import learn_settings
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
     ERROR_TOO_MANY_WAITING,
@@ -50,7 +51,6 @@ from workflows.messages import (
     Why,
 )
 from workflows.reconcile import Pursuit
-from workflows.worker_settings import learn_settings
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""

@@ -13,7 +13,7 @@ from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import Inspection
+from issuebox.domain.unsaved_work import Inspection
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
 TASK_QUEUE = "issuebox"

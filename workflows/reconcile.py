@@ -20,20 +20,57 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.inside import InsideActivities
-from activities.messages import CommandInput, CommandReply, Look
+from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
-from issuebox.domain.giving_up import doom, goal_for, is_forced
-from issuebox.domain.life import steer
+from issuebox.domain.goal import doom, goal_for, is_forced, steer
 from issuebox.domain.memory import Memory, Note
 from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-from issuebox.domain.work import Evidence, Inspection, WorkState, standing_verdict
+from issuebox.domain.unsaved_work import Evidence, Inspection, WorkState, standing_verdict
 from workflows import options
-from workflows.asking import command_input, create_input
 from workflows.failures import BlockedError, Setback, read_failure
-from workflows.looks import look_at_once, look_durably
-from workflows.steps import COMMANDS, DOING, HANDED_OVER, REACHED
+from workflows.lookups import look_at_once, look_durably
+
+Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
+
+COMMANDS: dict[Action, Command] = {
+    Action.START: SandboxActivities.start_sandbox,
+    Action.RECOVER: SandboxActivities.recover_sandbox,
+    Action.STOP: SandboxActivities.stop_sandbox,
+    Action.ARCHIVE: SandboxActivities.archive_sandbox,
+    Action.DELETE: SandboxActivities.delete_sandbox,
+}
+"""The activity for each action that addresses a known sandbox."""
+
+HANDED_OVER: dict[Action | None, Outcome] = {
+    None: Outcome.REUSED,
+    Action.CREATE: Outcome.CREATED,
+    Action.START: Outcome.STARTED,
+    Action.RECOVER: Outcome.RECOVERED,
+}
+"""What a handover is called, by the last command that brought the sandbox up."""
+
+REACHED: dict[Goal, Outcome] = {
+    Goal.STOPPED: Outcome.STOPPED,
+    Goal.ARCHIVED: Outcome.ARCHIVED,
+    Goal.DELETED: Outcome.DELETED,
+}
+"""What it is called when any other goal is reached."""
+
+DOING: dict[Action, str] = {
+    Action.CREATE: "creating the sandbox",
+    Action.START: "starting the sandbox",
+    Action.RECOVER: "recovering the sandbox",
+    Action.SET_UP: "setting the sandbox up",
+    Action.INSPECT: "looking for unsaved work in the sandbox",
+    Action.STOP: "stopping the sandbox",
+    Action.ARCHIVE: "archiving the sandbox",
+    Action.DELETE: "deleting the sandbox",
+    Action.WAIT: "waiting for Daytona to finish a state change",
+    Action.USE: "handing the sandbox over",
+}
+
 
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
@@ -385,3 +422,26 @@ class Pursuit:
                 self._memory.waiting_deliveries,
             )
         )
+
+
+def lookup_input(memory: Memory, *, is_doubted: bool) -> LookupInput:
+    return LookupInput(
+        memory.issue_id,
+        memory.name,
+        memory.sandbox_id,
+        memory.goal,
+        memory.waiting_deliveries,
+        is_doubted,
+        memory.edition,
+    )
+
+
+def create_input(memory: Memory) -> CreateInput:
+    return CreateInput(memory.issue_id, memory.name, memory.issue, memory.waiting_deliveries)
+
+
+def command_input(
+    memory: Memory, sandbox: Sandbox, *, names_issue: bool = False, only_at_rest: bool = False
+) -> CommandInput:
+    issue = memory.issue if names_issue else None
+    return CommandInput(memory.issue_id, memory.name, sandbox.id, issue, memory.waiting_deliveries, only_at_rest)

@@ -23,7 +23,7 @@ READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
 
-_IMPORT = "import os; from issuebox.cli.imports import uncollected\nwith uncollected(): import {}\nos._exit(0)"
+_IMPORT = "import os; from issuebox.cli.app import uncollected\nwith uncollected(): import {}\nos._exit(0)"
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "python (nothing)": ("-P", "-c", "pass"),

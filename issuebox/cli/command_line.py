@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from issuebox.cli.connection import Connection
 
 
@@ -66,6 +64,7 @@ def run(data: Path, work: Callable[[Connection], Awaitable[Exit]]) -> NoReturn:
 
     from issuebox.cli.connection import open_connection  # noqa: PLC0415
     from issuebox.cli.issue_names import NotAnIssueNameError, UnknownIssueError  # noqa: PLC0415
+    from issuebox.settings import first_mistake  # noqa: PLC0415
     from issuebox.temporal.connect import TemporalConfigError  # noqa: PLC0415
     from issuebox.temporal.errors import ProblemError  # noqa: PLC0415
 
@@ -101,12 +100,6 @@ def confirm(question: str, *, yes: bool) -> None:
         fail(f"there is no terminal to ask on, so say --yes to this: {question}")
     if not typer.confirm(question, err=True):
         fail("not confirmed; nothing was done", Exit.NO)
-
-
-def first_mistake(error: ValidationError) -> str:
-    """The first mistake of a settings error, without the value: that may be a secret."""
-    details = error.errors(include_input=False, include_url=False)
-    return f"{'.'.join(str(part) for part in details[0]['loc'])}: {details[0]['msg']}"
 
 
 def fail(reason: str, code: Exit = Exit.MISUSE) -> NoReturn:

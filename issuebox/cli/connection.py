@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from issuebox.dev.dev_stack import DevStack
+from issuebox.dev.dev_stack import temporal_environment
 from issuebox.settings import ApiSettings
 from issuebox.temporal.connect import configuration, connect
 from issuebox.temporal.issues import Temporal
@@ -35,16 +33,3 @@ def open_connection(data_dir: Path) -> Connection:
         settings,
         place=f"{config['target_host']}, namespace {config.get('namespace', 'default')}",
     )
-
-
-def temporal_environment(data_dir: Path) -> Mapping[str, str]:
-    """Temporal's variables as they count here: our own, or those of the dev stack on this directory."""
-    stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(data_dir)
-    if stack is None:
-        return os.environ
-    return {
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.temporal_namespace,
-        # A profile of the user may carry TLS and keys for another cluster.
-        "TEMPORAL_CONFIG_FILE": os.devnull,
-    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, first_mistake
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail
 
 if TYPE_CHECKING:
     from issuebox.settings import WorkerSettings
@@ -42,7 +42,7 @@ def resync(
 
     from issuebox.cli import screen  # noqa: PLC0415
     from issuebox.domain.issue_source import is_repository  # noqa: PLC0415
-    from issuebox.temporal.resync_run import resync_request  # noqa: PLC0415
+    from issuebox.temporal.schedules import resync_request  # noqa: PLC0415
     from workflows.resync_messages import ResyncReport  # noqa: PLC0415
 
     settings = _settings()
@@ -67,7 +67,7 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
     from temporalio.client import WorkflowFailureError  # noqa: PLC0415
     from temporalio.service import RPCError  # noqa: PLC0415
 
-    from issuebox.cli.connection import temporal_environment  # noqa: PLC0415
+    from issuebox.dev.dev_stack import temporal_environment  # noqa: PLC0415
     from issuebox.temporal.connect import TemporalConfigError, connect  # noqa: PLC0415
     from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport  # noqa: PLC0415
 
@@ -94,7 +94,7 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
 def _settings() -> WorkerSettings:
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from issuebox.settings import WorkerSettings  # noqa: PLC0415
+    from issuebox.settings import WorkerSettings, first_mistake  # noqa: PLC0415
 
     try:
         return WorkerSettings()

@@ -79,6 +79,19 @@ class DevStack(BaseModel):
         write_private(_path(data_dir), self.model_dump_json(indent=2))
 
 
+def temporal_environment(data_dir: Path) -> Mapping[str, str]:
+    """Temporal's variables as they count here: our own, or those of the dev stack on this directory."""
+    stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(data_dir)
+    if stack is None:
+        return os.environ
+    return {
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "TEMPORAL_NAMESPACE": stack.temporal_namespace,
+        # A profile of the user may carry TLS and keys for another cluster.
+        "TEMPORAL_CONFIG_FILE": os.devnull,
+    }
+
+
 def forget(data_dir: Path) -> None:
     """Say that no stack runs on this directory any more."""
     _path(data_dir).unlink(missing_ok=True)

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from issuebox.cli.command_line import first_mistake
-from issuebox.cli.connection import temporal_environment
-from issuebox.dev.dev_stack import DevStack
+from issuebox.dev.dev_stack import DevStack, temporal_environment
 from issuebox.doctor import github, temporal
 from issuebox.doctor.findings import Finding, Part, Report, Verdict, report
-from issuebox.settings import ApiSettings, WorkerSettings
+from issuebox.settings import ApiSettings, WorkerSettings, first_mistake
 
 
 @dataclass(frozen=True, slots=True)

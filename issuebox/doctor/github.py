@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from issuebox.doctor.findings import Finding, Part, Verdict
 from issuebox.settings import ApiSettings, WorkerSettings
-from issuebox.temporal.resync_run import resync_repositories
+from issuebox.temporal.schedules import resync_repositories
 
 TIMEOUT_S = 10.0
 REPOSITORIES_MAX = 50

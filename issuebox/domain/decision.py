@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 
 _P, _A = Phase, Action
 

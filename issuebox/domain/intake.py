@@ -17,8 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.goal import steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.life import steer
 from issuebox.domain.memory import DELIVERIES_MAX, Memory, Note
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}

@@ -1,7 +1,7 @@
 """What the workflow of one issue remembers.
 
 `Memory` is the one object that is carried from run to run: everything in it is bounded. Events change
-it in `issuebox.domain.intake`, time does in `issuebox.domain.life`, and looks in `Memory.see`.
+it in `issuebox.domain.intake`, time does in `issuebox.domain.goal`, and looks in `Memory.see`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, Evidence
+from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, Evidence
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""

@@ -16,8 +16,7 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
 from issuebox.domain.known_issues import KnownIssue
-from issuebox.domain.phrases import says
-from issuebox.domain.triggers import Facts, Rules, detect
+from issuebox.domain.triggers import Facts, Rules, detect, says
 
 OVERLAP = timedelta(minutes=2)
 """What was read already and is looked at again: GitHub's listings may show two updates out of order."""

@@ -2,6 +2,11 @@
 
 ``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS*`` and profiles are read
 by the SDK (`temporalio.envconfig`), so that the `temporal` CLI and issuebox mean the same cluster.
+
+Values become payloads by pydantic's JSON, with the type adapters shared by the process: the SDK makes a payload
+converter for each workflow that a worker holds, and `PydanticPayloadConverter` (temporalio 1.35.0,
+`contrib/pydantic.py`) caches its type adapters in the instance. So each issue's workflow would build, and keep for
+as long as it stays cached, a validator of its own for each message type.
 """
 
 from __future__ import annotations
@@ -10,9 +15,23 @@ import re
 from collections.abc import Mapping
 
 from temporalio.client import Client
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import CompositePayloadConverter, DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
-from issuebox.temporal.data_converter import DATA_CONVERTER
+_SHARED = PydanticPayloadConverter()
+
+
+class SharedPydanticPayloadConverter(CompositePayloadConverter):
+    """`PydanticPayloadConverter` on the wire; all instances in a process share what they have learned of types."""
+
+    def __init__(self) -> None:
+        super().__init__(*_SHARED.converters.values())
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=SharedPydanticPayloadConverter)
+"""For every client and worker of ours."""
+
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 # The SDK takes more (1.35.0): a host without a port silently means port 80, a URL draws a warning, and

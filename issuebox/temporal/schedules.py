@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from temporalio.client import (
@@ -25,11 +25,11 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from issuebox.domain.issue_source import is_repository
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.resync_run import resync_interval_s, resync_request
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput
 from workflows.messages import TASK_QUEUE
-from workflows.resync_messages import RESYNC_WORKFLOW_TYPE
+from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncRequest
 
 RPC_TIMEOUT = timedelta(seconds=5)
 """The worker serves meanwhile; only its end would wait for this."""
@@ -45,6 +45,9 @@ JITTER_SHARE = 0.1
 """Of the interval: Temporal's intervals begin on the full hour, for every installation alike."""
 
 
+_log = structlog.get_logger("issuebox.schedules")
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """One schedule: what it starts, with which argument, how often in seconds (0: not at all)."""
@@ -54,6 +57,42 @@ class Sweep:
     summary: str
     argument: Callable[[WorkerSettings], object]
     interval_s: Callable[[WorkerSettings], float]
+
+
+def resync_interval_s(settings: WorkerSettings) -> float:
+    """How often the schedule runs; 0 for not at all, which is also so without repositories.
+
+    Runs must not overlap: each goes on from the result of the last one that completed.
+    """
+    return settings.resync_interval_s if resync_repositories(settings) else 0.0
+
+
+def resync_repositories(settings: WorkerSettings) -> tuple[str, ...]:
+    """The configured repositories; without any, those of the allowed ones that are named, when there are credentials.
+
+    GitHub answers only 60 requests an hour without credentials, which is for who asks for it.
+    """
+    has_credentials = bool(settings.github_token.get_secret_value() or settings.github_app_id)
+    named = tuple(name for name in settings.allowed_repositories if is_repository(name))
+    return settings.resync_repositories or (named if has_credentials else ())
+
+
+def resync_request(
+    settings: WorkerSettings,
+    repositories: tuple[str, ...] = (),
+    *,
+    since: datetime | None = None,
+    is_full: bool = False,
+) -> ResyncRequest:
+    """The input of one run: for these repositories, or without any for the configured ones, each once."""
+    wanted = {name.lower(): name for name in repositories or resync_repositories(settings)}
+    return ResyncRequest(
+        repositories=tuple(wanted.values()),
+        since=since,
+        lookback_s=settings.resync_lookback_s,
+        sweep_interval_s=settings.resync_sweep_interval_s,
+        is_full=is_full,
+    )
 
 
 SWEEPS = (
@@ -143,6 +182,3 @@ def _schedule(sweep: Sweep, own_id: str, settings: WorkerSettings) -> Schedule:
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=interval)], jitter=interval * JITTER_SHARE),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCHUP_WINDOW),
     )
-
-
-_log = structlog.get_logger("issuebox.schedules")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from issuebox.domain.phase import AWAKE, TRANSITIONAL, Phase
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 from issuebox.providers.daytona_errors import STATUSES, TEXTS
 from issuebox.providers.daytona_states import phase_of
 from localdaytona import admission, flights

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from issuebox.domain.phase import ASLEEP, Cause, Phase
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 from localdaytona.admission import Lifecycle
 from proofs.model import daytona
 from proofs.model.daytona import Actor, Answer, Fate, Row, Trouble, World

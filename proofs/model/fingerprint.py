@@ -21,7 +21,7 @@ from issuebox.domain.decision import Decision, Refusal
 from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Memory
 from issuebox.domain.phase import TRANSITIONAL
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import SLACK, Evidence
+from issuebox.domain.unsaved_work import SLACK, Evidence
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.reconcile import Pursuit
 

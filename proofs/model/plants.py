@@ -17,15 +17,14 @@ from issuebox.domain.memory import Memory
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import Evidence, WorkState
+from issuebox.domain.unsaved_work import Evidence, WorkState
 from proofs.model.deliveries import DELETED, OPENED, REOPENED
 from proofs.model.errands import Mistakes
 from proofs.model.minds import PATIENCE, PREPARING
 from proofs.model.outside import Allowance
 from workflows import reconcile
-from workflows.asking import command_input
 from workflows.failures import BlockedError, Setback
-from workflows.reconcile import Pursuit
+from workflows.reconcile import Pursuit, command_input
 
 Patch = Callable[[], AbstractContextManager[None]]
 

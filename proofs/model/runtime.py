@@ -15,16 +15,15 @@ from typing import Any
 
 import workflows.display
 import workflows.issue_sandbox
-import workflows.looks
+import workflows.lookups
 import workflows.reconcile
-import workflows.worker_settings
 from activities.messages import CommandInput, CreateInput, LookupInput
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action
 from issuebox.domain.sandbox import Sandbox
 from workflows.reconcile import Pursuit
 
-ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.looks, workflows.worker_settings)
+ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups, workflows.lookups)
 """The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

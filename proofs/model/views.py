@@ -18,7 +18,7 @@ from issuebox.domain.errors import ProviderError, RefusedError, TransientError
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Cause
 from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
-from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, SLACK, Inspection, WorkState
+from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, SLACK, Inspection, WorkState
 from issuebox.providers.daytona import as_never_ran
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
 from proofs.model.runtime import EPOCH, NAME

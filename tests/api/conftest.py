@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from api.app import create_app
 from issuebox.settings import ApiSettings
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from tests.waiting import until
 
 SECRET = "a webhook secret"

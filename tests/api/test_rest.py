@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from api import page_tokens
+from api import listing
 from api.body_limit import BODY_MAX_BYTES
 from tests.api.conftest import BEARER, Api, Serve, status_line
 from tests.api.deliveries import encoded, payload, signed
@@ -193,12 +193,12 @@ async def pages(api: Api) -> list[list[dict[str, Any]]]:
 def test_page_token_is_only_taken_as_it_was_sealed() -> None:
     """A token that was changed, or sealed by a stranger, is none; one sealed before a rotation still is."""
     old, new = SecretStr("old"), SecretStr("new")
-    text = page_tokens.sealed(b"temporal's", [old])
-    assert page_tokens.opened(text, [new, old]) == b"temporal's"
-    assert page_tokens.opened(text, [new]) is None
-    assert page_tokens.opened(("B" if text[0] == "A" else "A") + text[1:], [old]) is None
-    assert page_tokens.opened(text[:-4] + "AAA=", [old]) is None
-    assert page_tokens.opened("", [old]) is None
+    text = listing.sealed(b"temporal's", [old])
+    assert listing.unsealed(text, [new, old]) == b"temporal's"
+    assert listing.unsealed(text, [new]) is None
+    assert listing.unsealed(("B" if text[0] == "A" else "A") + text[1:], [old]) is None
+    assert listing.unsealed(text[:-4] + "AAA=", [old]) is None
+    assert listing.unsealed("", [old]) is None
 
 
 async def test_documentation_needs_no_token(serve: Serve, closed_address: str) -> None:

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.worker import build_worker, daytona_options
 
 

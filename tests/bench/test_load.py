@@ -16,7 +16,7 @@ from bench.measure.deliveries import COPIES, PER_ISSUE, SCRIPT, burst
 from bench.measure.load import Line, content_length, drive, post_request
 from issuebox.dev.mock_delivery import MockIssue, build
 from issuebox.domain.triggers import Rules, detect
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from workflows.messages import StartInput
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from activities.messages import CommandInput, CommandReply
 from issuebox.domain.issue import Issue
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.set_up import SetUp
-from issuebox.domain.work import Inspection
+from issuebox.domain.unsaved_work import Inspection
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server, running_inside
 from tests.contract.conftest import options

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 import activities.inside
-from issuebox.domain.work import LABEL_WORK, WorkState
+from issuebox.domain.unsaved_work import LABEL_WORK, WorkState
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server
 

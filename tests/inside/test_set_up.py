@@ -21,7 +21,7 @@ from activities.scripts import command_line
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.sandbox import LABEL_REPOSITORY
 from issuebox.domain.set_up import SetUp
-from issuebox.domain.work import LABEL_SET_UP, SET_UP_DONE, WorkState
+from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, WorkState
 from issuebox.providers.daytona import DaytonaProvider
 from tests.contract.conftest import options
 from tests.waiting import until

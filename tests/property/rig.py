@@ -23,7 +23,7 @@ from temporalio.testing import WorkflowEnvironment
 from api.app import create_app
 from issuebox.dev.temporal_server import ensure_binary
 from issuebox.settings import ApiSettings
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from localdaytona.testing import Server, running
 from tests.property.worker_process import Request, Workers
 from tests.waiting import until

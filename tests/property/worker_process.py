@@ -24,11 +24,11 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkerConfig
 
 import activities.reporting
-import issuebox.domain.work
+import issuebox.domain.unsaved_work
 from issuebox.logs import configure
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.worker import build_worker, daytona_options
 from tests.forking import serve
 from workflows import options
@@ -71,7 +71,7 @@ def _shorten() -> None:
     options.HEARTBEAT_TIMEOUT = timedelta(seconds=HEARTBEAT_TIMEOUT_S)
     options.LOOK_TIMEOUT = timedelta(seconds=LOOK_TIMEOUT_S)
     activities.reporting.HEARTBEAT_INTERVAL_S = HEARTBEAT_INTERVAL_S
-    issuebox.domain.work.SLACK = timedelta(seconds=ACTIVITY_SLACK_S)
+    issuebox.domain.unsaved_work.SLACK = timedelta(seconds=ACTIVITY_SLACK_S)
 
 
 def _become_worker(connection: socket.socket) -> NoReturn:

@@ -11,7 +11,7 @@ from activities.github import GitHubActivities
 from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.temporal.issue_workflows import IssueWorkflows
 from tests.resync.conftest import Stack, worker
 from tests.resync.github import TOKEN, GitHub

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from issuebox.domain.issue import IssueState
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.resync_run import resync_interval_s, resync_request
+from issuebox.temporal.schedules import resync_interval_s, resync_request
 from tests.resync.conftest import Stack, at
 
 

@@ -9,7 +9,7 @@ import pytest
 from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Decision, Limits, Refusal, Situation, decide
 from issuebox.domain.phase import REMEDIES, TRANSITIONAL, Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 
 ISSUE = 7
 LIMITS = Limits()

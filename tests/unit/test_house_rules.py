@@ -10,7 +10,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = ("api", "workflows", "activities", "issuebox", "localdaytona", "proofs", "bench")
 SOURCES = sorted(path for root in ROOTS for path in (REPOSITORY / root).rglob("*.py"))
-FILE_LINES_MAX = 400
+FILE_LINES_MAX = 600
+# A file is one room, and is split when it holds two thoughts: this only catches what has grown out of sight.
 FUNCTION_LINES_MAX = 60
 # Spelled in pieces, so that this file may be searched as well.
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError")))

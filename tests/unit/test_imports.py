@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from issuebox.cli.imports import uncollected
+from issuebox.cli.app import uncollected
 
 
 def test_collector_rests_while_modules_are_imported() -> None:

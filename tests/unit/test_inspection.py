@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from issuebox.domain.inspection import FINDINGS_MAX, UNCHECKED, UNSAVED, read_report, unchecked
 from issuebox.domain.text import one_line
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import FINDINGS_MAX, UNCHECKED, UNSAVED, WorkState, read_report, unchecked
 
 
 def report(*records: str, end: bool = True) -> str:

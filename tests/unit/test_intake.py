@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.goal import course
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.life import course
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal
 

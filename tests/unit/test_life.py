@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from issuebox.domain.goal import course, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.life import course, steer
 from issuebox.domain.memory import Blocked, Memory, Order
 from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Cause, Goal

@@ -30,9 +30,10 @@ def test_root_package_has_a_specific_name(root: str) -> None:
 
 
 def test_package_list_is_complete() -> None:
-    """Every importable directory of the repository is shipped in the wheel, tests excepted."""
-    packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")} - {"tests"}
-    assert packages == set(ROOTS)
+    """The wheel carries every package of the repository but those that prove, measure and test the others."""
+    packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
+    assert packages - set(ROOTS) == {"proofs", "bench", "tests"}
+    assert set(ROOTS) <= packages
 
 
 def test_console_scripts_point_into_our_roots() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from issuebox.domain.phrases import says
+from issuebox.domain.triggers import says
 
 SAID = ["@claude", "@Claude please", "please, @CLAUDE!", "(@claude)", "> quoted\n@claude", "`code` @claude", "@claude."]
 SAID += ["```\ncode\n```\n@claude", "line\r\n@claude\r\n", "**@claude**", "~~~\ncode\n~~~\n@claude"]

@@ -9,7 +9,7 @@ import pytest
 
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.work import SLACK, Evidence, Inspection, WorkState, standing_verdict
+from issuebox.domain.unsaved_work import SLACK, Evidence, Inspection, WorkState, standing_verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CLEAN, UNSAVED, UNCHECKED = (Inspection(state) for state in WorkState)

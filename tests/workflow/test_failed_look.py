@@ -9,7 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from issuebox.domain.phase import Cause
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 from tests.waiting import until
 
 from .conftest import Stack, Started

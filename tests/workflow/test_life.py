@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from issuebox.domain.issue import IssueState
 from issuebox.domain.phase import Cause, Goal, Outcome
-from issuebox.domain.work import WorkState
+from issuebox.domain.unsaved_work import WorkState
 from tests.waiting import until
 from workflows.messages import (
     ERROR_ISSUE_DELETED,

@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.worker import WORKFLOW_RUNNER
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.signal_guard import SignalGuard

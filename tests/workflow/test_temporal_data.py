@@ -6,7 +6,7 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import JSONPlainPayloadConverter
 
 from issuebox.domain.memory import Memory
-from issuebox.temporal.data_converter import DATA_CONVERTER
+from issuebox.temporal.connect import DATA_CONVERTER
 from workflows.messages import StartInput
 
 JSON = JSONPlainPayloadConverter().encoding.encode()

@@ -1,4 +1,4 @@
-"""What the issue's sandbox should be, and when that changes by itself.
+"""What the issue's sandbox should be, when that changes by itself, and which sandbox a person gave up.
 
 An open issue's sandbox runs for who asks; Daytona stops it when nobody uses it. A closed one goes down a
 ladder, each rung so long after the close, or after a person's request on the closed issue:
@@ -6,6 +6,7 @@ ladder, each rung so long after the close, or after a person's request on the cl
     close ── stop_after_s ──> stopped ── archive_after_s ──> archived ── delete_after_s ──> deleted
 
 A deleted issue, or a person's order, needs no ladder. `steer` is the one place where the goal is set.
+A person's word is never about a sandbox that came later: the one that was meant is remembered by its ID.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import datetime, timedelta
 from issuebox.domain.memory import Memory, Order
 from issuebox.domain.patience import Closing
 from issuebox.domain.phase import Goal
+from issuebox.domain.sandbox import Sandbox
 
 
 def steer(memory: Memory, now: datetime) -> None:
@@ -50,3 +52,27 @@ def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[G
             return goal, due_at
         goal = rung
     return goal, None
+
+
+def doom(memory: Memory, sandbox: Sandbox | None) -> None:
+    """Tie a person's order to the sandbox of now, and end it with that sandbox."""
+    known_id = sandbox.id if sandbox else memory.sandbox_id
+    if memory.is_replace_asked:
+        memory.is_replace_asked, memory.doomed_id = False, known_id
+    elif sandbox is not None and sandbox.id != memory.doomed_id:
+        memory.doomed_id = ""
+    if memory.is_order_forced and not memory.forced_id:
+        memory.forced_id = known_id
+
+
+def is_forced(memory: Memory, sandbox: Sandbox | None) -> bool:
+    """Whether a person gave up what is in this very sandbox."""
+    is_meant = memory.is_order_forced and sandbox is not None and sandbox.id == memory.forced_id
+    return is_meant or (sandbox is not None and sandbox.id == memory.doomed_id)
+
+
+def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
+    """The goal of this sandbox: that of the issue, unless a person gave this one up."""
+    if sandbox is not None and sandbox.id == memory.doomed_id:
+        return Goal.DELETED
+    return memory.goal

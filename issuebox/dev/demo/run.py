@@ -1,11 +1,10 @@
-"""``make demo``: the validations against the running stack, with live progress and a table at the end.
+"""`issuebox demo`: the validations against the running stack, with live progress and a table at the end.
 
 Exit code 0 only when every one holds. ``--keep`` leaves the stack running for a look.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import shutil
 import sys
@@ -103,8 +102,8 @@ def print_log(stack: Stack, console: Console) -> None:
         console.print(f"  {line['timestamp'][11:23]}  [cyan]{line['event']:<16}[/] {facts}", highlight=False)
 
 
-async def main(*, keep: bool) -> int:
-    """Start, validate, report; the exit code."""
+async def run_demo(*, keep: bool) -> int:
+    """Start, validate, report; the exit code. With `keep` the stack runs on until somebody presses Enter."""
     console = Console()
     data_dir = Path(tempfile.mkdtemp(prefix="issuebox-demo-"))
     console.print("[bold]issuebox[/]: exactly one Daytona sandbox per GitHub issue, on real parts.")
@@ -139,12 +138,3 @@ async def _look_around(stack: Stack, console: Console) -> None:
         highlight=False,
     )
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave the stack running for a look")
-    try:
-        sys.exit(asyncio.run(main(keep=parser.parse_args().keep)))
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -3,6 +3,8 @@
 A look is most often answered in a few ms. The first is made within the workflow task, as a local activity: it
 costs no task of its own and Temporal a third of the work. What it cannot find out in one short attempt is looked
 for as an activity, with retries that last for hours, that survive every worker, and that people can watch.
+
+Either brings the worker's settings, and so does the worker at hand where no lookup comes first.
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ from activities.sandboxes import SandboxActivities
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal
 from workflows import options
-from workflows.asking import lookup_input
 from workflows.failures import Setback, read_failure
-from workflows.worker_settings import learn_settings
+from workflows.reconcile import lookup_input
 
 
 async def look_at_once(memory: Memory) -> Look | Setback:
@@ -64,3 +65,11 @@ async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
     if look.patience is not None:
         memory.patience, memory.edition = look.patience, look.edition
     return look
+
+
+async def learn_settings(memory: Memory) -> None:
+    """Ask the worker at hand."""
+    memory.patience = await workflow.execute_local_activity_method(
+        SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
+    )
+    memory.edition = memory.patience.edition()
