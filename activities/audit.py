@@ -141,7 +141,7 @@ class AuditActivities:
     async def _mend(self, finding: Finding) -> None:
         match MENDS[finding.kind]:
             case Mend.START_WORKFLOW:
-                await self._records.start(finding.issue_id, finding.name)
+                await self._records.start(finding.issue_id)
             case Mend.LOOK:
                 await self._records.look(finding.name)
             case Mend.NOTHING:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api import health, listing, problems, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from issuebox.settings import ApiSettings
-from issuebox.temporal.issues import ClientFactory, Temporal
+from issuebox.temporal.issues import ClientFactory, Issues
 
 DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
 
@@ -21,11 +21,16 @@ Errors are RFC 9457 problem details."""
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     """The application. `client_factory` makes the Temporal client, lazily: Temporal may be down at start-up."""
-    temporal = Temporal(client_factory, settings)
+    issues = Issues(
+        client_factory,
+        name_prefix=settings.name_prefix,
+        task_queue=settings.task_queue,
+        timeout_s=settings.temporal_timeout_s,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await temporal.client()  # A configuration that cannot be used stops the start, not the first delivery.
+        await issues.client()  # A configuration that cannot be used stops the start, not the first delivery.
         yield
 
     app = FastAPI(
@@ -38,13 +43,13 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    app.include_router(webhooks.router(settings, temporal))
+    app.include_router(webhooks.router(settings, issues))
     v1 = v1_router(settings)
-    sandboxes.add(v1, settings, temporal)
-    listing.add(v1, settings, temporal)
+    sandboxes.add(v1, settings, issues)
+    listing.add(v1, settings, issues)
     app.include_router(v1)
-    app.include_router(health.router(temporal))
-    app.include_router(status_page.router(settings, temporal))
+    app.include_router(health.router(issues))
+    app.include_router(status_page.router(settings, issues))
 
     _document(app)
     return app

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api.problems import responses
-from issuebox.temporal.issues import Temporal
+from issuebox.temporal.issues import Issues
 
 READY_FOR_S = 1.0
 """How long an answer of Temporal's counts, so that eager probes do not become its load."""
@@ -20,7 +20,7 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-def router(temporal: Temporal) -> APIRouter:
+def router(issues: Issues) -> APIRouter:
     """``/healthz`` and ``/readyz``."""
     routes = APIRouter(tags=["health"])
     ready_until = 0.0
@@ -34,7 +34,7 @@ def router(temporal: Temporal) -> APIRouter:
         nonlocal ready_until
         now = asyncio.get_running_loop().time()
         if now >= ready_until:
-            await temporal.check()
+            await issues.check()
             ready_until = now + READY_FOR_S
         return Health()
 

@@ -18,18 +18,16 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from temporalio.client import WorkflowExecution
 from temporalio.common import SearchAttributeKey
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.problems import ProblemError
 from api.sandboxes import status_url
-from issuebox.domain.issue import IssueState, issue_id_of
+from issuebox.domain.issue import IssueState
 from issuebox.domain.phase import Cause, Phase
 from issuebox.settings import ApiSettings
-from issuebox.temporal.issues import Temporal, unavailable
+from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
+from issuebox.temporal.issues import Issues, UnavailableError
 from workflows import search_attributes
-from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
 
 _SEAL_BYTES = 16
 
@@ -50,10 +48,10 @@ class Wanted(BaseModel):
     issue_state: IssueState | None = Field(None, description="What GitHub said last of the issue.")
     blocked: Cause | Literal["any"] | None = Field(None, description="The cause; any for all that are blocked.")
 
-    def query(self) -> str:
-        """The visibility query. No value can end its quotes: each is of an enumeration, or of a narrow pattern."""
+    def condition(self) -> str:
+        """The condition for the index. No value ends its quotes: each is an enumeration's, or of a narrow pattern."""
         causes = [*Cause] if self.blocked == "any" else [self.blocked] if self.blocked else []
-        clauses = [f"WorkflowType = '{WORKFLOW_TYPE}'", "ExecutionStatus = 'Running'"]
+        clauses = [RUNNING]
         clauses += _in(search_attributes.REPOSITORY, self.repository)
         clauses += _in(search_attributes.PHASE, self.phase or "")
         clauses += _in(search_attributes.ISSUE_STATE, self.issue_state or "")
@@ -66,7 +64,7 @@ class Wanted(BaseModel):
         return bool(self.repository or self.phase or self.issue_state or self.blocked)
 
 
-class Row(BaseModel):
+class ListedSandbox(BaseModel):
     """One issue of the list: what its workflow published last. Times in ISO 8601; '' for what there is not."""
 
     issue_id: int
@@ -92,49 +90,43 @@ class Row(BaseModel):
 class SandboxesPage(BaseModel):
     """A page of issues, newest workflow first."""
 
-    sandboxes: list[Row]
+    sandboxes: list[ListedSandbox]
     next_page_token: str | None = Field(description="Send it as page_token to read on; null at the end.")
 
 
-def add(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
+def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
     """The route of the list."""
 
     @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
     async def sandboxes(wanted: Annotated[Wanted, Query()]) -> SandboxesPage:
         """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
-        return await _page(temporal, settings, wanted)
+        return await _page(issues, settings, wanted)
 
 
-async def _page(temporal: Temporal, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
+async def _page(issues: Issues, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
     """One page of running workflows, with what each published last."""
     token = _opened(wanted.page_token, settings)
-    async with temporal.within():
-        client = await temporal.client()
-        found = client.list_workflows(wanted.query(), page_size=wanted.page_size, next_page_token=token)
-        try:
-            await found.fetch_next_page()
-        except RPCError as error:
-            raise _unregistered_or(error, wanted) from error
-        rows = [await _row(execution, settings) for execution in found.current_page or ()]
-    following = found.next_page_token
+    try:
+        page = await Index(issues).page(wanted.condition(), size=wanted.page_size, token=token)
+    except NotIndexedError as error:
+        if not wanted.is_filtered:
+            raise
+        names = ", ".join(key.name for key in search_attributes.ALL)
+        reason = f"Temporal does not know the search attributes {names}: an operator has to register them"
+        raise UnavailableError(reason) from error
     return SandboxesPage(
-        sandboxes=[row for row in rows if row is not None],
-        next_page_token=sealed(following, settings.api_tokens) if following else None,
+        sandboxes=[_item(row) for row in page.rows if row.issue_id],
+        next_page_token=sealed(page.next_token, settings.api_tokens) if page.next_token else None,
     )
 
 
-async def _row(execution: WorkflowExecution, settings: ApiSettings) -> Row | None:
-    """None for a workflow under another prefix: another installation shares the namespace."""
-    issue_id = issue_id_of(execution.id, settings.name_prefix)
-    if issue_id is None:
-        return None
-    published: Published = await execution.memo_value(MEMO_STATUS, Published(), type_hint=Published)
-    return Row(
-        issue_id=issue_id,
-        name=execution.id,
-        status_url=status_url(issue_id),
-        started_at=execution.start_time,
-        **asdict(published),
+def _item(row: Row) -> ListedSandbox:
+    return ListedSandbox(
+        issue_id=row.issue_id,
+        name=row.name,
+        status_url=status_url(row.issue_id),
+        started_at=row.started_at,
+        **asdict(row.published),
     )
 
 
@@ -143,17 +135,9 @@ def _in(key: SearchAttributeKey[str], *values: str) -> list[str]:
     return [f"{key.name} IN ({wanted})"] if wanted else []
 
 
-def _unregistered_or(error: RPCError, wanted: Wanted) -> Exception:
-    """503 when Temporal cannot filter by our attributes, which only an operator can mend; else the error itself."""
-    if not wanted.is_filtered or error.status is not RPCStatusCode.INVALID_ARGUMENT:
-        return error
-    names = ", ".join(key.name for key in search_attributes.ALL)
-    return unavailable(f"Temporal does not know the search attributes {names}: an operator has to register them")
-
-
-def _opened(page_token: str, settings: ApiSettings) -> bytes | None:
+def _opened(page_token: str, settings: ApiSettings) -> bytes:
     if not page_token:
-        return None
+        return b""
     token = unsealed(page_token, settings.api_tokens)
     if token is None:
         raise ProblemError(400, "invalid-request", "page_token is none of ours")

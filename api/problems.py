@@ -15,11 +15,46 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from issuebox.temporal.errors import ProblemError as ProblemError  # noqa: PLC0414 -- most of the API knows it from here
+from issuebox.temporal.issues import (
+    IssueDeletedError,
+    IssuesError,
+    UnavailableError,
+    UnknownIssueError,
+    WrongIssueError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
+RETRY_AFTER_S = 5
+"""What a 503 asks the caller to wait. GitHub does not redeliver; the failed delivery shows in its log."""
+
+_OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
+    UnavailableError: (503, "unavailable"),
+    UnknownIssueError: (404, "unknown-issue"),
+    WrongIssueError: (409, "conflict"),
+    IssueDeletedError: (409, "issue-deleted"),
+}
+"""What each failure of the issues' workflows is in HTTP."""
+
 _log = structlog.get_logger("issuebox.api")
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def problem_of(error: IssuesError) -> ProblemError:
+    """The problem that a failure of an issue's workflow is; a 503 says when to come back."""
+    status, kind = _OF_ISSUES[type(error)]
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, UnavailableError) else None
+    return ProblemError(status, kind, str(error), headers)
 
 
 class Problem(BaseModel):
@@ -45,6 +80,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
     app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(IssuesError, _of_issues)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _bug)
@@ -60,6 +96,11 @@ def _respond(status: int, kind: str, detail: str, headers: Mapping[str, str] | N
 async def _problem(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 -- registered for this class alone
     return _respond(error.status, error.kind, error.detail, error.headers)
+
+
+async def _of_issues(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, IssuesError)  # noqa: S101 -- ditto
+    return await _problem(request, problem_of(error))
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:

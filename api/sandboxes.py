@@ -12,14 +12,13 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.payload import Title
-from api.problems import ProblemError, responses
+from api.problems import RETRY_AFTER_S, ProblemError, responses
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Blocked
 from issuebox.domain.phase import Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.settings import ApiSettings
-from issuebox.temporal import issue_calls
-from issuebox.temporal.issues import RETRY_AFTER_S, Temporal
+from issuebox.temporal.issues import Caller, Issues
 from workflows.messages import (
     QUERY_STATUS,
     QUERY_WHY,
@@ -34,6 +33,9 @@ from workflows.messages import (
 )
 
 IssueIdPath = Annotated[int, Path(gt=0, lt=2**63, description="GitHub's global issue.id, not the number.")]
+
+REST = Caller("rest", "REST")
+"""Who asks, as the workflow's log and its decisions name it."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -83,14 +85,14 @@ class OrderReply(BaseModel):
     status_url: str = Field(examples=["/v1/issues/1/sandbox"])
 
 
-def add(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
+def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
     """The routes of one issue's sandbox."""
-    _add_ensure(routes, settings, temporal)
-    _add_reads(routes, temporal)
-    _add_orders(routes, temporal)
+    _add_ensure(routes, settings, issues)
+    _add_reads(routes, issues)
+    _add_orders(routes, issues)
 
 
-def _add_ensure(routes: APIRouter, settings: ApiSettings, temporal: Temporal) -> None:
+def _add_ensure(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
     # A default and not an annotation: FastAPI evaluates annotations where `settings` is not in sight.
     wait = Query(10.0, ge=0, le=settings.wait_max_s, description="How long to wait for it, in seconds.")
 
@@ -114,7 +116,7 @@ def _add_ensure(routes: APIRouter, settings: ApiSettings, temporal: Temporal) ->
         """
         issue = Issue(id=issue_id, **(body or IssueBody()).model_dump())
         request_id = idempotency_key or str(uuid.uuid4())
-        handover = await issue_calls.ensure(temporal, issue, wait_s, request_id, issue_calls.REST)
+        handover = await issues.ensure(issue, wait_s, request_id, REST)
         if handover.outcome in _SUPERSEDED:
             raise _superseded(handover.outcome)
         reply = _reply(handover)
@@ -147,13 +149,13 @@ def _reply(handover: Handover) -> SandboxReply:
     )
 
 
-def _add_reads(routes: APIRouter, temporal: Temporal) -> None:
+def _add_reads(routes: APIRouter, issues: Issues) -> None:
     @routes.get(
         "/issues/{issue_id}/sandbox", response_model=Status, responses=responses(404), summary="State, phase and reason"
     )
     async def status(issue_id: IssueIdPath) -> Status:
         """What the issue's workflow knows and does. Asks Daytona nothing."""
-        return await issue_calls.query(temporal, issue_id, QUERY_STATUS, Status)
+        return await issues.query(issue_id, QUERY_STATUS, Status)
 
     @routes.get(
         "/issues/{issue_id}/sandbox/why",
@@ -163,35 +165,35 @@ def _add_reads(routes: APIRouter, temporal: Temporal) -> None:
     )
     async def why(issue_id: IssueIdPath) -> Why:
         """One sentence, and the last decisions with time, delivery, phase, action and outcome."""
-        return await issue_calls.query(temporal, issue_id, QUERY_WHY, Why)
+        return await issues.query(issue_id, QUERY_WHY, Why)
 
 
-def _add_orders(routes: APIRouter, temporal: Temporal) -> None:
+def _add_orders(routes: APIRouter, issues: Issues) -> None:
     """A person's orders. Each but replace is safe to repeat; each is a 404 when no workflow of the issue runs."""
 
     @routes.post("/issues/{issue_id}/retry", summary="Try a blocked issue now", status_code=202, responses=_UNKNOWN)
     async def retry(issue_id: IssueIdPath) -> OrderReply:
         """On an issue that is not blocked: look at its sandbox again."""
-        return await _order(temporal, issue_id, SIGNAL_RETRY)
+        return await _order(issues, issue_id, SIGNAL_RETRY)
 
     @routes.post("/issues/{issue_id}/stop", summary="Stop the sandbox", status_code=202, responses=_UNKNOWN)
     async def stop(issue_id: IssueIdPath) -> OrderReply:
         """What is in it stays. The next request for the sandbox starts it again."""
-        return await _order(temporal, issue_id, SIGNAL_STOP)
+        return await _order(issues, issue_id, SIGNAL_STOP)
 
     @routes.post("/issues/{issue_id}/replace", summary="Make it anew", status_code=202, responses=_UNKNOWN)
     async def replace(issue_id: IssueIdPath) -> OrderReply:
         """Delete the sandbox, unsaved work included, and make a new one."""
-        return await _order(temporal, issue_id, SIGNAL_REPLACE)
+        return await _order(issues, issue_id, SIGNAL_REPLACE)
 
     @routes.delete("/issues/{issue_id}/sandbox", summary="Delete the sandbox", status_code=202, responses=_UNKNOWN)
     async def delete(issue_id: IssueIdPath, force: Force = False) -> OrderReply:
         """Unless forced, only when nothing in it would be lost; otherwise it is stopped and the issue says why."""
-        return await _order(temporal, issue_id, SIGNAL_DELETE, DeleteRequest(force))
+        return await _order(issues, issue_id, SIGNAL_DELETE, DeleteRequest(force))
 
 
-async def _order(temporal: Temporal, issue_id: int, signal: str, *arguments: object) -> OrderReply:
-    await issue_calls.order(temporal, issue_id, signal, *arguments)
+async def _order(issues: Issues, issue_id: int, signal: str, *arguments: object) -> OrderReply:
+    await issues.order(issue_id, signal, *arguments)
     return OrderReply(status_url=status_url(issue_id))
 
 

@@ -16,19 +16,19 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from issuebox.settings import ApiSettings
-from issuebox.temporal.issues import Temporal
+from issuebox.temporal.issues import Issues
 
 _PARTS = files("api") / "status"
 
 
-def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
+def router(settings: ApiSettings, issues: Issues) -> APIRouter:
     """``/status``, and ``/`` which leads there. No token: what the page shows needs one."""
     routes = APIRouter(include_in_schema=False)
     page, headers = _page()
 
     @routes.get("/status")
     async def status() -> HTMLResponse:
-        namespace = (await temporal.client()).namespace if settings.temporal_ui_url else ""
+        namespace = (await issues.client()).namespace if settings.temporal_ui_url else ""
         workflows = workflows_url(settings.temporal_ui_url, namespace)
         return HTMLResponse(page.replace("{temporal_workflows}", html.escape(workflows)), headers=headers)
 

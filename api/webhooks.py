@@ -19,12 +19,12 @@ from pydantic_core import from_json
 
 from api.auth import require_signature
 from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
-from api.problems import ProblemError, first_mistake, responses
+from api.problems import ProblemError, first_mistake, problem_of, responses
 from api.sandboxes import status_url
-from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.events import Intention
 from issuebox.domain.triggers import EVENTS, Detection, Facts, Rules, detect
 from issuebox.settings import ApiSettings, rules_of
-from issuebox.temporal.issues import Temporal
+from issuebox.temporal.issues import Issues, IssuesError
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _EVENT = re.compile(r"[a-z_]{1,64}\Z")
@@ -46,7 +46,7 @@ class Accepted(BaseModel):
     status_url: str | None = Field(None, examples=["/v1/issues/1/sandbox"])
 
 
-def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
+def router(settings: ApiSettings, issues: Issues) -> APIRouter:
     """The webhook route."""
     routes = APIRouter(tags=["webhooks"])
     rules = rules_of(settings)
@@ -64,10 +64,13 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
         began = time.monotonic()
         facts: dict[str, object] = {"delivery": _shown(request, "x-github-delivery")}
         try:
-            accepted = await _take(request, settings, rules, temporal, facts)
-        except ProblemError as error:
-            _log.warning("webhook_refused", **facts, status=error.status, reason=error.detail, duration_ms=_ms(began))
-            raise
+            accepted = await _take(request, settings, rules, issues, facts)
+        except (ProblemError, IssuesError) as error:
+            problem = problem_of(error) if isinstance(error, IssuesError) else error
+            _log.warning(
+                "webhook_refused", **facts, status=problem.status, reason=problem.detail, duration_ms=_ms(began)
+            )
+            raise problem from error
         word = "webhook_ignored" if accepted.intention in IGNORED else "webhook_accepted"
         facts |= {"intention": str(accepted.intention), "reason": accepted.reason}
         _log.info(word, **facts, duration_ms=_ms(began))
@@ -77,7 +80,7 @@ def router(settings: ApiSettings, temporal: Temporal) -> APIRouter:
 
 
 async def _take(
-    request: Request, settings: ApiSettings, rules: Rules, temporal: Temporal, facts: dict[str, object]
+    request: Request, settings: ApiSettings, rules: Rules, issues: Issues, facts: dict[str, object]
 ) -> Accepted:
     """From the raw request to the stored event. Raises ProblemError with the status that GitHub shows."""
     body = await _read(request, settings.webhook_body_max_bytes)
@@ -95,7 +98,8 @@ async def _take(
     if detection.intention in IGNORED and payload.is_pull_request:
         return _ignored(detection, delivery)
     digest = hashlib.sha256(body).hexdigest()
-    name = await _hand_on(temporal, payload.to_event(event, delivery, digest, detection), detection)
+    told = payload.to_event(event, delivery, digest, detection)
+    name = await issues.deliver(told, may_start=not detection.start_objection)
     if name is None and detection.intention in IGNORED:
         return _ignored(detection, delivery)
     if name is None:
@@ -109,13 +113,6 @@ async def _take(
         sandbox_name=name,
         status_url=status_url(payload.issue.id),
     )
-
-
-async def _hand_on(temporal: Temporal, event: IssueEvent, detection: Detection) -> str | None:
-    """The ID of the workflow that has the event; None when none runs and none may be started for it."""
-    if detection.start_objection:
-        return await temporal.deliver_if_running(event)
-    return await temporal.deliver(event)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

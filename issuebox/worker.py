@@ -35,10 +35,9 @@ from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.settings import WorkerSettings, rules_of
 from issuebox.temporal.connect import connect
-from issuebox.temporal.issue_workflows import IssueWorkflows
-from issuebox.temporal.records import TemporalRecords
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
+from issuebox.temporal.sweeps import SweptIssues
 from workflows.audit import AuditWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.resync import ResyncWorkflow
@@ -100,14 +99,15 @@ def build_worker(
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )
     inside = InsideActivities(provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths)
+    swept = SweptIssues(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
     github = GitHubActivities(
         source or GitHubSource(github_options(settings)),
-        IssueWorkflows(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue),
+        swept,
         rules_of(settings),
     )
     audit = AuditActivities(
         provider,
-        TemporalRecords(client, settings.task_queue),
+        swept,
         ours=Installation(settings.instance, settings.name_prefix),
         terms=audit_terms(settings),
     )

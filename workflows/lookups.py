@@ -14,13 +14,12 @@ from collections.abc import Awaitable
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from activities.messages import Look
+from activities.messages import Look, LookupInput
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal
 from workflows import options
 from workflows.failures import Setback, read_failure
-from workflows.reconcile import lookup_input
 
 
 async def look_at_once(memory: Memory) -> Look | Setback:
@@ -73,3 +72,15 @@ async def learn_settings(memory: Memory) -> None:
         SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
     )
     memory.edition = memory.patience.edition()
+
+
+def lookup_input(memory: Memory, *, is_doubted: bool) -> LookupInput:
+    return LookupInput(
+        memory.issue_id,
+        memory.name,
+        memory.sandbox_id,
+        memory.goal,
+        memory.waiting_deliveries,
+        is_doubted,
+        memory.edition,
+    )

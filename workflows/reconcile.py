@@ -20,7 +20,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.inside import InsideActivities
-from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
+from activities.messages import CommandInput, CommandReply, CreateInput, Look
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
 from issuebox.domain.goal import doom, goal_for, is_forced, steer
@@ -422,18 +422,6 @@ class Pursuit:
                 self._memory.waiting_deliveries,
             )
         )
-
-
-def lookup_input(memory: Memory, *, is_doubted: bool) -> LookupInput:
-    return LookupInput(
-        memory.issue_id,
-        memory.name,
-        memory.sandbox_id,
-        memory.goal,
-        memory.waiting_deliveries,
-        is_doubted,
-        memory.edition,
-    )
 
 
 def create_input(memory: Memory) -> CreateInput:

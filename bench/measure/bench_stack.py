@@ -11,7 +11,12 @@ from temporalio.client import Client, WorkflowHandle
 
 from issuebox.dev.demo.stack import Stack, running
 from issuebox.dev.environment import inherited, to_temporal
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.temporal.connect import connect
+from issuebox.temporal.issues import Issues
+from workflows.messages import TASK_QUEUE
+
+CALL_TIMEOUT_S = 10.0
 
 SETTINGS: Mapping[str, str] = {
     "ISSUEBOX_LOG_FORMAT": "json",
@@ -38,6 +43,11 @@ class BenchStack:
     stack: Stack
     temporal: Client
 
+    @property
+    def issues(self) -> Issues:
+        """The one client of the issues' workflows."""
+        return issues_over(self.temporal)
+
     def workflow(self, issue: int) -> WorkflowHandle[object, object]:
         """The workflow of an issue."""
         return self.temporal.get_workflow_handle(self.stack.name(issue))
@@ -52,6 +62,11 @@ class BenchStack:
             "DAYTONA_API_URL": dev.daytona_api_url,
             "DAYTONA_API_KEY": dev.daytona_api_key or "",
         }
+
+
+def issues_over(client: Client) -> Issues:
+    """The issues' workflows of an installation with the usual names."""
+    return Issues.over(client, name_prefix=DEFAULT_NAME_PREFIX, task_queue=TASK_QUEUE, timeout_s=CALL_TIMEOUT_S)
 
 
 @asynccontextmanager

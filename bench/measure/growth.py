@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio.common import WorkflowIDConflictPolicy
 
 from bench.measure import floor, usage
+from bench.measure.bench_stack import issues_over
 from bench.measure.deliveries import REPOSITORY
 from bench.measure.frame import Context
 from bench.measure.load import Line, drive, post_request
@@ -30,7 +31,6 @@ from issuebox.dev.demo.stack import until
 from issuebox.dev.mock_delivery import MockIssue, build
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX, Issue, sandbox_name
 from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY
-from issuebox.temporal.start import start_operation
 from workflows import messages
 from workflows.search_attributes import PHASE
 
@@ -125,7 +125,7 @@ class Bench:
         await self.parts.client.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
             messages.EnsureRequest(about, "bench"),
-            start_workflow_operation=start_operation(about, name=_name(issue), task_queue=messages.TASK_QUEUE),
+            start_workflow_operation=issues_over(self.parts.client).start_operation(about),
             result_type=messages.Handover,
         )
 

@@ -26,7 +26,6 @@ from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
 from issuebox.domain.issue import Issue
 from issuebox.domain.phase import Outcome
-from issuebox.temporal.start import start_operation
 from workflows import messages
 
 FLOOR_QUEUE = "floor"
@@ -98,11 +97,11 @@ class Bench:
 
     async def ensure(self, issue: int) -> str:
         """Update-with-start: the outcome."""
-        name, about = self.bench.stack.name(issue), Issue(issue, "octo/repo", issue, "A title")
+        about = Issue(issue, "octo/repo", issue, "A title")
         handover: messages.Handover = await self.bench.temporal.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
             messages.EnsureRequest(about, "bench"),
-            start_workflow_operation=start_operation(about, name=name, task_queue=messages.TASK_QUEUE),
+            start_workflow_operation=self.bench.issues.start_operation(about),
             result_type=messages.Handover,
         )
         return handover.outcome

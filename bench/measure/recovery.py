@@ -22,7 +22,6 @@ from bench.measure.quantiles import Spread, spread
 from issuebox.dev.demo.stack import until
 from issuebox.dev.dev_stack import DevStack
 from issuebox.domain.issue import Issue
-from issuebox.temporal.start import start_operation
 from workflows import messages
 from workflows.options import HEARTBEAT_TIMEOUT
 
@@ -97,7 +96,7 @@ async def _ensure(bench: BenchStack, issue: int) -> messages.Handover:
     handle = await bench.temporal.start_update_with_start_workflow(
         messages.UPDATE_ENSURE,
         messages.EnsureRequest(about, "bench"),
-        start_workflow_operation=start_operation(about, name=bench.stack.name(issue), task_queue=messages.TASK_QUEUE),
+        start_workflow_operation=bench.issues.start_operation(about),
         wait_for_stage=WorkflowUpdateStage.ACCEPTED,
         result_type=messages.Handover,
     )

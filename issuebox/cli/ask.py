@@ -13,8 +13,8 @@ import typer
 from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit, IssueName, Yes, confirm, run
 
 if TYPE_CHECKING:
-    from issuebox.cli.connection import Connection
     from issuebox.domain.issue import Issue
+    from issuebox.temporal.issues import Caller, Issues
 
 WAIT_MAX_S = 3600.0
 
@@ -42,19 +42,16 @@ def ensure(
 ) -> None:
     """Have the issue's sandbox running, and wait for it: missing it is created, stopped it is started."""
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         import uuid  # noqa: PLC0415
 
         from issuebox.cli.cards import READY, handover_card  # noqa: PLC0415
         from issuebox.cli.screen import show, show_json, waiting  # noqa: PLC0415
-        from issuebox.temporal import issue_calls  # noqa: PLC0415
         from workflows.messages import Handover  # noqa: PLC0415
 
-        wanted = await _wanted(connection, issue, repo, number, title)
-        with waiting(f"Waiting for {connection.temporal.name(wanted.id)}"):
-            handover = await issue_calls.ensure(
-                connection.temporal, wanted, wait, str(uuid.uuid4()), issue_calls.COMMAND_LINE
-            )
+        wanted = await _wanted(issues, issue, repo, number, title)
+        with waiting(f"Waiting for {issues.name(wanted.id)}"):
+            handover = await issues.ensure(wanted, wait, str(uuid.uuid4()), _caller())
         if as_json:
             show_json(Handover, handover)
         else:
@@ -75,14 +72,12 @@ def start(
 ) -> None:
     """Ask for the issue's sandbox to be running, and do not wait; the request is stored when this ends."""
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         import uuid  # noqa: PLC0415
 
-        from issuebox.temporal import issue_calls  # noqa: PLC0415
-
-        wanted = await _wanted(connection, issue, repo, number, title)
-        await issue_calls.start(connection.temporal, wanted, str(uuid.uuid4()), issue_calls.COMMAND_LINE)
-        _say(connection, wanted.id, "start", "to have its sandbox running", as_json=as_json)
+        wanted = await _wanted(issues, issue, repo, number, title)
+        await issues.request(wanted, str(uuid.uuid4()), _caller())
+        _say(issues, wanted.id, "start", "to have its sandbox running", as_json=as_json)
         return Exit.DONE
 
     run(data, work)
@@ -122,9 +117,8 @@ def retry(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> No
 def _signal(data: Path, issue: str, asked: str, doing: str, *, is_forced: bool | None = None, as_json: bool) -> None:
     """Send the signal that `asked` names, the delete with its argument, and say so."""
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-        from issuebox.temporal import issue_calls  # noqa: PLC0415
         from workflows import messages  # noqa: PLC0415
 
         names = {
@@ -134,29 +128,35 @@ def _signal(data: Path, issue: str, asked: str, doing: str, *, is_forced: bool |
             "retry": messages.SIGNAL_RETRY,
         }
         args = [] if is_forced is None else [messages.DeleteRequest(force=is_forced)]
-        issue_id = await resolve(connection.temporal, connection.settings, issue)
-        await issue_calls.order(connection.temporal, issue_id, names[asked], *args)
-        _say(connection, issue_id, asked, doing, as_json=as_json)
+        issue_id = await resolve(issues, issue)
+        await issues.order(issue_id, names[asked], *args)
+        _say(issues, issue_id, asked, doing, as_json=as_json)
         return Exit.DONE
 
     run(data, work)
 
 
-async def _wanted(connection: Connection, text: str, repository: str, number: int, title: str) -> Issue:
+async def _wanted(issues: Issues, text: str, repository: str, number: int, title: str) -> Issue:
     from issuebox.cli.issue_names import resolve  # noqa: PLC0415
     from issuebox.domain.issue import Issue  # noqa: PLC0415
 
-    issue_id = await resolve(connection.temporal, connection.settings, text)
+    issue_id = await resolve(issues, text)
     return Issue(issue_id, repository, number, title)
 
 
-def _say(connection: Connection, issue_id: int, asked: str, doing: str, *, as_json: bool) -> None:
+def _say(issues: Issues, issue_id: int, asked: str, doing: str, *, as_json: bool) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     from issuebox.cli.screen import Asked, show, show_json  # noqa: PLC0415
 
-    name = connection.temporal.name(issue_id)
+    name = issues.name(issue_id)
     if as_json:
         show_json(Asked, Asked(issue_id, name, asked))
     else:
         show(Text(f"{name} was asked {doing}. See how it goes: issuebox show {issue_id}"))
+
+
+def _caller() -> Caller:
+    from issuebox.temporal.issues import Caller  # noqa: PLC0415
+
+    return Caller("cli", "the command line")

@@ -9,7 +9,7 @@ import typer
 from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, run
 
 if TYPE_CHECKING:
-    from issuebox.cli.connection import Connection
+    from issuebox.temporal.issues import Issues
 
 
 def audit(
@@ -25,7 +25,7 @@ def audit(
     The answer is no when findings are left, and when the audit could not be finished.
     """
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         from temporalio.client import WorkflowFailureError  # noqa: PLC0415
 
         from issuebox.cli import screen  # noqa: PLC0415
@@ -33,7 +33,7 @@ def audit(
         from workflows.audit_messages import AuditReport  # noqa: PLC0415
 
         try:
-            report = await run_audit(connection, mend=mend)
+            report = await run_audit(issues, mend=mend)
         except WorkflowFailureError as error:
             fail(f"the audit could not be finished: {failure_of(error)}", Exit.NO)
         if as_json:

@@ -17,9 +17,9 @@ from rich.text import Text
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecutionDescription, WorkflowFailureError, WorkflowHandle
 
-from issuebox.cli.connection import Connection
 from issuebox.cli.screen import plain
 from issuebox.domain.audit import Finding, Walked
+from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
 
 LOOK_INTERVAL_S = 0.5
@@ -36,15 +36,15 @@ STEPS = {
 _WALKED = TypeAdapter(Walked)
 
 
-async def run_audit(connection: Connection, *, mend: bool | None) -> AuditReport:
+async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
     """The report of a new audit.
 
     Raises WorkflowFailureError when it failed, ProblemError when Temporal does not answer, and RPCError when it
     went away meanwhile; the audit then goes on without anybody who waits for it.
     """
-    task_queue = connection.settings.task_queue
-    async with connection.temporal.within():
-        client = await connection.temporal.client()
+    task_queue = issues.task_queue
+    async with issues.within():
+        client = await issues.client()
         handle: WorkflowHandle[object, AuditReport] = await client.start_workflow(
             AUDIT_TYPE,
             AuditInput(mend=mend),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -15,7 +16,7 @@ from issuebox.cli.screen import facts, plain, when
 from issuebox.domain.memory import Blocked
 from issuebox.domain.phase import Outcome
 from issuebox.domain.sandbox import Sandbox
-from issuebox.temporal.issue_listing import Listed
+from issuebox.temporal.index import Row
 from workflows.messages import Handover, Status, Why
 
 READY = frozenset({Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.REUSED})
@@ -78,7 +79,15 @@ def why_card(why: Why, width: int) -> RenderableType:
     return Group(Markdown(plain(why.summary)), table)
 
 
-def issues_card(rows: Sequence[Listed], width: int) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class IssueList:
+    """What `issuebox list` prints for machines. ``is_more`` says that the limit cut it short."""
+
+    issues: tuple[Row, ...]
+    is_more: bool
+
+
+def issues_card(rows: Sequence[Row], width: int) -> RenderableType:
     """One line per issue, or a few where the terminal is narrow."""
     if width < TABLE_WIDTH_MIN:
         return Group(*(_narrow(row) for row in rows))
@@ -99,7 +108,7 @@ def _table(names: Sequence[str]) -> Table:
     return table
 
 
-def _narrow(row: Listed) -> RenderableType:
+def _narrow(row: Row) -> RenderableType:
     known = row.published
     rows = [
         ("Issue", _place(row)),
@@ -111,7 +120,7 @@ def _narrow(row: Listed) -> RenderableType:
     return Group(facts(rows), Text())
 
 
-def _place(row: Listed) -> str:
+def _place(row: Row) -> str:
     known = row.published
     return plain(f"{known.repository}#{known.number}") if known.repository else row.name
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from issuebox.cli.connection import Connection
+    from issuebox.temporal.issues import Issues, IssuesError
 
 
 class Exit(IntEnum):
@@ -45,8 +45,8 @@ DATA = Path(".issuebox")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-_BY_STATUS = {404: Exit.UNKNOWN, 409: Exit.NO, 503: Exit.AWAY}
-"""The exit code for a problem of the calls that are shared with REST."""
+TIMEOUT_S = 8.0
+"""Most that a call to Temporal takes, a worker gets half of it: a person waits longer than GitHub does."""
 
 _HINTS = {
     Exit.UNKNOWN: "`issuebox ensure` asks for one. If that was a number and no global ID, write owner/repo#number.",
@@ -55,37 +55,61 @@ _HINTS = {
 }
 
 
-def run(data: Path, work: Callable[[Connection], Awaitable[Exit]]) -> NoReturn:
-    """Connect, do the work, and exit; every error that a person can cause or mend becomes one line."""
+def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
+    """Connect, do the work, and exit; every error that a person can cause or mend becomes one line.
+
+    Temporal is that of the environment, else that of a running `issuebox dev` on the data directory. The connection
+    is made with the first call.
+    """
     import asyncio  # noqa: PLC0415
 
     from pydantic import ValidationError  # noqa: PLC0415
     from temporalio.service import RPCError  # noqa: PLC0415
 
-    from issuebox.cli.connection import open_connection  # noqa: PLC0415
-    from issuebox.cli.issue_names import NotAnIssueNameError, UnknownIssueError  # noqa: PLC0415
-    from issuebox.settings import first_mistake  # noqa: PLC0415
-    from issuebox.temporal.connect import TemporalConfigError  # noqa: PLC0415
-    from issuebox.temporal.errors import ProblemError  # noqa: PLC0415
+    from issuebox.cli.issue_names import NotAnIssueNameError  # noqa: PLC0415
+    from issuebox.dev.dev_stack import temporal_environment  # noqa: PLC0415
+    from issuebox.settings import ApiSettings, first_mistake  # noqa: PLC0415
+    from issuebox.temporal.connect import TemporalConfigError, configuration, connect  # noqa: PLC0415
+    from issuebox.temporal.issues import Issues, IssuesError  # noqa: PLC0415
 
     try:
-        connection = open_connection(data)
+        environment = temporal_environment(data)
+        config = configuration(environment)
+        settings = ApiSettings()
     except ValidationError as error:
         fail(f"a setting is wrong: {first_mistake(error)}")
     except TemporalConfigError as error:
         fail(str(error))
+    place = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
+    issues = Issues(
+        lambda: connect(lazy=True, environment=environment),
+        name_prefix=settings.name_prefix,
+        task_queue=settings.task_queue,
+        timeout_s=TIMEOUT_S,
+    )
     try:
-        code = asyncio.run(_awaited(work(connection)))
+        code = asyncio.run(_awaited(work(issues)))
     except NotAnIssueNameError as error:
         fail(str(error))
-    except UnknownIssueError as error:
-        fail(str(error), Exit.UNKNOWN)
-    except ProblemError as error:
-        code = _BY_STATUS.get(error.status, Exit.AWAY)
-        fail(f"{error.detail}. {_HINTS[code].format(place=connection.place)}", code)
+    except IssuesError as error:
+        code = _code_of(error)
+        fail(f"{error}. {_HINTS[code].format(place=place)}", code)
     except RPCError as error:
-        fail(f"Temporal at {connection.place} refuses: {error.message}", Exit.AWAY)
+        fail(f"Temporal at {place} refuses: {error.message}", Exit.AWAY)
     raise typer.Exit(code)
+
+
+def _code_of(error: IssuesError) -> Exit:
+    """What a failure of an issue's workflow is as an exit code."""
+    from issuebox.temporal.issues import IssueDeletedError, UnknownIssueError, WrongIssueError  # noqa: PLC0415
+
+    match error:
+        case UnknownIssueError():
+            return Exit.UNKNOWN
+        case WrongIssueError() | IssueDeletedError():
+            return Exit.NO
+        case _:
+            return Exit.AWAY
 
 
 async def _awaited(work: Awaitable[Exit]) -> Exit:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 
-from temporalio.service import RPCError, RPCStatusCode
-
 from issuebox.domain.issue import issue_id_of
-from issuebox.settings import CommonSettings
-from issuebox.temporal.issue_listing import Listed, listed
-from issuebox.temporal.issues import Temporal
+from issuebox.temporal.index import Index, NotIndexedError, Row
+from issuebox.temporal.issues import Issues, UnknownIssueError
 
 ISSUE_ID_MAX = 2**63 - 1
 
@@ -27,41 +24,38 @@ class NotAnIssueNameError(ValueError):
     """The text is in none of the forms that name an issue."""
 
 
-class UnknownIssueError(LookupError):
-    """No issue, or more than one, is known under this name; the text says what to do."""
-
-
-async def resolve(temporal: Temporal, settings: CommonSettings, text: str) -> int:
+async def resolve(issues: Issues, text: str) -> int:
     """The global ID of the issue. Temporal is asked only for ``owner/repo#number``.
 
-    Raises NotAnIssueNameError, UnknownIssueError, and ProblemError when Temporal does not answer.
+    Raises NotAnIssueNameError, UnknownIssueError when no issue, or more than one, is known under this name, and
+    UnavailableError when Temporal does not answer.
     """
     if _ID.fullmatch(text) and int(text) <= ISSUE_ID_MAX:
         return int(text)
-    issue_id = issue_id_of(text, settings.name_prefix)
+    issue_id = issue_id_of(text, issues.name_prefix)
     if issue_id is not None and issue_id <= ISSUE_ID_MAX:
         return issue_id
     place = _PLACE.fullmatch(text)
     if place is None:
         raise NotAnIssueNameError(
-            f"{text!r} names no issue: give its global ID, {settings.name_prefix}N, owner/repo#number, or its URL"
+            f"{text!r} names no issue: give its global ID, {issues.name_prefix}N, owner/repo#number, or its URL"
         )
-    return await _find(temporal, settings, place["repository"], int(place["number"]))
+    return await _find(issues, place["repository"], int(place["number"]))
 
 
-async def _find(temporal: Temporal, settings: CommonSettings, repository: str, number: int) -> int:
-    """By the search attribute where there is one, else, and for older workflows, by what all of them published."""
-    rows: list[Listed] = []
+async def _find(issues: Issues, repository: str, number: int) -> int:
+    """By the search attribute where there is one, else, and for workflows without it, by what all of them published."""
+    rows: list[Row] = []
     for condition in (f"IssueNumber = {number} AND {_LATEST}", _LATEST):
         try:
             rows = [
                 row
-                async for row in listed(temporal, settings, condition)
+                async for row in Index(issues).rows(condition)
                 # GitHub's names are the same in upper and lower case.
                 if (row.published.repository.casefold(), row.published.number) == (repository.casefold(), number)
             ]
-        except RPCError as error:
-            if error.status is not RPCStatusCode.INVALID_ARGUMENT or condition == _LATEST:
+        except NotIndexedError:
+            if condition == _LATEST:
                 raise
         if rows:
             break

@@ -13,8 +13,8 @@ from issuebox.domain.phase import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from issuebox.cli.connection import Connection
-    from issuebox.temporal.issue_listing import Listed
+    from issuebox.temporal.index import Row
+    from issuebox.temporal.issues import Issues
 
 LIMIT_MAX = 100_000
 
@@ -39,7 +39,7 @@ def list_issues(
 ) -> None:
     """List the issues and their sandboxes, the newest first. Temporal's index lags a moment; `show` is exact."""
 
-    def fits(row: Listed) -> bool:
+    def fits(row: Row) -> bool:
         known = row.published
         return (
             (not repo or known.repository.casefold() == repo.casefold())
@@ -49,8 +49,8 @@ def list_issues(
             and (not blocked or bool(known.blocked))
         )
 
-    async def work(connection: Connection) -> Exit:
-        rows, is_more = await _first(connection, fits, limit)
+    async def work(issues: Issues) -> Exit:
+        rows, is_more = await _first(issues, fits, limit)
         _show_list(rows, is_more=is_more, as_json=as_json)
         return Exit.DONE
 
@@ -60,17 +60,16 @@ def list_issues(
 def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
     """Show what the issue's workflow knows and does: state, goal, what blocks it, when it was last seen."""
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         from datetime import UTC, datetime  # noqa: PLC0415
 
         from issuebox.cli import screen  # noqa: PLC0415
         from issuebox.cli.cards import status_card  # noqa: PLC0415
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-        from issuebox.temporal.issue_calls import query  # noqa: PLC0415
         from workflows.messages import QUERY_STATUS, Status  # noqa: PLC0415
 
-        issue_id = await resolve(connection.temporal, connection.settings, issue)
-        status = await query(connection.temporal, issue_id, QUERY_STATUS, Status)
+        issue_id = await resolve(issues, issue)
+        status = await issues.query(issue_id, QUERY_STATUS, Status)
         if as_json:
             screen.show_json(Status, status)
         else:
@@ -83,15 +82,14 @@ def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> Non
 def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
     """Say why the issue's sandbox is in its state, with the last decisions, the latest at the bottom."""
 
-    async def work(connection: Connection) -> Exit:
+    async def work(issues: Issues) -> Exit:
         from issuebox.cli import screen  # noqa: PLC0415
         from issuebox.cli.cards import why_card  # noqa: PLC0415
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-        from issuebox.temporal.issue_calls import query  # noqa: PLC0415
         from workflows.messages import QUERY_WHY, Why  # noqa: PLC0415
 
-        issue_id = await resolve(connection.temporal, connection.settings, issue)
-        answer = await query(connection.temporal, issue_id, QUERY_WHY, Why)
+        issue_id = await resolve(issues, issue)
+        answer = await issues.query(issue_id, QUERY_WHY, Why)
         if as_json:
             screen.show_json(Why, answer)
         else:
@@ -101,16 +99,16 @@ def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None
     run(data, work)
 
 
-async def _first(connection: Connection, fits: Callable[[Listed], bool], limit: int) -> tuple[list[Listed], bool]:
+async def _first(issues: Issues, fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
     """The newest issues that fit, and whether there are more.
 
     What the workflows published is judged here and not by Temporal: it is there without search attributes, too,
     and for workflows that are older than these.
     """
-    from issuebox.temporal.issue_listing import listed  # noqa: PLC0415
+    from issuebox.temporal.index import RUNNING, Index  # noqa: PLC0415
 
-    rows: list[Listed] = []
-    async for row in listed(connection.temporal, connection.settings, "ExecutionStatus = 'Running'"):
+    rows: list[Row] = []
+    async for row in Index(issues).rows(RUNNING):
         if fits(row):
             if len(rows) == limit:
                 return rows, True
@@ -118,12 +116,11 @@ async def _first(connection: Connection, fits: Callable[[Listed], bool], limit: 
     return rows, False
 
 
-def _show_list(rows: list[Listed], *, is_more: bool, as_json: bool) -> None:
+def _show_list(rows: list[Row], *, is_more: bool, as_json: bool) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     from issuebox.cli import screen  # noqa: PLC0415
-    from issuebox.cli.cards import issues_card  # noqa: PLC0415
-    from issuebox.temporal.issue_listing import IssueList  # noqa: PLC0415
+    from issuebox.cli.cards import IssueList, issues_card  # noqa: PLC0415
 
     if as_json:
         screen.show_json(IssueList, IssueList(tuple(rows), is_more))

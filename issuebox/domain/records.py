@@ -41,8 +41,8 @@ class IssueRecords(Protocol):
     async def list_page(self, cursor: str | None = None) -> RecordPage:
         """One page of our running workflows, as an index shows them that lags: hints, as `describe` is not."""
 
-    async def start(self, issue_id: int, name: str) -> None:
-        """Have a workflow run under this name. It is asked for nothing; one that runs is left alone."""
+    async def start(self, issue_id: int) -> None:
+        """Have the issue's workflow run. It is asked for nothing; one that runs is left alone."""
 
     async def look(self, name: str) -> bool:
         """Ask the workflow to look at its sandbox and to act on its goal; False when none runs."""

@@ -1,29 +1,56 @@
-"""Reaching Temporal from a request: one client, one deadline, and its failures as problems."""
+"""The one client of the issues' workflows: starts, signals, updates and queries them. API, command line, audit, resync.
+
+Whatever starts an issue's workflow, one runs for each issue: where one runs already, it is used. Failures are
+`IssuesError`s with a sentence for people; what each is called in HTTP, or as an exit code, is the caller's to say.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self, TypedDict, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from issuebox.domain.events import IssueEvent
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
-from issuebox.settings import ApiSettings
-from issuebox.temporal.errors import ProblemError
-from issuebox.temporal.start import signal_with_start, start_operation
-from workflows.messages import SIGNAL_EVENT
+from issuebox.domain.phase import Outcome
+from workflows.messages import (
+    ERROR_ISSUE_DELETED,
+    ERROR_WRONG_ISSUE,
+    SIGNAL_EVENT,
+    SIGNAL_LOOK,
+    UPDATE_ENSURE,
+    WORKFLOW_TYPE,
+    EnsureRequest,
+    Handover,
+    StartInput,
+)
 
 ClientFactory = Callable[[], Awaitable[Client]]
+T = TypeVar("T")
 
-RETRY_AFTER_S = 5
-"""What a 503 asks the caller to wait. GitHub does not redeliver; the failed delivery shows in its log."""
+SUMMARY_MAX = 200
+"""Characters of a workflow's summary: Temporal's Web UI shows one line."""
 
-_PASSING = {
+_PASSING: Mapping[RPCStatusCode, str] = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached",
     RPCStatusCode.DEADLINE_EXCEEDED: "Temporal did not answer in time",
     RPCStatusCode.CANCELLED: "Temporal did not answer in time",
@@ -39,13 +66,76 @@ _PASSING = {
 """Failures that are not the caller's fault and may pass, with the sentence for each."""
 
 
-class Temporal:
-    """The app's one client, made at the first use, and what is asked of it."""
+class IssuesError(Exception):
+    """An issue's workflow could not be asked; the text is a sentence for people."""
 
-    def __init__(self, factory: ClientFactory, settings: ApiSettings) -> None:
+
+class UnavailableError(IssuesError):
+    """Temporal, or a worker, does not answer: try again later."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; try again later")
+
+
+class UnknownIssueError(IssuesError):
+    """Temporal has no workflow of the issue."""
+
+
+class WrongIssueError(IssuesError):
+    """The workflow of this name was started for another issue, which a person has to settle."""
+
+
+class IssueDeletedError(IssuesError):
+    """The issue was deleted at GitHub, which is final."""
+
+
+_REFUSALS: Mapping[str, type[IssuesError]] = {
+    ERROR_WRONG_ISSUE: WrongIssueError,
+    ERROR_ISSUE_DELETED: IssueDeletedError,
+}
+"""The workflow's final refusals of an update."""
+
+
+class _NotTakenError(Exception):
+    """The workflow has not got the request: no worker took it, or too many wait already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. ``source`` stands in the workflow's log of deliveries, ``title`` in its decisions."""
+
+    source: str
+    title: str
+
+
+class _StartOptions(TypedDict):
+    id: str
+    task_queue: str
+    id_reuse_policy: WorkflowIDReusePolicy
+    id_conflict_policy: WorkflowIDConflictPolicy
+    static_summary: str
+    static_details: str | None
+
+
+class Issues:
+    """The issues' workflows of one installation. The client is made at the first use, and kept."""
+
+    def __init__(self, factory: ClientFactory, *, name_prefix: str, task_queue: str, timeout_s: float) -> None:
         self._factory = factory
-        self._settings = settings
         self._client: Client | None = None
+        self.name_prefix = name_prefix
+        self.task_queue = task_queue
+        self.timeout_s = timeout_s
+        """Most that a call to Temporal takes; a worker gets half of it."""
+
+    @classmethod
+    def over(cls, client: Client, *, name_prefix: str, task_queue: str, timeout_s: float) -> Self:
+        """The same over a client that is connected already."""
+
+        async def ready() -> Client:
+            return client
+
+        return cls(ready, name_prefix=name_prefix, task_queue=task_queue, timeout_s=timeout_s)
 
     async def client(self) -> Client:
         """The client. Making it lazily opens no connection, so a Temporal that is down is found out later."""
@@ -53,74 +143,200 @@ class Temporal:
             self._client = await self._factory()
         return self._client
 
-    @property
-    def half_s(self) -> float:
-        """Half of what a call may take, for those that need a second one when the first is not answered."""
-        return self._settings.temporal_timeout_s / 2
+    def name(self, issue_id: int) -> str:
+        """The sandbox's name, which is the workflow's ID."""
+        return sandbox_name(issue_id, self.name_prefix)
 
     async def check(self) -> None:
         """Return when Temporal is reached and serves our namespace; its gRPC health knows of no namespaces."""
-        async with self.within(self.half_s):
+        async with self.within(self.timeout_s / 2):
             client = await self.client()
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
 
-    async def deliver(self, event: IssueEvent, timeout_s: float | None = None) -> str:
-        """Signal-with-start: the event is stored by Temporal when this returns. The workflow's ID."""
-        name = self.name(event.issue.id)
-        async with self.within(timeout_s):
-            await signal_with_start(await self.client(), event, name=name, task_queue=self._settings.task_queue)
-        return name
+    async def start(self, issue: Issue) -> None:
+        """Start the issue's workflow, unless one runs. It is asked for nothing. Safe to repeat."""
+        async with self.within():
+            client = await self.client()
+            await client.start_workflow(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
 
-    async def signal(self, issue_id: int, signal: str, *arguments: object) -> bool:
-        """Signal the issue's workflow; whether one runs. The signal is stored by Temporal when this returns True."""
+    async def deliver(self, event: IssueEvent, *, may_start: bool = True, timeout_s: float | None = None) -> str | None:
+        """Hand the event on: it is stored by Temporal when this returns. The ID of the workflow that has it.
+
+        Where none runs, one is started. Not for an event that asks for nothing, nor with `may_start` false: then
+        the answer is None. Safe to repeat: the workflow knows the delivery.
+        """
+        issue = event.issue
+        if not may_start or event.intention is Intention.IGNORE:
+            return self.name(issue.id) if await self.signal(self.name(issue.id), SIGNAL_EVENT, event) else None
+        async with self.within(timeout_s):
+            client = await self.client()
+            await client.start_workflow(
+                WORKFLOW_TYPE,
+                self._input(issue),
+                start_signal=SIGNAL_EVENT,
+                start_signal_args=[event],
+                **self._options(issue),
+            )
+        return self.name(issue.id)
+
+    async def signal(self, name: str, signal: str, *arguments: object) -> bool:
+        """Signal the workflow of this name; whether one runs. The signal is stored when this returns True."""
+        async with self.within():
+            handle = (await self.client()).get_workflow_handle(name)
+            return await found(_answered(handle.signal(signal, args=arguments))) is not None
+
+    async def order(self, issue_id: int, signal: str, *arguments: object) -> None:
+        """Send one of the workflow's signals: stored when this returns. Raises UnknownIssueError when none runs."""
+        if not await self.signal(self.name(issue_id), signal, *arguments):
+            raise _unknown(issue_id)
+
+    async def look(self, name: str) -> bool:
+        """Have the workflow look at its sandbox and act on its goal; False when none runs."""
+        return await self.signal(name, SIGNAL_LOOK)
+
+    async def query(self, issue_id: int, name: str, kind: type[T]) -> T:
+        """The answer of the issue's workflow to one of its queries."""
         async with self.within():
             handle = (await self.client()).get_workflow_handle(self.name(issue_id))
             try:
-                await handle.signal(signal, args=arguments)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND or is_namespace_missing(error):
-                    raise
-                return False
-        return True
+                async with asyncio.timeout(self.timeout_s / 2):
+                    answer: T | None = await found(handle.query(name, result_type=kind))
+            except TimeoutError as error:
+                # Temporal holds a query until a worker takes it. If it answers now, it was not the one that is away.
+                await self.check()
+                raise UnavailableError("no worker answers for this issue") from error
+            except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+                raise UnavailableError(f"the workflow could not answer: {error}") from error
+        if answer is None:
+            raise _unknown(issue_id)
+        return answer
 
-    async def deliver_if_running(self, event: IssueEvent) -> str | None:
-        """Signal alone: the ID of the workflow that has the event, None when none runs."""
-        is_stored = await self.signal(event.issue.id, SIGNAL_EVENT, event)
-        return self.name(event.issue.id) if is_stored else None
+    async def ensure(self, issue: Issue, wait_s: float, request_id: str, caller: Caller) -> Handover:
+        """Ask by update, and wait; a request that the workflow cannot hold open is stored as a signal.
+
+        Outcome `pending` when the sandbox is not there within `wait_s`; the work goes on. The same `request_id`
+        asks once, however often it is sent. Raises WrongIssueError and IssueDeletedError.
+        """
+        if wait_s > 0:
+            try:
+                handle = await self._accepted(issue, request_id, caller)
+                return await _result(handle, wait_s) or self._pending(issue)
+            except _NotTakenError:
+                pass
+        return await self.request(issue, request_id, caller, self.timeout_s / 2)
+
+    async def request(self, issue: Issue, request_id: str, caller: Caller, timeout_s: float | None = None) -> Handover:
+        """Ask by signal-with-start, as a person's explicit request: stored when this returns, and served later."""
+        event = IssueEvent(
+            issue=issue, delivery=f"{caller.source}-{request_id}", event=caller.source, action="ensure",
+            is_explicit=True, intention=Intention.ENSURE, requested_at=datetime.now(UTC),
+        )  # fmt: skip
+        await self.deliver(event, timeout_s=timeout_s)
+        return self._pending(issue)
 
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
-        """The start of an update-with-start for the issue's workflow."""
-        return start_operation(issue, name=self.name(issue.id), task_queue=self._settings.task_queue)
-
-    def name(self, issue_id: int) -> str:
-        """The sandbox's name, which is the workflow's ID."""
-        return sandbox_name(issue_id, self._settings.name_prefix)
+        """The start of an update-with-start for the issue's workflow; used once, as the SDK has it."""
+        return WithStartWorkflowOperation(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
 
     @asynccontextmanager
     async def within(self, timeout_s: float | None = None) -> AsyncIterator[None]:
-        """Bound what is asked of Temporal; a failure that may pass becomes a 503 with ``Retry-After``.
+        """Bound what is asked of Temporal; a failure that may pass becomes an UnavailableError.
 
         The bound is ours: a lazy connection to a host that never answers has none of its own.
         """
         try:
-            async with asyncio.timeout(timeout_s or self._settings.temporal_timeout_s):
+            async with asyncio.timeout(timeout_s or self.timeout_s):
                 yield
         except TimeoutError as error:
-            raise unavailable(_PASSING[RPCStatusCode.DEADLINE_EXCEEDED]) from error
+            raise UnavailableError(_PASSING[RPCStatusCode.DEADLINE_EXCEEDED]) from error
         except RPCError as error:
             if (reason := _PASSING.get(error.status)) is None:
                 raise
-            raise unavailable(reason) from error
+            raise UnavailableError(reason) from error
         except RuntimeError as error:
             # The SDK raises this, with the cause in the text, when a connection cannot be made.
-            raise unavailable(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+            raise UnavailableError(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+
+    async def _accepted(self, issue: Issue, request_id: str, caller: Caller) -> WorkflowUpdateHandle[Handover]:
+        """The update, which the workflow has accepted or refused. Raises `_NotTakenError` when it did neither.
+
+        Temporal stores an update only once a worker has accepted it, a signal at once.
+        """
+        operation = self.start_operation(issue)
+        # The SDK keeps each error in a future as well, and asyncio complains of one that nobody looks at.
+        started = asyncio.ensure_future(operation.workflow_handle())
+        started.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            async with self.within(self.timeout_s / 2):
+                return await (await self.client()).start_update_with_start_workflow(
+                    UPDATE_ENSURE,
+                    EnsureRequest(issue, caller.title),
+                    id=request_id,
+                    start_workflow_operation=operation,
+                    wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                    result_type=Handover,
+                )
+        except (WorkflowUpdateRPCTimeoutOrCancelledError, UnavailableError) as error:
+            raise _NotTakenError from error
+        finally:
+            started.cancel()  # A connection that fails leaves it waiting for ever.
+
+    def _pending(self, issue: Issue) -> Handover:
+        return Handover(issue.id, self.name(issue.id), Outcome.PENDING)
+
+    def _input(self, issue: Issue) -> StartInput:
+        return StartInput(issue.id, self.name(issue.id))
+
+    def _options(self, issue: Issue) -> _StartOptions:
+        return {
+            "id": self.name(issue.id),
+            "task_queue": self.task_queue,
+            "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+            "static_summary": summary(issue),
+            "static_details": issue.url or None,
+        }
 
 
-def is_namespace_missing(error: RPCError) -> bool:
-    """Whether NOT_FOUND is about the namespace, and so not about the issue."""
-    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
+def summary(issue: Issue) -> str:
+    """One line for Temporal's Web UI: repository, number, title."""
+    if not issue.repository:
+        return f"issue {issue.id}"
+    return f"{issue.repository}#{issue.number} {issue.title}".strip()[:SUMMARY_MAX]
 
 
-def unavailable(reason: str) -> ProblemError:
-    """A 503 that says what is away and when to come back."""
-    return ProblemError(503, "unavailable", f"{reason}; try again later", {"Retry-After": str(RETRY_AFTER_S)})
+async def found(call: Awaitable[T]) -> T | None:
+    """What the call answers; None when Temporal has no workflow of that name. Raises all other RPCErrors."""
+    try:
+        return await call
+    except RPCError as error:
+        is_namespace = any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
+        if error.status is not RPCStatusCode.NOT_FOUND or is_namespace:
+            raise
+        return None
+
+
+async def _answered(call: Awaitable[None]) -> bool:
+    await call
+    return True
+
+
+async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
+    """The update's answer; None when it is not there within `wait_s`. The work goes on either way.
+
+    Raises `_NotTakenError` when the workflow refused the update for now or ended before it was served.
+    """
+    try:
+        async with asyncio.timeout(wait_s):
+            return await handle.result()
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, RPCError):
+        return None
+    except WorkflowUpdateFailedError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError) and (refusal := _REFUSALS.get(cause.type or "")):
+            raise refusal(cause.message) from error
+        raise _NotTakenError from error
+
+
+def _unknown(issue_id: int) -> UnknownIssueError:
+    return UnknownIssueError(f"nobody has asked for a sandbox of issue {issue_id} yet")

@@ -16,7 +16,7 @@ from issuebox.domain.audit import Installation
 from issuebox.domain.records import IssueRecord
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.records import TemporalRecords
+from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import build_worker, daytona_options
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
@@ -43,8 +43,12 @@ class Audited:
         return Installation(settings.instance, settings.name_prefix)
 
     @property
-    def records(self) -> TemporalRecords:
-        return TemporalRecords(self.stack.temporal, self.stack.settings.task_queue)
+    def records(self) -> SweptIssues:
+        return SweptIssues(
+            self.stack.temporal,
+            name_prefix=self.stack.settings.name_prefix,
+            task_queue=self.stack.settings.task_queue,
+        )
 
     def issue(self, number: int) -> Stack:
         """Another issue of the same installation."""

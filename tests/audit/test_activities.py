@@ -8,7 +8,7 @@ from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from issuebox.domain.audit import Installation, Kind
 from issuebox.providers.daytona import DaytonaProvider
-from issuebox.temporal.records import TemporalRecords
+from issuebox.temporal.sweeps import SweptIssues
 from tests.workflow.test_activities import Accident, Mishap
 
 from .conftest import Started
@@ -18,7 +18,7 @@ NAMES = ["read_audit_terms", "walk_sandboxes", "walk_records", "reread_suspects"
 
 def test_all_activities_are_tried() -> None:
     """A new one needs its place here."""
-    provider, records = DaytonaProvider.__new__(DaytonaProvider), TemporalRecords.__new__(TemporalRecords)
+    provider, records = DaytonaProvider.__new__(DaytonaProvider), SweptIssues.__new__(SweptIssues)
     audits = AuditActivities(provider, records, ours=Installation("", ""), terms=AuditTerms())
     assert [method.__name__ for method in audits.all()] == NAMES
 

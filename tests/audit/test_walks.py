@@ -28,7 +28,7 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX
 from issuebox.settings import WorkerSettings
-from issuebox.temporal.records import TemporalRecords
+from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import WORKFLOW_RUNNER, daytona_options
 from localdaytona import creation
 from localdaytona.config import Config
@@ -197,7 +197,9 @@ async def test_workflows_are_listed_page_by_page(start: Started, odd: str) -> No
     names = [world.issue(number).name for number in range(1, 6)]
     for number in range(1, 6):
         await world.published(world.issue(number), Published(sandbox_id=f"box-{number}", goal="stopped"))
-    records = TemporalRecords(world.stack.temporal, world.stack.settings.task_queue, page_size=2)
+    records = SweptIssues(
+        world.stack.temporal, name_prefix="claude-issue-", task_queue=world.stack.settings.task_queue, page_size=2
+    )
     found: list[IssueRecord] = []
     pages, cursor = 0, None
     while pages == 0 or cursor is not None:

@@ -21,7 +21,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.temporal.issue_workflows import IssueWorkflows
+from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import WORKFLOW_RUNNER
 from tests.resync.github import BEGAN, TOKEN, GitHub, running
 from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
@@ -74,7 +74,7 @@ class Stack:
 
     temporal: Client
     github: GitHub
-    known: IssueWorkflows
+    known: SweptIssues
     task_queue: str
     prefix: str
     workers: list[Worker] = field(default_factory=list)
@@ -134,7 +134,7 @@ async def serve(temporal: Client, github: GitHub) -> AsyncIterator[Served]:
             given = {"api_url": github.url, "token": TOKEN, "timeout_s": 3.0} | options
             source = await exits.enter_async_context(GitHubSource(GitHubOptions(**given)))
             queue, prefix = f"resync-{uuid.uuid4().hex[:8]}", f"t{uuid.uuid4().hex[:8]}-"
-            known = IssueWorkflows(client or temporal, name_prefix=prefix, task_queue=queue)
+            known = SweptIssues(client or temporal, name_prefix=prefix, task_queue=queue)
             stack = Stack(client or temporal, github, known, queue, prefix)
             activities = GitHubActivities(source, known, rules or Rules())
             await exits.enter_async_context(worker(stack, activities))

@@ -12,7 +12,7 @@ from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
-from issuebox.temporal.issue_workflows import IssueWorkflows
+from issuebox.temporal.sweeps import SweptIssues
 from tests.resync.conftest import Stack, worker
 from tests.resync.github import TOKEN, GitHub
 
@@ -20,7 +20,7 @@ from tests.resync.github import TOKEN, GitHub
 async def main(address: str, url: str, task_queue: str, prefix: str) -> None:
     """Serve until killed."""
     temporal = await Client.connect(address, data_converter=DATA_CONVERTER)
-    known = IssueWorkflows(temporal, name_prefix=prefix, task_queue=task_queue)
+    known = SweptIssues(temporal, name_prefix=prefix, task_queue=task_queue)
     source = GitHubSource(GitHubOptions(url, TOKEN))
     async with (
         source,

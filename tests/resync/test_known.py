@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
-import issuebox.temporal.issue_workflows
+import issuebox.temporal.sweeps
 from activities.github import GitHubActivities
 from issuebox.dev.temporal_server import ensure_binary
 from issuebox.domain.errors import TransientError
@@ -21,7 +21,7 @@ from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
-from issuebox.temporal.issue_workflows import IssueWorkflows
+from issuebox.temporal.sweeps import SweptIssues
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
 from tests.resync.github import TOKEN, GitHub, Mishap
 from tests.waiting import until
@@ -30,7 +30,7 @@ from workflows.search_attributes import ALL, ISSUE_STATE
 from workflows.search_attributes import REPOSITORY as REPOSITORY_ATTRIBUTE
 
 
-async def _all_open(known: IssueWorkflows, *repositories: str) -> tuple[list[int], int]:
+async def _all_open(known: SweptIssues, *repositories: str) -> tuple[list[int], int]:
     """The IDs on all pages, and how many pages that were."""
     ids, token, pages = [], "", 0
     while True:
@@ -69,7 +69,7 @@ async def test_open_issues_are_listed_page_by_page(
     stack: Stack, issue_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without search attributes: the open ones of these repositories only, in pages of bounded size."""
-    monkeypatch.setattr(issuebox.temporal.issue_workflows, "PAGE_SIZE", 2)
+    monkeypatch.setattr(issuebox.temporal.sweeps, "PAGE_SIZE", 2)
     ids = [issue_id + n * 1_000_000 for n in range(5)]
     for number, known_id in enumerate(ids, start=1):
         await stack.tell(known_id, number, IssueState.CLOSED if number == 3 else IssueState.OPEN)
@@ -100,7 +100,7 @@ async def indexed(issue_id: int) -> AsyncIterator[Client]:
 async def test_search_attributes_narrow_the_search(indexed: Client, issue_id: int) -> None:
     """Where they are registered the index is asked for the repository; who has not set them yet is found as well."""
     queue, prefix = "nobody", f"t{uuid.uuid4().hex[:8]}-"
-    known = IssueWorkflows(indexed, name_prefix=prefix, task_queue=queue)
+    known = SweptIssues(indexed, name_prefix=prefix, task_queue=queue)
     memo = {MEMO_STATUS: {"issue_state": "open", "repository": REPOSITORY, "number": 7}}
     for new_id, repository in ((issue_id, REPOSITORY), (issue_id + 1, "octo/other"), (issue_id + 2, "")):
         pairs = [SearchAttributePair(REPOSITORY_ATTRIBUTE, repository), SearchAttributePair(ISSUE_STATE, "open")]
@@ -120,7 +120,7 @@ async def test_temporal_that_goes_away_is_an_outage(
     temporal_address: str, issue_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question to Temporal is bounded in time, and raises what the activity retries."""
-    monkeypatch.setattr(issuebox.temporal.issue_workflows, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(issuebox.temporal.sweeps, "CALL_TIMEOUT_S", 0.5)
     host, _, port = temporal_address.rpartition(":")
     cables: list[asyncio.StreamWriter] = []
 
@@ -136,7 +136,7 @@ async def test_temporal_that_goes_away_is_an_outage(
     proxy = await asyncio.start_server(cable, "127.0.0.1", 0)
     address = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
     client = await Client.connect(address, data_converter=DATA_CONVERTER)
-    known = IssueWorkflows(client, name_prefix=f"t{uuid.uuid4().hex[:8]}-", task_queue="q")
+    known = SweptIssues(client, name_prefix=f"t{uuid.uuid4().hex[:8]}-", task_queue="q")
     assert await known.lookup(issue_id) is None
     proxy.close()
     for writer in cables:

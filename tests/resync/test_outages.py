@@ -21,7 +21,7 @@ from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownPage
 from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.temporal.issue_workflows import IssueWorkflows
+from issuebox.temporal.sweeps import SweptIssues
 from tests.resync.conftest import REPOSITORY, Served, Stack, at, worker
 from tests.resync.github import TOKEN, GitHub, Mishap
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
@@ -126,7 +126,7 @@ async def _started(stack: Stack, **given: Any) -> Any:
 def _bare(temporal: Client, github: GitHub) -> Stack:
     """A stack without a worker."""
     queue, prefix = f"resync-{uuid.uuid4().hex[:8]}", f"t{uuid.uuid4().hex[:8]}-"
-    return Stack(temporal, github, IssueWorkflows(temporal, name_prefix=prefix, task_queue=queue), queue, prefix)
+    return Stack(temporal, github, SweptIssues(temporal, name_prefix=prefix, task_queue=queue), queue, prefix)
 
 
 async def test_worker_that_ends_between_pages_hands_on_where_it_was(
@@ -169,7 +169,7 @@ async def test_worker_that_is_killed_between_pages_loses_nothing(
     assert report.mark.issues.to == at(10)
 
 
-class Broken(IssueWorkflows):
+class Broken(SweptIssues):
     """Temporal, which fails at one delivery: a worker that is cut off in the middle of a page."""
 
     fails_at = 0
