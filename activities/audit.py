@@ -6,6 +6,7 @@ They read, and they start or nudge workflows. None of them starts, stops or dele
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from issuebox.domain.audit import (
     Walked,
     claim_of,
     confirm,
+    is_anothers,
     judge_record,
     judge_sandbox,
 )
@@ -39,6 +41,14 @@ from issuebox.domain.records import IssueRecord, IssueRecords
 from issuebox.domain.sandbox import Sandbox
 
 _log = structlog.get_logger("issuebox.activities")
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What a workflow and its sandbox came to: a suspicion, or that the sandbox is another's."""
+
+    suspect: Suspect | None = None
+    is_foreign: bool = False
 
 
 class AuditActivities:
@@ -86,9 +96,13 @@ class AuditActivities:
         async with typed_failures(), walking() as walk:
             while not walk.walked.is_over:
                 page = await self._records.list_page(walk.walked.cursor)
-                suspects = await in_batches(page.records, self._suspect_record)
+                judged = await in_batches(page.records, self._compare)
                 without = sum(not record.sandbox_id for record in page.records)
-                await walk.save(walk.walked.turn(len(page.records), without, suspects, page.next_cursor))
+                foreign = sum(found.is_foreign for found in judged)
+                suspects = [found.suspect for found in judged]
+                await walk.save(
+                    walk.walked.turn(len(page.records), without, suspects, page.next_cursor, foreign=foreign)
+                )
         return walk.walked
 
     @activity.defn
@@ -117,13 +131,16 @@ class AuditActivities:
         kind = judge_sandbox(sandbox, record, None, self._ours)
         return Suspect(kind, claim.issue_id, sandbox.id, sandbox.name) if kind else None
 
-    async def _suspect_record(self, record: IssueRecord) -> Suspect | None:
+    async def _compare(self, record: IssueRecord) -> _Compared:
         if not record.sandbox_id:
-            return None
+            return _Compared()
         await self._metronome.turn()
-        kind = judge_record(record, await self._provider.lookup_by_id(record.sandbox_id))
+        sandbox = await self._provider.lookup_by_id(record.sandbox_id)
+        if sandbox is not None and is_anothers(sandbox, self._ours):
+            return _Compared(is_foreign=True)
+        kind = judge_record(record, sandbox, self._ours)
         issue_id = issue_id_of(record.name, self._ours.name_prefix) or 0
-        return Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None
+        return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None)
 
     async def _look_at(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
         await self._metronome.turn()

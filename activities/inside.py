@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 
+from activities.claims import identity_labels, refuse_foreign
 from activities.failures import typed_failures
 from activities.messages import CommandInput, CommandReply
 from activities.reporting import facts, heartbeats, logged, ms
@@ -24,7 +25,7 @@ from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import Execution, SandboxProvider
-from issuebox.domain.sandbox import LABEL_REPOSITORY, Sandbox
+from issuebox.domain.sandbox import LABEL_REPOSITORY, Ownership, Sandbox, ownership
 from issuebox.domain.set_up import SetUp, directory_of
 from issuebox.domain.text import one_line
 from issuebox.domain.unsaved_work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection, read_report, unchecked
@@ -62,9 +63,15 @@ class InsideActivities:
     """Setting sandboxes up and looking into them, on one provider."""
 
     def __init__(
-        self, provider: SandboxProvider, *, set_up: SetUp | None = None, inspect_paths: tuple[str, ...] = ("~",)
+        self,
+        provider: SandboxProvider,
+        *,
+        set_up: SetUp | None = None,
+        inspect_paths: tuple[str, ...] = ("~",),
+        instance: str = "",
     ) -> None:
         self._provider = provider
+        self._instance = instance
         self._set_up = set_up or SetUp()
         self._inspect_paths = inspect_paths
 
@@ -87,9 +94,16 @@ class InsideActivities:
 
     @activity.defn
     async def inspect_sandbox(self, request: CommandInput) -> Inspection:
-        """Look for work that is nowhere else, and label the sandbox with the verdict. Never fails: *unchecked*."""
+        """Look for work that is nowhere else, and label the sandbox with the verdict.
+
+        A look that fails is *unchecked*. Fails itself only with a sandbox that was not labelled as ours: with
+        RefusedError when it is another's by now, or when that cannot be read.
+        """
         began = time.monotonic()
-        async with heartbeats():
+        async with typed_failures(), heartbeats():
+            if not request.is_ours:
+                found = await self._provider.lookup_by_id(request.sandbox_id)
+                refuse_foreign(found, request.issue_id, self._instance)
             inspection = await self._look(request)
             await self._label_work(request, inspection)
         _log.info(
@@ -105,14 +119,22 @@ class InsideActivities:
         sandbox = await self._provider.lookup(request.name, request.sandbox_id)
         if sandbox is None or sandbox.id != request.sandbox_id:
             raise GoneError(f"sandbox {request.sandbox_id} was not found")
+        refuse_foreign(sandbox, request.issue_id, self._instance)
         if sandbox.phase is not Phase.USABLE or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE:
             return sandbox
+        await self._claim(sandbox, request)
         # A request that came before any event knows no issue; the label says what an earlier one knew.
         repository = request.issue.repository if request.issue else ""
         directory = await self._clone(sandbox, repository or sandbox.labels.get(LABEL_REPOSITORY, ""))
         await self._run(sandbox, directory)
         await self._provider.label(sandbox.id, {LABEL_SET_UP: SET_UP_DONE})
         return await self._provider.lookup(request.name, sandbox.id)
+
+    async def _claim(self, sandbox: Sandbox, request: CommandInput) -> None:
+        """Label what was made by hand as ours before the minutes of its set-up: two would disturb each other."""
+        if self._instance and ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.UNLABELLED:
+            labels = identity_labels(self._instance, request.issue_id, request.issue)
+            await self._provider.label(sandbox.id, labels)
 
     async def _clone(self, sandbox: Sandbox, repository: str) -> str:
         """Have the clone in its place. The directory for the command: the clone, or ``.`` when there is none.

@@ -54,7 +54,8 @@ class CreateInput:
 class CommandInput:
     """A command for one known sandbox; ``issue`` where it needs to know whose.
 
-    ``only_at_rest``: it is not sent when somebody has woken the sandbox since.
+    ``only_at_rest``: it is not sent when somebody has woken the sandbox since. ``is_ours``: the sandbox was labelled
+    as this installation's when it was seen; any other is read once more before the command is sent.
     """
 
     issue_id: int
@@ -63,6 +64,7 @@ class CommandInput:
     issue: Issue | None = None
     deliveries: tuple[str, ...] = ()
     only_at_rest: bool = False
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

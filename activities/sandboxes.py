@@ -2,6 +2,8 @@
 
 Repeating is safe because creates carry a unique name, the other commands carry the sandbox's ID, and
 the workflow looks again after every failure instead of sending a command twice in the dark.
+
+A sandbox that was not labelled as ours when the workflow saw it is read once more before anything is done to it.
 """
 
 from __future__ import annotations
@@ -12,23 +14,15 @@ from typing import Any
 import structlog
 from temporalio import activity
 
+from activities.claims import identity_labels, refuse_foreign
 from activities.failures import not_settled, typed_failures
 from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
 from activities.reporting import facts, heartbeats, logged
 from issuebox.domain.errors import NotInStateError
-from issuebox.domain.issue import Issue
 from issuebox.domain.patience import Patience
 from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL, Goal, Phase
 from issuebox.domain.provider import SandboxProvider, SandboxSpec
-from issuebox.domain.sandbox import (
-    LABEL_INSTANCE,
-    LABEL_ISSUE_ID,
-    LABEL_ISSUE_NUMBER,
-    LABEL_MANAGED_BY,
-    LABEL_REPOSITORY,
-    MANAGED_BY,
-    Sandbox,
-)
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 
 _log = structlog.get_logger("issuebox.activities")
 
@@ -70,11 +64,9 @@ class SandboxActivities:
     async def lookup_sandbox(self, request: LookupInput) -> Look:
         """Read the sandbox, by ID when one is known."""
         async with typed_failures(), logged("sandbox_lookup", request) as log:
-            sandbox = await self._provider.lookup(
-                request.name, request.sandbox_id or None, is_doubted=request.is_doubted
-            )
+            sandbox = await self._lookup(request)
             log(sandbox)
-        if sandbox is not None and sandbox.phase is Phase.USABLE and request.goal is Goal.RUNNING:
+        if sandbox is not None and request.goal is Goal.RUNNING and self._may_be_used(sandbox, request):
             _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})
         is_known = request.edition == self._edition
         return Look(sandbox, None if is_known else self._patience, self._edition)
@@ -94,7 +86,7 @@ class SandboxActivities:
         """
         if request.only_at_rest:
             async with typed_failures(), logged("sandbox_lookup", request) as log, heartbeats():
-                found = await self._provider.lookup_by_id(request.sandbox_id)
+                found = await self._checked(request)
                 log(found)
             if found is not None and found.phase not in ASLEEP:
                 return CommandReply(found, is_sent=False)
@@ -124,12 +116,12 @@ class SandboxActivities:
         """
 
         async def send() -> Sandbox | None:
-            found = await self._provider.lookup_by_id(request.sandbox_id)
+            found = await self._checked(request)
             if found is not None and found.phase in AWAKE:
                 raise NotInStateError(f"the sandbox is {found.state}, and only one at rest is deleted")
             return await self._provider.delete(request.sandbox_id)
 
-        return await self._command("sandbox_deleted", request, send)
+        return await self._command("sandbox_deleted", request, send, checks_itself=True)
 
     @activity.defn
     async def settle_sandbox(self, request: CommandInput) -> CommandReply:
@@ -143,31 +135,50 @@ class SandboxActivities:
 
     @activity.defn
     async def label_sandbox(self, request: CommandInput) -> None:
-        """Put our labels on a sandbox that was made by hand under our name."""
+        """Put our labels on a sandbox that was made by hand under our name. Refused when it is another's by now."""
         labels = identity_labels(self._instance, request.issue_id, request.issue)
         async with typed_failures(), logged("sandbox_adopted", request):
+            await self._checked(request)
             await self._provider.label(request.sandbox_id, labels)
 
     @activity.defn
     async def refresh_activity(self, request: CommandInput) -> None:
         """Put off Daytona's idle stop."""
         async with typed_failures(), logged("sandbox_activity_refreshed", request):
+            if not request.is_ours:
+                await self._checked(request)
             await self._provider.refresh_activity(request.sandbox_id)
 
+    async def _lookup(self, request: LookupInput) -> Sandbox | None:
+        """The sandbox by its ID, or by its name where that ID says nothing about the name any more."""
+        sandbox = await self._provider.lookup(request.name, request.sandbox_id or None, is_doubted=request.is_doubted)
+        if sandbox is None or sandbox.name == request.name or not self._is_foreign(sandbox, request):
+            return sandbox
+        return await self._provider.lookup(request.name, is_doubted=request.is_doubted)
+
+    async def _checked(self, request: CommandInput) -> Sandbox | None:
+        """The sandbox as it is now. Raises RefusedError when it is another's by now."""
+        found = await self._provider.lookup_by_id(request.sandbox_id)
+        refuse_foreign(found, request.issue_id, self._instance)
+        return found
+
+    def _may_be_used(self, sandbox: Sandbox, request: LookupInput) -> bool:
+        return sandbox.phase is Phase.USABLE and not self._is_foreign(sandbox, request)
+
+    def _is_foreign(self, sandbox: Sandbox, request: LookupInput) -> bool:
+        return ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.FOREIGN
+
     async def _command(
-        self, word: str, request: CreateInput | CommandInput, send: Callable[[], Awaitable[Sandbox | None]]
+        self,
+        word: str,
+        request: CreateInput | CommandInput,
+        send: Callable[[], Awaitable[Sandbox | None]],
+        *,
+        checks_itself: bool = False,
     ) -> CommandReply:
         async with typed_failures(), logged(word, request) as log, heartbeats():
+            if isinstance(request, CommandInput) and not (request.is_ours or checks_itself):
+                await self._checked(request)
             sandbox = await send()
             log(sandbox)
         return CommandReply(sandbox)
-
-
-def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[str, str]:
-    """The labels that say whose sandbox this is, readable in Daytona's dashboard. Never a secret."""
-    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: instance, LABEL_ISSUE_ID: str(issue_id)}
-    if issue is not None and issue.repository:
-        labels[LABEL_REPOSITORY] = issue.repository
-    if issue is not None and issue.number:
-        labels[LABEL_ISSUE_NUMBER] = str(issue.number)
-    return labels

@@ -68,7 +68,8 @@ class CommonSettings(BaseSettings):
     instance: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
-        description="Label on our sandboxes that tells several installations in one Daytona organization apart.",
+        description="Label on our sandboxes that tells several installations in one Daytona organization apart. A "
+        "sandbox that is labelled with another's name is never touched.",
     )
     task_queue: str = Field(TASK_QUEUE, min_length=1, description="Temporal task queue.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")

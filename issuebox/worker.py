@@ -44,7 +44,7 @@ from workflows.resync import ResyncWorkflow
 from workflows.signal_guard import SignalGuard
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
-"""Time for running activities to end; what is cut off is looked at again by the next worker."""
+"""Time for running activities to end by themselves after SIGTERM; what is cut off goes on with a look elsewhere."""
 
 STICKY_TIMEOUT = timedelta(seconds=5)
 """How long an issue's next step waits for the worker that has its workflow in memory, before any other takes it.
@@ -98,7 +98,9 @@ def build_worker(
         instance=settings.instance,
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )
-    inside = InsideActivities(provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths)
+    inside = InsideActivities(
+        provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths, instance=settings.instance
+    )
     swept = SweptIssues(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
     github = GitHubActivities(
         source or GitHubSource(github_options(settings)),
@@ -202,4 +204,5 @@ def patience(settings: WorkerSettings) -> Patience:
             forget_after_s=settings.forget_after_s,
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
+        instance=settings.instance,
     )

@@ -122,6 +122,7 @@ def _report(began_at: datetime, sandboxes: Walked, records: Walked, findings: tu
         mended=sum(finding.mended for finding in findings),
         is_complete=is_complete,
         findings=findings,
+        foreign=records.foreign,
     )
 
 
@@ -147,6 +148,7 @@ def _log(report: AuditReport) -> None:
             "suspects": report.suspects,
             "findings": len(report.findings),
             "mended": report.mended,
+            "foreign": report.foreign,
             "is_complete": report.is_complete,
             "took_s": round(report.took_s, 1),
         },
@@ -162,6 +164,8 @@ def _sentence(report: AuditReport) -> str:
     """The report for the Web UI, in Markdown."""
     verdict = "The promise holds" if report.promise_holds else "**The promise is broken, or not proven**"
     counts = f"{report.sandboxes} sandboxes, {report.issues} issues, {len(report.findings)} findings"
+    if report.foreign:
+        counts = f"{report.foreign} issues have another installation's sandbox; {counts}"
     shown = report.findings[:SHOWN_MAX]
     lines = [f"- {found.kind}: {found.name} ({found.sandbox_id}) is {found.seen}" for found in shown]
     return "\n".join([f"{verdict}: {counts}, {report.mended} of them mended.", *lines])

@@ -25,6 +25,8 @@ class AuditReport:
     ``sandboxes`` counts the managed sandboxes that Daytona listed, ``sandboxes_leaving`` those of them on their way
     out, ``issues`` the running workflows, ``issues_compared`` those of them whose sandbox was read by ID,
     ``suspects`` what was read again. ``is_complete`` is False when there were too many suspects to read all again.
+    ``foreign`` counts the issues whose sandbox is labelled as another installation's: they are left alone, and do
+    not break the promise.
     """
 
     promise_holds: bool
@@ -38,3 +40,4 @@ class AuditReport:
     mended: int
     is_complete: bool = True
     findings: tuple[Finding, ...] = ()
+    foreign: int = 0

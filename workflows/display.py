@@ -32,7 +32,8 @@ def sentence(memory: Memory) -> str:
     if issue is not None and issue.repository:
         about += f" for {issue.repository}#{issue.number}"
     if memory.blocked is not None:
-        return f"{about} is blocked ({memory.blocked.cause}): {memory.blocked.reason} {memory.blocked.advice}"
+        reason = memory.blocked.reason.rstrip(".")
+        return f"{about} is blocked ({memory.blocked.cause}): {reason}. {memory.blocked.advice}"
     if memory.sandbox is None:
         return f"{about} does not exist at Daytona, as far as is known." if memory.seen_at else f"{about} is new."
     is_said = memory.outcome is None or memory.outcome == memory.sandbox.state

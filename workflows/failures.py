@@ -22,7 +22,15 @@ LOOK_AGAIN: Mapping[str, Cause | None] = {
     "NotSettledError": None,
     # A worker died or was too slow: what it sent may have taken effect.
     "TimeoutError": Cause.UNREACHABLE,
+    # The same for one that was told to stop, or whose activity an operator paused or reset (temporalio 1.35.0:
+    # the first comes from its core, the others from `worker/_activity.py`).
+    "WorkerShutdown": Cause.UNREACHABLE,
+    "ActivityPause": Cause.UNREACHABLE,
+    "ActivityReset": Cause.UNREACHABLE,
 }
+
+CUT_OFF = frozenset({"WorkerShutdown", "ActivityPause", "ActivityReset"})
+"""Failures of activities that somebody on our side ended: nothing is wrong at Daytona, and no attempt was in vain."""
 
 CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
 """A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
@@ -43,6 +51,11 @@ class Setback:
     is_final: bool
     retry_after_s: float = 0.0
     is_untold: bool = False
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the activity was ended on our side, as with each deploy: there is no reason to pause."""
+        return self.kind in CUT_OFF
 
     @property
     def is_refused(self) -> bool:

@@ -238,7 +238,10 @@ class Pursuit:
                 summary="before it is stopped",
             )
         except ActivityError as error:
-            inspection = Inspection(WorkState.UNCHECKED, (read_failure(error).reason,), is_failed=True)
+            setback = read_failure(error)
+            if setback.cause is Cause.FOREIGN:
+                raise
+            inspection = Inspection(WorkState.UNCHECKED, (setback.reason,), is_failed=True)
         self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
         self._is_stopping = False
         self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
@@ -265,6 +268,9 @@ class Pursuit:
         self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
         if setback.is_final:
             self._refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
+            return await self._look()
+        if setback.is_cut_off:
+            self._attempts[action] -= 1
             return await self._look()
         self._trouble = setback.cause
         await self._wait_out(setback, self._memory.patience.backoff_max_s)
@@ -340,7 +346,7 @@ class Pursuit:
         memory = self._memory
         ticket = self.ticket
         self._tell(DOING[Action.USE])
-        if ownership(sandbox.labels, memory.issue_id) is Ownership.UNLABELLED:
+        if ownership(sandbox.labels, memory.issue_id, memory.patience.instance) is Ownership.UNLABELLED:
             await self._courtesy(SandboxActivities.label_sandbox, sandbox)
         if sandbox.needs_activity_refresh(workflow.now()) and self._raised is None:
             await self._courtesy(SandboxActivities.refresh_activity, sandbox)
@@ -350,14 +356,17 @@ class Pursuit:
         memory.serve(ticket)
 
     async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
-        """What the handover does not depend on: a failure is remembered, and the sandbox handed over."""
+        """What the handover does not depend on: a failure is remembered, unless the sandbox is another's by now."""
         try:
             request = command_input(self._memory, sandbox, names_issue=True)
             await workflow.execute_activity_method(
                 activity, request, **options.courtesy(), summary="before it is handed over"
             )
         except ActivityError as error:
-            self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", read_failure(error).reason))
+            setback = read_failure(error)
+            if setback.cause is Cause.FOREIGN:
+                raise BlockedError(Cause.FOREIGN, setback.reason) from error
+            self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", setback.reason))
 
     async def _pause(self, at_least_s: float = 0.0) -> None:
         """A pause that grows with the setbacks in a row."""
@@ -398,6 +407,7 @@ class Pursuit:
             findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
             is_forced=is_forced(memory, sandbox),
             is_set_up=memory.is_set_up(sandbox),
+            instance=memory.patience.instance,
         )
 
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
@@ -411,17 +421,9 @@ class Pursuit:
         return sandbox
 
     def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:
-        self._memory.note(
-            Note(
-                workflow.now(),
-                f"decided to {decision.action}",
-                decision.reason,
-                decision.phase,
-                sandbox.state if sandbox else "",
-                decision.action,
-                self._memory.waiting_deliveries,
-            )
-        )
+        now, state, waiting = workflow.now(), sandbox.state if sandbox else "", self._memory.waiting_deliveries
+        what = f"decided to {decision.action}"
+        self._memory.note(Note(now, what, decision.reason, decision.phase, state, decision.action, waiting))
 
 
 def create_input(memory: Memory) -> CreateInput:
@@ -432,4 +434,9 @@ def command_input(
     memory: Memory, sandbox: Sandbox, *, names_issue: bool = False, only_at_rest: bool = False
 ) -> CommandInput:
     issue = memory.issue if names_issue else None
-    return CommandInput(memory.issue_id, memory.name, sandbox.id, issue, memory.waiting_deliveries, only_at_rest)
+    instance = memory.patience.instance
+    # Not known to be ours as long as the workflow does not know what the installation is called.
+    is_ours = bool(instance) and ownership(sandbox.labels, memory.issue_id, instance) is Ownership.OURS
+    return CommandInput(
+        memory.issue_id, memory.name, sandbox.id, issue, memory.waiting_deliveries, only_at_rest, is_ours
+    )

@@ -1,13 +1,16 @@
-"""From the kill -9 of a worker in the middle of a create until whoever asked has the sandbox."""
+"""From the end of a worker in the middle of a create, by kill -9 or SIGTERM, until whoever asked has the sandbox."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -21,21 +24,57 @@ from bench.measure.processes import serving
 from bench.measure.quantiles import Spread, spread
 from issuebox.dev.demo.stack import until
 from issuebox.dev.dev_stack import DevStack
+from issuebox.dev.supervisor import DEATHS_MAX, DEATHS_WINDOW_S
 from issuebox.domain.issue import Issue
 from workflows import messages
 from workflows.options import HEARTBEAT_TIMEOUT
 
 CREATE_S = 1.0
-"""How long Daytona takes for the create that the worker dies in; part of what is measured."""
+"""How long Daytona takes for the create that the worker ends in; part of what is measured."""
+
+LONG_CREATE_S = 8.0
+"""A create that lasts longer than a worker that was told to stop waits for it (`issuebox.worker.GRACEFUL_SHUTDOWN`)."""
 
 ALONE, ANOTHER = "the same worker, restarted", "another worker"
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the worker ends, and in the middle of a create of how many seconds."""
+
+    signal: signal.Signals
+    create_s: float
+
+    def __str__(self) -> str:
+        how = "kill -9" if self.signal is signal.SIGKILL else self.signal.name
+        return f"{how} in a create of {self.create_s:g} s"
+
+
+ENDS = (End(signal.SIGKILL, CREATE_S), End(signal.SIGTERM, CREATE_S), End(signal.SIGTERM, LONG_CREATE_S))
+
+
+class _Pace:
+    """`issuebox dev` gives up a worker that ends too often in too short a time: so it is not ended as often."""
+
+    def __init__(self) -> None:
+        self._turns: deque[float] = deque(maxlen=DEATHS_MAX - 2)
+
+    async def turn(self) -> None:
+        """Return when the worker may be ended once more."""
+        if len(self._turns) == self._turns.maxlen:
+            await asyncio.sleep(max(0.0, self._turns[0] + DEATHS_WINDOW_S - time.monotonic()))
+        self._turns.append(time.monotonic())
+
+
+_pace = _Pace()
+
+
 class Case(BaseModel):
-    """Who goes on, and the seconds from the kill to the handover."""
+    """How the worker ended, who goes on, and the seconds from the signal to the handover."""
 
     model_config = ConfigDict(frozen=True)
 
+    end: str
     who: str
     handover_s: Spread
     each_s: list[float]
@@ -43,7 +82,7 @@ class Case(BaseModel):
 
 
 class Recovery(BaseModel):
-    """Both cases."""
+    """All cases."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,33 +91,36 @@ class Recovery(BaseModel):
 
 
 async def run(context: Context) -> Recovery:
-    """Kill so many times with only the restarted worker, and as often with another one beside it."""
-    count = context.samples(full=12, quick=1)
+    """End the worker so many times with only the restarted worker, and as often with another one beside it."""
+    count, issues = context.samples(full=8, quick=1), itertools.count(100)
+    alone: dict[End, list[tuple[float, str]]] = {end: [] for end in ENDS}
+    another: dict[End, list[tuple[float, str]]] = {end: [] for end in ENDS}
     async with measured(context.scratch / "data") as bench:
-        await bench.stack.admin.config(durations={"create_s": CREATE_S})
-        alone = [await _kill_in_a_create(bench, 100 + number, context) for number in range(count)]
-        another = [await _beside_another(bench, 200 + number, context) for number in range(count)]
-    return Recovery(
-        cases=[_case(ALONE, alone), _case(ANOTHER, another)], heartbeat_timeout_s=HEARTBEAT_TIMEOUT.total_seconds()
-    )
+        for end in ENDS * count:
+            await bench.stack.admin.config(durations={"create_s": end.create_s})
+            alone[end].append(await _end_in_a_create(bench, next(issues), end, context))
+            another[end].append(await _beside_another(bench, next(issues), end, context))
+    cases = [_case(end, who, taken[end]) for end in ENDS for who, taken in ((ALONE, alone), (ANOTHER, another))]
+    return Recovery(cases=cases, heartbeat_timeout_s=HEARTBEAT_TIMEOUT.total_seconds())
 
 
-async def _beside_another(bench: BenchStack, issue: int, context: Context) -> tuple[float, str]:
-    """The same with a second worker, of which one is killed: the one that creates."""
+async def _beside_another(bench: BenchStack, issue: int, end: End, context: Context) -> tuple[float, str]:
+    """The same with a second worker, of which one is ended: the one that creates."""
     ready = context.scratch / f"worker-{issue}.ready"
     async with serving(("-m", "issuebox", "worker", "--ready-file", str(ready)), bench.environment(), ready):
-        return await _kill_in_a_create(bench, issue, context)
+        return await _end_in_a_create(bench, issue, end, context)
 
 
-async def _kill_in_a_create(bench: BenchStack, issue: int, context: Context) -> tuple[float, str]:
-    """Seconds from the kill to the handover, and its outcome."""
+async def _end_in_a_create(bench: BenchStack, issue: int, end: End, context: Context) -> tuple[float, str]:
+    """Seconds from the signal to the handover, and its outcome."""
     await _workers_are_up(bench)
+    await _pace.turn()
     name = bench.stack.name(issue)
     asked = asyncio.create_task(_ensure(bench, issue))
     try:
         await until(lambda: bench.stack.creates(issue), lambda creates: creates == 1, "the create has begun")
         pid = await _creator(bench, issue)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, end.signal)
         began = time.perf_counter()
         handover = await asked
         took_s = time.perf_counter() - began
@@ -86,7 +128,7 @@ async def _kill_in_a_create(bench: BenchStack, issue: int, context: Context) -> 
         asked.cancel()
     if await bench.stack.creates(issue) != 1:
         raise AssertionError(f"{name} was created more than once")
-    context.say(f"issue {issue}: handed over {took_s:.1f} s after the kill, {handover.outcome}")
+    context.say(f"issue {issue}: handed over {took_s:.1f} s after {end}, {handover.outcome}")
     return took_s, str(handover.outcome)
 
 
@@ -117,7 +159,7 @@ async def _creator(bench: BenchStack, issue: int) -> int:
 
 
 async def _workers_are_up(bench: BenchStack) -> None:
-    """Wait until the worker of the stack, which an earlier kill may have ended, polls again."""
+    """Wait until the worker of the stack, which an earlier signal may have ended, polls again."""
     ready = Path(bench.stack.data_dir) / "worker.ready"
     killed = DevStack.lookup(bench.stack.data_dir)
 
@@ -128,10 +170,11 @@ async def _workers_are_up(bench: BenchStack) -> None:
     await until(is_up, bool, f"the worker of {killed.pid if killed else 'no'} stack is up", 60.0)
 
 
-def _case(who: str, samples: Sequence[tuple[float, str]]) -> Case:
+def _case(end: End, who: str, samples: Sequence[tuple[float, str]]) -> Case:
     seconds = [took_s for took_s, _ in samples]
     outcomes = [outcome for _, outcome in samples]
     return Case(
+        end=str(end),
         who=who,
         handover_s=spread(seconds),
         each_s=[round(took_s, 2) for took_s in seconds],
@@ -148,6 +191,7 @@ def render(figures: Recovery) -> str:
     """One row for each case."""
     rows = (
         (
+            case.end,
             case.who,
             case.handover_s.count,
             page.number(case.handover_s.p50, "s"),
@@ -156,20 +200,21 @@ def render(figures: Recovery) -> str:
         )
         for case in figures.cases
     )
-    return page.table(("Who goes on", "kills", "p50", "slowest", "handed over as"), rows) + (
+    return page.table(("How it ended", "who goes on", "times", "p50", "slowest", "handed over as"), rows) + (
         f"\n\nA dead worker is noticed when its heartbeats have been missing for {figures.heartbeat_timeout_s:g} s; "
-        "then the sandbox is looked up, found, and handed over. It is counted in the journal that each was created "
-        "once."
+        "then the sandbox is looked up, found, and handed over. One that is told to stop (SIGTERM, as by a deploy) "
+        "finishes what ends within its grace of 5 s, and leaves the rest to the next worker. It is counted in the "
+        "journal that each was created once."
     )
 
 
 def draw(figures: Recovery) -> Mapping[str, Figure]:
-    """One point for each kill."""
-    figure, axes = charts.axes("From the kill -9 to the handover", "seconds", "", height_in=2.2)
+    """One point for each time."""
+    figure, axes = charts.axes("From the signal to the handover", "seconds", "", height_in=3.6)
     for place, case in enumerate(figures.cases):
-        axes.plot(case.each_s, [place] * len(case.each_s), "o", color=charts.COLOURS[place], alpha=0.6)
+        axes.plot(case.each_s, [place] * len(case.each_s), "o", color=charts.COLOURS[place % 2], alpha=0.6)
     axes.axvline(figures.heartbeat_timeout_s, color=charts.COLOURS[4], linestyle="--", label="heartbeat timeout")
-    axes.set_yticks(range(len(figures.cases)), [case.who for case in figures.cases])
+    axes.set_yticks(range(len(figures.cases)), [f"{case.end}\n{case.who}" for case in figures.cases])
     axes.set_ylim(-0.6, len(figures.cases) - 0.4)
     axes.set_xlim(left=0)
     axes.legend()
@@ -178,15 +223,15 @@ def draw(figures: Recovery) -> Mapping[str, Figure]:
 
 RECOVERY = Measurement(
     name="recovery",
-    title="Recovery from a worker's death",
+    title="Recovery from a worker's end",
     sentence=(
-        "A caller asks for a sandbox and waits; while Daytona creates it, for one second, the worker that sent the "
-        "create is killed with -9."
+        "A caller asks for a sandbox and waits; while Daytona creates it, the worker that sent the create is killed "
+        "with -9, or told to stop with SIGTERM."
     ),
     figures=Recovery,
     run=run,
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"recovery": "Seconds from the kill to the handover, each kill a point."},
+    chart_captions={"recovery": "Seconds from the signal to the handover, each a point."},
 )

@@ -106,7 +106,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
 
 
 def verdict(report: AuditReport) -> str:
-    """The report in two lines."""
+    """The report in two lines, and a third when there are sandboxes of other installations."""
     if report.promise_holds:
         first = "The promise holds."
     elif report.is_complete:
@@ -116,4 +116,10 @@ def verdict(report: AuditReport) -> str:
     sandboxes = f"{report.sandboxes} sandboxes ({report.sandboxes_leaving} on their way out)"
     issues = f"{report.issues} issues ({report.issues_compared} with a sandbox)"
     found = f"{report.suspects} suspects, {len(report.findings)} findings, {report.mended} of them mended"
-    return f"{first}\n{sandboxes} and {issues} in {report.took_s:.0f} s: {found}."
+    lines = [first, f"{sandboxes} and {issues} in {report.took_s:.0f} s: {found}."]
+    if report.foreign:
+        lines.append(
+            f"{report.foreign} issues have another installation's sandbox under their name, and are left alone: "
+            "`issuebox list --blocked` names them, and `issuebox why` the other installation."
+        )
+    return "\n".join(lines)

@@ -67,7 +67,7 @@ SEEN: Mapping[Kind, str] = {
     Kind.CONFLICT: "{state}, named as issue {issue_id}'s, and labelled as issue {label!r}",
     Kind.ORPHAN: "{state}, and no workflow runs for it",
     Kind.LEAK: "{state}, although it should be {goal}{blocked}",
-    Kind.LOST: "{phase}, says its workflow, and Daytona does not find its ID",
+    Kind.LOST: "{phase}, says its workflow, and Daytona does not find its ID{blocked}",
 }
 """What was seen of each kind; completes "the sandbox is …"."""
 
@@ -162,7 +162,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """How far a walk has come. ``passed`` counts the rows that could not be judged and need not be."""
+    """How far a walk has come. ``passed`` counts the rows that could not be judged and need not be.
+
+    ``foreign`` counts the issues whose sandbox is another's. They are no suspects: whatever is wrong with such a
+    sandbox, the audit of its own installation tells.
+    """
 
     cursor: str | None = None
     is_over: bool = False
@@ -171,8 +175,11 @@ class Walked:
     passed: int = 0
     suspects: tuple[Suspect, ...] = ()
     is_truncated: bool = False
+    foreign: int = 0
 
-    def turn(self, rows: int, passed: int, suspects: Iterable[Suspect | None], next_cursor: str | None) -> Walked:
+    def turn(
+        self, rows: int, passed: int, suspects: Iterable[Suspect | None], next_cursor: str | None, *, foreign: int = 0
+    ) -> Walked:
         """The walk with one page more. A row that a list shows twice is one suspect."""
         known = dict.fromkeys((*self.suspects, *(suspect for suspect in suspects if suspect is not None)))
         return replace(
@@ -184,7 +191,13 @@ class Walked:
             passed=self.passed + passed,
             suspects=tuple(known)[:SUSPECTS_MAX],
             is_truncated=self.is_truncated or len(known) > SUSPECTS_MAX,
+            foreign=self.foreign + foreign,
         )
+
+
+def is_anothers(sandbox: Sandbox, ours: Installation) -> bool:
+    """Whether its labels name another installation or another manager. An absent label names nobody."""
+    return any(sandbox.labels.get(label, own) != own for label, own in ours.labels.items())
 
 
 def claim_of(sandbox: Sandbox, prefix: str) -> Claim:
@@ -206,19 +219,29 @@ def judge_sandbox(
     naming = claim_of(sandbox, ours.name_prefix).naming
     if naming is Naming.CANONICAL:
         return SANDBOXES[naming][record is not None]
-    has_other = canonical is not None and canonical.id != sandbox.id and canonical.phase not in GOING
+    has_other = (
+        canonical is not None
+        and canonical.id != sandbox.id
+        and canonical.phase not in GOING
+        and not is_anothers(canonical, ours)
+    )
     return SANDBOXES[naming][has_other]
 
 
-def judge_record(record: IssueRecord, sandbox: Sandbox | None, *, despite_block: bool = False) -> Kind | None:
+def judge_record(
+    record: IssueRecord, sandbox: Sandbox | None, ours: Installation, *, despite_block: bool = False
+) -> Kind | None:
     """What is wrong with what a workflow says of its sandbox, given a read of that sandbox by ID.
 
-    A blocked issue's sandbox may run against the goal: that is known, and somebody is told, unless `despite_block`.
+    Nothing is wrong with one that is another's, whatever the goal here. A blocked issue's sandbox may run against the
+    goal: that is known, and somebody is told, unless `despite_block`.
     """
     if not record.sandbox_id:
         return None
     if sandbox is None:
         return None if record.phase in _BELIEVED_GONE else Kind.LOST
+    if is_anothers(sandbox, ours):
+        return None
     if sandbox.phase is Phase.USABLE and record.goal in _AT_REST and (despite_block or not record.blocked):
         return Kind.LEAK
     return None
@@ -242,7 +265,7 @@ def _judge_again(suspect: Suspect, evidence: Evidence, ours: Installation, *, de
     record, sandbox = evidence.record, evidence.sandbox
     if suspect.kind in OF_RECORDS and record is not None:
         is_same = record.sandbox_id == suspect.sandbox_id
-        return judge_record(record, sandbox, despite_block=despite_block) if is_same else None
+        return judge_record(record, sandbox, ours, despite_block=despite_block) if is_same else None
     # A workflow that ended meanwhile says nothing any more; its sandbox may be an orphan by now.
     if sandbox is None or claim_of(sandbox, ours.name_prefix).issue_id != suspect.issue_id:
         return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from issuebox.domain.phase import Action, Cause, Goal, Phase
-from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+from issuebox.domain.sandbox import Sandbox, foreign_labels
 from issuebox.domain.unsaved_work import WorkState
 
 _P, _A = Phase, Action
@@ -121,7 +121,8 @@ class Situation:
     ``waited_s`` is the time since the phase was first seen, ``attempts`` how often each command was sent
     since the last handover or block, ``trouble`` what came in the way of the last one. ``verdict`` is what
     is known about unsaved work and still counts; ``is_forced`` says that a person gave it up.
-    ``is_set_up`` is False while the sandbox has to be set up before it can be used.
+    ``is_set_up`` is False while the sandbox has to be set up before it can be used. ``instance`` is what this
+    installation is called: '' is not known, and no sandbox is judged by it.
     """
 
     issue_id: int
@@ -137,6 +138,7 @@ class Situation:
     findings: tuple[str, ...] = ()
     is_forced: bool = False
     is_set_up: bool = True
+    instance: str = ""
 
     @property
     def phase(self) -> Phase:
@@ -198,9 +200,10 @@ def _foreign(situation: Situation, _action: Action, _limits: Limits) -> Decision
     sandbox = situation.sandbox
     if sandbox is None or situation.phase is Phase.LEAVING:
         return None
-    if ownership(sandbox.labels, situation.issue_id) is not Ownership.FOREIGN:
+    whose = foreign_labels(sandbox.labels, situation.issue_id, situation.instance)
+    if not whose:
         return None
-    reason = f"sandbox {sandbox.id} has the name of issue {situation.issue_id} and another's labels"
+    reason = f"sandbox {sandbox.id} has the name of issue {situation.issue_id} and is another's: {whose}"
     return Decision(Action.BLOCK, situation.phase, reason, Cause.FOREIGN)
 
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from issuebox.domain.memory import Memory, Order
 from issuebox.domain.patience import Closing
 from issuebox.domain.phase import Goal
-from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 
 
 def steer(memory: Memory, now: datetime) -> None:
@@ -56,6 +56,11 @@ def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[G
 
 def doom(memory: Memory, sandbox: Sandbox | None) -> None:
     """Tie a person's order to the sandbox of now, and end it with that sandbox."""
+    if _is_anothers(memory, sandbox):
+        # Nobody here can give it up. Should it become ours, what is in it is given up by a new word alone.
+        memory.is_replace_asked = memory.is_order_forced = False
+        memory.doomed_id = memory.forced_id = ""
+        return
     known_id = sandbox.id if sandbox else memory.sandbox_id
     if memory.is_replace_asked:
         memory.is_replace_asked, memory.doomed_id = False, known_id
@@ -76,3 +81,11 @@ def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
     if sandbox is not None and sandbox.id == memory.doomed_id:
         return Goal.DELETED
     return memory.goal
+
+
+def _is_anothers(memory: Memory, sandbox: Sandbox | None) -> bool:
+    """Whether it is labelled as another's. Where the instance is not known nobody asked."""
+    instance = memory.patience.instance
+    if sandbox is None or not instance:
+        return False
+    return ownership(sandbox.labels, memory.issue_id, instance) is Ownership.FOREIGN

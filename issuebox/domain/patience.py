@@ -32,7 +32,7 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Durations in seconds, and what the workers are equipped for.
+    """Durations in seconds, what the workers are equipped for, and which installation they are of.
 
     They travel with every look from a worker to the workflow, so that the workflow stays deterministic
     and a changed setting takes effect with the next look, without a new version of the workflow.
@@ -53,6 +53,10 @@ class Patience:
     republish_after_s: float = 60.0
     """How late the published time of the last request may be while nothing else changes. Publishing is an event, and
     a write to Temporal's index."""
+
+    instance: str = ""
+    """What this installation is called on the labels of its sandboxes: no setting of patience, and here because the
+    workflow judges by it. '' is not known, as in what 0.4 recorded, and sandboxes are not judged by it."""
 
     def edition(self) -> str:
         """A short name for exactly these settings, the same in every process."""

@@ -123,7 +123,11 @@ REMEDIES: dict[Cause, Remedy] = {
     Cause.INVALID: Remedy("Correct the sandbox settings (snapshot, region, resources) of the workers.", passes=True),
     Cause.BROKEN: Remedy("Look into the sandbox at Daytona; repair it there, or delete it there.", passes=True),
     Cause.UNBUILT: Remedy("Check the snapshot: sandboxes made from it fail before they ever run.", passes=False),
-    Cause.FOREIGN: Remedy("A sandbox under our name is labelled as another's: rename or delete it.", passes=False),
+    Cause.FOREIGN: Remedy(
+        "Delete or rename that sandbox at Daytona, if its owner agrees. If it is ours, correct its label there, or set "
+        "ISSUEBOX_INSTANCE back when that was changed. Then send `retry`.",
+        passes=False,
+    ),
     Cause.STUCK: Remedy("Daytona has not finished a state change in time; ask Daytona, or delete it.", passes=True),
     Cause.UNKNOWN_STATE: Remedy("Daytona reports a state that this version does not know: upgrade.", passes=True),
     Cause.NAME_HELD: Remedy("Daytona says that the name is taken but shows no such sandbox; tried again.", passes=True),

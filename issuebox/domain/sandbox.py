@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from issuebox.domain.phase import Phase
+from issuebox.domain.text import one_line
 
 LABEL_MANAGED_BY = "managed-by"
 LABEL_INSTANCE = "issuebox-instance"
@@ -14,6 +16,12 @@ LABEL_ISSUE_ID = "issue-id"
 LABEL_REPOSITORY = "repository"
 LABEL_ISSUE_NUMBER = "issue-number"
 MANAGED_BY = "issuebox"
+
+HERE = {LABEL_INSTANCE: "this installation", LABEL_MANAGED_BY: "the manager here", LABEL_ISSUE_ID: "the issue here"}
+"""What each label of identity is compared with, in the reasons that people read."""
+
+LABEL_SHOWN_MAX = 80
+"""Characters of a label's value in a reason: whoever may label a sandbox wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +74,29 @@ class Ownership(StrEnum):
     FOREIGN = "foreign"
 
 
-def ownership(labels: dict[str, str], issue_id: int) -> Ownership:
+def ownership(labels: Mapping[str, str], issue_id: int, instance: str) -> Ownership:
     """Judge a sandbox that was found under our name by its labels.
 
-    Absent identity labels mean somebody made it by hand for us: it may be adopted. Labels that name
-    another issue or another manager are a conflict that a person has to settle.
+    `instance` is what this installation is called; '' where that is not known, and then it is not judged.
+    Absent identity labels mean somebody made it by hand for us: it may be adopted. Labels that name another
+    issue, another manager or another installation are a conflict that a person has to settle.
     """
-    manager, issue = labels.get(LABEL_MANAGED_BY), labels.get(LABEL_ISSUE_ID)
-    if manager is None and issue is None:
-        return Ownership.UNLABELLED
-    if manager not in {None, MANAGED_BY} or issue not in {None, str(issue_id)}:
+    if foreign_labels(labels, issue_id, instance):
         return Ownership.FOREIGN
-    return Ownership.OURS if manager and issue else Ownership.UNLABELLED
+    identity = _identity(issue_id, instance)
+    return Ownership.OURS if identity.items() <= labels.items() else Ownership.UNLABELLED
+
+
+def foreign_labels(labels: Mapping[str, str], issue_id: int, instance: str) -> str:
+    """What the labels say that makes a sandbox another's, each beside what it is here; '' when they say nothing."""
+    return "; ".join(
+        f"its label {label} says {one_line(labels[label], LABEL_SHOWN_MAX)!r}, and {HERE[label]} is {own!r}"
+        for label, own in _identity(issue_id, instance).items()
+        if labels.get(label, own) != own
+    )
+
+
+def _identity(issue_id: int, instance: str) -> dict[str, str]:
+    """The labels that ownership is judged by, the most telling first."""
+    known = {LABEL_INSTANCE: instance} if instance else {}
+    return {**known, LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: str(issue_id)}

@@ -6,13 +6,16 @@ when a state is at rest and right: (e).
 
 from __future__ import annotations
 
-from issuebox.domain.audit import judge_record
+from issuebox.domain.audit import Installation, judge_record
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Phase
 from proofs.model.daytona import Row, Trouble, World
 from proofs.model.minds import PATIENCE, Mind, Served
 from proofs.model.outside import Allowance, is_awake
 from proofs.model.runtime import EPOCH
 
+OURS = Installation("default", DEFAULT_NAME_PREFIX)
+"""The only installation of the model: no sandbox in it is labelled as another's."""
 DOWN = ASLEEP | {Phase.RECOVERABLE, Phase.BROKEN}
 """Where a sandbox does not run."""
 BAD = frozenset({Phase.RECOVERABLE, Phase.BROKEN})
@@ -33,7 +36,7 @@ def is_audit_due(mind: Mind, world: World) -> bool:
     if not mind.is_idle or mind.is_woken:
         return False
     row = world.row(mind.record.sandbox_id) if mind.record.sandbox_id else None
-    return judge_record(mind.record, row.view().at(EPOCH) if row is not None else None) is not None
+    return judge_record(mind.record, row.view().at(EPOCH) if row is not None else None, OURS) is not None
 
 
 def is_right(mind: Mind, world: World, allowance: Allowance) -> bool:

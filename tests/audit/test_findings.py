@@ -140,6 +140,44 @@ async def test_other_installations_are_left_alone(world: Audited, start: Started
     assert (await other.audit(mend=False)).sandboxes >= 1
 
 
+@pytest.mark.parametrize("goal", ["running", "stopped", "deleted"])
+async def test_sandbox_of_another_installation_is_counted_and_no_finding(world: Audited, goal: str) -> None:
+    """A workflow that does not know yet that it is another's is neither told nor asked to act on its goal."""
+    labels = world.ours.labels | {"issuebox-instance": "other"}
+    row = await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
+    await world.published(world.stack, Published(phase="usable", sandbox_id=row.id, goal=goal))
+    began = await world.stack.journal_end()
+    report = await world.audit(mend=True)
+    assert (report.foreign, report.issues_compared, kinds(report), report.promise_holds) == (1, 1, [], True)
+    assert await world.commands(began) == []
+
+
+async def test_name_that_another_installation_has_makes_ours_a_stray(world: Audited) -> None:
+    """Beside another's sandbox ours is no duplicate: it is the only one that is ours."""
+    labels = world.ours.labels | {"issuebox-instance": "other"}
+    await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
+    await world.made("a-copy", issue_id=str(world.stack.issue_id))
+    report = await world.audit(mend=False)
+    assert kinds(report) == [Kind.STRAY]
+
+
+async def test_block_ends_by_the_audit_when_the_sandbox_of_another_is_gone(world: Audited) -> None:
+    """Then the name is free and the issue, which is still asked for, gets its own."""
+    labels = world.ours.labels | {"issuebox-instance": "other"}
+    row = await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
+    handover = await world.stack.ensure()
+    assert handover.blocked is not None
+    await world.listed(world.stack.name, lambda record: record.blocked == "foreign")
+    assert ((await world.audit()).foreign, await world.stack.state()) == (1, "started")
+    await world.stack.daytona.admin.act(row.id, "delete")
+    await _destroyed(world, row.id)
+    report = await world.audit()
+    assert (report.foreign, kinds(report), report.mended, report.promise_holds) == (0, [Kind.LOST], 1, True)
+    await world.stack.served()
+    [own] = await world.stack.live()
+    assert own.labels["issuebox-instance"] == world.stack.settings.instance
+
+
 async def test_several_findings_come_in_one_report(world: Audited) -> None:
     """What cannot be mended does not keep the rest from being mended."""
     orphan, twin = world.issue(1), world.issue(2)

@@ -14,7 +14,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -72,6 +71,10 @@ class Both:
             f"green has settled issue {issue}",
         )
         return seen
+
+    async def cause(self, issue: int) -> str:
+        """What the issue is blocked by at green; '' for nothing."""
+        return str(((await self.green.status(issue))["blocked"] or {}).get("cause", ""))
 
     async def at_goal(self, issue: int, goal: str) -> None:
         """Wait until this is green's goal, and green has done for it what it does."""
@@ -146,12 +149,6 @@ def _settings(instance: str, more: dict[str, str]) -> dict[str, str]:
     return SETTINGS | {"ISSUEBOX_INSTANCE": instance} | more
 
 
-def test_settings_are_of_two_installations() -> None:
-    """A setting that is misspelt would make this module prove nothing."""
-    assert _settings(BLUE, PATIENT)["ISSUEBOX_INSTANCE"] != _settings(GREEN, HASTY)["ISSUEBOX_INSTANCE"]
-    assert Path(__file__).parent.name == "surfaces"
-
-
 async def test_issue_is_blocked_and_says_whose_its_sandbox_is(both: Both) -> None:
     """REST, `why` and `show` name the instance that the label names and the one that asks, and say what helps."""
     issue = 501
@@ -219,7 +216,7 @@ async def test_sandbox_of_the_other_installation_is_left_alone(both: Both, act: 
     after = await both.blue.one(issue)
     assert await both.acts(before, began) == []
     assert (after.id, after.state, after.labels) == (before.id, "started", before.labels)
-    assert ((await both.green.status(issue))["blocked"] or {}).get("cause") == "foreign"
+    assert await both.cause(issue) == "foreign"
 
 
 async def test_same_delivery_at_both_makes_one_sandbox_for_one_of_them(both: Both) -> None:
@@ -245,6 +242,7 @@ async def test_retry_makes_its_own_when_the_other_one_is_gone(both: Both) -> Non
     """The advice holds: delete it there, then `retry`."""
     issue = 531
     row = await both.of_blue(issue)
+    assert await both.cause(issue) == "foreign"
     await both.blue.admin.act(row.id, "delete")
     await until(lambda: both.blue.live(issue), lambda rows: not rows, "it is gone")
     await _retried(both, issue)
@@ -256,6 +254,7 @@ async def test_retry_takes_it_when_its_label_is_corrected(both: Both) -> None:
     """The other advice holds: it is really ours, so correct the label, then `retry`."""
     issue = 532
     row = await both.of_blue(issue)
+    assert await both.cause(issue) == "foreign"
     await both.label(row, issuebox_instance=GREEN)
     await _retried(both, issue)
     seen = await both.green.status(issue)
@@ -268,6 +267,7 @@ async def test_word_that_was_given_on_anothers_sandbox_gives_up_nothing_later(bo
         row = await both.of_blue(issue)
         await both.blue.execute(issue, "git init -q work && touch work/unsaved")
         await act(both, issue)
+        assert await both.cause(issue) == "foreign"
         began = await both.journal_end()
         await both.label(row, issuebox_instance=GREEN)
         await _retried(both, issue)

@@ -22,6 +22,7 @@ from issuebox.domain.audit import (
     Walked,
     claim_of,
     confirm,
+    is_anothers,
     judge_record,
     judge_sandbox,
     promise_holds,
@@ -117,7 +118,32 @@ def test_record_is_judged_by_what_it_says_and_what_is_there() -> None:
             expected = Kind.LOST
         if knows and seen is Phase.USABLE and goal in {"stopped", "archived", "deleted"} and not blocked:
             expected = Kind.LEAK
-        assert judge_record(record, None if seen is None else sandbox(phase=seen)) is expected, factors
+        assert judge_record(record, None if seen is None else sandbox(phase=seen), OURS) is expected, factors
+
+
+ANOTHERS = [OURS.labels | {"issuebox-instance": "other"}, {"issuebox-instance": "other"}, {"managed-by": "terraform"}]
+
+
+@pytest.mark.parametrize("labels", ANOTHERS)
+def test_sandbox_of_another_is_no_finding_of_ours(labels: dict[str, str]) -> None:
+    """Whatever the workflow says of it and whatever it should be: it is judged by the audit of its own installation."""
+    for phase, believed, goal, blocked, despite in product(PHASES, PHASES, Goal, ("", "foreign"), (True, False)):
+        record, theirs = IssueRecord(NAME, "a", believed, goal, blocked), sandbox(phase=phase, labels=labels)
+        assert is_anothers(theirs, OURS)
+        assert judge_record(record, theirs, OURS, despite_block=despite) is None
+        assert judge_sandbox(theirs, record, None, OURS) is None
+
+
+@pytest.mark.parametrize("labels", [{}, {"team": "red"}, OURS.labels, {"managed-by": "issuebox"}])
+def test_absent_label_names_nobody_else(labels: dict[str, str]) -> None:
+    """What was made by hand under our name is ours to judge."""
+    assert not is_anothers(sandbox(labels=labels), OURS)
+
+
+def test_sandbox_of_another_makes_ours_no_duplicate() -> None:
+    """The name is taken by another installation: ours under another name is a stray, and the only one we have."""
+    theirs = sandbox(own_id="b", labels=ANOTHERS[0])
+    assert judge_sandbox(sandbox("box"), KEPT, theirs, OURS) is Kind.STRAY
 
 
 KEPT = IssueRecord(NAME, "a", "usable", "running")
@@ -144,6 +170,10 @@ CONFIRMED = [
     (Kind.LEAK, Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "running")), None),
     (Kind.LEAK, Evidence(sandbox(phase=Phase.STOPPED), IssueRecord(NAME, "a", "usable", "stopped")), None),
     (Kind.LEAK, Evidence(None, IssueRecord(NAME, "a", "usable", "stopped")), Kind.LOST),
+    (Kind.LEAK, Evidence(sandbox(labels=ANOTHERS[0]), IssueRecord(NAME, "a", "usable", "stopped")), None),
+    (Kind.LOST, Evidence(sandbox(labels=ANOTHERS[0]), KEPT), None),
+    (Kind.ORPHAN, Evidence(sandbox(labels=ANOTHERS[0]), None), None),
+    (Kind.LOST, Evidence(None, IssueRecord(NAME, "a", "usable", "running", "foreign")), Kind.LOST),
 ]
 
 
@@ -206,8 +236,8 @@ def test_promise_holds_without_findings() -> None:
 def test_page_is_counted_and_a_row_shown_twice_is_one_suspect() -> None:
     """A list that changes while it is walked may show a row on two pages."""
     suspect = Suspect(Kind.ORPHAN, 7, "a", NAME)
-    walked = Walked().turn(2, 1, [None, suspect], "next").turn(1, 0, [suspect], None)
-    assert walked == Walked(None, True, pages=2, rows=3, passed=1, suspects=(suspect,))
+    walked = Walked().turn(2, 1, [None, suspect], "next", foreign=1).turn(1, 0, [suspect], None, foreign=2)
+    assert walked == Walked(None, True, pages=2, rows=3, passed=1, suspects=(suspect,), foreign=3)
 
 
 def test_suspects_are_capped_and_the_walk_says_so() -> None:

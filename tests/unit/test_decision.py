@@ -8,7 +8,7 @@ import pytest
 
 from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Decision, Limits, Refusal, Situation, decide
 from issuebox.domain.phase import REMEDIES, TRANSITIONAL, Action, Cause, Goal, Phase
-from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import WorkState
 
 ISSUE = 7
@@ -136,20 +136,95 @@ def test_overdue_start_with_nothing_to_lose_is_deleted() -> None:
     assert decide(facts, LIMITS).action is Action.DELETE
 
 
+HERE = "blue"
+FOREIGN = [
+    # The labels, and what of them the reason names beside what it is here.
+    ({"managed-by": "issuebox", "issue-id": "8"}, ("issue-id", "8", "7")),
+    ({"managed-by": "terraform", "issue-id": "7"}, ("managed-by", "terraform", "issuebox")),
+    (OURS | {"issuebox-instance": "green"}, ("issuebox-instance", "green", HERE)),
+    ({"issuebox-instance": "green"}, ("issuebox-instance", "green", HERE)),
+    (OURS | {"issuebox-instance": "Blue"}, ("issuebox-instance", "Blue", HERE)),
+    (OURS | {"issuebox-instance": ""}, ("issuebox-instance", HERE)),
+    (
+        {"managed-by": "issuebox", "issue-id": "8", "issuebox-instance": "green"},
+        ("issue-id", "8", "7", "issuebox-instance", "green", HERE),
+    ),
+]
+
+
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.MISSING, Phase.LEAVING}])
-@pytest.mark.parametrize("goal", Goal)
-def test_foreign_labels_block_in_every_phase(phase: Phase, goal: Goal) -> None:
-    """A sandbox labelled as another's is never touched, whatever the goal."""
-    foreign = sandbox(phase, labels={"managed-by": "issuebox", "issue-id": "8"})
-    decision = decide(Situation(issue_id=ISSUE, goal=goal, sandbox=foreign), LIMITS)
-    assert (decision.action, decision.cause) == (Action.BLOCK, Cause.FOREIGN)
+@pytest.mark.parametrize(("labels", "named"), FOREIGN)
+def test_foreign_labels_block_in_every_phase(phase: Phase, labels: dict[str, str], named: tuple[str, ...]) -> None:
+    """A sandbox labelled as another's is never touched, whatever the goal, the force and the verdict."""
+    foreign = sandbox(phase, labels=labels, never_ran=True)
+    for goal, is_forced, verdict in itertools.product(Goal, (True, False), (None, *WorkState)):
+        decision = decide(
+            Situation(
+                issue_id=ISSUE,
+                goal=goal,
+                sandbox=foreign,
+                unbuilt_id=foreign.id,
+                waited_s=1e6,
+                verdict=verdict,
+                is_forced=is_forced,
+                instance=HERE,
+            ),
+            LIMITS,
+        )
+        assert (decision.action, decision.cause) == (Action.BLOCK, Cause.FOREIGN)
+        assert all(word in decision.reason for word in (foreign.id, *named))
 
 
-@pytest.mark.parametrize("labels", [{}, {"managed-by": "issuebox"}, {"issue-id": "7"}, {"team": "x"}])
+def test_label_in_a_reason_is_short_and_on_one_line() -> None:
+    """Whoever may label a sandbox wrote it."""
+    hostile = sandbox(Phase.USABLE, labels=OURS | {"issuebox-instance": "x\n\x1b[2J" + "y" * 5000})
+    reason = decide(Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=hostile, instance=HERE), LIMITS).reason
+    assert len(reason) < 300
+    assert reason.isprintable()
+
+
+def test_sandbox_is_not_judged_by_an_instance_that_is_not_known() -> None:
+    """What a run of 0.4 recorded replays: there the workflow did not know how its installation is called."""
+    seen = sandbox(Phase.USABLE, labels=OURS | {"issuebox-instance": "green"})
+    assert decide(Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=seen), LIMITS).action is Action.USE
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {"managed-by": "issuebox"},
+        {"issue-id": "7"},
+        {"team": "x"},
+        OURS,
+        {"issuebox-instance": HERE},
+        OURS | {"issuebox-instance": HERE},
+    ],
+)
 def test_absent_labels_are_adopted(labels: dict[str, str]) -> None:
-    """A sandbox made by hand under our name is used."""
-    found = Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=sandbox(Phase.USABLE, labels=labels))
+    """A sandbox made by hand under our name is used, and so is ours."""
+    found = Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=sandbox(Phase.USABLE, labels=labels), instance=HERE)
     assert decide(found, LIMITS).action is Action.USE
+
+
+OWNERSHIPS = [
+    # The labels, whose it is where the instance is known, and where it is not.
+    ({}, Ownership.UNLABELLED, Ownership.UNLABELLED),
+    ({"managed-by": "issuebox"}, Ownership.UNLABELLED, Ownership.UNLABELLED),
+    ({"issuebox-instance": HERE}, Ownership.UNLABELLED, Ownership.UNLABELLED),
+    (OURS, Ownership.UNLABELLED, Ownership.OURS),
+    (OURS | {"issuebox-instance": HERE}, Ownership.OURS, Ownership.OURS),
+    (OURS | {"issuebox-instance": "green"}, Ownership.FOREIGN, Ownership.OURS),
+    (OURS | {"issue-id": "8"}, Ownership.FOREIGN, Ownership.FOREIGN),
+    (OURS | {"issue-id": "07"}, Ownership.FOREIGN, Ownership.FOREIGN),
+    (OURS | {"managed-by": "terraform"}, Ownership.FOREIGN, Ownership.FOREIGN),
+]
+
+
+@pytest.mark.parametrize(("labels", "known", "unknown"), OWNERSHIPS)
+def test_ownership_is_read_from_all_three_labels(labels: dict[str, str], known: Ownership, unknown: Ownership) -> None:
+    """Ours says all of it, another's contradicts in one; between them nobody has said whose it is."""
+    assert (ownership(labels, ISSUE, HERE), ownership(labels, ISSUE, "")) == (known, unknown)
 
 
 def test_refused_create_blocks_while_the_sandbox_is_missing() -> None:

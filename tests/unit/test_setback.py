@@ -10,7 +10,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain import errors
 from issuebox.domain.phase import Cause
-from workflows.failures import LOOK_AGAIN, read_failure
+from workflows.failures import CUT_OFF, LOOK_AGAIN, read_failure
 
 
 def failed(cause: BaseException) -> ActivityError:
@@ -33,7 +33,8 @@ def test_every_provider_error_has_its_reaction() -> None:
     names = {
         name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ProviderError)
     }
-    assert names - abstract == (set(LOOK_AGAIN) | {"RefusedError"}) - {"NotSettledError", "TimeoutError"}
+    not_the_providers = {"NotSettledError", "TimeoutError"} | CUT_OFF
+    assert names - abstract == (set(LOOK_AGAIN) | {"RefusedError"}) - not_the_providers
 
 
 @pytest.mark.parametrize("kind", LOOK_AGAIN)
