@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from api.listing import Row
+from api.listing import ListedSandbox
 from issuebox.temporal.connect import DATA_CONVERTER
 from tests.api.conftest import BEARER, Api, Serve
 from tests.waiting import until
@@ -76,7 +76,7 @@ async def test_row_has_all_that_the_workflow_published(serve: Serve, temporal: C
 
 def test_every_published_field_is_documented_in_the_row() -> None:
     """A field that workflows publish is never dropped by the list for want of a place."""
-    assert {field.name for field in fields(Published)} <= set(Row.model_fields)
+    assert {field.name for field in fields(Published)} <= set(ListedSandbox.model_fields)
     assert all(getattr(EVERYTHING, field.name) for field in fields(Published))
 
 

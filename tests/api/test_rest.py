@@ -154,7 +154,7 @@ async def test_bug_is_a_problem_that_tells_nothing(
     async def broken(*_: object) -> None:
         raise LookupError("secret words")
 
-    monkeypatch.setattr("issuebox.temporal.issues.Temporal.check", broken)
+    monkeypatch.setattr("issuebox.temporal.issues.Issues.check", broken)
     reply = await (await serve(closed_address)).client.get("/readyz")
     assert reply.status_code == 500
     assert reply.headers["content-type"] == "application/problem+json"

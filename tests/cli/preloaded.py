@@ -16,7 +16,7 @@ from tests.forking import serve
 
 MODULES = (
     "issuebox.cli.app",
-    "issuebox.temporal.issue_calls",
+    "issuebox.temporal.issues",
     "issuebox.cli.cards",
     "issuebox.doctor.examination",
     "issuebox.doctor.daytona",

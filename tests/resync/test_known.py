@@ -15,7 +15,7 @@ import issuebox.temporal.sweeps
 from activities.github import GitHubActivities
 from issuebox.dev.temporal_server import ensure_binary
 from issuebox.domain.errors import TransientError
-from issuebox.domain.events import IssueEvent
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.triggers import Rules
 from issuebox.providers.github import GitHubSource
@@ -65,23 +65,21 @@ async def test_workflow_that_has_not_published_is_not_taken_for_open(
     assert not known.is_published
 
 
-async def test_open_issues_are_listed_page_by_page(
-    stack: Stack, issue_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_open_issues_are_listed_page_by_page(stack: Stack, issue_id: int) -> None:
     """Without search attributes: the open ones of these repositories only, in pages of bounded size."""
-    monkeypatch.setattr(issuebox.temporal.sweeps, "PAGE_SIZE", 2)
+    known = SweptIssues(stack.temporal, name_prefix=stack.prefix, task_queue=stack.task_queue, page_size=2)
     ids = [issue_id + n * 1_000_000 for n in range(5)]
     for number, known_id in enumerate(ids, start=1):
         await stack.tell(known_id, number, IssueState.CLOSED if number == 3 else IssueState.OPEN)
     wanted = sorted(ids[:2] + ids[3:])
 
     async def listed() -> tuple[list[int], int]:
-        return await _all_open(stack.known)
+        return await _all_open(known)
 
     _, pages = await until(listed, lambda seen: seen[0] == wanted, "the index shows all")
     assert pages >= 3
-    assert (await _all_open(stack.known, "OCTO/repo"))[0] == wanted
-    assert (await _all_open(stack.known, "octo/other"))[0] == []
+    assert (await _all_open(known, "OCTO/repo"))[0] == wanted
+    assert (await _all_open(known, "octo/other"))[0] == []
 
 
 @pytest.fixture
@@ -201,3 +199,15 @@ async def test_secrets_are_in_no_history_and_no_log(
     assert "resync_failed" in said
     for text in (kept, said):
         assert "secret" not in text
+
+
+async def test_workflow_that_is_over_counts_as_none(stack: Stack, issue_id: int) -> None:
+    """What an ended run knew is history: nobody acts on it, so resync treats the issue as one that nobody knows."""
+    await stack.tell(issue_id, 7, IssueState.OPEN)
+    assert await stack.known.lookup(issue_id) is not None
+    await stack.temporal.get_workflow_handle(f"{stack.prefix}{issue_id}").terminate()
+    assert await stack.known.lookup(issue_id) is None
+    assert (await _all_open(stack.known))[0] == []
+    stack.github.issue(issue_id, 7, at=at(5))
+    await stack.run()
+    assert await stack.missed(issue_id) == [(Intention.ENSURE, "opened")]
