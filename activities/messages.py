@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from issuebox.domain.issue import Issue
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Goal
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 
 
@@ -14,30 +14,30 @@ from issuebox.domain.sandbox import Sandbox
 class LookupInput:
     """Which sandbox to look for: by ID when one is known, else by name.
 
-    ``is_doubted``: it was not found before, which is not to be believed in an outage. ``edition`` is that of the
-    settings which the workflow knows. The rest is for the log.
+    ``is_doubted``: it was not found before, which is not to be believed in an outage. ``policy_hash`` names
+    the policy which the workflow knows. The rest is for the log.
     """
 
     issue_id: int
     name: str
     sandbox_id: str = ""
     goal: Goal = Goal.RUNNING
-    deliveries: tuple[str, ...] = ()
+    delivery: str = ""
     is_doubted: bool = False
-    edition: str = ""
+    policy_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a lookup found (None: not found, once), and the settings of the worker that looked.
 
-    ``patience`` is None where the workflow knows them, which ``edition`` tells: they are half of a look, and every
+    ``policy`` is None where the workflow knows it, which ``policy_hash`` tells: they are half of a look, and every
     look is kept in a history.
     """
 
     sandbox: Sandbox | None
-    patience: Patience | None = None
-    edition: str = ""
+    policy: Policy | None = None
+    policy_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class CreateInput:
     issue_id: int
     name: str
     issue: Issue | None = None
-    deliveries: tuple[str, ...] = ()
+    delivery: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CommandInput:
     name: str
     sandbox_id: str
     issue: Issue | None = None
-    deliveries: tuple[str, ...] = ()
+    delivery: str = ""
     only_at_rest: bool = False
     is_ours: bool = False
 

@@ -87,9 +87,8 @@ def facts(request: Request) -> dict[str, object]:
     known: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
     if sandbox_id := getattr(request, "sandbox_id", ""):
         known["sandbox_id"] = sandbox_id
-    if request.deliveries:
-        known["delivery"] = request.deliveries[-1]
-        known["deliveries"] = len(request.deliveries)
+    if request.delivery:
+        known["delivery"] = request.delivery
     attempt = activity.info().attempt
     return known if attempt == 1 else known | {"attempt": attempt}
 

@@ -19,8 +19,8 @@ from activities.failures import not_settled, typed_failures
 from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
 from activities.reporting import facts, heartbeats, logged
 from issuebox.domain.errors import NotInStateError
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL, Goal, Phase
+from issuebox.domain.policy import Policy
 from issuebox.domain.provider import SandboxProvider, SandboxSpec
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 
@@ -31,18 +31,18 @@ class SandboxActivities:
     """Looking at sandboxes and acting on them, on one provider."""
 
     def __init__(
-        self, provider: SandboxProvider, *, patience: Patience, instance: str, settle_timeout_s: float = 60.0
+        self, provider: SandboxProvider, *, policy: Policy, instance: str, settle_timeout_s: float = 60.0
     ) -> None:
         self._provider = provider
-        self._patience = patience
-        self._edition = patience.edition()
+        self._policy = policy
+        self._policy_hash = policy.hash()
         self._instance = instance
         self._settle_timeout_s = settle_timeout_s
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker and for tests that loop over all of them."""
         return [
-            self.read_patience,
+            self.read_policy,
             self.lookup_sandbox,
             self.create_sandbox,
             self.start_sandbox,
@@ -56,9 +56,9 @@ class SandboxActivities:
         ]
 
     @activity.defn
-    async def read_patience(self) -> Patience:
+    async def read_policy(self) -> Policy:
         """This worker's settings, for the time until the first look brings them. Asks nobody."""
-        return self._patience
+        return self._policy
 
     @activity.defn
     async def lookup_sandbox(self, request: LookupInput) -> Look:
@@ -68,8 +68,8 @@ class SandboxActivities:
             log(sandbox)
         if sandbox is not None and request.goal is Goal.RUNNING and self._may_be_used(sandbox, request):
             _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})
-        is_known = request.edition == self._edition
-        return Look(sandbox, None if is_known else self._patience, self._edition)
+        is_known = request.policy_hash == self._policy_hash
+        return Look(sandbox, None if is_known else self._policy, self._policy_hash)
 
     @activity.defn
     async def create_sandbox(self, request: CreateInput) -> CommandReply:

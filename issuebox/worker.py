@@ -26,8 +26,8 @@ from activities.sandboxes import SandboxActivities
 from issuebox.domain.audit import Installation
 from issuebox.domain.decision import Limits
 from issuebox.domain.issue_source import IssueSource
-from issuebox.domain.patience import Closing, Patience
 from issuebox.domain.phase import Phase
+from issuebox.domain.policy import Closing, Policy
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.set_up import SetUp
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
@@ -94,7 +94,7 @@ def build_worker(
     """
     activities = SandboxActivities(
         provider,
-        patience=replace(patience(settings), has_search_attributes=is_searchable),
+        policy=replace(policy(settings), has_search_attributes=is_searchable),
         instance=settings.instance,
         settle_timeout_s=settings.daytona_settle_timeout_s,
     )
@@ -172,7 +172,7 @@ def github_options(settings: WorkerSettings) -> GitHubOptions:
     )
 
 
-def patience(settings: WorkerSettings) -> Patience:
+def policy(settings: WorkerSettings) -> Policy:
     """How patient the workflow is, from the settings."""
     limits = Limits(
         budget_s={
@@ -187,7 +187,7 @@ def patience(settings: WorkerSettings) -> Patience:
         recovers_max=settings.recovers_max,
         attempts_max=settings.attempts_max,
     )
-    return Patience(
+    return Policy(
         limits=limits,
         backoff_initial_s=settings.backoff_initial_s,
         backoff_max_s=settings.backoff_max_s,

@@ -21,7 +21,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.github import GitHubActivities
 from issuebox.domain.events import IssueEvent
-from issuebox.domain.goal import steer
+from issuebox.domain.goal import course, give, steer
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.memory import Memory, Note, Order
 from issuebox.domain.phase import Goal, Phase
@@ -50,7 +50,7 @@ from workflows.messages import (
     Status,
     Why,
 )
-from workflows.reconcile import Pursuit
+from workflows.reconcile import Reconciliation
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""
@@ -68,9 +68,6 @@ class IssueSandboxWorkflow:
         self._memory = start.memory or Memory(start.issue_id, start.name)
         self._doing = IDLE
         self._is_rolling = False
-        self._is_stirred = False
-        self._blocked_ticket = 0
-        self._updates_waiting = 0
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
 
@@ -83,23 +80,23 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
-        if not self._memory.edition and not self._is_look_next():
+        if not self._memory.policy_hash and not self._is_look_next():
             await learn_settings(self._memory)
         steer(self._memory, workflow.now())
         while True:
             await self._next_work()
-            self._is_stirred = False
+            self._memory.progress.is_stirred = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
             if self._is_forgettable():
                 break
             await self._settle_contradiction()
-            await self._pursue()
+            await self._reconcile()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _is_look_next(self) -> bool:
         """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
-        return self._memory.is_asked and not self._memory.is_contradicted
+        return self._memory.requests.is_waiting and not self._memory.told.is_contradicted
 
     async def _next_work(self) -> None:
         """Wait until there is something to do, a blocked issue is due to be tried again, or the goal changes."""
@@ -110,32 +107,34 @@ class IssueSandboxWorkflow:
 
     def _is_awake(self) -> bool:
         memory = self._memory
-        return memory.is_nudged or self._is_stirred or (memory.has_work and memory.blocked is None)
+        progress = memory.progress
+        return progress.is_nudged or progress.is_stirred or (memory.has_work and progress.blocked is None)
 
     def _sleep(self) -> timedelta | None:
         """Until the next thing that time alone brings; None when it brings nothing."""
         memory = self._memory
-        moments = [memory.goal_due_at, self._forget_at()]
-        if memory.blocked is not None:
-            moments.append(memory.blocked.next_try_at)
+        moments = [course(memory, workflow.now())[1], self._forget_at()]
+        if memory.progress.blocked is not None:
+            moments.append(memory.progress.blocked.next_try_at)
         due = [moment for moment in moments if moment is not None]
         return max(timedelta(0), min(due) - workflow.now()) if due else None
 
     def _sleep_summary(self) -> str:
         memory = self._memory
-        if memory.blocked is not None:
+        if memory.progress.blocked is not None:
             return "next try of a blocked issue"
-        following = display.following(memory)
-        return f"{memory.goal}, then {following}" if following else "until the issue is forgotten"
+        following = display.following(memory, workflow.now())
+        return f"{memory.progress.goal}, then {following}" if following else "until the issue is forgotten"
 
     def _forget_at(self) -> datetime | None:
         """When the workflow of a deleted issue has nothing to remember any more."""
         memory = self._memory
-        forget_after_s = memory.patience.closing.forget_after_s
-        is_over = memory.is_issue_deleted and memory.reached is Goal.DELETED and memory.phase is Phase.MISSING
-        if not is_over or memory.has_work or memory.ended_at is None or forget_after_s < 0:
+        forget_after_s = memory.policy.closing.forget_after_s
+        is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
+        is_over = memory.told.is_deleted and is_gone
+        if not is_over or memory.has_work or memory.told.ended_at is None or forget_after_s < 0:
             return None
-        return memory.ended_at + timedelta(seconds=forget_after_s)
+        return memory.told.ended_at + timedelta(seconds=forget_after_s)
 
     def _is_forgettable(self) -> bool:
         moment = self._forget_at()
@@ -144,12 +143,12 @@ class IssueSandboxWorkflow:
     async def _settle_contradiction(self) -> None:
         """Two snapshots of the same second disagree: GitHub knows which is true, when it can be asked."""
         memory = self._memory
-        if not memory.is_contradicted or memory.issue is None or not memory.patience.has_github:
+        if not memory.told.is_contradicted or memory.told.issue is None or not memory.policy.has_github:
             return
-        memory.is_contradicted = False
+        memory.told.is_contradicted = False
         try:
             issue = await workflow.execute_activity_method(
-                GitHubActivities.read_issue, memory.issue, **options.github(), summary="two deliveries disagree"
+                GitHubActivities.read_issue, memory.told.issue, **options.github(), summary="two deliveries disagree"
             )
         except ActivityError as error:
             memory.note(Note(workflow.now(), "GitHub could not be asked", str(error.cause)))
@@ -158,33 +157,24 @@ class IssueSandboxWorkflow:
             correct(memory, issue, workflow.now())
             memory.note(Note(workflow.now(), "GitHub was asked", f"the issue is {issue.state}"))
 
-    async def _pursue(self) -> None:
-        memory = self._memory
+    async def _reconcile(self) -> None:
+        memory, progress = self._memory, self._memory.progress
         steer(memory, workflow.now())
         if not memory.has_work:
-            memory.is_nudged = False
-            memory.unblock()
-            self._tell(IDLE)
-            self._publish()
-            return
-        if not memory.is_nudged and not self._is_due():
-            self._tell(BLOCKED)
-            self._publish()
-            return
-        if memory.is_nudged:
-            # Somebody changed something: what was given up may work now.
-            memory.builds_failed = 0
-        memory.is_nudged = False
-        pursuit = Pursuit(memory, self._tell)
-        await pursuit.run()
-        if memory.blocked is not None:
-            self._blocked_ticket = pursuit.ticket
-        self._tell(IDLE if memory.blocked is None else BLOCKED)
+            progress.is_nudged = False
+            progress.unblock()
+        elif progress.is_nudged or self._is_due():
+            if progress.is_nudged:
+                # Somebody changed something: what was given up may work now.
+                memory.builds.failed = 0
+            progress.is_nudged = False
+            await Reconciliation(memory, self._tell).run()
+        self._tell(IDLE if progress.blocked is None else BLOCKED)
         self._publish()
 
     def _is_due(self) -> bool:
         """Whether a blocked issue may be tried again by itself."""
-        blocked = self._memory.blocked
+        blocked = self._memory.progress.blocked
         if blocked is None:
             return True
         return blocked.next_try_at is not None and blocked.next_try_at <= workflow.now()
@@ -203,9 +193,9 @@ class IssueSandboxWorkflow:
             return
         verdict = absorb(self._memory, event, workflow.now())
         # What is only recorded may still move a timer, or be what lists show.
-        self._is_stirred = self._is_stirred or verdict is not Verdict.UNCHANGED
-        if verdict is Verdict.TAKEN:
-            self._memory.is_nudged = True
+        progress = self._memory.progress
+        progress.is_stirred = progress.is_stirred or verdict is not Verdict.UNCHANGED
+        progress.is_nudged = progress.is_nudged or verdict is Verdict.TAKEN
         workflow.logger.info(
             "event_received",
             extra={
@@ -221,17 +211,17 @@ class IssueSandboxWorkflow:
         """Try a blocked issue now; on an issue that is not blocked, have its sandbox as it should be."""
         memory = self._memory
         memory.note(Note(workflow.now(), "retry", "asked for by signal"))
-        if memory.goal is Goal.RUNNING and memory.blocked is None and not memory.is_asked:
+        if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
             memory.ask(workflow.now())
         memory.evidence = None
-        memory.is_look_asked = True
-        memory.is_nudged = True
+        memory.orders.is_lookup_asked = True
+        memory.progress.is_nudged = True
 
     @workflow.signal(name=SIGNAL_LOOK)
     def look(self) -> None:
         """Look at the sandbox again and do what the goal wants. Asks for nothing by itself."""
         self._memory.note(Note(workflow.now(), "look", "asked for by signal"))
-        self._memory.is_look_asked = self._memory.is_nudged = True
+        self._memory.orders.is_lookup_asked = self._memory.progress.is_nudged = True
 
     @workflow.signal(name=SIGNAL_STOP)
     def stop(self) -> None:
@@ -249,30 +239,29 @@ class IssueSandboxWorkflow:
         """Delete the sandbox with all that is in it and make a new one."""
         memory = self._memory
         memory.note(Note(workflow.now(), "replace", "asked for by signal"))
-        if memory.is_issue_deleted:
+        if memory.told.is_deleted:
             return
         memory.ask(workflow.now())
-        memory.is_replace_asked = memory.is_nudged = True
+        memory.orders.is_replace_asked = memory.progress.is_nudged = True
         steer(memory, workflow.now())
 
     @workflow.update(name=UPDATE_ENSURE)
     async def ensure(self, request: EnsureRequest) -> Handover:
         """Have the sandbox running; returns when it was handed over, or with the reason why it cannot be."""
         memory = self._memory
-        memory.issue = memory.issue or request.issue
-        memory.request(workflow.now())
+        memory.told.issue = memory.told.issue or request.issue
+        memory.told.request(workflow.now())
         ticket = memory.ask(workflow.now())
+        memory.requests.answers[ticket] = None
         memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
-        memory.is_nudged = True
+        memory.progress.is_nudged = True
         steer(memory, workflow.now())
-        self._updates_waiting += 1
+        answers = memory.requests.answers
         try:
-            await workflow.wait_condition(
-                lambda: memory.served >= ticket or self._blocked_ticket >= ticket or self._is_rolling
-            )
+            await workflow.wait_condition(lambda: answers[ticket] is not None or self._is_rolling)
         finally:
-            self._updates_waiting -= 1
-        return display.handover(memory, ticket, is_rolling=self._is_rolling)
+            answer = answers.pop(ticket)
+        return display.handover(memory, answer)
 
     @ensure.validator
     def validate_ensure(self, request: EnsureRequest) -> None:
@@ -281,44 +270,42 @@ class IssueSandboxWorkflow:
             raise ApplicationError(
                 f"this is the workflow of issue {self._memory.issue_id}, not {request.issue.id}", type=ERROR_WRONG_ISSUE
             )
-        if self._memory.is_issue_deleted:
+        if self._memory.told.is_deleted:
             raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
-        if self._updates_waiting >= WAITING_UPDATES_MAX:
+        if len(self._memory.requests.answers) >= WAITING_UPDATES_MAX:
             raise ApplicationError("too many requests wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
 
     @workflow.query(name=QUERY_STATUS)
     def status(self) -> Status:
         """What the workflow knows and does."""
-        return display.status(self._memory, self._doing)
+        return display.status(self._memory, self._doing, workflow.now())
 
     @workflow.query(name=QUERY_WHY)
     def why(self) -> Why:
         """Why the sandbox is in its state: one sentence and the last decisions."""
-        return Why(f"{display.sentence(self._memory)} {display.outlook(self._memory)}", tuple(self._memory.notes))
+        memory = self._memory
+        return Why(f"{display.sentence(memory)} {display.outlook(memory, workflow.now())}", tuple(memory.notes))
 
     def _take(self, order: Order, word: str, *, is_forced: bool = False) -> None:
         memory = self._memory
         memory.note(Note(workflow.now(), word, "ordered by signal"))
-        memory.give(order, is_forced=is_forced)
-        memory.is_nudged = True
-        steer(memory, workflow.now())
+        give(memory, order, workflow.now(), is_forced=is_forced)
+        memory.progress.is_nudged = True
 
     def _tell(self, doing: str) -> None:
         """Say what is being done: in the Web UI's current details and in `status`."""
         self._doing = doing
-        workflow.set_current_details(display.details(self._memory, doing))
+        workflow.set_current_details(display.details(self._memory, doing, workflow.now()))
 
     def _publish(self) -> None:
         """Keep what lists, sweeps and searches read; written only when something in it changed."""
         memory = self._memory
-        shown = display.published(memory)
-        if self._published is not None and not display.is_news(
-            shown, self._published, memory.patience.republish_after_s
-        ):
+        shown = display.published(memory, workflow.now())
+        if self._published is not None and not display.is_news(shown, self._published, memory.policy.republish_after_s):
             return
         self._published = shown
         workflow.upsert_memo({MEMO_STATUS: asdict(shown)})
-        if memory.patience.has_search_attributes:
+        if memory.policy.has_search_attributes:
             self._make_searchable(display.searchable(shown))
 
     def _make_searchable(self, attributes: list[SearchAttributeUpdate[Any]]) -> None:

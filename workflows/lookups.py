@@ -33,7 +33,7 @@ async def look_at_once(memory: Memory) -> Look | Setback:
             summary=_summary(memory),
         ),
     )
-    if not memory.edition:
+    if not memory.policy_hash:
         await learn_settings(memory)
     return look
 
@@ -45,14 +45,14 @@ async def look_durably(memory: Memory, *, is_doubted: bool) -> Look | Setback:
         workflow.execute_activity_method(
             SandboxActivities.lookup_sandbox,
             lookup_input(memory, is_doubted=is_doubted),
-            **options.look(memory.patience.unreachable_after_s),
+            **options.look(memory.policy.unreachable_after_s),
             summary=_summary(memory),
         ),
     )
 
 
 def _summary(memory: Memory) -> str | None:
-    return None if memory.goal is Goal.RUNNING else f"it should be {memory.goal}"
+    return None if memory.progress.goal is Goal.RUNNING else f"it should be {memory.progress.goal}"
 
 
 async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
@@ -61,26 +61,26 @@ async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
         look = await answer
     except FailureError as error:
         return read_failure(error)
-    if look.patience is not None:
-        memory.patience, memory.edition = look.patience, look.edition
+    if look.policy is not None:
+        memory.policy, memory.policy_hash = look.policy, look.policy_hash
     return look
 
 
 async def learn_settings(memory: Memory) -> None:
     """Ask the worker at hand."""
-    memory.patience = await workflow.execute_local_activity_method(
-        SandboxActivities.read_patience, start_to_close_timeout=options.LOCAL_TIMEOUT
+    memory.policy = await workflow.execute_local_activity_method(
+        SandboxActivities.read_policy, start_to_close_timeout=options.LOCAL_TIMEOUT
     )
-    memory.edition = memory.patience.edition()
+    memory.policy_hash = memory.policy.hash()
 
 
 def lookup_input(memory: Memory, *, is_doubted: bool) -> LookupInput:
     return LookupInput(
         memory.issue_id,
         memory.name,
-        memory.sandbox_id,
-        memory.goal,
-        memory.waiting_deliveries,
+        memory.seen.sandbox_id,
+        memory.progress.goal,
+        memory.requests.delivery,
         is_doubted,
-        memory.edition,
+        memory.policy_hash,
     )

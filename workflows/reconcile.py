@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio import workflow
@@ -23,8 +24,8 @@ from activities.inside import InsideActivities
 from activities.messages import CommandInput, CommandReply, CreateInput, Look
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
-from issuebox.domain.goal import doom, goal_for, is_forced, steer
-from issuebox.domain.memory import Memory, Note
+from issuebox.domain.goal import abandon, goal_for, is_forced, steer
+from issuebox.domain.memory import Answer, Memory, Note
 from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import Evidence, Inspection, WorkState, standing_verdict
@@ -75,25 +76,52 @@ DOING: dict[Action, str] = {
 Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
 
-class Pursuit:
+@dataclass(slots=True)
+class Tries:
+    """What was sent, and what came in the way.
+
+    ``raised`` is the last command that brought the sandbox up, which names the outcome. ``looks_at_once`` is False
+    once such a lookup failed.
+    """
+
+    counts: Counter[Action] = field(default_factory=Counter)
+    refusal: Refusal | None = None
+    trouble: Cause | None = None
+    raised: Action | None = None
+    looks_at_once: bool = True
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What is known about the inspection of this reconciliation.
+
+    ``quiet_id`` is the sandbox that was started for the inspection alone. ``is_stopping``: a stop was sent after it.
+    """
+
+    quiet_id: str = ""
+    is_fresh: bool = False
+    is_stopping: bool = False
+
+
+@dataclass(slots=True)
+class Gone:
+    """What is known about absence: the sandbox whose end was followed, and the one that two lookups missed."""
+
+    destroyed_id: str = ""
+    missed_id: str = ""
+
+
+class Reconciliation:
     """The loop. Holds what counts only until its end; all else is in the memory."""
 
     def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
         self._memory = memory
         self._tell = tell
-        self._looks_at_once = True
-        self._attempts: Counter[Action] = Counter()
-        self._refusal: Refusal | None = None
-        self._trouble: Cause | None = None
-        self._setbacks = 0
-        self._raised: Action | None = None
-        self._quiet_id = ""
-        self._destroyed_id = ""
-        self._missed_id = ""
-        self._has_fresh_evidence = False
-        self._is_stopping = False
-        # Requests that arrived before the observation under way began: only these may be served by it.
-        self.ticket = memory.asked
+        self._tries = Tries()
+        self._inspected = Inspected()
+        self._gone = Gone()
+        self._pauses = 0
+        memory.requests.observe()
 
     async def run(self) -> None:
         """Reach the goal, or leave the memory blocked. Never raises but on a bug."""
@@ -105,13 +133,13 @@ class Pursuit:
     async def _run(self) -> None:
         previous: Action | None = None
         sandbox = await self._look()
-        self._memory.is_look_asked = False
+        self._memory.orders.is_lookup_asked = False
         while True:
             situation = self._situation(sandbox)
-            if situation.goal is Goal.RUNNING and not self._memory.is_asked:
+            if situation.goal is Goal.RUNNING and not self._memory.requests.is_waiting:
                 # Nobody wants the sandbox to run any more, or somebody only wanted it looked at.
-                return self._memory.unblock()
-            decision = decide(situation, self._memory.patience.limits)
+                return self._memory.progress.unblock()
+            decision = decide(situation, self._memory.policy.limits)
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
@@ -133,12 +161,13 @@ class Pursuit:
         if action is Action.USE and sandbox is not None:
             await self._hand_over(sandbox)
             return
-        memory.unblock()
-        memory.reached = memory.goal
-        memory.outcome = REACHED.get(memory.goal, memory.outcome) if self._attempts else memory.outcome
-        if memory.goal is Goal.DELETED:
-            memory.is_order_forced = False  # A person gave up this sandbox, and none that comes after it.
-        memory.serve(self.ticket)
+        progress = memory.progress
+        progress.unblock()
+        progress.reached = progress.goal
+        if self._tries.counts:
+            progress.outcome = REACHED.get(progress.goal, progress.outcome)
+        if progress.goal is Goal.DELETED:
+            memory.orders.is_forced = False  # A person gave up this sandbox, and none that comes after it.
 
     def _is_doubtful(self, sandbox: Sandbox | None) -> bool:
         """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing.
@@ -148,9 +177,10 @@ class Pursuit:
         memory = self._memory
         if sandbox is not None:
             return False
-        if memory.is_create_open:
+        if memory.builds.is_create_open:
             return True
-        return bool(memory.sandbox_id) and memory.sandbox_id not in {self._destroyed_id, self._missed_id}
+        known_id = memory.seen.sandbox_id
+        return bool(known_id) and known_id not in {self._gone.destroyed_id, self._gone.missed_id}
 
     async def _look_later(self, goal: Goal) -> Sandbox | None:
         """Look again when an outage would have been noticed, or at once when somebody wants something else."""
@@ -158,14 +188,14 @@ class Pursuit:
         self._tell("making sure that the sandbox is gone")
         try:
             await workflow.wait_condition(
-                lambda: memory.is_asked or memory.goal is not goal,
-                timeout=timedelta(seconds=memory.patience.confirm_gone_s),
+                lambda: memory.requests.is_waiting or memory.progress.goal is not goal,
+                timeout=timedelta(seconds=memory.policy.confirm_gone_s),
                 timeout_summary="is it really gone?",
             )
         except TimeoutError:
             sandbox = await self._look(is_doubted=True)
-            self._missed_id = "" if sandbox is not None else memory.sandbox_id
-            memory.is_create_open = False
+            self._gone.missed_id = "" if sandbox is not None else memory.seen.sandbox_id
+            memory.builds.is_create_open = False
             return sandbox
         return await self._look()
 
@@ -174,38 +204,32 @@ class Pursuit:
         action = decision.action
         if sandbox is not None and action is Action.WAIT:
             return await self._wait(sandbox)
-        self._attempts[action] += 1
+        self._tries.counts[action] += 1
         self._remember(action, sandbox)
         if action is Action.CREATE:
-            self._memory.is_create_open = True
-        self._count_build(decision, sandbox)
-        self.ticket = self._memory.asked
+            self._memory.builds.is_create_open = True
+        if decision.phase is Phase.UNBUILT and sandbox is not None:
+            self._memory.builds.fail(sandbox.id)
+        self._memory.requests.observe()
         try:
             reply = await self._send(action, sandbox)
         except ActivityError as error:
             return await self._after_setback(action, read_failure(error))
-        self._trouble, self._setbacks = None, 0
+        self._tries.trouble, self._pauses = None, 0
         if not reply.is_sent:
-            self._raised, self._quiet_id = None, ""  # Somebody else has woken it, and may be at work in it.
+            # Somebody else has woken it, and may be at work in it.
+            self._tries.raised, self._inspected.quiet_id = None, ""
         if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
-            self._destroyed_id = sandbox.id
+            self._gone.destroyed_id = sandbox.id
         return await self._newest(reply.sandbox)
-
-    def _count_build(self, decision: Decision, sandbox: Sandbox | None) -> None:
-        """A build that failed counts once, however often its sandbox has to be deleted."""
-        if decision.phase is not Phase.UNBUILT or sandbox is None:
-            return
-        if sandbox.id != self._memory.counted_id:
-            self._memory.builds_failed += 1
-        self._memory.counted_id = sandbox.id
 
     def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
         """What a command means for the outcome and for the worth of a look that follows it."""
         if action in HANDED_OVER:
-            self._raised = action
+            self._tries.raised = action
             is_for_a_look = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
-            self._quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
-        self._is_stopping = self._is_stopping or action is Action.STOP
+            self._inspected.quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
+        self._inspected.is_stopping = self._inspected.is_stopping or action is Action.STOP
 
     async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
         memory = self._memory
@@ -220,7 +244,7 @@ class Pursuit:
             return await self._inspect(sandbox)
         if action is Action.SET_UP:
             return await self._set_up(sandbox)
-        is_for_a_look = action is Action.START and self._quiet_id == sandbox.id
+        is_for_a_look = action is Action.START and self._inspected.quiet_id == sandbox.id
         return await workflow.execute_activity_method(
             COMMANDS[action],
             command_input(memory, sandbox, only_at_rest=is_for_a_look),
@@ -242,10 +266,10 @@ class Pursuit:
             if setback.cause is Cause.FOREIGN:
                 raise
             inspection = Inspection(WorkState.UNCHECKED, (setback.reason,), is_failed=True)
-        self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._quiet_id == sandbox.id)
-        self._is_stopping = False
-        self._quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
-        self._has_fresh_evidence = True
+        self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._inspected.quiet_id == sandbox.id)
+        self._inspected.is_stopping = False
+        self._inspected.quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
+        self._inspected.is_fresh = True
         found = "; ".join(inspection.findings)
         self._memory.note(Note(workflow.now(), f"work is {inspection.state}", found, sandbox.phase, sandbox.state))
         return CommandReply(sandbox)
@@ -254,26 +278,26 @@ class Pursuit:
         reply = await workflow.execute_activity_method(
             InsideActivities.set_up_sandbox,
             command_input(self._memory, sandbox, names_issue=True),
-            **options.set_up(self._memory.patience.setup_timeout_s),
+            **options.set_up(self._memory.policy.setup_timeout_s),
             summary="it runs and is not set up",
         )
         # One that did not run any more comes back as it is: nothing was done in it.
         if reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE:
-            self._memory.prepared_id = sandbox.id
+            self._memory.seen.set_up_id = sandbox.id
         return reply
 
     async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
-        self._quiet_id = ""  # Who started it is not known: somebody may be at work in it.
+        self._inspected.quiet_id = ""  # Who started it is not known: somebody may be at work in it.
         if setback.is_final:
-            self._refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
+            self._tries.refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
             return await self._look()
         if setback.is_cut_off:
-            self._attempts[action] -= 1
+            self._tries.counts[action] -= 1
             return await self._look()
-        self._trouble = setback.cause
-        await self._wait_out(setback, self._memory.patience.backoff_max_s)
+        self._tries.trouble = setback.cause
+        await self._wait_out(setback, self._memory.policy.backoff_max_s)
         return await self._look()
 
     async def _wait_out(self, setback: Setback, at_most_s: float) -> None:
@@ -289,7 +313,7 @@ class Pursuit:
     async def _newest(self, sandbox: Sandbox | None) -> Sandbox | None:
         """What was read, and is from now on known; read again as long as that is less than was known before."""
         memory = self._memory
-        while memory.shows_past(sandbox, workflow.now()):
+        while memory.seen.shows_past(sandbox, workflow.now()):
             state = sandbox.state if sandbox else ""
             memory.note(Note(workflow.now(), "stale read", "it has been seen in a later state", state=state))
             workflow.logger.info("sandbox_stale_read", extra=self._fields(state=state))
@@ -306,16 +330,16 @@ class Pursuit:
         memory, tries = self._memory, 0
         while True:
             self._tell("looking the sandbox up")
-            self.ticket = memory.asked
-            is_at_once = self._looks_at_once and not is_doubted
+            memory.requests.observe()
+            is_at_once = self._tries.looks_at_once and not is_doubted
             look = await (look_at_once(memory) if is_at_once else look_durably(memory, is_doubted=is_doubted))
             if isinstance(look, Look):
                 return look.sandbox
             if is_at_once and not look.is_refused:
-                self._looks_at_once = False
+                self._tries.looks_at_once = False
                 if look.retry_after_s > 0:
                     # A limited look was given a turn: asking before would take another.
-                    await self._wait_out(look, memory.patience.unreachable_after_s)
+                    await self._wait_out(look, memory.policy.unreachable_after_s)
                 continue
             tries += 1
             if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX:
@@ -323,9 +347,9 @@ class Pursuit:
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
-        waited_s = self._memory.waited_s(workflow.now())
-        budget_s = self._memory.patience.limits.budget_s.get(sandbox.phase, 0.0)
-        self.ticket = self._memory.asked
+        waited_s = self._memory.seen.waited_s(workflow.now())
+        budget_s = self._memory.policy.limits.budget_s.get(sandbox.phase, 0.0)
+        self._memory.requests.observe()
         try:
             reply = await workflow.execute_activity_method(
                 SandboxActivities.settle_sandbox,
@@ -334,7 +358,7 @@ class Pursuit:
                 summary=f"it is {sandbox.state}",
             )
         except ActivityError as error:
-            self._trouble = read_failure(error).cause
+            self._tries.trouble = read_failure(error).cause
             return await self._look()
         return await self._newest(reply.sandbox)
 
@@ -344,16 +368,15 @@ class Pursuit:
         Running an agent's job inside the sandbox will be one more step here, before serving.
         """
         memory = self._memory
-        ticket = self.ticket
         self._tell(DOING[Action.USE])
-        if ownership(sandbox.labels, memory.issue_id, memory.patience.instance) is Ownership.UNLABELLED:
+        if ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.UNLABELLED:
             await self._courtesy(SandboxActivities.label_sandbox, sandbox)
-        if sandbox.needs_activity_refresh(workflow.now()) and self._raised is None:
+        if sandbox.needs_activity_refresh(workflow.now()) and self._tries.raised is None:
             await self._courtesy(SandboxActivities.refresh_activity, sandbox)
-        memory.outcome = HANDED_OVER.get(self._raised, Outcome.REUSED)
-        memory.blocked, memory.builds_failed, memory.unbuilt_id = None, 0, ""
-        memory.evidence = None
-        memory.serve(ticket)
+        memory.builds.succeed()
+        memory.evidence, memory.progress.blocked = None, None
+        memory.progress.outcome = outcome = HANDED_OVER.get(self._tries.raised, Outcome.REUSED)
+        memory.requests.serve(memory.requests.observed, Answer(outcome, memory.seen.sandbox))
 
     async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
         """What the handover does not depend on: a failure is remembered, unless the sandbox is another's by now."""
@@ -370,73 +393,85 @@ class Pursuit:
 
     async def _pause(self, at_least_s: float = 0.0) -> None:
         """A pause that grows with the setbacks in a row."""
-        self._setbacks += 1
-        backoff_s = self._memory.patience.backoff_s(self._setbacks, workflow.random().random())
+        self._pauses += 1
+        backoff_s = self._memory.policy.backoff_s(self._pauses, workflow.random().random())
         self._tell(f"trying again in {max(at_least_s, backoff_s):.1f} s")
         await asyncio.sleep(max(at_least_s, backoff_s))
 
     def _block(self, block: BlockedError) -> None:
         memory = self._memory
         memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
+        memory.requests.answer(
+            memory.requests.observed, Answer(Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked)
+        )
         fields = self._fields(cause=str(block.cause), reason=block.reason)
         workflow.logger.warning("sandbox_blocked", extra=fields)
 
     def _fields(self, **more: str) -> dict[str, object]:
         """The fields of a log line about the sandbox."""
         memory = self._memory
-        known = {"issue_id": memory.issue_id, "sandbox": memory.name, "sandbox_id": memory.sandbox_id}
-        return {**known, "delivery": next(reversed(memory.waiting_deliveries), ""), **more}
+        known = {"issue_id": memory.issue_id, "sandbox": memory.name, "sandbox_id": memory.seen.sandbox_id}
+        return {**known, "delivery": memory.requests.delivery, **more}
 
     def _situation(self, sandbox: Sandbox | None) -> Situation:
         memory = self._memory
-        doom(memory, sandbox)
+        abandon(memory, sandbox)
         steer(memory, workflow.now())
         goal = goal_for(memory, sandbox)
-        verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._has_fresh_evidence)
+        verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._inspected.is_fresh)
         return Situation(
             issue_id=memory.issue_id,
             goal=goal,
             sandbox=sandbox,
-            unbuilt_id=memory.unbuilt_id,
-            builds_failed=memory.builds_failed,
-            waited_s=self._memory.waited_s(workflow.now()),
-            attempts=self._attempts,
-            refusal=self._refusal,
-            trouble=self._trouble,
+            unbuilt_id=memory.builds.unbuilt_id,
+            builds_failed=memory.builds.failed,
+            waited_s=self._memory.seen.waited_s(workflow.now()),
+            attempts=self._tries.counts,
+            refusal=self._tries.refusal,
+            trouble=self._tries.trouble,
             verdict=verdict,
             findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
             is_forced=is_forced(memory, sandbox),
             is_set_up=memory.is_set_up(sandbox),
-            instance=memory.patience.instance,
+            instance=memory.policy.instance,
         )
 
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
         memory, now = self._memory, workflow.now()
-        memory.see(sandbox, Phase.MISSING if sandbox is None else sandbox.phase, now)
-        if self._is_stopping and sandbox is not None and sandbox.phase in AWAKE:
+        memory.see(sandbox, now)
+        if self._inspected.is_stopping and sandbox is not None and sandbox.phase in AWAKE:
             # It was stopped after the look and runs: somebody started it, and writes after the look.
-            self._has_fresh_evidence = False
-        if self._has_fresh_evidence:
+            self._inspected.is_fresh = False
+        if self._inspected.is_fresh:
             memory.settle_evidence(now)
         return sandbox
 
     def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:
-        now, state, waiting = workflow.now(), sandbox.state if sandbox else "", self._memory.waiting_deliveries
-        what = f"decided to {decision.action}"
-        self._memory.note(Note(now, what, decision.reason, decision.phase, state, decision.action, waiting))
+        state, delivery = sandbox.state if sandbox else "", self._memory.requests.delivery
+        self._memory.note(
+            Note(
+                workflow.now(),
+                f"decided to {decision.action}",
+                decision.reason,
+                decision.phase,
+                state,
+                decision.action,
+                (delivery,) if delivery else (),
+            )
+        )
 
 
 def create_input(memory: Memory) -> CreateInput:
-    return CreateInput(memory.issue_id, memory.name, memory.issue, memory.waiting_deliveries)
+    return CreateInput(memory.issue_id, memory.name, memory.told.issue, memory.requests.delivery)
 
 
 def command_input(
     memory: Memory, sandbox: Sandbox, *, names_issue: bool = False, only_at_rest: bool = False
 ) -> CommandInput:
-    issue = memory.issue if names_issue else None
-    instance = memory.patience.instance
+    issue = memory.told.issue if names_issue else None
+    instance = memory.policy.instance
     # Not known to be ours as long as the workflow does not know what the installation is called.
     is_ours = bool(instance) and ownership(sandbox.labels, memory.issue_id, instance) is Ownership.OURS
     return CommandInput(
-        memory.issue_id, memory.name, sandbox.id, issue, memory.waiting_deliveries, only_at_rest, is_ours
+        memory.issue_id, memory.name, sandbox.id, issue, memory.requests.delivery, only_at_rest, is_ours
     )

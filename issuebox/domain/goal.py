@@ -11,30 +11,55 @@ A person's word is never about a sandbox that came later: the one that was meant
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from issuebox.domain.memory import Memory, Order
-from issuebox.domain.patience import Closing
-from issuebox.domain.phase import Goal
+from issuebox.domain.memory import Answer, Memory, Order
+from issuebox.domain.phase import Goal, Outcome
+from issuebox.domain.policy import Closing
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+
+CALLED_OFF: Mapping[Goal, Outcome] = {
+    # A closed issue keeps its running sandbox for a while, and gives it to nobody who asked before the close.
+    Goal.RUNNING: Outcome.STOPPED,
+    Goal.STOPPED: Outcome.STOPPED,
+    Goal.ARCHIVED: Outcome.ARCHIVED,
+    Goal.DELETED: Outcome.DELETED,
+}
+"""What a request is answered that a close or an order calls off."""
 
 
 def steer(memory: Memory, now: datetime) -> None:
-    """Set the goal as of `now`. A new goal ends a block, and one that is not *running* calls requests off."""
-    goal, memory.goal_due_at = course(memory, now)
-    is_new = goal is not memory.goal
-    if goal is not Goal.RUNNING and (is_new or memory.is_asked):
-        memory.call_off()
+    """Turn to the goal as of `now`. A new goal ends a block, and one that is not *running* calls requests off."""
+    goal, _ = course(memory, now)
+    is_new = goal is not memory.progress.goal
+    if goal is not Goal.RUNNING and (is_new or memory.requests.is_waiting):
+        call_off(memory, now)
     if is_new:
-        memory.goal, memory.reached, memory.is_nudged, memory.blocked = goal, None, True, None
+        memory.progress.turn_to(goal)
+
+
+def call_off(memory: Memory, now: datetime) -> None:
+    """The requests that wait get no sandbox: something newer says that none is wanted."""
+    answer = Answer(CALLED_OFF[course(memory, now)[0]], memory.seen.sandbox)
+    memory.orders.keep_the_sandbox()
+    memory.requests.serve(memory.requests.asked, answer)
+
+
+def give(memory: Memory, order: Order, now: datetime, *, is_forced: bool = False) -> None:
+    """Take a person's order. It calls off who waits for the sandbox."""
+    memory.orders.stand(order, is_forced=is_forced)
+    memory.progress.reached = None
+    call_off(memory, now)
+    steer(memory, now)
 
 
 def course(memory: Memory, now: datetime) -> tuple[Goal, datetime | None]:
     """The goal as of `now`, and when time alone will change it; None for never."""
-    if memory.is_issue_deleted or memory.order is Order.DELETE:
+    if memory.told.is_deleted or memory.orders.standing is Order.DELETE:
         return Goal.DELETED, None
-    goal, due_at = _rung(memory.ended_at, memory.patience.closing, now)
-    if memory.order is Order.STOP and goal is Goal.RUNNING:
+    goal, due_at = _rung(memory.told.ended_at, memory.policy.closing, now)
+    if memory.orders.standing is Order.STOP and goal is Goal.RUNNING:
         return Goal.STOPPED, due_at
     return goal, due_at
 
@@ -54,38 +79,38 @@ def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[G
     return goal, None
 
 
-def doom(memory: Memory, sandbox: Sandbox | None) -> None:
+def abandon(memory: Memory, sandbox: Sandbox | None) -> None:
     """Tie a person's order to the sandbox of now, and end it with that sandbox."""
     if _is_anothers(memory, sandbox):
         # Nobody here can give it up. Should it become ours, what is in it is given up by a new word alone.
-        memory.is_replace_asked = memory.is_order_forced = False
-        memory.doomed_id = memory.forced_id = ""
+        memory.orders.is_replace_asked = memory.orders.is_forced = False
+        memory.orders.abandoned_id = memory.orders.forced_id = ""
         return
-    known_id = sandbox.id if sandbox else memory.sandbox_id
-    if memory.is_replace_asked:
-        memory.is_replace_asked, memory.doomed_id = False, known_id
-    elif sandbox is not None and sandbox.id != memory.doomed_id:
-        memory.doomed_id = ""
-    if memory.is_order_forced and not memory.forced_id:
-        memory.forced_id = known_id
+    known_id = sandbox.id if sandbox else memory.seen.sandbox_id
+    if memory.orders.is_replace_asked:
+        memory.orders.is_replace_asked, memory.orders.abandoned_id = False, known_id
+    elif sandbox is not None and sandbox.id != memory.orders.abandoned_id:
+        memory.orders.abandoned_id = ""
+    if memory.orders.is_forced and not memory.orders.forced_id:
+        memory.orders.forced_id = known_id
 
 
 def is_forced(memory: Memory, sandbox: Sandbox | None) -> bool:
     """Whether a person gave up what is in this very sandbox."""
-    is_meant = memory.is_order_forced and sandbox is not None and sandbox.id == memory.forced_id
-    return is_meant or (sandbox is not None and sandbox.id == memory.doomed_id)
+    is_meant = memory.orders.is_forced and sandbox is not None and sandbox.id == memory.orders.forced_id
+    return is_meant or (sandbox is not None and sandbox.id == memory.orders.abandoned_id)
 
 
 def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
     """The goal of this sandbox: that of the issue, unless a person gave this one up."""
-    if sandbox is not None and sandbox.id == memory.doomed_id:
+    if sandbox is not None and sandbox.id == memory.orders.abandoned_id:
         return Goal.DELETED
-    return memory.goal
+    return memory.progress.goal
 
 
 def _is_anothers(memory: Memory, sandbox: Sandbox | None) -> bool:
     """Whether it is labelled as another's. Where the instance is not known nobody asked."""
-    instance = memory.patience.instance
+    instance = memory.policy.instance
     if sandbox is None or not instance:
         return False
     return ownership(sandbox.labels, memory.issue_id, instance) is Ownership.FOREIGN

@@ -17,9 +17,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from issuebox.domain.events import Intention, IssueEvent
-from issuebox.domain.goal import steer
+from issuebox.domain.goal import call_off, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import DELIVERIES_MAX, Memory, Note
+from issuebox.domain.memory import Memory, Note
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
 """A state of a higher rank is final against those below, whatever the times say: the issue left for good."""
@@ -45,13 +45,12 @@ class Verdict(StrEnum):
 
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
-    memory.deliveries_seen += 1
+    memory.deliveries.seen += 1
     if event.intention is Intention.IGNORE:
         return _take_facts(memory, event, now)
-    if _is_repeated(memory, event):
+    if memory.deliveries.is_repeated(event.delivery, event.digest):
         return Verdict.REPEATED
-    _remember(memory.deliveries, event.delivery)
-    _remember(memory.digests, event.digest)
+    memory.deliveries.remember(event.delivery, event.digest)
     is_known = event.is_resync and not _is_news(memory, event)
     is_learned = learn(memory, event.issue, now, is_end=event.intention in ENDS)
     verdict = Verdict.KNOWN if is_known else _judge(memory, event, now, is_learned=is_learned)
@@ -67,11 +66,11 @@ def _take_facts(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     Its ID is not remembered: a repetition teaches nothing, and a lively issue must not crowd out the IDs that
     keep a request from being taken twice. Nor is it noted, unless the issue's state is another one now.
     """
-    before = memory.issue
+    before = memory.told.issue
     if not learn(memory, event.issue, now, is_witness=event.action not in STATE_ACTIONS):
         return Verdict.LATE
     steer(memory, now)
-    if before is not None and memory.issue is not None and _differ_in_time_alone(before, memory.issue):
+    if before is not None and memory.told.issue is not None and _differ_in_time_alone(before, memory.told.issue):
         return Verdict.UNCHANGED
     if before is None or before.state is not event.issue.state:
         what = f"{event.event}.{event.action}"
@@ -85,25 +84,25 @@ def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, 
     `is_end` says that the issue ended at the very moment of the snapshot, `is_witness` that the delivery is of
     something else, and only saw the state of the issue: in the second of a change it may have seen either.
     """
-    known = memory.issue
+    told, known = memory.told, memory.told.issue
     if known is not None and not _supersedes(issue, known):
         return False
     if known is not None and _contradicts(issue, known):
-        memory.is_contradicted = True
+        told.is_contradicted = True
         if is_witness:
             return False
-    memory.issue = _merged(known, issue)
+    told.issue = _merged(known, issue)
     if issue.state is IssueState.OPEN:
-        memory.ended_at = memory.closed_at = None
+        told.ended_at = told.closed_at = None
         return True
     closed_at = _ended_at(issue, is_end=is_end)
-    is_newer_close = closed_at is not None and (memory.closed_at is None or closed_at > memory.closed_at)
+    is_newer_close = closed_at is not None and (told.closed_at is None or closed_at > told.closed_at)
     if is_newer_close:
-        memory.closed_at = closed_at
-    if is_newer_close or memory.ended_at is None or known is None or RANK[known.state] < RANK[issue.state]:
-        memory.ended_at = now
-        if not _is_requested_since_close(memory):
-            memory.call_off()
+        told.closed_at = closed_at
+    if is_newer_close or told.ended_at is None or known is None or RANK[known.state] < RANK[issue.state]:
+        told.ended_at = now
+        if not told.is_requested_since_close:
+            call_off(memory, now)
     return True
 
 
@@ -112,11 +111,11 @@ def correct(memory: Memory, issue: Issue, now: datetime) -> None:
 
     Where it is open after all, its sandbox is asked for again: the close had called that off.
     """
-    was_ended = memory.ended_at is not None
+    was_ended = memory.told.ended_at is not None
     learn(memory, issue, now)
-    if was_ended and memory.ended_at is None:
+    if was_ended and memory.told.ended_at is None:
         memory.ask(now)
-    memory.is_contradicted = False
+    memory.told.is_contradicted = False
     steer(memory, now)
 
 
@@ -127,7 +126,7 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
             if not _may_run(memory, event):
                 return Verdict.LATE
             if event.is_explicit:
-                memory.request(event.requested_at)
+                memory.told.request(event.requested_at)
             memory.ask(now, event.delivery)
             return Verdict.TAKEN
         case Intention.STOP | Intention.DELETE:
@@ -138,26 +137,26 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
 
 def _may_run(memory: Memory, event: IssueEvent) -> bool:
     """A late `opened` cannot wake a closed issue; a person's newer request on a closed issue can."""
-    state = memory.issue.state if memory.issue else IssueState.OPEN
+    state = memory.told.issue.state if memory.told.issue else IssueState.OPEN
     if state is IssueState.OPEN:
         return True
     if state is IssueState.DELETED or not event.is_explicit:
         return False
-    if memory.closed_at is None or event.requested_at is None:
+    if memory.told.closed_at is None or event.requested_at is None:
         return True
     # Strictly: who closes with a comment makes both in the same second.
-    return event.requested_at > memory.closed_at
+    return event.requested_at > memory.told.closed_at
 
 
 def _is_news(memory: Memory, event: IssueEvent) -> bool:
     """Whether what resync found was missed: it repeats all that happened, with IDs of its own."""
     if event.intention is not Intention.ENSURE:
-        return memory.issue is None or event.issue.state is not memory.issue.state
+        return memory.told.issue is None or event.issue.state is not memory.told.issue.state
     if event.is_explicit:
-        return memory.requested_at is None or (
-            event.requested_at is not None and event.requested_at > memory.requested_at
+        return memory.told.requested_at is None or (
+            event.requested_at is not None and event.requested_at > memory.told.requested_at
         )
-    return memory.issue is None or memory.issue.state is not IssueState.OPEN
+    return memory.told.issue is None or memory.told.issue.state is not IssueState.OPEN
 
 
 def _supersedes(issue: Issue, known: Issue) -> bool:
@@ -187,10 +186,6 @@ def _ended_at(issue: Issue, *, is_end: bool) -> datetime | None:
     return issue.updated_at if is_end else None
 
 
-def _is_requested_since_close(memory: Memory) -> bool:
-    return memory.requested_at is not None and memory.closed_at is not None and memory.requested_at > memory.closed_at
-
-
 def _merged(known: Issue | None, newer: Issue) -> Issue:
     """The newer snapshot, completed from the known one where a hand-sent event left fields empty."""
     if known is None:
@@ -203,15 +198,3 @@ def _merged(known: Issue | None, newer: Issue) -> Issue:
         url=newer.url or known.url,
         updated_at=newer.updated_at or known.updated_at,
     )
-
-
-def _is_repeated(memory: Memory, event: IssueEvent) -> bool:
-    return (bool(event.delivery) and event.delivery in memory.deliveries) or (
-        bool(event.digest) and event.digest in memory.digests
-    )
-
-
-def _remember(known: list[str], item: str) -> None:
-    if item:
-        known.append(item)
-        del known[:-DELIVERIES_MAX]

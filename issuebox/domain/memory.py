@@ -1,7 +1,8 @@
 """What the workflow of one issue remembers.
 
-`Memory` is the one object that is carried from run to run: everything in it is bounded. Events change
-it in `issuebox.domain.intake`, time does in `issuebox.domain.goal`, and looks in `Memory.see`.
+`Memory` is the one object that is carried from run to run, and everything in it is bounded. It is made of small
+value objects, one for each thing that is known: what GitHub told, who asked, what a person ordered, what was seen.
+Events change it in `issuebox.domain.intake`, time in `issuebox.domain.goal`, and lookups in `Memory.see`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, Evidence
 
@@ -23,8 +24,6 @@ NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
 PAST_SHOWN_MAX = timedelta(seconds=30)
 """How long a read may show the past: Daytona keeps its answers for up to 10 s. After that its clock is not believed."""
-WAITING_MAX = 64
-"""Remembered deliveries that wait for the same sandbox, for the log only; '' for requests without one."""
 
 
 class Order(StrEnum):
@@ -60,89 +59,265 @@ class Blocked:
 
 
 @dataclass(slots=True)
-class Memory:
-    """The state of one issue's workflow.
+class Told:
+    """What GitHub told of the issue.
 
-    ``asked`` counts the requests for a running sandbox and ``served`` says up to which of them one
-    was handed over or called off. ``is_nudged`` says that something happened since the last pursuit which
-    may end a block; it is kept here so that no new run loses it.
-
-    ``closed_at`` and ``requested_at`` are GitHub's times of the newest close and of the newest request that
-    a person made; which is later decides whether a closed issue has a running sandbox. ``ended_at`` is when
-    we learned of the close, or of a request after it: from then on the timers of a closed issue count. None
-    while the issue is open. ``is_contradicted`` says that two snapshots of the same second disagree.
-
-    ``reached`` is the goal that the sandbox was last seen to have reached, ``order`` what a person wants done
-    with it, ``forced_id`` the sandbox that a forced delete was meant for, ``doomed_id`` the one that a person gave
-    up for a new one. ``prepared_id`` is the sandbox whose set-up was seen to finish, ``counted_id`` the last one in
-    ``builds_failed``, ``evidence`` the last look for unsaved work.
-
-    ``is_create_open`` says that a create was sent and that no sandbox was seen since. ``edition`` is what a
-    worker calls its settings in ``patience``; '' while no worker has told them.
+    ``issue`` is the newest snapshot. ``closed_at`` and ``requested_at`` are GitHub's times of the newest close and of
+    the newest request that a person made; which is later decides whether a closed issue has a running sandbox.
+    ``ended_at`` is when we learned of the close, or of a request after it: from then on the timers of a closed issue
+    count. None while the issue is open. ``is_contradicted``: two snapshots of the same second disagree.
     """
 
-    issue_id: int
-    name: str
     issue: Issue | None = None
-    goal: Goal = Goal.RUNNING
-    goal_due_at: datetime | None = None
-    reached: Goal | None = None
     closed_at: datetime | None = None
     requested_at: datetime | None = None
     ended_at: datetime | None = None
     is_contradicted: bool = False
-    order: Order | None = None
-    is_order_forced: bool = False
-    forced_id: str = ""
-    is_replace_asked: bool = False
-    doomed_id: str = ""
-    is_look_asked: bool = False
-    sandbox: Sandbox | None = None
-    sandbox_id: str = ""
-    seen_at: datetime | None = None
-    phase: Phase | None = None
-    phase_since: datetime | None = None
-    unbuilt_id: str = ""
-    builds_failed: int = 0
-    counted_id: str = ""
-    prepared_id: str = ""
-    evidence: Evidence | None = None
-    asked: int = 0
-    served: int = 0
-    called_off_after: int = 0
-    called_off_to: int = 0
-    is_nudged: bool = False
-    outcome: Outcome | None = None
-    blocked: Blocked | None = None
-    waiting: list[str] = field(default_factory=list)
-    deliveries: list[str] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    deliveries_seen: int = 0
-    patience: Patience = field(default_factory=Patience)
-    is_create_open: bool = False
-    edition: str = ""
 
     @property
-    def is_asked(self) -> bool:
-        """Whether somebody asked for the sandbox and has not got it."""
-        return self.asked > self.served
-
-    @property
-    def has_work(self) -> bool:
-        """Whether there is anything to do: a request, a look, or a goal that is not reached yet."""
-        is_reached = self.goal is Goal.RUNNING or self.goal is self.reached
-        return self.is_asked or self.is_look_asked or not is_reached
-
-    @property
-    def is_issue_deleted(self) -> bool:
+    def is_deleted(self) -> bool:
         """Whether GitHub deleted the issue. Final: its ID never comes back."""
         return self.issue is not None and self.issue.state is IssueState.DELETED
 
     @property
-    def waiting_deliveries(self) -> tuple[str, ...]:
-        """The deliveries that wait for the sandbox, for the log."""
-        return tuple(delivery for delivery in self.waiting if delivery)
+    def is_requested_since_close(self) -> bool:
+        """Whether a person asked for the sandbox after the newest close."""
+        return self.requested_at is not None and self.closed_at is not None and self.requested_at > self.closed_at
+
+    def request(self, moment: datetime | None) -> None:
+        """Remember when a person asked. In whole seconds, as GitHub's closes are: within one, the close wins."""
+        if moment is not None:
+            second = moment.replace(microsecond=0)
+            self.requested_at = max(second, self.requested_at or second)
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """Which deliveries were taken, so that none is taken twice; ``seen`` counts all that arrived."""
+
+    ids: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    seen: int = 0
+
+    def is_repeated(self, delivery: str, digest: str) -> bool:
+        """Whether it was taken before: under its own ID, or with the same body under another."""
+        return (bool(delivery) and delivery in self.ids) or (bool(digest) and digest in self.digests)
+
+    def remember(self, delivery: str, digest: str) -> None:
+        """Remember one that is taken; the oldest is forgotten."""
+        for known, item in ((self.ids, delivery), (self.digests, digest)):
+            if item:
+                known.append(item)
+                del known[:-DELIVERIES_MAX]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request. Given once, and true from then on, whatever happens later."""
+
+    outcome: Outcome
+    sandbox: Sandbox | None = None
+    blocked: Blocked | None = None
+
+
+@dataclass(slots=True)
+class Requests:
+    """Who asked for a running sandbox. Each request has a ticket, and the tickets are counted.
+
+    ``observed`` is the last ticket before the observation under way began: only these requests may be served by it.
+    ``served`` is the ticket up to which a sandbox was handed over, or the request called off. ``answers`` are those
+    of the requests that wait for one, by ticket; None until it is given. ``delivery`` is the last delivery that waits,
+    for the log.
+    """
+
+    asked: int = 0
+    observed: int = 0
+    served: int = 0
+    answers: dict[int, Answer | None] = field(default_factory=dict)
+    delivery: str = ""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody asked for the sandbox and has not got it."""
+        return self.asked > self.served
+
+    def ask(self, delivery: str = "") -> int:
+        """Count one more request; returns its ticket."""
+        self.asked += 1
+        self.delivery = delivery or self.delivery
+        return self.asked
+
+    def observe(self) -> None:
+        """An observation begins: it may serve all who have asked by now."""
+        self.observed = self.asked
+
+    def answer(self, ticket: int, answer: Answer) -> None:
+        """Give this answer to all who wait for one up to `ticket`."""
+        for waiting, known in self.answers.items():
+            if waiting <= ticket and known is None:
+                self.answers[waiting] = answer
+
+    def serve(self, ticket: int, answer: Answer) -> None:
+        """All requests up to `ticket` have got their sandbox, or get none."""
+        self.answer(ticket, answer)
+        self.served = max(self.served, ticket)
+        if not self.is_waiting:
+            self.delivery = ""
+
+
+@dataclass(slots=True)
+class Orders:
+    """What a person wants done with the sandbox.
+
+    ``forced_id`` is the sandbox that a forced delete was meant for, ``abandoned_id`` the one that a person gave up
+    for a new one: nobody's word is about a sandbox that came later.
+    """
+
+    standing: Order | None = None
+    is_forced: bool = False
+    forced_id: str = ""
+    is_replace_asked: bool = False
+    abandoned_id: str = ""
+    is_lookup_asked: bool = False
+
+    def stand(self, order: Order | None, *, is_forced: bool = False) -> None:
+        """Take an order for the one that counts; with None a standing order ends."""
+        self.standing, self.is_forced, self.forced_id = order, is_forced, ""
+
+    def keep_the_sandbox(self) -> None:
+        """Nobody gives the sandbox up for a new one any more."""
+        self.is_replace_asked, self.abandoned_id = False, ""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What lookups showed. The known ID is kept on *not found*: one 404 proves nothing.
+
+    ``phase_since`` is when the sandbox was first seen in its phase, ``set_up_id`` the sandbox whose set-up was seen
+    to finish.
+    """
+
+    sandbox: Sandbox | None = None
+    sandbox_id: str = ""
+    at: datetime | None = None
+    phase_since: datetime | None = None
+    set_up_id: str = ""
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase of what was seen last; None before the first lookup."""
+        if self.at is None:
+            return None
+        return Phase.MISSING if self.sandbox is None else self.sandbox.phase
+
+    def take(self, sandbox: Sandbox | None, now: datetime) -> None:
+        """Remember what a lookup found."""
+        before = self.phase, self.sandbox.id if self.sandbox else ""
+        self.sandbox, self.at = sandbox, now
+        if before != (self.phase, sandbox.id if sandbox else ""):
+            self.phase_since = now
+        self.sandbox_id = sandbox.id if sandbox else self.sandbox_id
+
+    def shows_past(self, read: Sandbox | None, now: datetime) -> bool:
+        """Whether a read shows what the sandbox was before it was seen last."""
+        if read is None or self.sandbox is None or self.at is None:
+            return False
+        return now - self.at < PAST_SHOWN_MAX and read.is_older_than(self.sandbox)
+
+    def waited_s(self, now: datetime) -> float:
+        """Seconds since the sandbox came into its phase, as far as was seen."""
+        return 0.0 if self.phase_since is None else (now - self.phase_since).total_seconds()
+
+
+@dataclass(slots=True)
+class Builds:
+    """What is known of the sandboxes that we create.
+
+    ``is_create_open``: a create was sent, and no sandbox was seen since. ``unbuilt_id`` is a sandbox that failed
+    before it ever ran, ``failed`` how many did so in a row, and ``counted_id`` the last of them.
+    """
+
+    is_create_open: bool = False
+    unbuilt_id: str = ""
+    failed: int = 0
+    counted_id: str = ""
+
+    def see(self, sandbox: Sandbox) -> None:
+        """A lookup showed the sandbox."""
+        self.is_create_open = False
+        if sandbox.phase is Phase.UNBUILT:
+            self.unbuilt_id = sandbox.id
+        elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
+            self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
+
+    def fail(self, sandbox_id: str) -> None:
+        """Count a failed build: once, however often its sandbox has to be deleted."""
+        self.failed += sandbox_id != self.counted_id
+        self.counted_id = sandbox_id
+
+    def succeed(self) -> None:
+        """One ran: none in a row failed."""
+        self.failed, self.unbuilt_id = 0, ""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the sandbox has come towards what it should be.
+
+    ``goal`` is what all this is about; `issuebox.domain.goal.course` says what it should be now. ``reached`` is the
+    goal that it was last seen to have reached. ``is_nudged``: something happened since the last reconciliation that
+    may end a block, ``is_stirred``: something that the loop has to see. No new run loses either.
+    """
+
+    goal: Goal = Goal.RUNNING
+    reached: Goal | None = None
+    outcome: Outcome | None = None
+    blocked: Blocked | None = None
+    is_nudged: bool = False
+    is_stirred: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the goal has still to be reached. *Running* is reached by those who ask for it."""
+        return self.goal is not Goal.RUNNING and self.goal is not self.reached
+
+    def turn_to(self, goal: Goal) -> None:
+        """Begin anew with another goal, which ends a block."""
+        self.goal, self.reached, self.blocked, self.is_nudged = goal, None, None, True
+
+    def unblock(self) -> None:
+        """Nothing is in the way any more, or nothing has to be done."""
+        self.blocked = None
+        if self.outcome is Outcome.BLOCKED:
+            self.outcome = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """The state of one issue's workflow.
+
+    ``evidence`` is the last inspection and what it is worth. ``policy`` is what a worker's settings hand to the
+    workflow, and ``policy_hash`` names it; '' while no worker has told them.
+    """
+
+    issue_id: int
+    name: str
+    told: Told = field(default_factory=Told)
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    requests: Requests = field(default_factory=Requests)
+    orders: Orders = field(default_factory=Orders)
+    seen: Seen = field(default_factory=Seen)
+    builds: Builds = field(default_factory=Builds)
+    evidence: Evidence | None = None
+    progress: Progress = field(default_factory=Progress)
+    policy: Policy = field(default_factory=Policy)
+    policy_hash: str = ""
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to do: a request, a lookup, or a goal that is not reached yet."""
+        return self.requests.is_waiting or self.orders.is_lookup_asked or self.progress.is_open
 
     def note(self, note: Note) -> None:
         """Remember a decision; the oldest is forgotten."""
@@ -151,101 +326,41 @@ class Memory:
 
     def ask(self, now: datetime, delivery: str = "") -> int:
         """Count one more request for a running sandbox; returns its ticket. A standing order ends with it."""
-        self.asked += 1
-        self.order, self.is_order_forced, self.forced_id = None, False, ""
-        if self.ended_at is not None:
-            self.ended_at = now
-        self.waiting.append(delivery)
-        del self.waiting[:-WAITING_MAX]
-        return self.asked
-
-    def request(self, moment: datetime | None) -> None:
-        """Remember when a person asked. In whole seconds, as GitHub's closes are: within one, the close wins."""
-        if moment is not None:
-            second = moment.replace(microsecond=0)
-            self.requested_at = max(second, self.requested_at or second)
-
-    def serve(self, ticket: int) -> None:
-        """All requests up to `ticket` have got their sandbox."""
-        self.served = max(self.served, ticket)
-        left = self.asked - self.served
-        self.waiting = self.waiting[len(self.waiting) - min(left, len(self.waiting)) :]
-
-    def call_off(self) -> None:
-        """The requests that wait get no sandbox: something newer says that none is wanted."""
-        if self.is_asked:
-            self.called_off_after, self.called_off_to = self.served, self.asked
-        self.is_replace_asked, self.doomed_id = False, ""
-        self.serve(self.asked)
+        self.orders.stand(None)
+        if self.told.ended_at is not None:
+            self.told.ended_at = now
+        return self.requests.ask(delivery)
 
     def block(
         self, cause: Cause, reason: str, now: datetime, retry_after_s: float, chance: Callable[[], float]
     ) -> None:
-        """Remember why nothing can be done now, and when it is tried again.
-
-        That is after `retry_after_s`, which who asks for it means however often; 0 leaves it to the patience.
-        """
-        remedy = REMEDIES[cause]
-        tries = self.blocked.tries + 1 if self.blocked else 1
+        """Remember why nothing can be done now, and when it is tried again: after `retry_after_s`, if not 0."""
+        progress, remedy = self.progress, REMEDIES[cause]
+        tries = progress.blocked.tries + 1 if progress.blocked else 1
         next_try_at = None
         if remedy.passes:
-            pause_s = retry_after_s or self.patience.blocked_retry_s(tries, chance())
+            pause_s = retry_after_s or self.policy.blocked_retry_s(tries, chance())
             next_try_at = now + timedelta(seconds=pause_s)
-        since = self.blocked.since if self.blocked else now
-        self.blocked = Blocked(cause, reason, remedy.advice, since, tries, next_try_at)
-        self.outcome = Outcome.BLOCKED
-        self.note(Note(now, "blocked", f"{cause}: {reason}", self.phase))
+        since = progress.blocked.since if progress.blocked else now
+        progress.blocked = Blocked(cause, reason, remedy.advice, since, tries, next_try_at)
+        progress.outcome = Outcome.BLOCKED
+        self.note(Note(now, "blocked", f"{cause}: {reason}", self.seen.phase))
 
-    def unblock(self) -> None:
-        """Nothing is in the way any more, or nothing has to be done."""
-        self.blocked = None
-        if self.outcome is Outcome.BLOCKED:
-            self.outcome = None
-
-    def is_called_off(self, ticket: int) -> bool:
-        """Whether this request was called off rather than served."""
-        return self.called_off_after < ticket <= self.called_off_to
-
-    def give(self, order: Order, *, is_forced: bool = False) -> None:
-        """Take a person's order. It calls off who waits for the sandbox."""
-        self.call_off()
-        self.order, self.is_order_forced, self.forced_id = order, is_forced, ""
-        self.reached = None
-
-    def see(self, sandbox: Sandbox | None, phase: Phase, now: datetime) -> None:
-        """Remember what a look found. The known ID is kept on *not found*: one 404 proves nothing."""
-        same_sandbox = (self.sandbox.id if self.sandbox else "") == (sandbox.id if sandbox else "")
-        if phase is not self.phase or not same_sandbox or self.phase_since is None:
-            self.phase_since = now
-        self.phase, self.sandbox, self.seen_at = phase, sandbox, now
-        if sandbox is None:
-            return
-        self.sandbox_id = sandbox.id
-        self.is_create_open = False
-        if sandbox.phase is Phase.UNBUILT:
-            self.unbuilt_id = sandbox.id
-        elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
-            self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
-
-    def shows_past(self, read: Sandbox | None, now: datetime) -> bool:
-        """Whether a read shows what the sandbox was before it was seen last."""
-        if read is None or self.sandbox is None or self.seen_at is None:
-            return False
-        return now - self.seen_at < PAST_SHOWN_MAX and read.is_older_than(self.sandbox)
-
-    def waited_s(self, now: datetime) -> float:
-        """Seconds since the sandbox came into its phase, as far as was seen."""
-        return 0.0 if self.phase_since is None else (now - self.phase_since).total_seconds()
+    def see(self, sandbox: Sandbox | None, now: datetime) -> None:
+        """Remember what a lookup found."""
+        self.seen.take(sandbox, now)
+        if sandbox is not None:
+            self.builds.see(sandbox)
 
     def is_set_up(self, sandbox: Sandbox | None) -> bool:
         """Whether the sandbox needs no set-up before it is used, or has had it."""
-        if sandbox is None or not self.patience.is_setup_configured:
+        if sandbox is None or not self.policy.is_setup_configured:
             return True
-        return sandbox.id == self.prepared_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
+        return sandbox.id == self.seen.set_up_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
 
     def settle_evidence(self, now: datetime) -> None:
-        """The sandbox that was looked into is seen asleep: from now on, any activity in it makes the look stale."""
-        evidence, sandbox = self.evidence, self.sandbox
+        """The sandbox that was inspected is seen asleep: from now on, any activity in it makes that stale."""
+        evidence, sandbox = self.evidence, self.seen.sandbox
         if evidence is None or evidence.stopped_at is not None or sandbox is None:
             return
         if sandbox.id == evidence.sandbox_id and sandbox.phase in ASLEEP:

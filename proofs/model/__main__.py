@@ -9,25 +9,25 @@ import argparse
 import sys
 
 from bench.machine import describe, one_line
-from issuebox.domain.patience import Patience
+from issuebox.domain.policy import Policy
 from proofs.model import report
 from proofs.model.bounds import BOUNDS, PREPARED
-from proofs.model.minds import PATIENCE, PREPARING, Minds
+from proofs.model.minds import POLICY, PREPARING, Minds
 from proofs.model.outside import Allowance
 from proofs.model.plants import PLANTS, Plant
 from proofs.model.search import Found, Search
 from proofs.model.system import System
 
 
-def check(bounds: tuple[Allowance, ...], patience: Patience = PATIENCE, states_max: int | None = None) -> Found:
+def check(bounds: tuple[Allowance, ...], policy: Policy = POLICY, states_max: int | None = None) -> Found:
     """Search these bounds with the code as it is."""
-    return Search(System(Minds(patience))).run(bounds, states_max)
+    return Search(System(Minds(policy))).run(bounds, states_max)
 
 
 def check_planted(plant: Plant) -> Found:
     """Search the bound of a plant with its mistake in place."""
     with plant.patch():
-        return Search(System(Minds(plant.patience), plant.mistakes)).run([plant.bound])
+        return Search(System(Minds(plant.policy), plant.mistakes)).run([plant.bound])
 
 
 def main() -> int:

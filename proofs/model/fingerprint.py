@@ -1,8 +1,8 @@
-"""What tells two states of the workflow apart: the fingerprint of a memory, a pursuit and a suspended `run`.
+"""What tells two states of the workflow apart: the fingerprint of its memory and of the code that waits.
 
-Two states with the same fingerprint go on alike, whatever comes. So everything that a decision can read is in
-it, and only what is shown to people, or is not read any more, is left out. What is left out is named here, and
-what is named nowhere is an error: a new field has to be put on one side or the other.
+Two states with the same fingerprint go on alike, whatever comes. State that counts lives in value objects, which are
+printed as they are; `PRINTS` has those of which less counts, by their type. Of the code that waits there is the place,
+and every local variable that it can still read: bytecode tells which these are, so no name of one stands here.
 
 Of times only their order counts. The clock of the model moves by whole waits, so it is enough to know what is
 due; the exact seconds until something that is not due are left out.
@@ -10,114 +10,64 @@ due; the exact seconds until something that is not due are left out.
 
 from __future__ import annotations
 
+import dis
 import types
-from collections.abc import Coroutine, Hashable, Iterator
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from issuebox.domain.decision import Decision, Refusal
-from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Memory
+from issuebox.domain.issue import Issue
+from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Deliveries, Memory, Note, Progress, Requests, Seen, Told
 from issuebox.domain.phase import TRANSITIONAL
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import SLACK, Evidence
+from proofs.model import runtime
 from workflows.issue_sandbox import IssueSandboxWorkflow
-from workflows.reconcile import Pursuit
+from workflows.messages import StartInput
+from workflows.reconcile import Reconciliation
 
 Print = tuple[Hashable, ...]
 
-SHOWN_ONLY = frozenset(
-    # Of the memory: for people, or constant, or told by another part of the print.
-    [
-        "issue_id",
-        "name",
-        "notes",
-        "waiting",
-        "deliveries_seen",
-        "seen_at",
-        "outcome",
-        "called_off_after",
-        "called_off_to",
-        "patience",
-        "phase_since",
-        "digests",
-    ]
-)
-SHOWN_BY_WORKFLOW = frozenset(
-    ["_memory", "_doing", "_is_rolling", "_turn", "_blocked_ticket", "_updates_waiting", "_published", "_searchable"]
-)
-SHOWN_BY_PURSUIT = frozenset(["_memory", "_tell", "_setbacks"])
-"""With pauses that do not grow, how many there were says nothing."""
 
-READ_NO_MORE = frozenset(
-    [
-        "self",
-        "memory",
-        "start",
-        "situation",
-        "request",
-        "waited_s",
-        "budget_s",
-        "backoff_s",
-        "at_least_s",
-        "at_most_s",
-        "setback",
-        "error",
-        "timeout_summary",
-        "_options",
-        "_method",
-        "method",
-        "timeout",
-        "condition",
-        "is_met",
-        "look",
-        "within_s",
-        "answer",
-        "now",
-        "remedy",
-        "wish",
-        "sandbox_id",
-        "activity",
-        "schedule_to_close_timeout",
-        "seconds",
-        "runtime",
-        "real_finish",
-        "ticket",
-    ]
-)
-"""Local variables that are not read after the wait in which the code stands; `ticket` is the pursuit's own."""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The workflow's memory and the model's clock, which say what is due."""
 
-_REMEMBERED = tuple(field.name for field in fields(Memory) if field.name not in SHOWN_ONLY | {"asked", "served"})
+    memory: Memory
+    now: datetime
 
 
-def of_memory(memory: Memory, now: datetime) -> Print:
+def of_memory(memory: Memory, now: datetime) -> Hashable:
     """The print of all that is remembered."""
-    remembered = (_remembered(memory, name, now) for name in _REMEMBERED)
-    is_new = memory.seen_at is not None and now - memory.seen_at < PAST_SHOWN_MAX
-    return (*remembered, is_new, _is_overdue(memory, now), memory.asked > memory.served)
+    return _print(memory, Moment(memory, now))
 
 
-def of_workflow(entity: IssueSandboxWorkflow) -> Print:
-    """The print of what a run keeps beside its memory."""
-    return tuple(_plain(value) for name, value in sorted(vars(entity).items()) if name not in SHOWN_BY_WORKFLOW)
-
-
-def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory) -> Print:
-    """The print of where the code stands: every function on the way to its wait, with its variables."""
+def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
+    """The print of where the code stands: every function of the workflow on the way to its wait, with what it reads."""
+    at = Moment(memory, now)
     return tuple(
-        (code.co_qualname if hasattr(code, "co_qualname") else code.co_name, place, *_variables(frame, memory))
+        (getattr(code, "co_qualname", code.co_name), place, *_variables(frame, at))
         for code, place, frame in _frames(coroutine)
+        if code.co_filename != runtime.__file__
     )
 
 
-def pursuit_of(coroutine: Coroutine[Any, Any, Any]) -> Pursuit | None:
-    """The pursuit under way, if one is."""
+def of_reconciliation(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
+    """The print of what the reconciliation under way keeps: its value objects."""
+    at = Moment(memory, now)
     for _, _, frame in _frames(coroutine):
         owner = frame.f_locals.get("self")
-        if isinstance(owner, Pursuit):
-            return owner
-    return None
+        if isinstance(owner, Reconciliation):
+            return tuple(
+                _print(value, at) for value in vars(owner).values() if is_dataclass(value) and value is not memory
+            )
+    return ()
 
 
 def functions_of(coroutine: Coroutine[Any, Any, Any]) -> list[str]:
@@ -125,101 +75,141 @@ def functions_of(coroutine: Coroutine[Any, Any, Any]) -> list[str]:
     return [code.co_name for code, _, _ in _frames(coroutine)]
 
 
-def of_pursuit(pursuit: Pursuit | None, memory: Memory) -> Print:
-    """The print of what the pursuit keeps."""
-    if pursuit is None:
-        return ()
-    kept = ((name, value) for name, value in sorted(vars(pursuit).items()) if name not in SHOWN_BY_PURSUIT)
-    return tuple(_counts(value, memory) if name == "ticket" else _plain(value) for name, value in kept)
-
-
-def _counts(ticket: int, memory: Memory) -> Print:
-    """Whether this ticket would serve somebody, and leave somebody."""
-    return ticket > memory.served, memory.asked > ticket
-
-
-def _remembered(memory: Memory, name: str, now: datetime) -> Hashable:  # noqa: PLR0911 -- a table in words
-    value = getattr(memory, name)
-    match name:
-        case "sandbox":
-            return _sandbox(value, memory)
-        case "goal_due_at":
-            return None if value is None else value <= now
-        case "ended_at":
-            return None if value is None else _rungs(memory, value, now)
-        case "issue":
-            return None if value is None else (value.state, value.updated_at)
-        case "deliveries":
-            return frozenset(value)
-        case "blocked":
-            return _blocked(value, now)
-        case _:
-            return _plain(value)
-
-
-def _rungs(memory: Memory, ended_at: datetime, now: datetime) -> int:
-    """How many of the moments that count from the close have passed."""
-    closing = memory.patience.closing
+def _told(told: Told, at: Moment) -> Hashable:
+    """Of the moment from which the timers of a closed issue count: how many of them are due."""
+    closing = at.memory.policy.closing
     moments = [after_s for _, after_s in closing.ladder] + [closing.forget_after_s]
-    return sum(ended_at + timedelta(seconds=after_s) <= now for after_s in moments)
+    began = told.ended_at
+    due = None if began is None else sum(began + timedelta(seconds=after_s) <= at.now for after_s in moments)
+    return _print(told.issue, at), told.closed_at, told.requested_at, due, told.is_contradicted
 
 
-def _is_overdue(memory: Memory, now: datetime) -> bool:
-    if memory.phase not in TRANSITIONAL or memory.phase_since is None:
-        return False
-    return (now - memory.phase_since).total_seconds() > memory.patience.limits.budget_s.get(memory.phase, 0.0)
+def _requests(requests: Requests, _at: Moment) -> Hashable:
+    """Whether somebody waits, whether the observation under way serves any of them, and whether it leaves any."""
+    asked, observed, served = requests.asked, requests.observed, requests.served
+    return asked > served, observed > served, asked > observed
 
 
-def _blocked(blocked: Blocked | None, now: datetime) -> Hashable:
-    if blocked is None:
-        return None
+def _seen(seen: Seen, at: Moment) -> Hashable:
+    """Whether a read may still show what was before, and whether the budget of the phase is spent."""
+    is_new = seen.at is not None and at.now - seen.at < PAST_SHOWN_MAX
+    budget_s = at.memory.policy.limits.budget_s.get(seen.phase, 0.0) if seen.phase else 0.0
+    is_overdue = seen.phase in TRANSITIONAL and seen.waited_s(at.now) > budget_s
+    return _print(seen.sandbox, at), seen.sandbox_id, seen.phase, seen.set_up_id, is_new, is_overdue
+
+
+def _progress(progress: Progress, at: Moment) -> Hashable:
+    """All but the outcome, which is for people."""
+    blocked = _print(progress.blocked, at)
+    return progress.goal, progress.reached, blocked, progress.is_nudged, progress.is_stirred
+
+
+def _blocked(blocked: Blocked, at: Moment) -> Hashable:
     due_at = blocked.next_try_at
-    return blocked.cause, None if due_at is None else due_at <= now
+    return blocked.cause, None if due_at is None else due_at <= at.now
 
 
-def _sandbox(sandbox: Sandbox | None, memory: Memory) -> Hashable:
-    if sandbox is None:
-        return None
-    stopped_at = memory.evidence.stopped_at if memory.evidence else None
+def _sandbox(sandbox: Sandbox, at: Moment) -> Hashable:
+    """Of the activity in it: whether it came after the stop that followed an inspection."""
+    stopped_at = at.memory.evidence.stopped_at if at.memory.evidence else None
     active_at = sandbox.last_activity_at
     is_used = stopped_at is not None and active_at is not None and active_at > stopped_at + SLACK
     labels = frozenset(sandbox.labels.items())
-    seen = sandbox.id, sandbox.phase, sandbox.state, sandbox.desired_state, sandbox.never_ran, sandbox.updated_at
-    return *seen, labels, is_used
+    known = sandbox.id, sandbox.phase, sandbox.state, sandbox.desired_state, sandbox.never_ran, sandbox.updated_at
+    return *known, labels, is_used
 
 
-def _variables(frame: types.FrameType, memory: Memory) -> Iterator[Hashable]:
-    for name, value in frame.f_locals.items():
-        if name in READ_NO_MORE:
-            continue
-        if isinstance(value, Sandbox):
-            yield name, _sandbox(value, memory)
-        elif not isinstance(value, Pursuit):
-            yield name, _plain(value)
+def _evidence(evidence: Evidence, _at: Moment) -> Hashable:
+    found = evidence.inspection
+    return found.state, found.is_failed, evidence.sandbox_id, evidence.is_quiet, evidence.stopped_at is not None
 
 
-def _plain(value: object) -> Hashable:
+PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
+    Told: _told,
+    Requests: _requests,
+    Seen: _seen,
+    Progress: _progress,
+    Blocked: _blocked,
+    Sandbox: _sandbox,
+    Evidence: _evidence,
+    Issue: lambda issue, _at: (issue.state, issue.updated_at),
+    Deliveries: lambda deliveries, _at: frozenset(deliveries.ids),
+    Refusal: lambda refusal, _at: (refusal.action, refusal.cause),
+    Decision: lambda decision, _at: (decision.action, decision.phase, decision.cause),
+}
+"""Value objects of which less than everything counts: texts for people are left out, and times told by what is due."""
+
+NEVER_COUNT = (Note, Policy, Memory, Reconciliation, IssueSandboxWorkflow, StartInput, timedelta, types.FunctionType)
+"""Kinds that decide nothing: for people, or the same in all states, or printed elsewhere."""
+
+_AS_IT_IS = frozenset({type(None), bool, int, str, datetime})
+"""A `datetime` is one of GitHub's: a constant of the deliveries."""
+
+
+def _print(value: object, at: Moment) -> Hashable:
     """The print of a value of a kind that is known here."""
     kind = type(value)
     if kind in _AS_IT_IS or isinstance(value, Enum):
         return value
-    match value:
-        case Evidence():
-            return value.inspection.state, value.sandbox_id, value.is_quiet, value.stopped_at is not None
-        case Refusal():
-            return value.action, value.cause
-        case Decision():
-            return value.action, value.phase, value.cause
-        case dict():
-            return frozenset(value.items())
-        case types.FunctionType():
-            return value.__qualname__
-        case _:
-            raise TypeError(f"nobody has said how states differ by a {kind.__name__}")
+    if kind in PRINTS:
+        return PRINTS[kind](value, at)
+    if kind in {dict, Counter}:
+        return frozenset((name, _print(item, at)) for name, item in value.items())  # type: ignore[attr-defined]
+    if kind in {list, tuple}:
+        return tuple(_print(item, at) for item in value if not isinstance(item, NEVER_COUNT))  # type: ignore[attr-defined]
+    if is_dataclass(value):
+        values = (getattr(value, field.name) for field in fields(value))
+        return kind.__name__, *(_print(item, at) for item in values if not isinstance(item, NEVER_COUNT))
+    raise TypeError(f"nobody has said how states differ by a {kind.__name__}")
 
 
-_AS_IT_IS = frozenset({type(None), bool, int, str, datetime})
-"""A `datetime` is one of GitHub's: a constant of the deliveries."""
+def _variables(frame: types.FrameType, at: Moment) -> Iterator[Hashable]:
+    live = _live(frame.f_code, frame.f_lasti)
+    for name, value in sorted(frame.f_locals.items()):
+        if name in live and not isinstance(value, NEVER_COUNT):
+            yield name, _print(value, at)
+
+
+@cache
+def _live(code: types.CodeType, place: int) -> frozenset[str]:
+    """The local variables that the code can still read from this place on, on whichever way it goes on.
+
+    Those that an inner function reads are among them wherever it stands.
+    """
+    bytecode = dis.Bytecode(code)
+    handlers = cast("Any", bytecode).exception_entries
+    instructions = {each.offset: each for each in bytecode}
+    following = dict(zip(instructions, [*instructions, None][1:], strict=True))
+    live: set[str] = set(code.co_cellvars)
+    met: set[tuple[int, frozenset[str]]] = set()
+    ways: list[tuple[int, frozenset[str]]] = [(place, frozenset())]
+    while ways:
+        offset, written = ways.pop()
+        if (offset, written) in met:
+            continue
+        met.add((offset, written))
+        each = instructions[offset]
+        names = set(each.argval if isinstance(each.argval, tuple) else (each.argval,))
+        ways += [(entry.target, written) for entry in handlers if entry.start <= offset < entry.end]
+        if each.opname.startswith("LOAD_FAST"):
+            live |= names - written
+        elif each.opname.startswith(("STORE_FAST", "DELETE_FAST")):
+            written |= names
+        if each.opcode in dis.hasjrel or each.opcode in dis.hasjabs:
+            ways.append((each.argval, written))
+        after = following[offset]
+        if after is not None and each.opname not in _ENDS:
+            ways.append((after, written))
+    return frozenset(live)
+
+
+_ENDS = frozenset(
+    {
+        *("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"),
+        *("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"),
+    }
+)
+"""Instructions after which the next one is not executed."""
 
 
 def _frames(coroutine: object) -> Iterator[tuple[types.CodeType, int, types.FrameType]]:

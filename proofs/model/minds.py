@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from issuebox.domain.goal import course
 from issuebox.domain.memory import Memory
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action, Cause, Goal
+from issuebox.domain.policy import Policy
 from issuebox.domain.records import IssueRecord
 from proofs.model import deliveries, fingerprint
 from proofs.model.runtime import EPOCH, NAME, Asked, Finished, Paused, Runtime, Waiting, Wish, installed
@@ -23,7 +25,7 @@ from proofs.model.views import BUDGET_SPENT, SESSION, UNREACHABLE, Kind, Observa
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import StartInput
 
-PATIENCE = Patience(
+POLICY = Policy(
     # Pauses and retries do not grow: in each of them everything may happen anyway.
     backoff_initial_s=0.0,
     backoff_max_s=0.0,
@@ -33,7 +35,7 @@ PATIENCE = Patience(
 )
 """The defaults of the product, but for what would only make more states of the same kind."""
 
-PREPARING = replace(PATIENCE, is_setup_configured=True)
+PREPARING = replace(POLICY, is_setup_configured=True)
 """The same where each sandbox is set up before it is used."""
 
 _MOMENT = timedelta(seconds=1)
@@ -145,14 +147,14 @@ class _Life:
                 self.wish = self._go_on(False)
             case _:
                 activity = self.wish.activity if isinstance(self.wish, Asked) else ""
-                self.wish = self._go_on(answer(observation, activity, runtime.patience, self.clock))
+                self.wish = self._go_on(answer(observation, activity, runtime.policy, self.clock))
         self.finished = runtime.finished
 
     def moments(self) -> list[datetime]:
         """When timers are due that an idle workflow waits for, in order."""
         memory = self.memory
-        blocked_until = memory.blocked.next_try_at if memory.blocked else None
-        moments = (blocked_until, memory.goal_due_at, self.entity._forget_at())  # noqa: SLF001
+        blocked_until = memory.progress.blocked.next_try_at if memory.progress.blocked else None
+        moments = (blocked_until, course(memory, self.clock)[1], self.entity._forget_at())  # noqa: SLF001
         return sorted(moment for moment in moments if moment is not None)
 
     def _go_on(self, value: object) -> Wish | None:
@@ -178,9 +180,9 @@ class _Life:
 class Minds:
     """All states of mind that were met, by number. The first is that of a workflow that was just started."""
 
-    def __init__(self, patience: Patience = PATIENCE) -> None:
-        self._patience = patience
-        self._runtime = Runtime(patience)
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self._patience = policy
+        self._runtime = Runtime(policy)
         self._spare: dict[int, _Life] = {}
         self.meetings: list[Meeting] = []
         self._by_mind: dict[int, list[tuple[Observation, Thought]]] = {}
@@ -280,9 +282,8 @@ def print_of(life: _Life) -> object:
         return "over"
     return (
         fingerprint.of_memory(memory, life.clock),
-        fingerprint.of_workflow(life.entity),
-        fingerprint.of_pursuit(fingerprint.pursuit_of(life.coroutine), memory),
-        fingerprint.of_wait(life.coroutine, memory),
+        fingerprint.of_reconciliation(life.coroutine, memory, life.clock),
+        fingerprint.of_wait(life.coroutine, memory, life.clock),
     )
 
 
@@ -305,36 +306,30 @@ def _mind(life: _Life) -> Mind:
         is_timed=is_timed,
         is_pause=isinstance(wish, Paused),
         is_twice_timed=is_idle and len(life.moments()) > 1,
-        goal=memory.goal,
-        known_id=memory.sandbox_id,
+        goal=memory.progress.goal,
+        known_id=memory.seen.sandbox_id,
         asleep_id=evidence.sandbox_id if evidence is not None and is_asleep else "",
-        is_asked=memory.is_asked,
-        blocked=memory.blocked.cause if memory.blocked else None,
-        is_tried_again=memory.blocked is not None and memory.blocked.next_try_at is not None,
+        is_asked=memory.requests.is_waiting,
+        blocked=memory.progress.blocked.cause if memory.progress.blocked else None,
+        is_tried_again=memory.progress.blocked is not None and memory.progress.blocked.next_try_at is not None,
         record=IssueRecord(
             NAME,
-            memory.sandbox.id if memory.sandbox else "",
-            str(memory.phase or ""),
-            str(memory.goal),
-            str(memory.blocked.cause) if memory.blocked else "",
+            memory.seen.sandbox.id if memory.seen.sandbox else "",
+            str(memory.seen.phase or ""),
+            str(memory.progress.goal),
+            str(memory.progress.blocked.cause) if memory.progress.blocked else "",
         ),
     )
 
 
-def _served(finished: Finished, patience: Patience) -> Served:
+def _served(finished: Finished, policy: Policy) -> Served:
     sandbox = finished.sandbox
     if sandbox is None:
         return Served(finished.action, "", "", is_usable=False, is_set_up=False)
-    is_set_up = not patience.is_setup_configured or bool(sandbox.labels.get("issuebox-set-up"))
+    is_set_up = not policy.is_setup_configured or bool(sandbox.labels.get("issuebox-set-up"))
     return Served(finished.action, sandbox.id, sandbox.state, sandbox.state == "started", is_set_up)
 
 
 def _copied(memory: Memory) -> Memory:
-    """The same memory, whose lists are its own. Notes are for people: they are left behind."""
-    return replace(
-        memory,
-        waiting=list(memory.waiting),
-        deliveries=list(memory.deliveries),
-        digests=list(memory.digests),
-        notes=[],
-    )
+    """The same memory, whose value objects are its own. Notes are for people: they are left behind."""
+    return deepcopy(replace(memory, notes=[]))

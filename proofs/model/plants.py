@@ -12,19 +12,19 @@ from typing import Any, cast
 
 from activities.messages import CommandReply
 from issuebox.domain import decision
-from issuebox.domain.decision import Column, Decision, decide
-from issuebox.domain.memory import Memory
-from issuebox.domain.patience import Patience
+from issuebox.domain.decision import Column, decide
+from issuebox.domain.memory import Builds, Memory, Seen
 from issuebox.domain.phase import Action, Cause, Goal, Phase
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import Evidence, WorkState
 from proofs.model.deliveries import DELETED, OPENED, REOPENED
 from proofs.model.errands import Mistakes
-from proofs.model.minds import PATIENCE, PREPARING
+from proofs.model.minds import POLICY, PREPARING
 from proofs.model.outside import Allowance
 from workflows import reconcile
 from workflows.failures import BlockedError, Setback
-from workflows.reconcile import Pursuit, command_input
+from workflows.reconcile import Inspected, Reconciliation, command_input
 
 Patch = Callable[[], AbstractContextManager[None]]
 
@@ -38,7 +38,7 @@ class Plant:
     breaks: str
     patch: Patch = nullcontext
     mistakes: Mistakes = field(default_factory=Mistakes)
-    patience: Patience = PATIENCE
+    policy: Policy = POLICY
 
 
 @contextmanager
@@ -87,18 +87,18 @@ def _replace_on_transient() -> Iterator[None]:
 
 
 def _believe_the_first_404() -> AbstractContextManager[None]:
-    return _set(Pursuit, "_is_doubtful", lambda _self, _sandbox: False)
+    return _set(Reconciliation, "_is_doubtful", lambda _self, _sandbox: False)
 
 
 @contextmanager
 def _take_dying_for_gone() -> Iterator[None]:
     with _rows((Phase.LEAVING, Column.RUNNING, Action.CREATE)):
-        send = Pursuit._send  # noqa: SLF001 -- a mistake is planted where it would be made
+        send = Reconciliation._send  # noqa: SLF001 -- a mistake is planted where it would be made
 
-        def sent(self: Pursuit, action: Action, sandbox: Sandbox | None) -> object:
+        def sent(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> object:
             return send(self, action, None if action is Action.CREATE else sandbox)
 
-        with _set(Pursuit, "_send", sent):
+        with _set(Reconciliation, "_send", sent):
             yield
 
 
@@ -116,30 +116,30 @@ def _keep_the_force() -> AbstractContextManager[None]:
     ask = Memory.ask
 
     def asked(self: Memory, now: Any, delivery: str = "") -> int:
-        force = self.is_order_forced, self.forced_id
+        force = self.orders.is_forced, self.orders.forced_id
         ticket = ask(self, now, delivery)
-        self.is_order_forced, self.forced_id = force
+        self.orders.is_forced, self.orders.forced_id = force
         return ticket
 
     return _set(Memory, "ask", asked)
 
 
 def _forget_the_create() -> AbstractContextManager[None]:
-    return _set(Memory, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
+    return _set(Builds, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
 
 
 def _act_on_the_old_decision() -> AbstractContextManager[None]:
     """The loop as it is, but that what was decided before a pause is done after it."""
 
-    async def run(self: Pursuit) -> None:
+    async def run(self: Reconciliation) -> None:
         memory, previous = self._memory, None
         sandbox = await self._look()
-        memory.is_look_asked = False
+        memory.orders.is_lookup_asked = False
         while True:
             situation = self._situation(sandbox)
-            if situation.goal is Goal.RUNNING and not memory.is_asked:
-                return memory.unblock()
-            decision = decide(situation, memory.patience.limits)
+            if situation.goal is Goal.RUNNING and not memory.requests.is_waiting:
+                return memory.progress.unblock()
+            decision = decide(situation, memory.policy.limits)
             if decision.action is Action.BLOCK:
                 raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
             if decision.action in {Action.USE, Action.REST}:
@@ -152,44 +152,44 @@ def _act_on_the_old_decision() -> AbstractContextManager[None]:
             previous = decision.action
             sandbox = await self._carry_out(decision, sandbox)
 
-    return _set(Pursuit, "_run", run)
+    return _set(Reconciliation, "_run", run)
 
 
 def _believe_any_set_up() -> AbstractContextManager[None]:
-    set_up = Pursuit._set_up  # noqa: SLF001 -- a mistake is planted where it would be made
+    set_up = Reconciliation._set_up  # noqa: SLF001 -- a mistake is planted where it would be made
 
-    async def believed(self: Pursuit, sandbox: Sandbox) -> CommandReply:
+    async def believed(self: Reconciliation, sandbox: Sandbox) -> CommandReply:
         reply = await set_up(self, sandbox)
-        self._memory.prepared_id = sandbox.id
+        self._memory.seen.set_up_id = sandbox.id
         return reply
 
-    return _set(Pursuit, "_set_up", believed)
+    return _set(Reconciliation, "_set_up", believed)
 
 
 def _count_each_delete() -> AbstractContextManager[None]:
-    count_build = Pursuit._count_build  # noqa: SLF001 -- a mistake is planted where it would be made
+    fail = Builds.fail
 
-    def counted(self: Pursuit, decision: Decision, sandbox: Sandbox | None) -> None:
-        self._memory.counted_id = ""
-        count_build(self, decision, sandbox)
+    def counted(self: Builds, sandbox_id: str) -> None:
+        self.counted_id = ""
+        fail(self, sandbox_id)
 
-    return _set(Pursuit, "_count_build", counted)
+    return _set(Builds, "fail", counted)
 
 
 def _forget_the_stop() -> AbstractContextManager[None]:
-    return _planted(Pursuit, "_is_stopping", property(lambda _self: False, lambda _self, _value: None))
+    return _set(Inspected, "is_stopping", property(lambda _self: False, lambda _self, _value: None))
 
 
 def _keep_the_quiet() -> AbstractContextManager[None]:
-    after_setback = Pursuit._after_setback  # noqa: SLF001 -- a mistake is planted where it would be made
+    after_setback = Reconciliation._after_setback  # noqa: SLF001 -- a mistake is planted where it would be made
 
-    async def kept(self: Pursuit, action: Action, setback: Setback) -> Sandbox | None:
-        quiet_id = self._quiet_id
+    async def kept(self: Reconciliation, action: Action, setback: Setback) -> Sandbox | None:
+        quiet_id = self._inspected.quiet_id
         sandbox = await after_setback(self, action, setback)
-        self._quiet_id = quiet_id
+        self._inspected.quiet_id = quiet_id
         return sandbox
 
-    return _set(Pursuit, "_after_setback", kept)
+    return _set(Reconciliation, "_after_setback", kept)
 
 
 def _start_whatever_it_is() -> AbstractContextManager[None]:
@@ -201,7 +201,7 @@ def _start_whatever_it_is() -> AbstractContextManager[None]:
 
 
 def _believe_the_past() -> AbstractContextManager[None]:
-    return _set(Memory, "shows_past", lambda _self, _read, _now: False)
+    return _set(Seen, "shows_past", lambda _self, _read, _now: False)
 
 
 def _skip_the_set_up() -> AbstractContextManager[None]:
@@ -259,7 +259,7 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED),
         "not set up",
         _skip_the_set_up,
-        patience=PREPARING,
+        policy=PREPARING,
     ),
     "unclear-start": Plant(
         "a start that was refused or lost, while a person starts it, counts as one for the look alone",
@@ -284,7 +284,7 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED, acts=1),
         "not set up",
         _believe_any_set_up,
-        patience=PREPARING,
+        policy=PREPARING,
     ),
     "build-counted-twice": Plant(
         "a failed build counts once for each try to delete its sandbox",

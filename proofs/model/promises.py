@@ -10,7 +10,7 @@ from issuebox.domain.audit import Installation, judge_record
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Phase
 from proofs.model.daytona import Row, Trouble, World
-from proofs.model.minds import PATIENCE, Mind, Served
+from proofs.model.minds import POLICY, Mind, Served
 from proofs.model.outside import Allowance, is_awake
 from proofs.model.runtime import EPOCH
 
@@ -84,6 +84,6 @@ def _is_rightly_blocked(cause: Cause, world: World) -> bool:
         case Cause.BROKEN:
             return row is not None and row.phase is Phase.BROKEN
         case Cause.UNBUILT:
-            return world.unbuilt >= PATIENCE.limits.builds_max
+            return world.unbuilt >= POLICY.limits.builds_max
         case _:
             return False

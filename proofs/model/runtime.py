@@ -18,12 +18,12 @@ import workflows.issue_sandbox
 import workflows.lookups
 import workflows.reconcile
 from activities.messages import CommandInput, CreateInput, LookupInput
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Action
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from workflows.reconcile import Pursuit
+from workflows.reconcile import Reconciliation
 
-ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups, workflows.lookups)
+ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups)
 """The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,7 +101,7 @@ class _Info:
 class Runtime:
     """What the workflow asks its runtime for. `clock` is set by the model; `finished` is what pursuits came to."""
 
-    patience: Patience
+    policy: Policy
     clock: datetime = EPOCH
     finished: list[Finished] = field(default_factory=list)
     logger: _Silent = field(default_factory=_Silent)
@@ -170,7 +170,7 @@ class Runtime:
     ) -> object:
         """A look, or the worker's settings, which it knows by itself."""
         if request is None:
-            return self.patience
+            return self.policy
         return await self.execute_activity_method(method, request, schedule_to_close_timeout=schedule_to_close_timeout)
 
     async def sleep(self, seconds: float) -> None:
@@ -181,17 +181,17 @@ class Runtime:
 @contextmanager
 def installed(runtime: Runtime) -> Iterator[None]:
     """Bind the workflow's modules to the runtime for as long as the block runs. Not for two at a time."""
-    real_finish = Pursuit._finish  # noqa: SLF001 -- the one place that a pursuit ends well
+    real_finish = Reconciliation._finish  # noqa: SLF001 -- the one place that a pursuit ends well
 
-    async def finish(self: Pursuit, action: Action, sandbox: Sandbox | None) -> None:
+    async def finish(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> None:
         await real_finish(self, action, sandbox)
         runtime.finished.append(Finished(action, sandbox))
 
     stand_ins: list[tuple[Any, str, object]] = [
         *((module, "workflow", runtime) for module in ON_THE_RUNTIME),
         (workflows.reconcile, "asyncio", runtime),
-        (workflows.display, "details", lambda _memory, _doing: ""),  # A text for people, and costly.
-        (Pursuit, "_finish", finish),
+        (workflows.display, "details", lambda _memory, _doing, _now: ""),  # A text for people, and costly.
+        (Reconciliation, "_finish", finish),
     ]
     kept = [getattr(owner, name) for owner, name, _ in stand_ins]
     for owner, name, stand_in in stand_ins:

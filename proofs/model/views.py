@@ -15,8 +15,8 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from activities.failures import NOT_SETTLED, to_failure
 from activities.messages import CommandReply, Look
 from issuebox.domain.errors import ProviderError, RefusedError, TransientError
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Cause
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
 from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, SLACK, Inspection, WorkState
 from issuebox.providers.daytona import as_never_ran
@@ -99,7 +99,7 @@ BUDGET_SPENT = "BudgetSpent"
 """A wait for a state change that was retried until its time was up."""
 
 
-def answer(observation: Observation, activity: str, patience: Patience, now: datetime) -> object:
+def answer(observation: Observation, activity: str, policy: Policy, now: datetime) -> object:
     """What the activity that the workflow waits for returns, or the error that it ends with."""
     match observation.kind:
         case Kind.LOOKED_INTO:
@@ -109,7 +109,7 @@ def answer(observation: Observation, activity: str, patience: Patience, now: dat
         case _:
             sandbox = observation.view.at(now) if observation.view is not None else None
             if activity == "lookup_sandbox":
-                return Look(sandbox, patience)
+                return Look(sandbox, policy)
             return CommandReply(sandbox, is_sent=observation.kind is not Kind.NOT_SENT)
 
 

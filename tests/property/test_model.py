@@ -51,7 +51,7 @@ def test_planted_mistake_is_found_by_a_short_counter_example(name: str) -> None:
 def test_bound_of_a_plant_is_clean_without_its_mistake(name: str) -> None:
     """What a plant shows comes from its mistake alone. Bounds of the whole check are checked there."""
     plant = PLANTS[name]
-    found = check((plant.bound,), plant.patience)
+    found = check((plant.bound,), plant.policy)
     assert not found.violations, told(found)
 
 

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 import pytest
 
-from issuebox.domain.goal import doom, goal_for, is_forced
+from issuebox.domain.goal import abandon, give, goal_for, is_forced
 from issuebox.domain.memory import Memory, Order
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from issuebox.temporal.connect import DATA_CONVERTER
 from workflows.reconcile import command_input
 
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = "blue"
 OURS = {"managed-by": "issuebox", "issuebox-instance": HERE, "issue-id": "7"}
 THEIRS = OURS | {"issuebox-instance": "green"}
 
 
 def memory(instance: str = HERE) -> Memory:
-    return Memory(7, "claude-issue-7", patience=Patience(instance=instance))
+    return Memory(7, "claude-issue-7", policy=Policy(instance=instance))
 
 
 def sandbox(labels: dict[str, str]) -> Sandbox:
     return Sandbox("s1", "claude-issue-7", Phase.USABLE, "started", labels=labels)
-
-
-async def test_settings_that_an_earlier_version_recorded_say_no_instance() -> None:
-    """Their histories replay: a field that is not there has its default."""
-    [payload] = await DATA_CONVERTER.encode([Patience(instance=HERE)])
-    payload.data = payload.data.replace(b',"instance":"blue"', b"")
-    assert b"instance" not in payload.data
-    [read] = await DATA_CONVERTER.decode([payload], [Patience])
-    assert read == Patience()
-    assert next(field.default for field in fields(Patience) if field.name == "instance") == ""
 
 
 @pytest.mark.parametrize(
@@ -59,14 +49,13 @@ def test_word_on_anothers_sandbox_is_not_kept_for_the_day_it_is_ours(word: str) 
     """Nobody here can give it up. What a person gives up is what is in our own."""
     about = memory()
     if word == "replace":
-        about.is_replace_asked = True
+        about.orders.is_replace_asked = True
     else:
-        about.give(Order.DELETE, is_forced=True)
-        about.goal = Goal.DELETED
-    goal = about.goal
-    doom(about, sandbox(THEIRS))
+        give(about, Order.DELETE, T0, is_forced=True)
+    goal = about.progress.goal
+    abandon(about, sandbox(THEIRS))
     for labels in (THEIRS, OURS):
-        doom(about, sandbox(labels))
+        abandon(about, sandbox(labels))
         assert not is_forced(about, sandbox(labels))
         assert goal_for(about, sandbox(labels)) is goal
 
@@ -74,16 +63,9 @@ def test_word_on_anothers_sandbox_is_not_kept_for_the_day_it_is_ours(word: str) 
 def test_word_on_our_own_sandbox_ends_when_it_is_given_away() -> None:
     """It was doomed, then labelled as another's, then as ours again: by then somebody else may have worked in it."""
     about = memory()
-    about.is_replace_asked = True
-    doom(about, sandbox(OURS))
+    about.orders.is_replace_asked = True
+    abandon(about, sandbox(OURS))
     assert goal_for(about, sandbox(OURS)) is Goal.DELETED
-    doom(about, sandbox(THEIRS))
-    doom(about, sandbox(OURS))
+    abandon(about, sandbox(THEIRS))
+    abandon(about, sandbox(OURS))
     assert goal_for(about, sandbox(OURS)) is Goal.RUNNING
-
-
-def test_word_counts_as_it_did_where_the_instance_is_not_known() -> None:
-    """What a run of 0.4 recorded replays."""
-    about = replace(memory(""), is_replace_asked=True)
-    doom(about, sandbox(THEIRS | {"issue-id": "8"}))
-    assert about.doomed_id == "s1"

@@ -13,8 +13,8 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import course
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Memory
-from issuebox.domain.phase import Goal
+from issuebox.domain.memory import Answer, Memory
+from issuebox.domain.phase import Goal, Outcome
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ def test_redelivery_is_taken_once() -> None:
     known = memory()
     verdicts = [absorb(known, event(1, delivery="a"), T0) for _ in range(3)]
     assert verdicts == [Verdict.TAKEN, Verdict.REPEATED, Verdict.REPEATED]
-    assert known.asked == 1
+    assert known.requests.asked == 1
 
 
 def test_hook_registered_twice_is_taken_once() -> None:
@@ -62,7 +62,7 @@ def test_hook_registered_twice_is_taken_once() -> None:
     known = memory()
     absorb(known, event(1, delivery="a", digest="x"), T0)
     assert absorb(known, event(1, delivery="b", digest="x"), T0) is Verdict.REPEATED
-    assert known.asked == 1
+    assert known.requests.asked == 1
 
 
 def test_hand_sent_events_without_ids_are_never_taken_for_repetitions() -> None:
@@ -70,7 +70,7 @@ def test_hand_sent_events_without_ids_are_never_taken_for_repetitions() -> None:
     known = memory()
     for _ in range(2):
         absorb(known, event(1, delivery=""), T0)
-    assert known.asked == 2
+    assert known.requests.asked == 2
 
 
 def test_late_opened_does_not_wake_a_closed_issue() -> None:
@@ -78,8 +78,8 @@ def test_late_opened_does_not_wake_a_closed_issue() -> None:
     known = memory()
     absorb(known, closed(10), T0)
     assert absorb(known, event(5), T0) is Verdict.LATE
-    assert known.issue is not None
-    assert (known.asked, later(known), known.issue.state) == (0, Goal.STOPPED, IssueState.CLOSED)
+    assert known.told.issue is not None
+    assert (known.requests.asked, later(known), known.told.issue.state) == (0, Goal.STOPPED, IssueState.CLOSED)
 
 
 def test_late_closed_does_not_stop_a_reopened_issue() -> None:
@@ -87,7 +87,7 @@ def test_late_closed_does_not_stop_a_reopened_issue() -> None:
     known = memory()
     absorb(known, event(20), T0)
     assert absorb(known, closed(10), T0) is Verdict.LATE
-    assert known.goal is Goal.RUNNING
+    assert known.progress.goal is Goal.RUNNING
 
 
 def test_late_comment_on_an_open_issue_still_asks() -> None:
@@ -110,12 +110,12 @@ def test_nothing_wakes_a_deleted_issue() -> None:
     known = memory()
     absorb(known, event(5, Intention.DELETE, state=IssueState.DELETED), T0)
     assert absorb(known, event(9, explicit=True), T0) is Verdict.LATE
-    assert known.goal is Goal.DELETED
+    assert known.progress.goal is Goal.DELETED
 
 
 def later(known: Memory) -> Goal:
     """The goal when the grace after a close has passed."""
-    return course(known, T0 + timedelta(seconds=known.patience.closing.stop_after_s))[0]
+    return course(known, T0 + timedelta(seconds=known.policy.closing.stop_after_s))[0]
 
 
 def closed_by(*, at_s: float, updated_s: float, explicit: bool = False) -> IssueEvent:
@@ -129,16 +129,17 @@ def test_request_that_overtakes_an_older_close_keeps_its_sandbox() -> None:
     known = memory()
     assert absorb(known, closed_by(at_s=10, updated_s=20, explicit=True), T0) is Verdict.TAKEN
     assert absorb(known, closed(10), T0) is Verdict.LATE
-    assert known.is_asked
+    assert known.requests.is_waiting
 
 
 def test_close_calls_off_who_asked_before_it() -> None:
     """Nothing is created for an issue that was closed before it was served."""
     known = memory()
     absorb(known, event(1), T0)
+    known.requests.answers[1] = None
     absorb(known, closed(2), T0)
-    assert not known.is_asked
-    assert known.is_called_off(1)
+    assert not known.requests.is_waiting
+    assert known.requests.answers[1] == Answer(Outcome.STOPPED)
 
 
 def test_second_close_counts_its_timers_anew() -> None:
@@ -147,7 +148,7 @@ def test_second_close_counts_its_timers_anew() -> None:
     absorb(known, closed(10), T0)
     hour = timedelta(hours=1)
     absorb(known, closed(5000), T0 + hour)
-    assert known.ended_at == T0 + hour
+    assert known.told.ended_at == T0 + hour
 
 
 def test_redelivered_close_does_not_put_the_timers_off() -> None:
@@ -155,7 +156,7 @@ def test_redelivered_close_does_not_put_the_timers_off() -> None:
     known = memory()
     absorb(known, closed(10), T0)
     absorb(known, replace(closed(10), delivery="again"), T0 + timedelta(hours=1))
-    assert known.ended_at == T0
+    assert known.told.ended_at == T0
 
 
 @pytest.mark.parametrize("state", [IssueState.TRANSFERRED, IssueState.DELETED])
@@ -166,8 +167,8 @@ def test_issue_that_left_never_comes_back(state: IssueState, *, is_later: bool) 
     intention = Intention.DELETE if state is IssueState.DELETED else Intention.STOP
     absorb(known, event(10, intention, state=state), T0)
     absorb(known, event(20 if is_later else 5), T0)
-    assert known.issue is not None
-    assert (known.issue.state, known.is_asked) == (state, False)
+    assert known.told.issue is not None
+    assert (known.told.issue.state, known.requests.is_waiting) == (state, False)
 
 
 def test_tie_goes_to_the_later_arrival_and_is_remembered() -> None:
@@ -175,8 +176,8 @@ def test_tie_goes_to_the_later_arrival_and_is_remembered() -> None:
     known = memory()
     absorb(known, event(10), T0)
     absorb(known, closed(10), T0)
-    assert known.issue is not None
-    assert (known.issue.state, known.is_contradicted) == (IssueState.CLOSED, True)
+    assert known.told.issue is not None
+    assert (known.told.issue.state, known.told.is_contradicted) == (IssueState.CLOSED, True)
 
 
 @pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
@@ -186,10 +187,10 @@ def test_answer_of_github_settles_a_tie(state: IssueState) -> None:
     absorb(known, event(10), T0)
     absorb(known, closed(10), T0)
     correct(known, Issue(id=7, state=state, updated_at=T0 + timedelta(seconds=10)), T0)
-    assert known.issue is not None
-    assert (known.issue.state, known.is_contradicted) == (state, False)
+    assert known.told.issue is not None
+    assert (known.told.issue.state, known.told.is_contradicted) == (state, False)
     assert later(known) is (Goal.RUNNING if state is IssueState.OPEN else Goal.STOPPED)
-    assert known.is_asked is (state is IssueState.OPEN)
+    assert known.requests.is_waiting is (state is IssueState.OPEN)
 
 
 @pytest.mark.parametrize(
@@ -271,10 +272,10 @@ def test_any_order_of_deliveries_ends_as_the_newest_snapshot_wants(story: Story)
     known = memory()
     for delivery in story.arrived:
         absorb(known, delivery, T0)
-    assert known.issue is not None
-    assert (known.issue.state, known.is_asked) == _wanted(story.happened)
+    assert known.told.issue is not None
+    assert (known.told.issue.state, known.requests.is_waiting) == _wanted(story.happened)
     goals = {IssueState.OPEN: Goal.RUNNING, IssueState.DELETED: Goal.DELETED}
-    assert later(known) is goals.get(known.issue.state, Goal.STOPPED)
+    assert later(known) is goals.get(known.told.issue.state, Goal.STOPPED)
 
 
 def facts(at_s: float, state: IssueState = IssueState.OPEN, action: str = "edited") -> IssueEvent:
@@ -288,9 +289,13 @@ def test_facts_alone_end_the_close_and_ask_for_nothing(action: str) -> None:
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
     assert absorb(known, facts(3, action=action), T0) is Verdict.RECORDED
-    assert (known.issue and known.issue.state, known.ended_at, known.goal) == (IssueState.OPEN, None, Goal.RUNNING)
+    assert (known.told.issue and known.told.issue.state, known.told.ended_at, known.progress.goal) == (
+        IssueState.OPEN,
+        None,
+        Goal.RUNNING,
+    )
     assert course(known, T0 + timedelta(days=400)) == (Goal.RUNNING, None)
-    assert not known.is_asked
+    assert not known.requests.is_waiting
 
 
 def test_facts_alone_tell_of_a_close_that_was_missed() -> None:
@@ -298,7 +303,7 @@ def test_facts_alone_tell_of_a_close_that_was_missed() -> None:
     known = memory()
     absorb(known, event(1), T0)
     assert absorb(known, facts(2, IssueState.CLOSED), T0) is Verdict.RECORDED
-    assert (known.ended_at, known.is_asked) == (T0, False)
+    assert (known.told.ended_at, known.requests.is_waiting) == (T0, False)
 
 
 @pytest.mark.parametrize(("at_s", "verdict"), [(1, Verdict.LATE), (2, Verdict.LATE), (3, Verdict.RECORDED)])
@@ -308,7 +313,7 @@ def test_facts_of_the_second_of_a_change_do_not_contradict_it(at_s: float, verdi
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
     assert absorb(known, facts(at_s), T0) is verdict
-    assert (known.ended_at is None) == (verdict is Verdict.RECORDED)
+    assert (known.told.ended_at is None) == (verdict is Verdict.RECORDED)
 
 
 def test_refused_reopening_of_the_second_of_the_close_counts() -> None:
@@ -317,7 +322,7 @@ def test_refused_reopening_of_the_second_of_the_close_counts() -> None:
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
     assert absorb(known, facts(2, action="reopened"), T0) is Verdict.RECORDED
-    assert (known.ended_at, known.is_contradicted) == (None, True)
+    assert (known.told.ended_at, known.told.is_contradicted) == (None, True)
 
 
 def test_lively_issue_crowds_out_no_request() -> None:
@@ -326,5 +331,5 @@ def test_lively_issue_crowds_out_no_request() -> None:
     absorb(known, event(1, delivery="a"), T0)
     verdicts = {absorb(known, facts(2 + number), T0) for number in range(1000)}
     assert verdicts == {Verdict.UNCHANGED}
-    assert (len(known.notes), known.deliveries) == (1, ["a"])
+    assert (len(known.notes), known.deliveries.ids) == (1, ["a"])
     assert absorb(known, event(1, delivery="a"), T0) is Verdict.REPEATED

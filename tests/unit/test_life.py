@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from issuebox.domain.goal import course, steer
+from issuebox.domain.goal import course, give, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Blocked, Memory, Order
-from issuebox.domain.patience import Closing, Patience
-from issuebox.domain.phase import Cause, Goal
+from issuebox.domain.memory import Answer, Blocked, Memory, Order, Told
+from issuebox.domain.phase import Cause, Goal, Outcome
+from issuebox.domain.policy import Closing, Policy
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CLOSING = Closing(stop_after_s=10, archive_after_s=100, delete_after_s=1000)
@@ -24,7 +24,14 @@ def after(seconds: float) -> datetime:
 def memory(state: IssueState = IssueState.OPEN, closing: Closing = CLOSING) -> Memory:
     ended_at = None if state is IssueState.OPEN else T0
     issue = Issue(7, state=state)
-    return Memory(7, "claude-issue-7", issue=issue, ended_at=ended_at, patience=Patience(closing=closing))
+    return Memory(7, "claude-issue-7", told=Told(issue=issue, ended_at=ended_at), policy=Policy(closing=closing))
+
+
+def asked(known: Memory, now: datetime) -> int:
+    """The ticket of a request that waits for its answer."""
+    ticket = known.ask(now)
+    known.requests.answers[ticket] = None
+    return ticket
 
 
 RUNGS = [
@@ -74,7 +81,7 @@ def test_deleted_issue_needs_no_ladder() -> None:
 def test_order_to_stop_never_stands_above_the_ladder(at_s: float, goal: Goal) -> None:
     """A stopped sandbox of a closed issue is archived and deleted all the same."""
     known = memory(IssueState.CLOSED)
-    known.give(Order.STOP)
+    give(known, Order.STOP, T0)
     assert course(known, after(at_s))[0] is goal
 
 
@@ -82,7 +89,7 @@ def test_order_holds_on_an_open_issue_until_somebody_asks() -> None:
     """A person's stop or delete is not undone by time, and a request ends it."""
     for order, goal in ((Order.STOP, Goal.STOPPED), (Order.DELETE, Goal.DELETED)):
         known = memory()
-        known.give(order)
+        give(known, order, T0)
         assert course(known, after(9e9)) == (goal, None)
         known.ask(T0)
         assert course(known, after(9e9)) == (Goal.RUNNING, None)
@@ -98,29 +105,31 @@ def test_request_on_a_closed_issue_counts_the_ladder_anew() -> None:
 def test_new_goal_nudges_and_calls_requests_off() -> None:
     """When time takes the sandbox away, who still waits for it is answered, and a block is tried again."""
     known = memory(IssueState.CLOSED)
-    ticket = known.ask(T0)
+    ticket = asked(known, T0)
     steer(known, after(10))
-    assert (known.goal, known.is_nudged, known.is_called_off(ticket)) == (Goal.STOPPED, True, True)
-    known.is_nudged, known.reached = False, Goal.STOPPED
+    assert (known.progress.goal, known.progress.is_nudged) == (Goal.STOPPED, True)
+    assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)
+    known.progress.is_nudged, known.progress.reached = False, Goal.STOPPED
     steer(known, after(20))
-    assert not known.is_nudged
-    assert known.reached is Goal.STOPPED
+    assert not known.progress.is_nudged
+    assert known.progress.reached is Goal.STOPPED
     steer(known, after(100))
-    assert (known.goal, known.reached) == (Goal.ARCHIVED, None)
+    assert (known.progress.goal, known.progress.reached) == (Goal.ARCHIVED, None)
 
 
 def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
     """What stood in the way of the old goal is no history of the new one."""
     known = memory(IssueState.CLOSED)
-    known.blocked = Blocked(Cause.QUOTA, "why", "advice", T0, tries=500)
+    known.progress.blocked = Blocked(Cause.QUOTA, "why", "advice", T0, tries=500)
     steer(known, after(10))
-    assert (known.goal, known.blocked) == (Goal.STOPPED, None)
+    assert (known.progress.goal, known.progress.blocked) == (Goal.STOPPED, None)
 
 
 def test_request_that_time_takes_back_at_once_is_called_off() -> None:
     """With no grace at all nobody is told that a stopped sandbox was handed over."""
     known = memory(IssueState.CLOSED, Closing(0, -1, -1))
     steer(known, after(1))
-    ticket = known.ask(after(2))
+    ticket = asked(known, after(2))
     steer(known, after(2))
-    assert (known.goal, known.is_asked, known.is_called_off(ticket)) == (Goal.STOPPED, False, True)
+    assert (known.progress.goal, known.requests.is_waiting) == (Goal.STOPPED, False)
+    assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)

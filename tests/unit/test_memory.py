@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.goal import give
 from issuebox.domain.intake import Verdict, absorb
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX, Memory, Order
-from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX, Answer, Memory, Order
+from issuebox.domain.phase import Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -18,6 +19,16 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 def memory() -> Memory:
     return Memory(7, "claude-issue-7")
+
+
+REUSED = Answer(Outcome.REUSED, Sandbox("s1", "claude-issue-7", Phase.USABLE, "started"))
+
+
+def asked(known: Memory) -> int:
+    """The ticket of a request that waits for its answer."""
+    ticket = known.ask(T0)
+    known.requests.answers[ticket] = None
+    return ticket
 
 
 def event(at_s: float, *, delivery: str, digest: str = "") -> IssueEvent:
@@ -30,9 +41,8 @@ def test_memory_is_bounded() -> None:
     known = memory()
     for number in range(3 * DELIVERIES_MAX):
         absorb(known, event(number, delivery=f"d{number}", digest=f"x{number}"), T0)
-    assert len(known.deliveries) == len(known.digests) == DELIVERIES_MAX
+    assert len(known.deliveries.ids) == len(known.deliveries.digests) == DELIVERIES_MAX
     assert len(known.notes) == NOTES_MAX
-    assert len(known.waiting) <= 64
     assert absorb(known, event(1, delivery=f"d{3 * DELIVERIES_MAX - 1}"), T0) is Verdict.REPEATED
 
 
@@ -41,21 +51,21 @@ def test_serving_a_ticket_leaves_later_requests_waiting() -> None:
     known = memory()
     first = known.ask(T0, "a")
     known.ask(T0, "b")
-    known.serve(first)
+    known.requests.serve(first, REUSED)
     assert known.has_work
-    assert known.waiting_deliveries == ("b",)
-    known.serve(known.asked)
+    assert known.requests.delivery == "b"
+    known.requests.serve(known.requests.asked, REUSED)
     assert not known.has_work
-    assert known.waiting_deliveries == ()
+    assert known.requests.delivery == ""
 
 
 def test_known_id_survives_a_not_found() -> None:
     """One 404 proves nothing, so the ID is kept for the next look."""
     known = memory()
-    known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), Phase.USABLE, T0)
-    known.see(None, Phase.MISSING, T0)
-    assert known.sandbox_id == "s1"
-    assert known.sandbox is None
+    known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), T0)
+    known.see(None, T0)
+    assert known.seen.sandbox_id == "s1"
+    assert known.seen.sandbox is None
 
 
 OLD, NEW = T0 - timedelta(seconds=9), T0 - timedelta(seconds=1)
@@ -86,65 +96,81 @@ def test_read_is_of_the_past_when_a_newer_state_was_seen_just_before(
 ) -> None:
     """By Daytona's clock, of the same sandbox, and for 30 s: nothing else is doubted."""
     known = memory()
-    known.see(seen, Phase.USABLE, T0)
-    assert known.shows_past(read, T0 + timedelta(seconds=after_s)) is is_past
+    known.see(seen, T0)
+    assert known.seen.shows_past(read, T0 + timedelta(seconds=after_s)) is is_past
 
 
 def test_time_in_a_phase_counts_from_its_first_sight() -> None:
     """Looking again does not restart the budget of a wait; another sandbox or phase does."""
     known = memory()
     pending = Sandbox("s1", known.name, Phase.PENDING, "creating")
-    known.see(pending, Phase.PENDING, T0)
-    known.see(pending, Phase.PENDING, T0 + timedelta(seconds=5))
-    assert known.phase_since == T0
-    known.see(Sandbox("s2", known.name, Phase.PENDING, "creating"), Phase.PENDING, T0 + timedelta(seconds=9))
-    assert known.phase_since == T0 + timedelta(seconds=9)
+    known.see(pending, T0)
+    known.see(pending, T0 + timedelta(seconds=5))
+    assert known.seen.phase_since == T0
+    known.see(Sandbox("s2", known.name, Phase.PENDING, "creating"), T0 + timedelta(seconds=9))
+    assert known.seen.phase_since == T0 + timedelta(seconds=9)
 
 
 def test_order_calls_off_who_waits_and_a_request_ends_the_order() -> None:
     """A person's stop answers the requests before it; a request after it counts again."""
     known = memory()
-    before = known.ask(T0)
-    known.give(Order.STOP)
-    assert (known.is_asked, known.is_called_off(before)) == (False, True)
-    after = known.ask(T0)
-    assert (known.order, known.is_called_off(after)) == (None, False)
+    before = asked(known)
+    give(known, Order.STOP, T0)
+    assert (known.requests.is_waiting, known.requests.answers[before]) == (False, Answer(Outcome.STOPPED))
+    after = asked(known)
+    assert (known.orders.standing, known.requests.answers[after]) == (None, None)
 
 
 def test_close_in_the_second_of_a_request_wins() -> None:
     """GitHub's times are whole seconds: a request of half a second later cannot be told from one before."""
     known = memory()
-    known.request(T0 + timedelta(milliseconds=500))
+    known.told.request(T0 + timedelta(milliseconds=500))
     known.ask(T0)
     closed = Issue(id=7, state=IssueState.CLOSED, updated_at=T0, closed_at=T0)
     absorb(known, IssueEvent(closed, Intention.STOP), T0)
-    assert not known.is_asked
+    assert not known.requests.is_waiting
 
 
-def test_served_request_is_not_taken_for_a_called_off_one() -> None:
-    """Who got the sandbox is not told afterwards that it was called off."""
+def test_answer_is_given_once() -> None:
+    """Who got the sandbox is not told afterwards that it was called off, nor who was called off that it was there.
+
+    A stop, an event and a delete in one task ended as *reused* without a sandbox.
+    """
     known = memory()
-    known.serve(first := known.ask(T0))
-    second = known.ask(T0)
-    known.call_off()
-    assert (known.is_called_off(first), known.is_called_off(second)) == (False, True)
+    first, second = asked(known), 2
+    known.requests.serve(first, REUSED)
+    assert asked(known) == second
+    give(known, Order.STOP, T0)
+    third = asked(known)
+    give(known, Order.DELETE, T0)
+    assert list(known.requests.answers.values()) == [REUSED, Answer(Outcome.STOPPED), Answer(Outcome.DELETED)]
+    known.requests.serve(third, REUSED)
+    assert known.requests.answers[third] == Answer(Outcome.DELETED)
+
+
+def test_blocked_request_is_answered_and_goes_on_waiting() -> None:
+    """The caller is told why; the request itself is served when the block ends."""
+    known = memory()
+    ticket = asked(known)
+    known.requests.answer(ticket, Answer(Outcome.BLOCKED))
+    assert (known.requests.is_waiting, known.requests.answers[ticket]) == (True, Answer(Outcome.BLOCKED))
 
 
 def test_goal_that_is_not_reached_is_work_and_a_reached_one_is_not() -> None:
     """The workflow sleeps exactly when there is nothing to do."""
     known = memory()
     assert not known.has_work
-    known.goal = Goal.STOPPED
+    known.progress.goal = Goal.STOPPED
     assert known.has_work
-    known.reached = Goal.STOPPED
+    known.progress.reached = Goal.STOPPED
     assert not known.has_work
 
 
 def test_proof_that_it_never_ran_ends_when_it_is_seen_to_have_run() -> None:
     """Somebody brought it up by hand: an error after that may hide work."""
     known = memory()
-    known.see(Sandbox("s1", known.name, Phase.UNBUILT, "error"), Phase.UNBUILT, T0)
-    known.see(Sandbox("s1", known.name, Phase.BROKEN, "error"), Phase.BROKEN, T0)
-    assert known.unbuilt_id == "s1"
-    known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), Phase.USABLE, T0)
-    assert known.unbuilt_id == ""
+    known.see(Sandbox("s1", known.name, Phase.UNBUILT, "error"), T0)
+    known.see(Sandbox("s1", known.name, Phase.BROKEN, "error"), T0)
+    assert known.builds.unbuilt_id == "s1"
+    known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), T0)
+    assert known.builds.unbuilt_id == ""

@@ -136,7 +136,7 @@ SCENES: dict[str, Scene] = {
     "archive_sandbox": Scene(_stopped, _closed, "archived", settings=ARCHIVES),
 }
 
-ASKS_NOBODY = {"read_patience"}
+ASKS_NOBODY = {"read_policy"}
 
 
 def test_every_activity_has_its_scene() -> None:

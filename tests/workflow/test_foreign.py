@@ -11,8 +11,8 @@ from temporalio.testing import ActivityEnvironment
 import issuebox.worker
 from activities.messages import LookupInput
 from activities.sandboxes import SandboxActivities
-from issuebox.domain.patience import Patience
 from issuebox.domain.phase import Cause, Outcome, Phase
+from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
@@ -154,18 +154,18 @@ async def test_absent_label_of_the_instance_is_put_on(stack: Stack) -> None:
 def test_instance_reaches_the_workflow_with_the_settings() -> None:
     """A changed one is another edition, so that the next look brings it."""
     blue, green = (
-        issuebox.worker.patience(WorkerSettings.model_validate({"instance": name})) for name in ("blue", "green")
+        issuebox.worker.policy(WorkerSettings.model_validate({"instance": name})) for name in ("blue", "green")
     )
     assert (blue.instance, green.instance) == ("blue", "green")
-    assert blue.edition() != green.edition()
+    assert blue.hash() != green.hash()
 
 
 async def test_command_is_refused_while_the_workflow_does_not_know_its_instance(
     start: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pursuit that a worker of 0.4 began may send its next command by a worker of today: that one knows."""
-    known = issuebox.worker.patience
-    monkeypatch.setattr(issuebox.worker, "patience", lambda settings: replace(known(settings), instance=""))
+    known = issuebox.worker.policy
+    monkeypatch.setattr(issuebox.worker, "policy", lambda settings: replace(known(settings), instance=""))
     stack = await start(**STOPS)
     labels = {"managed-by": "issuebox", "issuebox-instance": OTHER, "issue-id": str(stack.issue_id)}
     made = await stack.daytona.admin.create(name=stack.name, labels=labels)
@@ -197,7 +197,7 @@ class _Renamed:
 async def test_renamed_sandbox_of_another_is_in_nobodys_way(by_name: Sandbox | None) -> None:
     """The advice holds: once it is renamed, the look goes by our name, and not by the ID that was known."""
     provider: DaytonaProvider = _Renamed(by_name)  # type: ignore[assignment]
-    activities = SandboxActivities(provider, patience=Patience(), instance="ours")
+    activities = SandboxActivities(provider, policy=Policy(), instance="ours")
     request = LookupInput(7, "claude-issue-7", "theirs")
     look = await ActivityEnvironment().run(activities.lookup_sandbox, request)
     assert look.sandbox == by_name

@@ -67,7 +67,7 @@ async def test_run_that_begins_without_a_request_asks_for_the_settings(start: St
     await stack.close()
     await stack.reached(Goal.STOPPED)
     names = [activity for activity, _ in await local_activities(stack)]
-    assert names.count("read_patience") == 1
+    assert names.count("read_policy") == 1
 
 
 async def test_look_brings_the_settings_once(stack: Stack) -> None:
@@ -76,7 +76,7 @@ async def test_look_brings_the_settings_once(stack: Stack) -> None:
     await stack.served()
     await stack.ensure()
     await stack.ensure()
-    brought = [look["patience"] is not None for look in await _looks(stack)]
+    brought = [look["policy"] is not None for look in await _looks(stack)]
     assert brought == [True, False, False]
 
 
@@ -91,7 +91,7 @@ async def test_look_by_a_worker_with_other_settings_brings_them(start: Started) 
         await stack.close()
         await stack.reached(Goal.STOPPED)
     looks = await _looks(stack)
-    assert [look["patience"]["closing"]["stop_after_s"] for look in looks[:2]] == [1800.0, 0.0]
+    assert [look["policy"]["closing"]["stop_after_s"] for look in looks[:2]] == [1800.0, 0.0]
 
 
 @pytest.mark.parametrize(("apart_s", "written"), [(1, 2), (60, 3)])

@@ -32,7 +32,7 @@ POLL_S = 0.1
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 SETTINGS = {
-    # Patience in seconds instead of minutes, so that every reaction is seen within the demo.
+    # Policy in seconds instead of minutes, so that every reaction is seen within the demo.
     "ISSUEBOX_LOG_FORMAT": "json",
     "ISSUEBOX_BACKOFF_INITIAL_S": "0.2",
     "ISSUEBOX_BACKOFF_MAX_S": "2",

@@ -31,7 +31,7 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Policy:
     """Durations in seconds, what the workers are equipped for, and which installation they are of.
 
     They travel with every look from a worker to the workflow, so that the workflow stays deterministic
@@ -55,10 +55,10 @@ class Patience:
     a write to Temporal's index."""
 
     instance: str = ""
-    """What this installation is called on the labels of its sandboxes: no setting of patience, and here because the
+    """What this installation is called on the labels of its sandboxes: no setting of policy, and here because the
     workflow judges by it. '' is not known, as in what 0.4 recorded, and sandboxes are not judged by it."""
 
-    def edition(self) -> str:
+    def hash(self) -> str:
         """A short name for exactly these settings, the same in every process."""
         return sha256(repr(self).encode()).hexdigest()[:12]
 
