@@ -49,7 +49,7 @@ class TemporalRecords:
 
     async def list_page(self, cursor: str | None = None) -> RecordPage:
         listing = self._client.list_workflows(
-            _filter(self._task_queue),
+            running_on(self._task_queue),
             page_size=self._page_size,
             next_page_token=base64.b64decode(cursor) if cursor else None,
         )
@@ -82,10 +82,11 @@ def _record(name: str, memo: Mapping[str, Any]) -> IssueRecord:
     return IssueRecord(name, published.sandbox_id, published.phase, published.goal, published.blocked)
 
 
-def _filter(task_queue: str) -> str:
-    """What to ask the list for. A task queue with quotes in it is left to whoever reads the page.
+def running_on(task_queue: str) -> str:
+    """What to ask the list for: the issues' workflows of this task queue that run.
 
-    How these are escaped depends on the database behind the server.
+    A task queue with quotes in it is left to whoever reads the page: how these are escaped depends on the database
+    behind the server.
     """
     running = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running'"
     return running if _ODD.search(task_queue) else f"{running} AND TaskQueue = '{task_queue}'"
