@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -44,6 +47,9 @@ KEEP_ALIVE_S = 75
 Where the server hangs up first, a delivery that is just being sent is lost as a 502, and GitHub does not send it
 again. uvicorn's own 5 s are meant for browsers.
 """
+
+STARTUP_FAILURE = 3
+"""What the API ends with when it cannot listen, as uvicorn does."""
 
 app = typer.Typer(
     name="issuebox",
@@ -86,9 +92,12 @@ def worker(
     configure(settings.log_format, settings.log_level)
 
     with uncollected():
+        from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
+        from issuebox.watchdog import watched  # noqa: PLC0415
         from issuebox.worker import run_worker  # noqa: PLC0415
 
-    asyncio.run(run_worker(settings, ready_file))
+    forward_core_log()
+    asyncio.run(watched(run_worker(settings, ready_file)))
 
 
 @app.command()
@@ -98,6 +107,8 @@ def api(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8787,
 ) -> None:
     """Run the API: GitHub's webhooks and REST. Start as many as you like."""
+    import asyncio  # noqa: PLC0415
+
     import uvicorn  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
@@ -112,15 +123,26 @@ def api(
 
     with uncollected():
         from api.app import create_app  # noqa: PLC0415
-        from issuebox.temporal.connect import connect  # noqa: PLC0415
+        from issuebox.temporal.connect import connect, forward_core_log  # noqa: PLC0415
+        from issuebox.watchdog import watched  # noqa: PLC0415
 
-    uvicorn.run(
-        create_app(settings, lambda: connect(lazy=True)),
-        host=host,
-        port=port,
-        log_config=None,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
+    forward_core_log()
+    app = create_app(settings, lambda: connect(lazy=True))
+    config = uvicorn.Config(app, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE_S)
+    server = uvicorn.Server(config)
+    signal.signal(signal.SIGTERM, _end_by)
+    # As `uvicorn.run`, which leaves no room for the watchdog.
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(watched(server.serve()))
+    if not server.started:
+        raise typer.Exit(STARTUP_FAILURE)
+
+
+def _end_by(number: int, _frame: FrameType | None) -> None:
+    """End by the signal, as if it had not been handled, but with the last lines of the log."""
+    logging.shutdown()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def main() -> NoReturn:

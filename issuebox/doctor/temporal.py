@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -18,17 +19,26 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     GetSystemInfoRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.dev.temporal_server import SERVER_MINIMUM
 from issuebox.doctor.findings import Finding, Part, Verdict
 from issuebox.temporal import search_attributes as setup
 from issuebox.temporal.connect import TemporalConfigError, configuration, connect
+from issuebox.temporal.index import Index, running_on
+from issuebox.temporal.issues import Issues, IssuesError
+from workflows.messages import QUERY_STATUS
 
 TIMEOUT_S = 8.0
 POLL_MAX_S = 150.0
 """A poll lasts a minute; a worker that has not come back after twice that and a bit is gone."""
+
+ANSWER_MAX_S = 10.0
+"""A worker answers a query in milliseconds, and in a second or two when it has to replay a long history for it."""
+
+LISTED_MAX = 100
+"""Workflows that are looked through for one of ours. All are ours, but for task queues with quotes in their name."""
 
 CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
 SCHEDULE_PREFIX = "issuebox-"
@@ -36,6 +46,15 @@ SCHEDULE_PREFIX = "issuebox-"
 _KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 _REFUSALS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
 _MINIMUM = ".".join(map(str, SERVER_MINIMUM))
+_UNANSWERED = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Poller:
+    """A process that Temporal lists as polling a task queue, and the seconds since it last did."""
+
+    identity: str
+    age_s: float
 
 
 class _EndError(Exception):
@@ -55,11 +74,14 @@ async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing:
         findings.append(await _server(client))
         findings.append(await _namespace(client))
         findings.append(await _search_attributes(client, is_fixing=is_fixing))
-        findings += [await _pollers(client, task_queue, kind) for kind in _KINDS]
+        workers = {kind: polled(kind, task_queue, await _pollers(client, task_queue, kind)) for kind in _KINDS}
+        findings += workers.values()
+        if workers["workflows"].verdict is not Verdict.FAILED:  # Where nobody polls, nobody is there to answer.
+            findings.append(await _answers(client, task_queue))
         findings.append(await _schedules(client))
     except _EndError as end:
         findings.append(end.finding)
-    except (RPCError, RuntimeError, TimeoutError) as error:
+    except (RPCError, RuntimeError, TimeoutError, IssuesError) as error:
         findings.append(
             _found("access", Verdict.FAILED, reason(error), "Let the credentials read what the doctor looks at.")
         )
@@ -166,23 +188,68 @@ def by_hand(client: Client) -> str:
     return f"Have somebody who may do it run: temporal operator search-attribute create --namespace {namespace} {flags}"
 
 
-async def _pollers(client: Client, task_queue: str, kind: str) -> Finding:
+async def _pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=_KINDS[kind]
     )
     async with asyncio.timeout(TIMEOUT_S):
         reply = await client.workflow_service.describe_task_queue(request)
     now = datetime.now(UTC)
-    ages = [(now - poller.last_access_time.ToDatetime(UTC)).total_seconds() for poller in reply.pollers]
-    fresh = sum(age < POLL_MAX_S for age in ages)
+    return [
+        Poller(poller.identity, (now - poller.last_access_time.ToDatetime(UTC)).total_seconds())
+        for poller in reply.pollers
+    ]
+
+
+def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> Finding:
+    """What the list of a task queue's pollers says about its workers."""
+    fresh = [poller for poller in pollers if poller.age_s < POLL_MAX_S]
+    silent = sorted(set(pollers) - set(fresh), key=lambda poller: poller.age_s)
     name = f"worker: {kind}"
-    if fresh:
-        return _found(name, Verdict.OK, f"{fresh} on the task queue {task_queue}")
-    seen = f"nobody polls the task queue {task_queue}"
-    if ages:
-        seen += f"; the last one did {min(ages):.0f} s ago"
-    advice = "Start a worker (`issuebox worker`), with the same TEMPORAL_* and ISSUEBOX_TASK_QUEUE."
-    return _found(name, Verdict.FAILED, seen, advice)
+    seen = f"{len(fresh)} on the task queue {task_queue}" if fresh else f"nobody polls the task queue {task_queue}"
+    advice = "" if fresh else "Start a worker (`issuebox worker`), with the same TEMPORAL_* and ISSUEBOX_TASK_QUEUE. "
+    if silent:
+        named = ", ".join(f"{poller.identity} (last polled {poller.age_s:.0f} s ago)" for poller in silent)
+        seen += f"; silent: {named}"
+        # For so long Temporal lists who polled: PollerHistoryTTL of the server (1.31).
+        advice += "What is silent has ended within the last five minutes, or it hangs: restart it if it still runs."
+    verdict = Verdict.FAILED if not fresh else Verdict.WARNING if silent else Verdict.OK
+    return _found(name, verdict, seen, advice.strip())
+
+
+async def _answers(client: Client, task_queue: str) -> Finding:
+    """Ask the newest issue for its status, which a worker has to answer: one that hangs is listed as polling."""
+    name = "worker: answers"
+    workflow_id = await _newest(client, task_queue)
+    if workflow_id is None:
+        return _found(name, Verdict.OK, "no issue's workflow runs, so there is nothing to ask")
+    try:
+        async with asyncio.timeout(ANSWER_MAX_S):
+            await client.get_workflow_handle(workflow_id).query(QUERY_STATUS)
+    except WorkflowQueryFailedError as error:
+        seen = f"a worker answers, but not for {workflow_id}: {' '.join(str(error).split())[:300]}"
+        return _found(name, Verdict.WARNING, seen, f"See the worker's log about {workflow_id}.")
+    except (RPCError, TimeoutError) as error:
+        return _unanswered(name, workflow_id, error)
+    return _found(name, Verdict.OK, f"the status of {workflow_id}")
+
+
+def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> Finding:
+    if isinstance(error, TimeoutError) or error.status in _UNANSWERED:
+        seen = f"no worker has answered for {workflow_id} within {ANSWER_MAX_S:g} s"
+        advice = "A worker hangs or has far too much to do: see its log, and restart it. Nothing is lost by that."
+        return _found(name, Verdict.FAILED, seen, advice)
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return _found(name, Verdict.OK, f"{workflow_id} has ended just now, so there is nothing to ask")
+    advice = "Start a worker (`issuebox worker`), or restart the one that runs; its log tells what it lacks."
+    return _found(name, Verdict.FAILED, f"no answer for {workflow_id}: {reason(error)}", advice)
+
+
+async def _newest(client: Client, task_queue: str) -> str | None:
+    """The issue whose workflow began last, as Temporal's list has it; None when none runs on this task queue."""
+    issues = Issues.over(client, name_prefix="", task_queue=task_queue, timeout_s=TIMEOUT_S)
+    page = await Index(issues).page(running_on(task_queue), size=LISTED_MAX)
+    return next((row.name for row in page.rows if row.task_queue == task_queue), None)
 
 
 async def _schedules(client: Client) -> Finding:

@@ -11,13 +11,16 @@ as long as it stays cached, a validator of its own for each message type.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
 
 _SHARED = PydanticPayloadConverter()
 
@@ -51,6 +54,23 @@ async def connect(*, lazy: bool = False, environment: Mapping[str, str] | None =
     without `lazy` the SDK's RuntimeError when Temporal is not reached.
     """
     return await Client.connect(**configuration(environment), lazy=lazy, data_converter=DATA_CONVERTER)
+
+
+def forward_core_log() -> None:
+    """Have what the SDK's core says go through Python's logging. Once per process, before anything connects.
+
+    Left alone it writes to standard output from its own threads, in colours, and waits for whoever reads that.
+    Forwarded, a line is dropped where 2,048 wait, and its fields come as `temporal_log`, which `issuebox.logs`
+    unpacks (temporalio 1.35.0, bridge/src/runtime.rs).
+    """
+    forwarding = LogForwardingConfig(
+        logging.getLogger("temporalio.core"),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+        append_log_fields_to_message=False,
+    )
+    telemetry = TelemetryConfig(logging=replace(LoggingConfig.default, forwarding=forwarding))
+    Runtime.set_default(Runtime(telemetry=telemetry))
 
 
 def configuration(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:

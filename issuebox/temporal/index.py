@@ -7,6 +7,7 @@ a field of another type is left out, and the log says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -26,6 +27,18 @@ _EMPTY = Published()
 _KINDS = {field.name: type(getattr(_EMPTY, field.name)) for field in fields(Published)}
 
 _log = structlog.get_logger("issuebox.index")
+
+
+_ODD = re.compile(r"""["'\\]""")
+
+
+def running_on(task_queue: str) -> str:
+    """The condition for the running workflows of this task queue: other installations may share the namespace.
+
+    A task queue with quotes in it is left to whoever reads the page: how these are escaped depends on the database
+    behind the server.
+    """
+    return RUNNING if _ODD.search(task_queue) else f"{RUNNING} AND TaskQueue = '{task_queue}'"
 
 
 class NotIndexedError(IssuesError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.known_issues import KnownIssue, KnownPage
 from issuebox.domain.records import IssueRecord, RecordPage
-from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
+from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row, running_on
 from issuebox.temporal.issues import Issues, UnavailableError
 from workflows.search_attributes import ISSUE_STATE, REPOSITORY
 
@@ -24,7 +23,6 @@ CALL_TIMEOUT_S = 15.0
 """For all of the SDK's tries of one call together; its own timeout is for each of them."""
 
 _STATES: Mapping[str, IssueState] = {state.value: state for state in IssueState}
-_ODD = re.compile(r"""["'\\]""")
 
 
 class SweptIssues:
@@ -73,11 +71,9 @@ class SweptIssues:
         return _record(row) if row is not None and row.is_running else None
 
     async def list_page(self, cursor: str | None = None) -> RecordPage:
-        """The running workflows of this task queue: other installations may share the namespace."""
-        condition = RUNNING if _ODD.search(self._issues.task_queue) else f"{RUNNING} AND {self._on_our_queue}"
         async with _outages():
             token = base64.b64decode(cursor) if cursor else b""
-            page = await self._index.page(condition, size=self._page_size, token=token)
+            page = await self._index.page(running_on(self._issues.task_queue), size=self._page_size, token=token)
         ours = tuple(_record(row) for row in page.rows if row.task_queue == self._issues.task_queue)
         return RecordPage(ours, base64.b64encode(page.next_token).decode() or None)
 
@@ -88,11 +84,6 @@ class SweptIssues:
     async def look(self, name: str) -> bool:
         async with _outages():
             return await self._issues.look(name)
-
-    @property
-    def _on_our_queue(self) -> str:
-        """How quotes in a task queue are escaped depends on the database behind the server: those are filtered here."""
-        return f"TaskQueue = '{self._issues.task_queue}'"
 
 
 def _open_in(repositories: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""``make chaos``: the promise under a seeded plan of kills, freezes, broken wires and Daytona's faults.
+"""``make chaos``: the promise under a seeded plan of kills, deploys, freezes, unread logs, cuts and Daytona's faults.
 
 Prints the seed first. Exit code 0 only when nothing was broken and everything came to rest. The run directory
 holds the logs, the databases, what the checker reads (``python -m proofs.checker RUN_DIR``) and the report.

@@ -5,6 +5,7 @@ Commands, environments, ports. Everything is bound to loopback, and everything t
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +24,7 @@ from issuebox.temporal.search_attributes import needed, register
 from localdaytona.testing import AdminClient, free_port
 from proofs.chaos.parts import Part, Program
 from proofs.chaos.proxy import LOOPBACK, Link
-from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, PARTS, SETTINGS, TEMPORAL, WORKERS
+from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, OURS, PARTS, SETTINGS, TEMPORAL, WORKERS
 
 READY_TIMEOUT_S: Final = 90.0
 # -P: an `api` directory where the run happens to be started must not become our `api` package.
@@ -68,7 +69,7 @@ class Cluster:
             await self.parts[name].ready(READY_TIMEOUT_S)
         await register(await self.temporal())
         await self.admin.config(**KNOBS, **CALM)
-        for name in (*API, *WORKERS):
+        for name in OURS:
             self.parts[name].start()
         await self.ready()
 
@@ -83,6 +84,10 @@ class Cluster:
             link.heal()
         for part in self.parts.values():
             part.thaw()
+
+    async def end(self) -> None:
+        """End our own processes for good: SIGTERM to all at once. `Part.endings` says which did not end by it."""
+        await asyncio.gather(*(self.parts[name].stop() for name in OURS))
 
     async def stop(self) -> None:
         """End all processes, clients first."""
@@ -150,7 +155,7 @@ def _api(run_dir: Path, name: str, port: int, links: Mapping[str, Link]) -> Prog
     async def is_ready() -> bool:
         return await answers(f"http://{LOOPBACK}:{port}/readyz")
 
-    return _program(run_dir, name, command, environment, is_ready)
+    return _program(run_dir, name, command, environment, is_ready, is_narrow=True)
 
 
 def _worker(run_dir: Path, name: str, links: Mapping[str, Link]) -> Program:
@@ -171,6 +176,7 @@ def _worker(run_dir: Path, name: str, links: Mapping[str, Link]) -> Program:
         log=run_dir / "logs" / f"{name}.log",
         is_ready=is_ready,
         before_start=lambda: ready_file.unlink(missing_ok=True),
+        is_narrow=True,
     )
 
 
@@ -180,9 +186,11 @@ def _program(
     command: list[str],
     environment: Mapping[str, str],
     is_ready: Callable[[], Awaitable[bool]],
+    *,
+    is_narrow: bool = False,
 ) -> Program:
     log = run_dir / "logs" / f"{name}.log"
-    return Program(name=name, command=command, environment=environment, log=log, is_ready=is_ready)
+    return Program(name=name, command=command, environment=environment, log=log, is_ready=is_ready, is_narrow=is_narrow)
 
 
 def _temporal_environment(port: int) -> dict[str, str]:

@@ -24,6 +24,30 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Terminate:
+    """SIGTERM, as a deploy does it; a new life `down_s` after the process has ended."""
+
+    part: str
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RollingRestart:
+    """SIGTERM of one part after the other, each when the one before serves again."""
+
+    parts: tuple[str, ...]
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StallReader:
+    """Whoever reads the part's log reads nothing for `seconds`; then all that waited."""
+
+    part: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Reset the connections of a link, old and new, for `seconds`."""
 
@@ -92,7 +116,9 @@ class Command:
     api: int
 
 
-Deed = Kill | Freeze | Cut | Stall | Slow | Knob | Wave | Act | Work | Command
+OnPart = Kill | Freeze | Terminate | RollingRestart | StallReader
+OnLink = Cut | Stall | Slow
+Deed = OnPart | OnLink | Knob | Wave | Act | Work | Command
 
 
 @dataclass(frozen=True, slots=True)

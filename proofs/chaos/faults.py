@@ -9,6 +9,9 @@ from localdaytona.types import JSONObject
 
 OPERATIONS: Final = tuple(name for name in get_args(OperationName) if name != "*")
 
+DELAY_MAX_S: Final = 5.0
+"""Longer than any client waits: Daytona carries out a command that was given up."""
+
 _REPLIES: Final[tuple[JSONObject, ...]] = (
     {"kind": "status", "status": 500, "message": "Internal server error"},
     {"kind": "status", "status": 502, "message": "Bad gateway"},
@@ -19,9 +22,9 @@ _REPLIES: Final[tuple[JSONObject, ...]] = (
     {"kind": "drop"},
     {"kind": "drop_after"},
     {"kind": "delay", "seconds": 1.5},
-    {"kind": "delay", "seconds": 5.0},
+    {"kind": "delay", "seconds": DELAY_MAX_S},
     {"kind": "delay_after", "seconds": 1.5},
-    {"kind": "delay_after", "seconds": 5.0},
+    {"kind": "delay_after", "seconds": DELAY_MAX_S},
     {"kind": "hang", "after": False},
     {"kind": "hang", "after": True},
     {"kind": "malformed", "field": "id"},

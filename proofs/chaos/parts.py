@@ -1,25 +1,47 @@
-"""The processes under test: each is started, killed, frozen and started again, and kept alive in between.
+"""The processes under test: each is started, killed, frozen, ended and started again, and kept alive in between.
 
-A part that ends by itself is started again after a pause, and that is counted: it is no fault of the plan.
+A part that ends by itself is started again after a pause, and that is counted: it is no fault of the plan. So is
+one that was told to end and did not: it is killed, and whoever deploys would have seen the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from issuebox.dev import child
+from proofs.chaos.pump import Pump, pumped
 
 RESTART_PAUSE_S: Final = 1.0
 PROBE_INTERVAL_S: Final = 0.1
-STOP_TIMEOUT_S: Final = 10.0
+END_TIMEOUT_S: Final = 15.0
+"""Time to end in order: a worker gives its activities 5 s. Compose and Kubernetes give 30 s and more."""
+IN_ORDER: Final = frozenset({0, -signal.SIGTERM})
+"""Exit codes of an orderly end; uvicorn raises the signal again once everything is closed."""
+
+
+class Ending(StrEnum):
+    """What became of a SIGTERM. Completes "the process …"."""
+
+    IN_ORDER = "ended in order"
+    KILLED = "was killed meanwhile"
+    DISORDERLY = "ended with an error"
+    STUBBORN = "did not end"
+    REFUSED = "was down already"
+
+
+BAD_ENDINGS: Final = (Ending.DISORDERLY, Ending.STUBBORN)
+"""What no deploy should see."""
 
 
 class PartError(RuntimeError):
@@ -36,15 +58,26 @@ class Program:
     log: Path
     is_ready: Callable[[], Awaitable[bool]]
     before_start: Callable[[], None] = lambda: None
+    is_narrow: bool = False
+    """Whether the pipe to its log is as small as can be, so that it feels a stalled reader soon."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One program through all its lives. `kill` and `freeze` overlap safely: the later end counts."""
+    """One program through all its lives. What is done to it overlaps safely: the later end counts.
+
+    `deaths` counts the ends that nobody asked for, `endings` what became of each SIGTERM, `full_pipes` the lives
+    that met a stalled reader's full pipe.
+    """
 
     program: Program
     deaths: int = 0
+    endings: Counter[Ending] = field(default_factory=Counter)
+    full_pipes: int = 0
     _process: asyncio.subprocess.Process | None = None
+    _pump: Pump | None = None
+    _is_ending: bool = False
+    _up_at: float = math.inf
     _down_until: float = 0.0
     _frozen_until: float = 0.0
     _is_stopping: bool = False
@@ -68,15 +101,29 @@ class Part:
         """Begin to keep it alive."""
         self._keeper = asyncio.create_task(self._keep())
 
+    async def is_serving(self) -> bool:
+        """Whether it does its work now: it is there and ready, is not frozen, and was not told to end."""
+        is_there = self.pid is not None and not self._is_ending and not self.is_frozen
+        return is_there and await self.program.is_ready()
+
     async def ready(self, timeout_s: float) -> None:
         """Wait until it serves. Raises `PartError`."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.pid is None or not await self.program.is_ready():
+                while not await self.is_serving():
                     self._raise_failure()
                     await asyncio.sleep(PROBE_INTERVAL_S)
         except TimeoutError as error:
             raise PartError(f"{self.name} was not ready after {timeout_s:.0f} s; see {self.program.log}") from error
+
+    async def at_work(self, seconds: float, timeout_s: float) -> bool:
+        """Wait until a life has been up for so long; whether that came to be. Up is what was ready once."""
+        deadline = _now() + timeout_s
+        while _now() - self._up_at < seconds:
+            if _now() >= deadline:
+                return False
+            await asyncio.sleep(PROBE_INTERVAL_S)
+        return True
 
     def kill(self, down_s: float) -> bool:
         """kill -9, and no new life for so long; whether there was a life to end."""
@@ -94,47 +141,107 @@ class Part:
         waker.add_done_callback(self._wakers.discard)
         return True
 
+    def stall_reader(self, seconds: float) -> bool:
+        """Its log is not read for so long, or until this life is over; whether there was a life."""
+        if self.pid is None or self._pump is None:
+            return False
+        self._pump.stall(seconds)
+        return True
+
+    async def end(self, down_s: float) -> Ending:
+        """SIGTERM, and a new life `down_s` after its end; what became of it, which is counted.
+
+        A process that needs longer than `END_TIMEOUT_S` is killed; the time in which it is frozen does not count.
+        """
+        process = self._process
+        if process is None or self._is_ending or not self._signal(signal.SIGTERM):
+            return Ending.REFUSED
+        self._is_ending = True
+        try:
+            ending = await self._ended(process)
+            self._down_until = max(self._down_until, _now() + down_s)
+        finally:
+            self._is_ending = False
+        self.endings[ending] += 1
+        return ending
+
     def thaw(self) -> None:
-        """SIGCONT, and no pause before the next life."""
+        """SIGCONT, a reader that reads, and no pause before the next life."""
         self._frozen_until = self._down_until = 0.0
         self._signal(signal.SIGCONT)
+        if self._pump is not None:
+            self._pump.flow()
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL after 10 s; returns when it is gone. Safe to repeat."""
+        """End it for good, in order where it can; returns when it is gone. Safe to repeat."""
         self._is_stopping = True
         self.thaw()
-        self._signal(signal.SIGTERM)
         if self._keeper is None:
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await asyncio.wait({self._keeper})
-        self._signal(signal.SIGKILL)
+        while not self._keeper.done():
+            if await self.end(0.0) is Ending.REFUSED:
+                # It is just being started, or ends already.
+                await asyncio.wait({self._keeper}, timeout=PROBE_INTERVAL_S)
         await self._keeper
 
     async def _keep(self) -> None:
         while not self._is_stopping:
             self.program.before_start()
-            with self.program.log.open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    # The kernel ends it with us: nothing outlives a killed run.
-                    *(sys.executable, "-I", child.__file__, str(os.getpid()), *self.program.command),
-                    env=self.program.environment,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            await self._process.wait()
-            is_ours = self._down_until > 0.0 or self._is_stopping
-            self.deaths += not is_ours
-            await self._rest(self._down_until if is_ours else _now() + RESTART_PAUSE_S)
-            self._down_until = 0.0
+            await self._live()
+            await self._rest()
 
-    async def _rest(self, until: float) -> None:
-        # A stop or a thaw cuts the pause short, and so the clock is looked at now and then.
-        while not self._is_stopping and _now() < max(until, self._down_until):  # noqa: ASYNC110
+    async def _live(self) -> None:
+        """One life: from the start of the process to the last line of its log."""
+        async with pumped(self.program.log, is_narrow=self.program.is_narrow) as pump:
+            self._process = await asyncio.create_subprocess_exec(
+                # The kernel ends it with us: nothing outlives a killed run.
+                *(sys.executable, "-I", child.__file__, str(os.getpid()), *self.program.command),
+                env=self.program.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=pump.writing,
+                stderr=pump.writing,
+                start_new_session=True,
+            )
+            pump.close_writing()
+            self._pump = pump
+            probe = asyncio.create_task(self._note_when_up())
+            try:
+                await self._process.wait()
+            finally:
+                probe.cancel()
+                self._up_at = math.inf
+        self._pump = None
+        self.full_pipes += pump.was_full
+
+    async def _note_when_up(self) -> None:
+        while not await self.program.is_ready():  # noqa: ASYNC110 -- another process sets no event of ours
             await asyncio.sleep(PROBE_INTERVAL_S)
+        self._up_at = _now()
+
+    async def _rest(self) -> None:
+        """Count the death where nobody asked for it, and wait for the next life to be due."""
+        if not (self._is_stopping or self._is_ending or self._down_until > 0.0):
+            self.deaths += 1
+            self._down_until = _now() + RESTART_PAUSE_S
+        # A stop or a thaw cuts the pause short, and so the clock is looked at now and then.
+        while not self._is_stopping and (self._is_ending or _now() < self._down_until):  # noqa: ASYNC110
+            await asyncio.sleep(PROBE_INTERVAL_S)
+        self._down_until = 0.0
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> Ending:
+        """Wait for the end of a process that got a SIGTERM, and bring it about when it takes too long."""
+        left_s, before = END_TIMEOUT_S, _now()
+        while process.returncode is None and left_s > 0.0:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            left_s -= 0.0 if self.is_frozen else _now() - before
+            before = _now()
+        if process.returncode is None:
+            self._signal(signal.SIGKILL)
+            await process.wait()
+            return Ending.STUBBORN
+        if process.returncode == -signal.SIGKILL:
+            return Ending.KILLED
+        return Ending.IN_ORDER if process.returncode in IN_ORDER else Ending.DISORDERLY
 
     async def _wake_at(self, until: float) -> None:
         await asyncio.sleep(max(0.0, until - _now()))

@@ -1,19 +1,35 @@
 """What is done to the system, and when: a function of seed, issues and duration. No I/O.
 
 The duration is cut into rounds of some forty seconds. In each round every kind of process is killed and frozen,
-every link is cut, stalled or slow, every knob of Daytona is turned; meanwhile waves of faults follow one another,
-until each fault was dealt on each operation, and then again.
+our own are told to end and their logs are not read, every link is cut, stalled or slow, every knob of Daytona is
+turned; meanwhile waves of faults follow one another, until each fault was dealt on each operation, and then again.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from localdaytona.types import JSONObject
-from proofs.chaos.deeds import Act, Command, Cut, Deed, Freeze, Kill, Knob, Slow, Stall, Timed, Wave, Work
+from proofs.chaos.deeds import (
+    Act,
+    Command,
+    Cut,
+    Deed,
+    Freeze,
+    Kill,
+    Knob,
+    RollingRestart,
+    Slow,
+    Stall,
+    StallReader,
+    Terminate,
+    Timed,
+    Wave,
+    Work,
+)
 from proofs.chaos.faults import MISSES, deck
 from proofs.chaos.story import IssueState, Post, stories
 from proofs.chaos.terms import (
@@ -22,6 +38,8 @@ from proofs.chaos.terms import (
     HEARTBEAT_TIMEOUT_S,
     LINKS,
     NAME_CACHE_S,
+    SLOW,
+    STALL_S,
     TEMPORAL,
     WORKERS,
 )
@@ -36,7 +54,21 @@ MISSES_MAX: Final = 3
 """False 404s of one rule: a look that makes sure reads four times, and what is lied to in all four is not claimed."""
 LAST_DEED: Final = 0.97
 """Share of the duration in which deeds begin."""
+SLOW_BEFORE_SHARE: Final = 0.08
+"""Daytona is slow from so long before what should meet commands in their middle: a share of a round, some 3.5 s."""
+SLOW_S: Final = 5.0
+ROLL_SLOW_S: Final = 20.0
+"""Until the last worker of a rolling restart was told to end, or nearly so."""
 
+
+BURSTS_S: Final = (1.5, 3.0, 4.5, 6.0)
+"""When after the beginning of a long stall a burst comes."""
+BURST_ISSUES_MAX: Final = 50
+BURST_COPIES: Final = 3
+
+UNREAD_SHARE: Final = 0.09
+UNREAD_S: Final = 25.0
+"""The log of an API that is told to end is not read any more some 4 s before, and longer than it may take to end."""
 
 Slot = tuple[float, float, Deed]
 """A deed, and between which shares of its round it is done."""
@@ -50,14 +82,21 @@ class Plan:
     issues: int
     seconds: float
     posts: tuple[Post, ...]
+    again: tuple[Post, ...]
+    """What somebody has sent once more, in bursts, beside the deliveries of the stories."""
     deeds: tuple[Timed, ...]
+
+    @property
+    def sent(self) -> list[Post]:
+        """All that is sent, in order."""
+        return sorted([*self.posts, *self.again], key=lambda post: (post.at_s, post.delivery, post.happening.issue))
 
     def lines(self) -> Iterator[str]:
         """The whole plan as text, one line for each thing that happens."""
         told = [(timed.at_s, f"{timed.deed}") for timed in self.deeds]
         told += [
             (post.at_s, f"deliver {post.happening.kind.action} of issue {post.happening.issue} ({post.delivery})")
-            for post in self.posts
+            for post in self.sent
         ]
         for at_s, text in sorted(told):
             yield f"{at_s:8.3f} s  {text}"
@@ -67,29 +106,49 @@ def make_plan(seed: int, issues: int, seconds: float) -> Plan:
     """The plan: the same for the same arguments, on every machine."""
     posts = stories(seed, issues, seconds)
     deeds = [
-        *_rounds(random.Random(f"{seed}/rounds"), seconds),
+        *_rounds(random.Random(f"{seed}/rounds"), random.Random(f"{seed}/ends"), seconds),
         *_waves(random.Random(f"{seed}/waves"), issues, seconds),
         *_people(random.Random(f"{seed}/people"), issues, seconds, posts),
     ]
-    return Plan(seed, issues, seconds, posts, tuple(sorted(deeds, key=lambda timed: (timed.at_s, repr(timed.deed)))))
+    again = [post for timed in deeds if _is_long_stall(timed.deed) for post in _again(posts, timed.at_s)]
+    in_order = sorted(deeds, key=lambda timed: (timed.at_s, repr(timed.deed)))
+    return Plan(seed, issues, seconds, posts, tuple(again), tuple(in_order))
 
 
-def _rounds(rng: random.Random, seconds: float) -> Iterator[Timed]:
+def _is_long_stall(deed: Deed) -> bool:
+    return isinstance(deed, StallReader) and deed.part in WORKERS and deed.seconds > STALL_S
+
+
+def _again(posts: Sequence[Post], stalled_at_s: float) -> Iterator[Post]:
+    """A script redelivers what came last, while a worker's log is not read: many lines at once at a full pipe."""
+    for after_s in BURSTS_S:
+        at_s = stalled_at_s + after_s
+        newest = {post.happening.issue: post for post in posts if post.at_s < at_s}
+        last = sorted(newest.values(), key=lambda post: post.at_s)[-BURST_ISSUES_MAX:]
+        yield from (replace(post, at_s=at_s) for post in last for _ in range(BURST_COPIES))
+
+
+def _rounds(rng: random.Random, ends: random.Random, seconds: float) -> Iterator[Timed]:
+    """`ends` is a stream of its own for what was added later: a seed still deals what it dealt before, and more."""
     rounds = max(1, round(seconds / ROUND_S))
     length_s = seconds / rounds
+    rolled = ends.randrange(rounds)
     for number in range(rounds):
-        for low, high, deed in (*_on_parts(rng), *_on_wires(rng), *_on_daytona(rng)):
+        workers, apis = rng.sample(WORKERS, 3), rng.sample(API, 2)
+        for low, high, deed in (*_on_parts(rng, workers, apis), *_on_wires(rng), *_on_daytona(rng)):
             yield Timed((number + rng.uniform(low, high)) * length_s, deed)
+        for low, high, deed in (*_on_lives(ends, workers, apis), *(_roll(ends) if number == rolled else ())):
+            yield Timed((number + ends.uniform(low, high)) * length_s, deed)
 
 
-def _on_parts(rng: random.Random) -> Iterator[Slot]:
+def _on_parts(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
     """Each kind is killed once and frozen for a moment; two of the three workers are hit harder, one after the other.
 
     A worker is frozen, and another one cut off from Temporal, for longer than a heartbeat may be late: what they
     do wakes up in an attempt that is lost, beside the one that took its place.
     """
-    first, second, third = rng.sample(WORKERS, 3)
-    api, other_api = rng.sample(API, 2)
+    first, second, third = workers
+    api, other_api = apis
     yield 0.1, 0.5, Kill(TEMPORAL, _span(rng, 0.0, 1.5))
     yield 0.3, 0.9, Kill(DAYTONA, _span(rng, 0.0, 1.5))
     yield 0.1, 0.9, Kill(api, _span(rng, 0.0, 2.0))
@@ -102,6 +161,38 @@ def _on_parts(rng: random.Random) -> Iterator[Slot]:
     yield 0.05, LAST_DEED, Freeze(other_api, _span(rng, 0.5, 5.0))
     # Longer than a request's deadline: Daytona carries out later what its client has given up.
     yield 0.1, 0.5, Freeze(DAYTONA, _span(rng, 2.5, 5.0))
+
+
+def _on_lives(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
+    """Two of the three workers and an API are told to end; the logs of two workers and of both APIs are not read.
+
+    The long stall is that of the worker which `_on_parts` leaves alive and at work meanwhile. Whether it hangs since
+    then is found out when it is told to end as well: in the rolling restart, and at the end of the run. The API that
+    is told to end has to do so although nobody reads its last words.
+    """
+    first, second, third = workers
+    api, other_api = apis
+    yield from _in_the_middle(rng, 0.2, 0.3, StallReader(second, STALL_S + _span(rng, 0.5, 2.5)))
+    yield 0.42, 0.5, StallReader(third, _span(rng, 3.0, 5.0))
+    yield 0.1, 0.6, StallReader(api, _span(rng, 3.0, 6.0))
+    ends = rng.uniform(0.3, 0.6)
+    yield ends - UNREAD_SHARE, ends - UNREAD_SHARE, StallReader(other_api, UNREAD_S)
+    yield ends, ends, Terminate(other_api, _span(rng, 0.0, 1.0))
+    yield from _in_the_middle(rng, 0.5, 0.55, Terminate(first, _span(rng, 0.0, 1.0)))
+    yield from _in_the_middle(rng, 0.66, 0.75, Terminate(third, _span(rng, 0.0, 1.0)))
+
+
+def _roll(rng: random.Random) -> Iterator[Slot]:
+    """Late in its round, so that it meets what `_on_lives` did to the workers, and the looks before the deletes."""
+    deed = RollingRestart(tuple(rng.sample(WORKERS, len(WORKERS))), 0.0)
+    return _in_the_middle(rng, 0.8, 0.85, deed, slow_s=ROLL_SLOW_S)
+
+
+def _in_the_middle(rng: random.Random, low: float, high: float, deed: Deed, slow_s: float = SLOW_S) -> Iterator[Slot]:
+    """A deed against who waits for Daytona, for longer than a worker gives what it does to come to an end."""
+    share = rng.uniform(low, high)
+    yield share - SLOW_BEFORE_SHARE, share - SLOW_BEFORE_SHARE, Knob("slow states", {"durations": SLOW}, slow_s)
+    yield share, share, deed
 
 
 def _on_wires(rng: random.Random) -> Iterator[Slot]:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from proofs.chaos.parts import Ending
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
 from proofs.chaos.summary import Summary, told
@@ -34,8 +35,10 @@ _LEGEND: Final = (
     ('<path class="person" d="M7 0l5 6l-5 6l-5 -6z"/>', "a person"),
     ('<path class="kill" d="M3 2l8 8m0 -8l-8 8"/>', "kill -9"),
     ('<rect class="freeze" x="0" y="1" width="14" height="10"/>', "frozen"),
+    ('<rect class="terminate" x="0" y="1" width="14" height="10"/>', "SIGTERM, until it ended"),
+    ('<rect class="stubborn" x="0" y="1" width="14" height="10"/>', "SIGTERM, and did not end"),
     ('<rect class="cut" x="0" y="1" width="14" height="10"/>', "cut"),
-    ('<rect class="stall" x="0" y="1" width="14" height="10"/>', "stalled"),
+    ('<rect class="stall" x="0" y="1" width="14" height="10"/>', "stalled: a link, the reader of a log"),
     ('<rect class="slow" x="0" y="1" width="14" height="10"/>', "slow"),
     ('<rect class="knob" x="0" y="1" width="14" height="10"/>', "Daytona: outage, quota, …"),
 )
@@ -65,6 +68,8 @@ def _head(summary: Summary) -> Iterator[str]:
     word, is_bad = ("The promise held", "") if summary.is_good else ("The promise did not hold", " bad")
     if summary.unrest and not summary.violations:
         word = "It did not come to rest"
+    elif summary.bad_endings and not summary.violations:
+        word = "A process did not end in order"
     yield f"<h1>issuebox under fire, seed {summary.seed}</h1>"
     machine = ", ".join(f"{name} {value}" for name, value in summary.machine.items())
     yield f'<div class="dim">{escape(machine)}</div>'
@@ -78,6 +83,8 @@ def _head(summary: Summary) -> Iterator[str]:
         "sandboxes made": f"{summary.sandboxes_created:,}",
         "processes killed": f"{killed:,}",
         "processes frozen": f"{_sum(summary.blows, 'freeze'):,}",
+        "processes told to end, and did": f"{_orderly(summary):,} of {sum(summary.endings.values()):,}",
+        "readers of logs stalled": f"{_sum(summary.blows, 'stall reader'):,}",
         "requests hit by a fault": f"{sum(summary.faults.values()):,} of {summary.daytona_requests:,}",
         "kinds of faults that hit": f"{len(summary.faults):,}",
         "acknowledged, p50 / p99 / longest": " / ".join(_time(ms) for ms in summary.ack_ms.values()) or "none",
@@ -100,6 +107,8 @@ def _verdicts(summary: Summary) -> Iterator[str]:
     yield "</table>"
     if summary.unrest:
         yield f"<p>No rest: {escape(summary.unrest)}</p>"
+    if summary.bad_endings:
+        yield f"<p>Not in order after SIGTERM: {escape(', '.join(summary.bad_endings))}</p>"
 
 
 def _violations(summary: Summary) -> Iterator[str]:
@@ -125,6 +134,10 @@ def _done(summary: Summary) -> Iterator[str]:
     yield _counts("Processes, links, Daytona", summary.blows)
     yield _counts("People", summary.acts)
     yield _counts("Not possible at that moment", summary.refused_acts)
+    yield _counts("What became of each SIGTERM", summary.endings)
+    yield _counts("Issues that were blocked, by cause", summary.blocks)
+    if summary.failed_tasks:
+        yield _counts("Workflow tasks that failed", summary.failed_tasks)
     if summary.own_deaths:
         yield _counts("Ended by themselves, started again", summary.own_deaths)
     yield "</div>"
@@ -157,7 +170,11 @@ def _cell(count: int, most: int) -> str:
 
 
 def _sum(blows: Mapping[str, int], kind: str) -> int:
-    return sum(count for word, count in blows.items() if word.partition(" ")[0] == kind)
+    return sum(count for word, count in blows.items() if word.startswith(f"{kind} "))
+
+
+def _orderly(summary: Summary) -> int:
+    return summary.endings.get(Ending.IN_ORDER, 0)
 
 
 def _time(ms: float) -> str:

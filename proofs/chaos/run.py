@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import Final
 
 from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
 from proofs.chaos.github import GitHub
+from proofs.chaos.parts import BAD_ENDINGS, Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
 from proofs.chaos.settling import NotAtRestError, settled
 from proofs.chaos.storm import Storm
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA
+from proofs.chaos.terms import DAYTONA, OURS
 from proofs.chaos.watch import JournalWatch, evidence_of
 from proofs.checker.evidence import Evidence, Violation
-from proofs.checker.histories import read_signals
+from proofs.checker.histories import read_histories
 from proofs.checker.rules import check
 from proofs.checker.run_dir import write_run
 
@@ -42,11 +44,19 @@ class Outcome:
     settle_s: float | None
     own_deaths: dict[str, int]
     """How often each part ended by itself."""
+    endings: dict[Ending, int]
+    """What became of the SIGTERMs that our own processes got, the last one of each included."""
+    bad_endings: tuple[str, ...]
+    """Which of our own processes did not end in order when they were told to: `worker-1 did not end`."""
+    failed_tasks: dict[str, int]
+    """How often workflow tasks failed, by the code in the SDK's message."""
+    full_pipes: int
+    """In how many lives a stalled reader left the pipe of the log full, so that somebody had to wait."""
 
     @property
     def is_good(self) -> bool:
-        """Whether it came to rest and nothing was broken."""
-        return not self.violations and not self.unrest
+        """Whether it came to rest, nothing was broken, and every process ended in order when it was told to."""
+        return not self.violations and not self.unrest and not self.bad_endings
 
 
 class Run:
@@ -57,6 +67,7 @@ class Run:
         self._run_dir = run_dir
         self._tally = tally
         self._settle_timeout_s = settle_timeout_s
+        self._failed_tasks: Counter[str] = Counter()
 
     async def play(self) -> Outcome:
         """Carry out the plan and judge it. Raises `PartError` when a part cannot be started."""
@@ -73,7 +84,7 @@ class Run:
         base = math.ceil(time.time() + HEAD_START_S)
         storm = Storm(cluster, self._plan, base, self._tally)
         github = GitHub(cluster.api_urls, WEBHOOK_SECRET, base, self._tally)
-        load = asyncio.create_task(github.send_all(self._plan.posts))
+        load = asyncio.create_task(github.send_all(self._plan.sent))
         self._tally.phase = "faults on"
         await _unless_broken(watch, storm.rage())
         await _unless_broken(watch, _until(base + self._plan.seconds))
@@ -89,8 +100,24 @@ class Run:
         evidence = await self._evidence(cluster, watch, is_at_rest=not unrest)
         violations = await asyncio.to_thread(check, evidence)
         self._tally.violations[:] = violations
-        deaths = {name: part.deaths for name, part in cluster.parts.items() if part.deaths}
-        return Outcome(evidence, violations, unrest, base, calm_at, time.time(), settle_s, deaths)
+        ended_at = time.time()
+        self._tally.phase = "ending"
+        await cluster.end()
+        ours = [cluster.parts[name] for name in OURS]
+        return Outcome(
+            evidence,
+            violations,
+            unrest,
+            load_began_at=base,
+            calm_began_at=calm_at,
+            ended_at=ended_at,
+            settle_s=settle_s,
+            own_deaths={part.name: part.deaths for part in cluster.parts.values() if part.deaths},
+            endings=dict(sum((part.endings for part in ours), Counter[Ending]())),
+            bad_endings=tuple(f"{part.name} {bad}" for part in ours for bad in BAD_ENDINGS if part.endings[bad]),
+            failed_tasks=dict(self._failed_tasks),
+            full_pipes=sum(part.full_pipes for part in ours),
+        )
 
     async def _come_to_rest(self, cluster: Cluster, load: asyncio.Task[None], watch: JournalWatch) -> str:
         """Wait for the last redeliveries, the workflows, and Daytona; '' or why there is no rest."""
@@ -121,10 +148,14 @@ class Run:
         if is_at_rest:
             self._tally.worked_in |= await asyncio.to_thread(work_left, self._run_dir / DAYTONA)
         evidence = evidence_of(watch.entries, self._tally, is_at_rest=is_at_rest)
+        names = [f"claude-issue-{issue}" for issue in range(1, self._plan.issues + 1)]
+        recorded = await read_histories(await cluster.temporal(), names)
+        self._failed_tasks = recorded.failed_tasks
+        # Without rest a delivery may be in no history yet, which says nothing; a block that is there was there.
+        facts: dict[str, object] = {"blocks": recorded.blocks}
         if is_at_rest:
-            names = [f"claude-issue-{issue}" for issue in range(1, self._plan.issues + 1)]
-            signals = await read_signals(await cluster.temporal(), names)
-            evidence = evidence.model_copy(update={"histories": signals})
+            facts["histories"] = recorded.signals
+        evidence = evidence.model_copy(update=facts)
         await asyncio.to_thread(write_run, self._run_dir, evidence)
         return evidence
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
-from proofs.chaos.tally import Tally
+from proofs.chaos.tally import ON_PROCESSES, Tally
 from proofs.checker.evidence import Delivery, Violation
-from proofs.checker.rules import RULES, SAFETY
+from proofs.checker.rules import RULES, is_asked
 
 
 class Verdict(BaseModel):
@@ -57,18 +57,28 @@ class Summary(BaseModel):
     sandboxes_created: int
     daytona_requests: int
     blows: Mapping[str, int]
-    """Kills and freezes by part, troubles of the links and of Daytona by kind."""
+    """What was done to processes by part, troubles of the links and of Daytona by kind."""
     faults: Mapping[str, int]
     """Hits by operation and effect, as `create drop_after`."""
     acts: Mapping[str, int]
     refused_acts: Mapping[str, int]
     own_deaths: Mapping[str, int]
     """Parts that ended by themselves, such as a worker that found no Temporal at its start."""
+    endings: Mapping[str, int]
+    """What became of the SIGTERMs, the last one of each of our processes included."""
+    bad_endings: tuple[str, ...]
+    """Parts that did not end in order after a SIGTERM, such as `worker-1 did not end`."""
+    full_pipes: int
+    """Lives of a process in which a stalled reader left its pipe full."""
+    blocks: Mapping[str, int]
+    """How often issues were blocked, by cause."""
+    failed_tasks: Mapping[str, int]
+    """How often workflow tasks failed, by code: `TMPRL1101` hung for 2 s, as in a frozen worker or at a full pipe."""
 
     @property
     def is_good(self) -> bool:
-        """Whether everything was asked and nothing was broken."""
-        return not self.violations and not self.unrest
+        """Whether everything was asked, nothing was broken, and every process ended in order when it was told to."""
+        return not self.violations and not self.unrest and not self.bad_endings
 
 
 def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, str], command: str) -> Summary:
@@ -87,13 +97,13 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
             Verdict(
                 rule=letter,
                 says=rule.says,
-                is_asked=outcome.evidence.is_at_rest or letter in SAFETY,
+                is_asked=is_asked(letter, outcome.evidence),
                 broken=broken[letter],
             )
             for letter, rule in RULES.items()
         ),
         violations=tuple(outcome.violations),
-        deliveries=len(plan.posts),
+        deliveries=len(plan.sent),
         posts=len(tally.posts),
         acknowledged=tally.acknowledged,
         redeliveries=tally.redeliveries,
@@ -108,6 +118,11 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         acts=dict(tally.acts.most_common()),
         refused_acts=dict(tally.refused_acts.most_common()),
         own_deaths=dict(outcome.own_deaths),
+        endings=dict(outcome.endings),
+        bad_endings=outcome.bad_endings,
+        full_pipes=outcome.full_pipes,
+        failed_tasks=dict(outcome.failed_tasks),
+        blocks=dict(Counter(block.cause for block in outcome.evidence.blocks or ()).most_common()),
     )
 
 
@@ -127,8 +142,12 @@ def told(summary: Summary) -> str:
         "",
         _sent(summary),
         _met(summary),
-        f"Done to them: {', '.join(f'{count} {word}' for word, count in summary.blows.items())}",
-        f"People: {', '.join(f'{count} {word}' for word, count in summary.acts.items())}",
+        f"Done to them: {_counted(summary.blows)}",
+        f"Told to end: {_counted(summary.endings)}{_bad_endings(summary)}",
+        f"Stalled readers filled the pipes of {summary.full_pipes} lives",
+        f"Blocked: {_counted(summary.blocks) or 'none'}",
+        f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
+        f"People: {_counted(summary.acts)}",
         f"Then: {rest}",
         "",
         *(f"({verdict.rule}) {verdict.word:<10} {verdict.says}" for verdict in summary.verdicts),
@@ -155,5 +174,14 @@ def _met(summary: Summary) -> str:
     )
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _bad_endings(summary: Summary) -> str:
+    """Which ones; '' when all of them ended in order."""
+    return f" (NOT IN ORDER: {', '.join(summary.bad_endings)})" if summary.bad_endings else ""
+
+
 def _blow(lane: str, kind: str) -> str:
-    return f"{kind} {lane}" if kind in {"kill", "freeze"} else kind
+    return f"{kind} {lane}" if kind in ON_PROCESSES else kind

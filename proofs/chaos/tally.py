@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from proofs.checker.evidence import Delivery, Order, Violation
+
+ON_PROCESSES: Final = ("kill", "freeze", "terminate", "did not end", "stall reader")
+"""Kinds of blows that are counted for each process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class Tally:
     def blow(self, lane: str, kind: str, seconds: float = 0.0) -> None:
         """Note what was done to a part, a link or Daytona, now."""
         self.blows.append(Blow(time.time(), lane, kind, seconds))
+
+    def past_blow(self, at: float, lane: str, kind: str) -> None:
+        """Note what was done from `at` on, until now."""
+        self.blows.append(Blow(at, lane, kind, round(time.time() - at, 2)))
 
     def blows_by_kind(self) -> Counter[str]:
         """How many of each kind."""

@@ -17,7 +17,7 @@ from typing import Final
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA, LINKS, PARTS, WORKERS
+from proofs.chaos.terms import DAYTONA, LINKS, PARTS, ROLLED, WORKERS
 from proofs.checker.evidence import Evidence
 from proofs.checker.lives import SandboxLife, issue_of, read_lives
 
@@ -28,6 +28,15 @@ ROW: Final = 15
 GAP: Final = 7
 HANDED_OVER: Final = frozenset({"sandbox_created", "sandbox_started", "sandbox_recovered", "sandbox_reused"})
 PASSING: Final = frozenset({"creating", "starting", "restoring", "resuming", "stopping", "archiving", "unknown"})
+PART_KINDS: Final = {
+    "kill": "kill",
+    "freeze": "freeze",
+    "terminate": "terminate",
+    "did not end": "stubborn",
+    "rolling restart": "terminate",
+    "stall reader": "stall",
+}
+"""What is done to a process, and how it is drawn; all else is done to Daytona."""
 WEIGHTS: Final = {"fault": 3, "created": 4, "state": 1}
 """How hard an issue was hit: by an entry of the journal of this kind."""
 
@@ -95,9 +104,9 @@ def _handover(line: str, worker: str) -> Mark | None:
 
 
 def _of_parts(tally: Tally) -> Iterator[Lane]:
-    for place, part in enumerate(PARTS):
+    for place, part in enumerate((*PARTS, ROLLED)):
         marks = [
-            Mark(blow.at, _part_kind(blow.kind), f"{blow.kind} {part}, {blow.seconds:g} s", blow.at + blow.seconds)
+            Mark(blow.at, _part_kind(blow.kind), f"{part}: {blow.kind}, {blow.seconds:g} s", blow.at + blow.seconds)
             for blow in tally.blows
             if blow.lane == part
         ]
@@ -108,7 +117,7 @@ def _of_parts(tally: Tally) -> Iterator[Lane]:
 
 
 def _part_kind(kind: str) -> str:
-    return kind if kind in {"kill", "freeze"} else "knob"
+    return PART_KINDS.get(kind, "knob")
 
 
 def _of_links(tally: Tally) -> Iterator[Lane]:

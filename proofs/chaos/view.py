@@ -50,7 +50,8 @@ def line(tally: Tally) -> str:
     return (
         f"{tally.seconds:5.0f} s  {tally.phase:<11} deliveries {tally.deliveries_total - tally.waiting}"
         f"/{tally.deliveries_total} ({tally.redeliveries} sent again, {tally.given_up} given up)  "
-        f"kills {blows['kill']}  freezes {blows['freeze']}  faults {sum(tally.faults.values())}  "
+        f"kills {blows['kill']}  freezes {blows['freeze']}  {_ended(blows)}  "
+        f"stalled readers {blows['stall reader']}  faults {sum(tally.faults.values())}  "
         f"sandboxes {_counted(tally.states) or 'none'}  at rest {tally.at_rest}/{tally.workflows}  "
         f"violations {len(tally.violations)}"
     )
@@ -69,7 +70,8 @@ def panel(tally: Tally) -> Panel:
     table.add_row("phase", f"[bold]{tally.phase}[/], {tally.seconds:.0f} s")
     table.add_row("deliveries", bar)
     table.add_row("", answers)
-    table.add_row("processes", f"{blows['kill']} killed, {blows['freeze']} frozen")
+    table.add_row("processes", f"{blows['kill']} killed, {blows['freeze']} frozen, {_ended(blows)}")
+    table.add_row("logs", f"{blows['stall reader']} readers stalled")
     table.add_row("links", f"{blows['cut']} cut, {blows['stall']} stalled, {blows['slow']} slowed down")
     table.add_row("Daytona", f"{sum(tally.faults.values())} requests hit: {_counted(_effects(tally.faults))}")
     table.add_row("people", _counted(tally.acts))
@@ -77,6 +79,12 @@ def panel(tally: Tally) -> Panel:
     table.add_row("at rest", f"{tally.at_rest} of {tally.workflows} workflows" if tally.workflows else "")
     table.add_row("violations", violations)
     return Panel(table, title="issuebox under fire", border_style="red" if tally.violations else "blue", expand=False)
+
+
+def _ended(blows: Counter[str]) -> str:
+    """How many ended when they were told to, and how many did not."""
+    stubborn = blows["did not end"]
+    return f"{blows['terminate']} ended" + (f", {stubborn} did not end" if stubborn else "")
 
 
 def _effects(faults: Counter[str]) -> Counter[str]:

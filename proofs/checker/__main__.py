@@ -11,7 +11,7 @@ from pathlib import Path
 
 from proofs.checker.evidence import Evidence, Violation
 from proofs.checker.measures import Measures, measure
-from proofs.checker.rules import RULES, SAFETY, check
+from proofs.checker.rules import RULES, check, is_asked
 from proofs.checker.run_dir import NoEvidenceError, read_run
 
 SHOWN_MAX = 5
@@ -59,8 +59,8 @@ def _counts(measures: Measures, evidence: Evidence) -> str:
 
 def _line(letter: str, evidence: Evidence, violations: Sequence[Violation]) -> str:
     broken = sum(violation.rule == letter for violation in violations)
-    is_asked = evidence.is_at_rest or letter in SAFETY
-    verdict = f"BROKEN {broken}x" if broken else "holds" if is_asked else "not asked: the run is not at rest"
+    unasked = "not asked: nobody read the blocks" if letter == "g" else "not asked: the run is not at rest"
+    verdict = f"BROKEN {broken}x" if broken else "holds" if is_asked(letter, evidence) else unasked
     return f"({letter}) {verdict:<8} {RULES[letter].says}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from localdaytona.journal import Entry
 from localdaytona.types import JSON
-from proofs.checker.evidence import Delivery, Evidence, Order, Signal, Wish
+from proofs.checker.evidence import Block, Delivery, Evidence, Order, Signal, Wish
 from proofs.checker.lives import Identity, Lives, SandboxLife, issue_of
 
 PERSONS_OWN = frozenset({"created", "comment", "labeled"})
@@ -62,6 +62,7 @@ class Case:
     deliveries: list[Delivery] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
@@ -100,6 +101,8 @@ class Docket:
             self._case(cases, order.issue, evidence).orders.append(order)
         for signal in evidence.histories or ():
             self._case(cases, self.identity(signal.workflow_id, {}), evidence).signals.append(signal)
+        for block in evidence.blocks or ():
+            self._case(cases, self.identity(block.workflow_id, {}), evidence).blocks.append(block)
         touched, self._touched = self._touched, set()
         chosen = [case for case in cases.values() if not only_touched or case.issue in touched]
         for case in chosen:

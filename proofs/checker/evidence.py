@@ -1,7 +1,7 @@
 """What a run leaves behind for the checker: one directory of JSON lines, one file for each witness.
 
 `journal.jsonl` is localdaytona's journal, `deliveries.jsonl` and `orders.jsonl` are what the sender noted,
-`histories.jsonl` is what Temporal recorded. A system without Temporal has no histories.
+`histories.jsonl` and `blocks.jsonl` are what Temporal recorded. A system without Temporal has neither.
 """
 
 from __future__ import annotations
@@ -83,8 +83,18 @@ class Signal(_Noted):
     is_handled: bool
 
 
+class Block(_Noted):
+    """The moment in which an issue's workflow said that it is blocked, and by what, as Temporal recorded it."""
+
+    workflow_id: str
+    run_id: str
+    event_id: int
+    at: float
+    cause: str
+
+
 class Evidence(_Noted):
-    """All that is known of a run. `histories` is None for a system without Temporal.
+    """All that is known of a run. `histories` and `blocks` are None where nobody read Temporal's histories.
 
     `closed_rests_at` holds the raw states in which a closed issue's sandbox may be at rest under the run's settings.
     `worked_in` holds the IDs of the sandboxes in which the run left unsaved work; None: it did not note any.
@@ -95,13 +105,14 @@ class Evidence(_Noted):
     deliveries: list[Delivery]
     orders: list[Order] = []
     histories: list[Signal] | None = None
+    blocks: list[Block] | None = None
     closed_rests_at: frozenset[str] = frozenset({"stopped", "archived"})
     worked_in: frozenset[str] | None = None
     is_at_rest: bool = True
 
 
 class Violation(_Noted):
-    """One broken promise: `rule` is a letter from a to f, `entries` the numbers of the journal that show it."""
+    """One broken promise: `rule` is a letter from a to g, `entries` the numbers of the journal that show it."""
 
     rule: str
     issue: int | None

@@ -1,48 +1,71 @@
-"""Reads what Temporal recorded: raw events of every run, and of them only which delivery came when.
+"""Reads what Temporal recorded: raw events of every run, and of them only deliveries and blocks.
 
-Knows two things of the service: that a delivery is the first argument of a signal (or of an update), and that its
-ID is in that argument's field `delivery`. Both are the public wire form; nothing of the service is imported.
+Knows three things of the service: that a delivery is the first argument of a signal (or of an update), that its
+ID is in that argument's field `delivery`, and that the workflow's memo says in its field `status` by what the
+issue is `blocked`. All are the public wire form; nothing of the service is imported.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from proofs.checker.evidence import Signal
+from proofs.checker.evidence import Block, Signal
 
 AT_ONCE = 16
 """Histories that are read at the same time."""
 
 
-async def read_signals(client: Client, workflow_ids: Iterable[str]) -> list[Signal]:
-    """Every delivery in the histories of these workflows, all runs of each, in the order of the workflows.
+MEMO = "status"
+"""The memo's field that lists read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What is taken from the histories of some workflows, in their order, and of each in the order of time."""
+
+    signals: list[Signal]
+    blocks: list[Block]
+    failed_tasks: Counter[str]
+    """How often workflow tasks failed, by the code in the SDK's message, such as `TMPRL1101` for one that hung."""
+
+
+async def read_histories(client: Client, workflow_ids: Iterable[str]) -> Histories:
+    """Every delivery and every block in the histories of these workflows, all runs of each.
 
     An ID that no workflow ever had has none. Raises the SDK's RPCError when Temporal does not answer.
     """
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def read(workflow_id: str) -> list[Signal]:
+    async def read(workflow_id: str) -> Histories:
         async with gate:
             return await _of_workflow(client, workflow_id)
 
     found = await asyncio.gather(*(read(workflow_id) for workflow_id in workflow_ids))
-    return [signal for signals in found for signal in signals]
+    return _joined(found)
 
 
-async def _of_workflow(client: Client, workflow_id: str) -> list[Signal]:
+async def read_signals(client: Client, workflow_ids: Iterable[str]) -> list[Signal]:
+    """The deliveries alone."""
+    return (await read_histories(client, workflow_ids)).signals
+
+
+async def _of_workflow(client: Client, workflow_id: str) -> Histories:
     """Walk from the newest run, and from each that visibility knows, back to where its chain began."""
     pending: list[str | None] = [None]
     query = f'WorkflowId = "{workflow_id}"'
     pending += [execution.run_id async for execution in client.list_workflows(query)]
-    read: dict[str, list[Signal]] = {}
+    read: dict[str, Histories] = {}
     while pending:
         run_id = pending.pop()
         if run_id in read:
@@ -52,10 +75,25 @@ async def _of_workflow(client: Client, workflow_id: str) -> list[Signal]:
             continue
         started = events[0].workflow_execution_started_event_attributes
         this = run_id or started.original_execution_run_id
-        read[this] = list(signals_of(workflow_id, this, events))
+        signals, blocks = signals_of(workflow_id, this, events), blocks_of(workflow_id, this, events)
+        read[this] = Histories(list(signals), list(blocks), failed_tasks_of(events))
         if started.continued_execution_run_id:
             pending.append(started.continued_execution_run_id)
-    return sorted((signal for signals in read.values() for signal in signals), key=lambda signal: signal.at)
+    joined = _joined(read.values())
+    return Histories(
+        sorted(joined.signals, key=lambda signal: signal.at),
+        sorted(joined.blocks, key=lambda block: block.at),
+        joined.failed_tasks,
+    )
+
+
+def _joined(several: Iterable[Histories]) -> Histories:
+    joined = Histories([], [], Counter())
+    for one in several:
+        joined.signals.extend(one.signals)
+        joined.blocks.extend(one.blocks)
+        joined.failed_tasks.update(one.failed_tasks)
+    return joined
 
 
 async def _events(client: Client, workflow_id: str, run_id: str | None) -> Sequence[HistoryEvent]:
@@ -75,7 +113,7 @@ def signals_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) ->
     last_completed = max(completed, default=0)
     for event in events:
         name, payloads = _message(event)
-        delivery = _delivery(payloads)
+        delivery = _text_in(payloads, "delivery")
         if delivery:
             yield Signal(
                 workflow_id=workflow_id,
@@ -86,6 +124,31 @@ def signals_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) ->
                 delivery=delivery,
                 is_handled=event.event_id < last_completed,
             )
+
+
+def blocks_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> Iterator[Block]:
+    """Each time that the memo said something else about being blocked, but for its end."""
+    before = ""
+    for event in events:
+        if event.event_type != EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
+            continue
+        fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
+        cause = _text_in([fields[MEMO]] if MEMO in fields else [], "blocked")
+        if cause and cause != before:
+            at = event.event_time.ToNanoseconds() / 1e9
+            yield Block(workflow_id=workflow_id, run_id=run_id, event_id=event.event_id, at=at, cause=cause)
+        before = cause
+
+
+def failed_tasks_of(events: Sequence[HistoryEvent]) -> Counter[str]:
+    """How often a workflow task failed, by code; without one, by Temporal's word for the cause."""
+    found: Counter[str] = Counter()
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            failed = event.workflow_task_failed_event_attributes
+            code = re.match(r"\[(\w+)\]", failed.failure.message)
+            found[code[1] if code else WorkflowTaskFailedCause.Name(failed.cause)] += 1
+    return found
 
 
 def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
@@ -101,10 +164,10 @@ def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
             return "", ()
 
 
-def _delivery(payloads: Sequence[Payload]) -> str:
-    """The delivery ID in the first argument; '' when there is none, or when it is not JSON."""
+def _text_in(payloads: Sequence[Payload], field: str) -> str:
+    """A field of the first argument; '' when there is none, when it is no text, or when nothing here is JSON."""
     if not payloads or not payloads[0].metadata.get("encoding", b"").startswith(b"json/"):
         return ""
     argument = json.loads(payloads[0].data)
-    delivery = argument.get("delivery") if isinstance(argument, dict) else None
-    return delivery if isinstance(delivery, str) else ""
+    text = argument.get(field) if isinstance(argument, dict) else None
+    return text if isinstance(text, str) else ""

@@ -1,6 +1,7 @@
-"""The promise as six rules, each a function from one issue's case to what breaks it. Pure.
+"""The promise as seven rules, each a function from one issue's case to what breaks it. Pure.
 
-(a), (b) and (d) hold at every moment; (c), (e) and (f) are asked once a run has come to rest.
+(a), (b) and (d) hold at every moment; (c), (e) and (f) are asked once a run has come to rest; (g) is asked where
+somebody has read what the issues' workflows said.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from proofs.checker.wishes import is_on_closed, superseders
 Check = Callable[[Case], Iterator[Violation]]
 
 SAFETY = frozenset("abd")
-"""The rules that hold at every moment."""
+"""The rules that the journal alone breaks, at any moment."""
+
+INTERNAL = "internal"
+"""The service's own word for a failure that it cannot explain but by a bug of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,17 @@ class Rule:
 
 
 def check(
-    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdef")
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefg")
 ) -> list[Violation]:
-    """All broken promises, in the order of the journal. Without rest, only (a), (b) and (d) are asked."""
+    """All broken promises, in the order of the journal. Without rest, (c), (e) and (f) are not asked."""
     return _judge(index(evidence, identity), evidence, only)
+
+
+def is_asked(letter: str, evidence: Evidence) -> bool:
+    """Whether the evidence allows an answer. What is not asked is not said to hold."""
+    if letter == "g":
+        return evidence.blocks is not None
+    return evidence.is_at_rest or letter in SAFETY
 
 
 class Watch:
@@ -52,8 +63,7 @@ class Watch:
 
 
 def _judge(cases: Sequence[Case], evidence: Evidence, only: frozenset[str]) -> list[Violation]:
-    asked = only if evidence.is_at_rest else only & SAFETY
-    rules = [rule for letter, rule in RULES.items() if letter in asked]
+    rules = [rule for letter, rule in RULES.items() if letter in only and is_asked(letter, evidence)]
     found = [violation for case in cases for rule in rules for violation in rule.check(case)]
     return sorted(found, key=lambda violation: (violation.rule, violation.at or 0.0, violation.entries))
 
@@ -182,6 +192,14 @@ def _nothing_left(case: Case) -> Iterator[Violation]:
         yield _violation("f", case, life.last, what, life.born.seq, existing[-1].born.seq)
 
 
+def _no_bug(case: Case) -> Iterator[Violation]:
+    """(g) A block that is the service's own bug is tried again and passes: only what was recorded tells of it."""
+    for block in case.blocks:
+        if block.cause == INTERNAL:
+            what = f"was blocked as {INTERNAL} (event {block.event_id} of run {block.run_id})"
+            yield Violation(rule="g", issue=case.issue, at=block.at, what=what)
+
+
 def _violation(rule: str, case: Case, moment: Moment, what: str, *entries: int) -> Violation:
     return Violation(rule=rule, issue=case.issue, at=moment.at, what=what, entries=tuple(dict.fromkeys(entries)))
 
@@ -195,5 +213,6 @@ RULES: Mapping[str, Rule] = {
         Rule("d", "Nothing that may hold work was deleted or replaced.", _kept),
         Rule("e", "At rest, each issue's sandbox is what its newest event asks for.", _as_wished),
         Rule("f", "At rest, no sandbox is leaked or stranded.", _nothing_left),
+        Rule("g", "At no time is an issue blocked by a bug of the service's own.", _no_bug),
     )
 }

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from localdaytona.journal import Entry, Journal
-from proofs.checker.evidence import Delivery, Evidence, Order, Signal, read_lines, write_lines
+from proofs.checker.evidence import Block, Delivery, Evidence, Order, Signal, read_lines, write_lines
 
 JOURNAL, DELIVERIES, ORDERS = "journal.jsonl", "deliveries.jsonl", "orders.jsonl"
-HISTORIES, RUN, DATABASE = "histories.jsonl", "run.json", "localdaytona.sqlite3"
+HISTORIES, BLOCKS, RUN, DATABASE = "histories.jsonl", "blocks.jsonl", "run.json", "localdaytona.sqlite3"
 
 
 class NoEvidenceError(Exception):
@@ -37,6 +37,8 @@ def write_run(directory: Path, evidence: Evidence) -> None:
     write_lines(directory / ORDERS, evidence.orders)
     if evidence.histories is not None:
         write_lines(directory / HISTORIES, evidence.histories)
+    if evidence.blocks is not None:
+        write_lines(directory / BLOCKS, evidence.blocks)
     run = _Run(closed_rests_at=evidence.closed_rests_at, worked_in=evidence.worked_in, is_at_rest=evidence.is_at_rest)
     (directory / RUN).write_text(run.model_dump_json(indent=1) + "\n")
 
@@ -48,12 +50,13 @@ def read_run(directory: Path) -> Evidence:
     """
     run_file = directory / RUN
     run = _Run.model_validate_json(run_file.read_text()) if run_file.exists() else _Run()
-    histories = directory / HISTORIES
+    histories, blocks = directory / HISTORIES, directory / BLOCKS
     return Evidence(
         journal=_journal(directory),
         deliveries=read_lines(directory / DELIVERIES, Delivery),
         orders=read_lines(directory / ORDERS, Order),
         histories=read_lines(histories, Signal) if histories.exists() else None,
+        blocks=read_lines(blocks, Block) if blocks.exists() else None,
         closed_rests_at=run.closed_rests_at,
         worked_in=run.worked_in,
         is_at_rest=run.is_at_rest,

@@ -59,10 +59,12 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
 
     await until(is_started, bool, "the API started")
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
-        yield Api(http, settings)
-    server.should_exit = True
-    await serving
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
+            yield Api(http, settings)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def status_line(api: Api, head: Iterable[str], chunk: bytes, times: int) -> bytes:

@@ -12,11 +12,37 @@ import pytest
 
 from localdaytona.config import Config
 from localdaytona.fault_model import Plan as FaultPlan
-from proofs.chaos.deeds import Act, Command, Freeze, Kill, Knob, Stall, Wave, Work
+from proofs.chaos.deeds import (
+    Act,
+    Command,
+    Freeze,
+    Kill,
+    Knob,
+    RollingRestart,
+    Stall,
+    StallReader,
+    Terminate,
+    Timed,
+    Wave,
+    Work,
+)
 from proofs.chaos.faults import MISSES, deck
-from proofs.chaos.plan import Plan, make_plan
+from proofs.chaos.parts import END_TIMEOUT_S
+from proofs.chaos.plan import BURST_ISSUES_MAX, BURSTS_S, ROUND_S, Plan, make_plan
 from proofs.chaos.story import DELIVERIES_PER_ISSUE, IssueState
-from proofs.chaos.terms import CALM, CONFIRM_GONE_S, HEARTBEAT_TIMEOUT_S, PARTS, WORKERS
+from proofs.chaos.terms import (
+    API,
+    CALM,
+    CONFIRM_GONE_S,
+    GRACE_S,
+    HEARTBEAT_TIMEOUT_S,
+    OURS,
+    PARTS,
+    SETTINGS,
+    SLOW,
+    STALL_S,
+    WORKERS,
+)
 from proofs.checker.evidence import Wish
 
 SHORT_S, LONG_S = 45.0, 300.0
@@ -67,6 +93,96 @@ def test_worker_wakes_up_late_and_another_is_cut_off(short: Plan) -> None:
     assert cut_off
     assert long_frozen | cut_off <= set(WORKERS)
     assert not long_frozen & cut_off
+
+
+def _rounds(plan: Plan) -> list[list[Timed]]:
+    """What is done to processes, by round."""
+    rounds: list[list[Timed]] = [[] for _ in range(round(plan.seconds / ROUND_S))]
+    for timed in plan.deeds:
+        if isinstance(timed.deed, Kill | Freeze | Terminate | StallReader):
+            rounds[int(timed.at_s * len(rounds) / plan.seconds)].append(timed)
+    return rounds
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_kind_of_our_processes_is_told_to_end_in_each_round(seed: int) -> None:
+    """Two of the workers, at different moments, and an API; as a deploy does it, which kill -9 is not."""
+    for plan in (make_plan(seed, 24, SHORT_S), make_plan(seed, 24, LONG_S)):
+        for deeds in _rounds(plan):
+            ends = {timed.deed.part: timed.at_s for timed in deeds if isinstance(timed.deed, Terminate)}
+            assert {part.partition("-")[0] for part in ends} == {part.partition("-")[0] for part in OURS}
+            assert len(ends.keys() & set(WORKERS)) == 2
+            assert len(set(ends.values())) == len(ends)
+
+
+@pytest.mark.parametrize("seconds", [SHORT_S, LONG_S])
+def test_all_workers_are_restarted_one_after_the_other_once(seconds: float) -> None:
+    """A rolling restart in every run, begun within its time."""
+    rolls = [timed for timed in make_plan(1, 24, seconds).deeds if isinstance(timed.deed, RollingRestart)]
+    assert len(rolls) == 1
+    assert rolls[0].at_s < seconds
+    assert isinstance(rolls[0].deed, RollingRestart)
+    assert sorted(rolls[0].deed.parts) == sorted(WORKERS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sigterm_meets_commands_that_last_longer_than_the_grace(seed: int) -> None:
+    """Daytona is slow at every SIGTERM of a worker, so that what is cut off is in the middle of a command."""
+    plan = make_plan(seed, 24, SHORT_S)
+    slow = [timed for timed in plan.deeds if isinstance(timed.deed, Knob) and "durations" in timed.deed.changes]
+    for timed in plan.deeds:
+        is_worker = isinstance(timed.deed, Terminate) and timed.deed.part in WORKERS
+        if is_worker or isinstance(timed.deed, RollingRestart):
+            assert any(
+                knob.at_s < timed.at_s < knob.at_s + knob.deed.seconds for knob in slow if isinstance(knob.deed, Knob)
+            )
+    assert all(isinstance(timed.deed, Knob) and timed.deed.changes == {"durations": SLOW} for timed in slow)
+    assert all(float(str(SLOW[name])) > GRACE_S for name in ("create_s", "start_s", "stop_s", "destroy_s"))
+    assert float(SETTINGS["ISSUEBOX_DAYTONA_SETTLE_TIMEOUT_S"]) > GRACE_S
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_log_of_a_worker_that_is_left_alone_is_not_read_for_long_in_each_round(seed: int) -> None:
+    """A stall that a kill would cut short hangs nobody."""
+    for plan in (make_plan(seed, 24, SHORT_S), make_plan(seed, 24, LONG_S)):
+        for deeds in _rounds(plan):
+            stalls = {timed.deed.part: timed.deed for timed in deeds if isinstance(timed.deed, StallReader)}
+            long = {part for part, stall in stalls.items() if part in WORKERS and stall.seconds > STALL_S}
+            hit = {timed.deed.part for timed in deeds if not isinstance(timed.deed, StallReader)}  # type: ignore[union-attr]
+            assert len(long) == 1
+            assert not long & hit
+            assert len(stalls.keys() & set(WORKERS)) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_api_is_told_to_end_while_nobody_reads_its_log(seed: int) -> None:
+    """For longer than it may take; the other API's log is not read for a moment."""
+    for deeds in _rounds(make_plan(seed, 24, LONG_S)):
+        ((api, at_s),) = [
+            (timed.deed.part, timed.at_s)
+            for timed in deeds
+            if isinstance(timed.deed, Terminate) and timed.deed.part in API
+        ]
+        stalls = {timed.deed.part: timed for timed in deeds if isinstance(timed.deed, StallReader)}
+        stall = stalls[api]
+        assert isinstance(stall.deed, StallReader)
+        assert stall.at_s < at_s < at_s + END_TIMEOUT_S < stall.at_s + stall.deed.seconds
+        assert stalls.keys() >= set(API)
+
+
+def test_bursts_come_while_a_worker_s_log_is_not_read(long: Plan) -> None:
+    """Copies of what was sent before, many lines at once, and no flood however many issues there are."""
+    stalls = [
+        (timed.at_s, timed.at_s + timed.deed.seconds)
+        for timed in long.deeds
+        if isinstance(timed.deed, StallReader) and timed.deed.part in WORKERS and timed.deed.seconds > STALL_S
+    ]
+    first = {post.happening: post.at_s for post in reversed(long.posts)}
+    assert all(first[post.happening] < post.at_s for post in long.again)
+    assert all(any(begin < post.at_s < end for begin, end in stalls) for post in long.again)
+    bursts = Counter(post.at_s for post in long.again)
+    assert len(bursts) == len(stalls) * len(BURSTS_S)
+    assert all(50 < posts <= 3 * BURST_ISSUES_MAX for posts in bursts.values())
 
 
 def test_short_run_deals_every_fault_on_every_operation(short: Plan) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proofs.checker.evidence import Block
 from proofs.checker.rules import RULES, SAFETY, Watch
 from tests.chaos.tape import GONE, RUNNING, Tape
 
@@ -220,8 +221,28 @@ def test_wrong_creates_are_found(story: str) -> None:
     assert tape.letters() == letters
 
 
+def _block(cause: str, issue: int = 1) -> Block:
+    return Block(workflow_id=f"claude-issue-{issue}", run_id="r", event_id=7, at=1_003.0, cause=cause)
+
+
+@pytest.mark.parametrize("is_at_rest", [True, False])
+def test_block_by_a_bug_of_the_services_own_is_found(is_at_rest: bool) -> None:
+    """(g) It is tried again and passes, so that no other rule sees it; it was there all the same."""
+    tape = Tape()
+    served(tape)
+    tape.send("opened", RUNNING, issue=2)
+    tape.create("claude-issue-2")
+    blocks = [_block("unreachable"), _block("internal", issue=2), _block("unsaved", issue=2)]
+    assert tape.letters(blocks=blocks, is_at_rest=is_at_rest) == "g"
+    assert tape.letters(blocks=[blocks[0], blocks[2]], is_at_rest=is_at_rest) == ""
+    (violation,) = tape.broken(blocks=blocks)
+    assert violation.issue == 2
+    assert "internal" in violation.what
+    assert "event 7 of run r" in violation.what
+
+
 def test_safety_is_asked_while_the_run_goes_on() -> None:
-    """Without rest, only (a), (b) and (d) are asked: the others may still come right."""
+    """Without rest, (c), (e) and (f) are not asked: they may still come right."""
     tape = Tape()
     served(tape)
     tape.create(**OTHER)
@@ -244,5 +265,5 @@ def test_watch_finds_what_a_whole_check_finds() -> None:
 
 def test_each_rule_has_its_letter_and_its_sentence() -> None:
     """The table is what the report and the docs show."""
-    assert "".join(RULES) == "abcdef"
+    assert "".join(RULES) == "abcdefg"
     assert all(rule.letter == letter and rule.says.endswith(".") for letter, rule in RULES.items())

@@ -11,7 +11,7 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
 from proofs.checker.evidence import Delivery, Evidence, Order, Wish
-from proofs.checker.histories import read_signals
+from proofs.checker.histories import read_histories, read_signals
 from proofs.checker.rules import Watch, check
 from proofs.checker.run_dir import DATABASE, read_database, read_run, write_run
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
@@ -71,11 +71,13 @@ class Sender:
 
     async def evidence(self, **facts: object) -> Evidence:
         """All that the run has left."""
+        recorded = await read_histories(self.stack.temporal, [self.stack.name])
         return Evidence(
             journal=await self.stack.daytona.admin.journal(),
             deliveries=self.deliveries,
             orders=self.orders,
-            histories=await read_signals(self.stack.temporal, [self.stack.name]),
+            histories=recorded.signals,
+            blocks=recorded.blocks,
             **facts,  # type: ignore[arg-type]
         )
 
@@ -108,6 +110,8 @@ async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> N
     await until(stack.state, lambda state: state == "", "gone")
     evidence = await sender.evidence(closed_rests_at={"archived"}, worked_in={status.sandbox.id})
     assert check(evidence) == []
+    assert evidence.blocks is not None
+    assert {block.cause for block in evidence.blocks} == {"unsaved"}
     assert watch.feed(evidence) == []
     write_run(tmp_path / "run", evidence)
     assert read_run(tmp_path / "run") == evidence

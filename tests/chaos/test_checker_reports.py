@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
 from proofs.checker.__main__ import main
-from proofs.checker.histories import signals_of
+from proofs.checker.histories import blocks_of, failed_tasks_of, signals_of
 from proofs.checker.lives import Labels
 from proofs.checker.measures import measure
 from proofs.checker.rules import check
@@ -29,10 +29,10 @@ def tape() -> Tape:
 def test_good_run_is_reported_with_exit_code_0(tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every rule is named, and holds."""
     served(tape)
-    write_run(tmp_path, tape.evidence())
+    write_run(tmp_path, tape.evidence(blocks=[]))
     assert main([str(tmp_path)]) == 0
     assert re.findall(r"^\((\w)\) (\w+)", capsys.readouterr().out, re.MULTILINE) == [
-        (letter, "holds") for letter in "abcdef"
+        (letter, "holds") for letter in "abcdefg"
     ]
 
 
@@ -58,7 +58,9 @@ def test_run_that_goes_on_is_reported_as_far_as_it_can_be(
     tape.send("opened", RUNNING)
     write_run(tmp_path, tape.evidence(is_at_rest=False))
     assert main([str(tmp_path)]) == 0
-    assert "(e) not asked" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "(e) not asked: the run is not at rest" in out
+    assert "(g) not asked: nobody read the blocks" in out
 
 
 def test_report_as_json_says_the_same(tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,3 +197,40 @@ def test_what_is_no_delivery_is_passed_over() -> None:
         _event(4, SIGNALED, b'{"delivery": ""}'),
     ]
     assert list(signals_of("w", "r", events)) == []
+
+
+def _memo(number: int, status: str) -> HistoryEvent:
+    event = HistoryEvent(event_id=number, event_type=EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED)
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=status.encode())
+    event.workflow_properties_modified_event_attributes.upserted_memo.fields["status"].CopyFrom(payload)
+    return event
+
+
+def test_each_block_is_read_once_from_the_memo() -> None:
+    """As often as the cause was news; what else the memo says, or that a block is over, is none."""
+    events = [
+        _memo(1, '{"phase": "missing", "blocked": ""}'),
+        _memo(2, '{"phase": "missing", "blocked": "internal"}'),
+        _memo(3, '{"phase": "usable", "blocked": "internal"}'),
+        _memo(4, '{"phase": "usable", "blocked": "quota"}'),
+        _memo(5, '{"phase": "usable", "blocked": ""}'),
+        _memo(6, '{"phase": "usable"}'),
+        _memo(7, '{"phase": "usable", "blocked": "internal"}'),
+        HistoryEvent(event_id=8, event_type=EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED),
+    ]
+    blocks = list(blocks_of("w", "r", events))
+    assert [(block.event_id, block.cause) for block in blocks] == [(2, "internal"), (4, "quota"), (7, "internal")]
+    assert {(block.workflow_id, block.run_id) for block in blocks} == {("w", "r")}
+
+
+def test_failed_workflow_tasks_are_counted_by_their_code() -> None:
+    """The SDK's code where the message begins with one, else Temporal's word."""
+    events = [_event(1, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for _ in range(3)]
+    for event in events[:2]:
+        event.workflow_task_failed_event_attributes.failure.message = "[TMPRL1101] Potential deadlock detected"
+    last = events[2].workflow_task_failed_event_attributes
+    last.cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    assert failed_tasks_of([*events, _event(4, COMPLETED)]) == {
+        "TMPRL1101": 2,
+        "WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW": 1,
+    }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,11 +22,13 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from issuebox.dev.environment import bare, to_temporal
+from issuebox.doctor.temporal import POLL_MAX_S, Poller, polled
 from issuebox.temporal.search_attributes import has_search_attributes, needed, register, registered
 from localdaytona.testing import Server
 from tests.cli.conftest import Ran, Run
 from tests.waiting import until
-from tests.workflow.conftest import Stack
+from tests.workflow.conftest import Stack, Started
 
 KEY = "a-key-that-must-not-be-shown"
 TOKEN = "ghp_token_that_must_not_be_shown"
@@ -40,6 +45,11 @@ def failed(ran: Ran) -> list[str]:
 
 def advice(ran: Ran, check: str) -> str:
     [found] = [f["advice"] for f in ran.json["findings"] if f"{f['part']}: {f['check']}" == check]
+    return str(found)
+
+
+def seen(ran: Ran, check: str) -> str:
+    [found] = [f["seen"] for f in ran.json["findings"] if f"{f['part']}: {f['check']}" == check]
     return str(found)
 
 
@@ -138,10 +148,82 @@ async def test_wrong_setting_is_a_finding(doctor: Run, variable: str, value: str
 
 
 async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
-    """Both kinds of polls are missing, and the advice is to start a worker."""
+    """Both kinds of polls are missing, and the advice is to start a worker. Nobody is asked to answer."""
     ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
     assert failed(ran) == ["temporal: worker: workflows", "temporal: worker: activities"]
     assert "issuebox worker" in advice(ran, "temporal: worker: workflows")
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "verdict", "said"),
+    [
+        ([], "failed", "nobody polls the task queue q"),
+        ([POLL_MAX_S + 50], "failed", "nobody polls the task queue q; silent: worker-0 (last polled 200 s ago)"),
+        ([1.0, 2.0], "ok", "2 on the task queue q"),
+        (
+            [1.0, POLL_MAX_S + 50, POLL_MAX_S],
+            "warning",
+            "1 on the task queue q; silent: worker-2 (last polled 150 s ago), worker-1 (last polled 200 s ago)",
+        ),
+    ],
+    ids=["none", "all silent", "all poll", "some silent"],
+)
+def test_silent_pollers_are_named(ages_s: list[float], verdict: str, said: str) -> None:
+    """Whom Temporal still lists, and who has not polled for longer than a poll lasts, has ended or hangs."""
+    found = polled("workflows", "q", [Poller(f"worker-{number}", age_s) for number, age_s in enumerate(ages_s)])
+    assert (found.verdict, found.seen) == (verdict, said)
+    assert bool(found.advice) == (verdict != "ok")
+
+
+@asynccontextmanager
+async def worker_process(stack: Stack, address: str, ready: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker of the stack's task queue as an operator starts it, from when it polls on."""
+    own = {
+        "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue,
+        "DAYTONA_API_KEY": stack.daytona.api_key,
+        "DAYTONA_API_URL": stack.daytona.api_url,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "issuebox", "worker", "--ready-file", str(ready)),
+        env=bare() | to_temporal(address) | own,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+    async def is_ready() -> bool:
+        return ready.exists()
+
+    try:
+        await until(is_ready, bool, "the worker polls", 60.0)
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_worker_that_hangs_fails_and_is_fine_when_it_goes_on(
+    run: Run, start: Started, temporal_address: str, tmp_path: Path
+) -> None:
+    """A frozen worker is still listed as polling; that it does not answer tells. Thawed, it does."""
+    stack = await start(has_worker=False)
+
+    async def ran() -> Ran:
+        settings = to_temporal(temporal_address) | {"ISSUEBOX_TASK_QUEUE": stack.settings.task_queue}
+        return await run("doctor", "--json", "--only", "temporal", **settings)
+
+    async with worker_process(stack, temporal_address, tmp_path / "ready") as worker:
+        idle = await ran()
+        assert "nothing to ask" in seen(idle, "temporal: worker: answers")
+        await stack.ensure()
+        worker.send_signal(signal.SIGSTOP)
+        frozen = await ran()
+        worker.send_signal(signal.SIGCONT)
+        thawed = await ran()
+    assert (idle.code, failed(idle)) == (0, [])
+    assert (frozen.code, failed(frozen)) == (1, ["temporal: worker: answers"])
+    assert stack.name in seen(frozen, "temporal: worker: answers")
+    assert "restart it" in advice(frozen, "temporal: worker: answers")
+    assert (thawed.code, failed(thawed)) == (0, [])
+    assert stack.name in seen(thawed, "temporal: worker: answers")
 
 
 async def test_missing_search_attributes_fail_until_fixed(doctor: Run, namespace: Client) -> None:

@@ -104,6 +104,12 @@ def test_service_is_watched_or_waited_for(name: str) -> None:
         assert "healthcheck" in SERVICES[name]
 
 
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_process_that_ends_by_itself_is_started_again(name: str) -> None:
+    """Its watchdog ends it when it stands still, and relies on that."""
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
 @each_service
 def test_dependency_is_waited_for_until_it_works(name: str) -> None:
     """Nothing starts merely because something else was started."""

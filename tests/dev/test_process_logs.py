@@ -1,0 +1,188 @@
+"""What reaches the reader of a process's standard error, and how the process ends: each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from issuebox.dev.environment import bare, to_temporal
+from issuebox.logs import FLUSH_TIMEOUT_S
+from localdaytona.testing import free_port
+from tests.dev.test_watchdog import listens
+from tests.waiting import until
+
+END_S = 20.0
+LINES = 5_000
+"""More than any pipe holds, and fewer than wait."""
+
+# Ends as the `issuebox` command does.
+COMMAND = f"""
+import sys
+from issuebox import cli
+@cli.app.command()
+def chatter():
+    import logging
+    from issuebox.logs import configure
+    configure("json", "info")
+    for number in range({LINES}):
+        logging.getLogger("test").info("line", extra={{"number": number}})
+    sys.stdout.write("done")
+sys.argv = ["issuebox", "chatter"]
+cli.main()
+"""
+
+# Ends as Python does by itself.
+PLAIN = COMMAND.replace("cli.main()", "chatter()")
+
+UNTOLD = """
+import threading, warnings
+from issuebox.logs import configure
+configure("json", "info")
+
+class Ghost:
+    def __del__(self):
+        raise ValueError("in a destructor")
+
+def fail():
+    raise ValueError("in a thread")
+
+warnings.warn("mind this", RuntimeWarning)
+Ghost()
+thread = threading.Thread(target=fail, name="doomed")
+thread.start()
+thread.join()
+"""
+
+FAILING_WORKFLOW = """
+import asyncio, logging, os, uuid
+from temporalio import workflow
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from issuebox.logs import configure
+from issuebox.temporal.connect import connect, forward_core_log
+
+@workflow.defn
+class Failing:
+    @workflow.run
+    async def run(self) -> None:
+        raise ValueError("a bug")
+
+async def main():
+    client = await connect()
+    queue = uuid.uuid4().hex
+    async with Worker(client, task_queue=queue, workflows=[Failing], workflow_runner=UnsandboxedWorkflowRunner()):
+        handle = await client.start_workflow(Failing.run, id=queue, task_queue=queue)
+        while not (await handle.describe()).raw_description.pending_workflow_task.attempt > 1:
+            await asyncio.sleep(0.05)
+        await handle.terminate()
+
+configure("json", "info")
+forward_core_log()
+asyncio.run(main())
+logging.shutdown()
+os._exit(0)  # As the command does, and for the same reason.
+"""
+
+
+@asynccontextmanager
+async def run(program: str, *arguments: str, **environment: str) -> AsyncIterator[Any]:
+    """A process whose standard error is a pipe that nobody reads yet; it is gone afterwards."""
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, *arguments),
+        env=bare() | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=writing,
+    )
+    os.close(writing)
+    process.unread = reading
+    try:
+        yield process
+    finally:
+        os.close(reading)
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def lines(process: Any, code: int = 0) -> list[dict[str, Any]]:
+    """Read all that the process logs until it has ended. Fails when a line is no JSON."""
+
+    def read() -> bytes:
+        with os.fdopen(os.dup(process.unread), "rb") as file:
+            return file.read()
+
+    text = await asyncio.wait_for(asyncio.to_thread(read), END_S)
+    assert await asyncio.wait_for(process.wait(), END_S) == code
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize("program", [COMMAND, PLAIN], ids=["issuebox", "python"])
+async def test_last_lines_are_written_before_the_process_ends(program: str) -> None:
+    """Whoever reads has the whole log, in order, although the process had nothing left to do but to write it."""
+    async with run(program) as process:
+        assert await asyncio.wait_for(process.stdout.read(4), END_S) == b"done"
+        assert [line["number"] for line in await lines(process)] == list(range(LINES))
+
+
+@pytest.mark.parametrize("program", [COMMAND, PLAIN], ids=["issuebox", "python"])
+async def test_process_ends_although_nobody_reads(program: str) -> None:
+    """It waits for a moment, and no longer."""
+    async with run(program) as process:
+        assert await asyncio.wait_for(process.stdout.read(4), END_S) == b"done"
+        async with asyncio.timeout(FLUSH_TIMEOUT_S + 5):
+            assert await process.wait() == 0
+
+
+async def test_what_python_would_print_is_logged() -> None:
+    """Warnings, errors in destructors, and errors that end a thread, which may come from a workflow's thread."""
+    async with run(UNTOLD) as process:
+        warned, ignored, failed = await lines(process)
+    assert "RuntimeWarning: mind this" in warned["event"]
+    assert (ignored["event"], ignored["level"]) == ("error_ignored", "error")
+    assert "in a destructor" in ignored["exception"]
+    assert (failed["event"], failed["thread_name"]) == ("thread_failed", "doomed")
+    assert "in a thread" in failed["exception"]
+
+
+async def test_lines_of_temporals_core_are_logged(temporal_address: str) -> None:
+    """They are JSON when JSON is asked for, with their fields, and nothing goes to standard output."""
+    async with run(FAILING_WORKFLOW, **to_temporal(temporal_address)) as process:
+        told = await lines(process)
+        assert await process.stdout.read() == b""
+    [line] = [line for line in told if line["event"].startswith("Failing workflow task")][:1]
+    assert (line["level"], line["target"]) == ("warning", "temporalio_sdk_core::worker::workflow")
+    assert "a bug" in line["failure"]
+    assert "temporal_log" not in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="opens a pipe through /proc")
+async def test_api_that_is_told_to_end_says_its_last_words(temporal_address: str) -> None:
+    """It dies by SIGTERM, as before, and waits for a moment until its last lines are read."""
+    port = free_port()
+    program = "from issuebox.cli import main; main()"
+    async with run(program, "api", "--port", str(port), **to_temporal(temporal_address)) as process:
+        await until(lambda: listens(port), bool, "the API listens", END_S)
+        fill(process)
+        process.terminate()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(process.wait(), FLUSH_TIMEOUT_S / 2)
+        told = await lines(process, code=-signal.SIGTERM)
+    assert told[-1]["event"].startswith("Finished server process")
+
+
+def fill(process: Any) -> None:
+    """Leave no room in the pipe: what the process says from now on waits until it is read."""
+    writing = os.open(f"/proc/self/fd/{process.unread}", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\n" * 4096)
+    os.close(writing)
