@@ -64,7 +64,7 @@ class Setback:
 
 
 class BlockedError(Exception):
-    """Ends a pursuit: it can go on when somebody has acted, or after some time. Never leaves `workflows.reconcile`."""
+    """Ends a reconciliation, which can go on when somebody has acted or after some time. Stays in its module."""
 
     def __init__(self, cause: Cause, reason: str, retry_after_s: float = 0.0) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""One pursuit: from something to do to the goal reached, or to being blocked.
+"""One reconciliation: from something to do to the goal reached, or to being blocked.
 
 Look, decide, act once, look again. The decision is `issuebox.domain.decision.decide`; this module only
 carries it out and keeps the memory true. The goal is read anew for each decision, so that a close that
@@ -6,7 +6,7 @@ arrives during a create is honoured when that settles, and a reopening during a 
 is gone. A command's reply ends with a read of the sandbox, and that read is the next look: a create or a
 start costs one lookup and one command.
 
-Every pursuit ends: each command has a bounded number of tries and each wait a budget.
+Every reconciliation ends: each command has a bounded number of tries and each wait a budget.
 """
 
 from __future__ import annotations

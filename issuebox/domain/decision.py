@@ -101,7 +101,7 @@ class Limits:
     attempts_max: int = 8
 
     def attempts_for(self, action: Action) -> int:
-        """How often the action may be tried in one pursuit."""
+        """How often the action may be tried in one reconciliation."""
         return self.recovers_max if action is Action.RECOVER else self.attempts_max
 
 

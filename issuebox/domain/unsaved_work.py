@@ -70,7 +70,7 @@ def standing_verdict(
 ) -> WorkState | None:
     """What is known about unsaved work in the sandbox as it is now; None when somebody has to look.
 
-    `is_fresh` says that the look belongs to the pursuit under way. What was found unsaved stays so until the
+    `is_fresh` says that the look belongs to the reconciliation under way. What was found unsaved stays so until the
     sandbox was used again. That nothing would be lost counts for a delete only when the look was fresh and
     quiet: an agent that is still at work when its issue is closed writes after the look.
     """

@@ -132,7 +132,7 @@ class Run:
         return ""
 
     async def _quiet(self, cluster: Cluster, watch: JournalWatch) -> None:
-        """Rest, and nothing new after it: a workflow between two pursuits looks like one that rests."""
+        """Rest, and nothing new after it: a workflow between two reconciliations looks like one that rests."""
         client = await cluster.temporal()
         while True:
             await settled(client, self._tally, self._settle_timeout_s)

@@ -43,7 +43,7 @@ _MOMENT = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A pursuit ended well in this step: in a handover (USE) or at rest, as a read showed the sandbox."""
+    """A reconciliation ended well in this step: in a handover (USE) or at rest, as a read showed the sandbox."""
 
     action: Action
     sandbox_id: str

@@ -65,7 +65,7 @@ def _ask(wish: Wish) -> Generator[Wish, object, object]:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A pursuit reached what it was after: what was done in the end, and with which sandbox."""
+    """A reconciliation reached what it was after: what was done in the end, and with which sandbox."""
 
     action: Action
     sandbox: Sandbox | None
@@ -99,7 +99,7 @@ class _Info:
 
 @dataclass
 class Runtime:
-    """What the workflow asks its runtime for. `clock` is set by the model; `finished` is what pursuits came to."""
+    """What the workflow asks its runtime for. `clock` is the model's; `finished` is what reconciliations came to."""
 
     policy: Policy
     clock: datetime = EPOCH
@@ -181,7 +181,7 @@ class Runtime:
 @contextmanager
 def installed(runtime: Runtime) -> Iterator[None]:
     """Bind the workflow's modules to the runtime for as long as the block runs. Not for two at a time."""
-    real_finish = Reconciliation._finish  # noqa: SLF001 -- the one place that a pursuit ends well
+    real_finish = Reconciliation._finish  # noqa: SLF001 -- the one place that a reconciliation ends well
 
     async def finish(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> None:
         await real_finish(self, action, sandbox)

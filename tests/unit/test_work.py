@@ -38,7 +38,7 @@ def test_nothing_is_known_without_a_look() -> None:
 def test_look_into_a_running_sandbox_counts_until_the_stop_that_follows(
     inspection: Inspection, goal: Goal, *, is_fresh: bool, has_stopped: bool
 ) -> None:
-    """A sandbox that runs again, or still, after a pursuit is looked into again."""
+    """A sandbox that runs again, or still, after a reconciliation is looked into again."""
     evidence = Evidence(inspection, "s1", stopped_at=T0 if has_stopped else None)
     verdict = standing_verdict(evidence, sandbox(Phase.USABLE), goal, is_fresh=is_fresh)
     assert verdict is (inspection.state if is_fresh and not has_stopped else None)

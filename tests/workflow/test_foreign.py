@@ -163,7 +163,7 @@ def test_instance_reaches_the_workflow_with_the_settings() -> None:
 async def test_command_is_refused_while_the_workflow_does_not_know_its_instance(
     start: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pursuit that a worker of 0.4 began may send its next command by a worker of today: that one knows."""
+    """A reconciliation that a worker of 0.4 began may send its next command by a worker of today: that one knows."""
     known = issuebox.worker.policy
     monkeypatch.setattr(issuebox.worker, "policy", lambda settings: replace(known(settings), instance=""))
     stack = await start(**STOPS)
