@@ -25,7 +25,7 @@ from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import Execution, SandboxProvider
-from issuebox.domain.sandbox import LABEL_REPOSITORY, Ownership, Sandbox, ownership
+from issuebox.domain.sandbox import DEFAULT_INSTANCE, LABEL_REPOSITORY, Ownership, Sandbox, ownership
 from issuebox.domain.set_up import SetUp, directory_of
 from issuebox.domain.text import one_line
 from issuebox.domain.unsaved_work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection, read_report, unchecked
@@ -68,7 +68,7 @@ class InsideActivities:
         *,
         set_up: SetUp | None = None,
         inspect_paths: tuple[str, ...] = ("~",),
-        instance: str = "",
+        instance: str = DEFAULT_INSTANCE,
     ) -> None:
         self._provider = provider
         self._instance = instance
@@ -132,7 +132,7 @@ class InsideActivities:
 
     async def _claim(self, sandbox: Sandbox, request: CommandInput) -> None:
         """Label what was made by hand as ours before the minutes of its set-up: two would disturb each other."""
-        if self._instance and ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.UNLABELLED:
+        if ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.UNLABELLED:
             labels = identity_labels(self._instance, request.issue_id, request.issue)
             await self._provider.label(sandbox.id, labels)
 

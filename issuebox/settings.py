@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.issue_source import is_repository
+from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.triggers import Association, Rules
 from workflows.messages import TASK_QUEUE
 
@@ -66,7 +67,7 @@ class CommonSettings(BaseSettings):
         description="What stands before the issue ID in the names of sandboxes and workflows.",
     )
     instance: str = Field(
-        "default",
+        DEFAULT_INSTANCE,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
         description="Label on our sandboxes that tells several installations in one Daytona organization apart. A "
         "sandbox that is labelled with another's name is never touched.",

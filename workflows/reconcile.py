@@ -469,9 +469,7 @@ def command_input(
     memory: Memory, sandbox: Sandbox, *, names_issue: bool = False, only_at_rest: bool = False
 ) -> CommandInput:
     issue = memory.told.issue if names_issue else None
-    instance = memory.policy.instance
-    # Not known to be ours as long as the workflow does not know what the installation is called.
-    is_ours = bool(instance) and ownership(sandbox.labels, memory.issue_id, instance) is Ownership.OURS
+    is_ours = ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.OURS
     return CommandInput(
         memory.issue_id, memory.name, sandbox.id, issue, memory.requests.delivery, only_at_rest, is_ours
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from issuebox.domain.phase import Action, Cause, Goal, Phase
-from issuebox.domain.sandbox import Sandbox, foreign_labels
+from issuebox.domain.sandbox import DEFAULT_INSTANCE, Sandbox, foreign_labels
 from issuebox.domain.unsaved_work import WorkState
 
 _P, _A = Phase, Action
@@ -122,7 +122,7 @@ class Situation:
     since the last handover or block, ``trouble`` what came in the way of the last one. ``verdict`` is what
     is known about unsaved work and still counts; ``is_forced`` says that a person gave it up.
     ``is_set_up`` is False while the sandbox has to be set up before it can be used. ``instance`` is what this
-    installation is called: '' is not known, and no sandbox is judged by it.
+    installation is called.
     """
 
     issue_id: int
@@ -138,7 +138,7 @@ class Situation:
     findings: tuple[str, ...] = ()
     is_forced: bool = False
     is_set_up: bool = True
-    instance: str = ""
+    instance: str = DEFAULT_INSTANCE
 
     @property
     def phase(self) -> Phase:

@@ -109,8 +109,7 @@ def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
 
 
 def _is_anothers(memory: Memory, sandbox: Sandbox | None) -> bool:
-    """Whether it is labelled as another's. Where the instance is not known nobody asked."""
-    instance = memory.policy.instance
-    if sandbox is None or not instance:
+    """Whether it is labelled as another's."""
+    if sandbox is None:
         return False
-    return ownership(sandbox.labels, memory.issue_id, instance) is Ownership.FOREIGN
+    return ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.FOREIGN

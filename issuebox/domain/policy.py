@@ -1,4 +1,4 @@
-"""How patient the workflow is: the workers' settings that decisions and waits go by."""
+"""The policy: what the workers' settings hand to the workflow, for its decisions and waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from issuebox.domain.decision import Limits
 from issuebox.domain.phase import Goal
+from issuebox.domain.sandbox import DEFAULT_INSTANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,8 @@ class Policy:
     """How late the published time of the last request may be while nothing else changes. Publishing is an event, and
     a write to Temporal's index."""
 
-    instance: str = ""
-    """What this installation is called on the labels of its sandboxes: no setting of policy, and here because the
-    workflow judges by it. '' is not known, as in what 0.4 recorded, and sandboxes are not judged by it."""
+    instance: str = DEFAULT_INSTANCE
+    """What this installation is called on the labels of its sandboxes, by which the workflow judges whose one is."""
 
     def hash(self) -> str:
         """A short name for exactly these settings, the same in every process."""

@@ -16,6 +16,7 @@ LABEL_ISSUE_ID = "issue-id"
 LABEL_REPOSITORY = "repository"
 LABEL_ISSUE_NUMBER = "issue-number"
 MANAGED_BY = "issuebox"
+DEFAULT_INSTANCE = "default"
 
 HERE = {LABEL_INSTANCE: "this installation", LABEL_MANAGED_BY: "the manager here", LABEL_ISSUE_ID: "the issue here"}
 """What each label of identity is compared with, in the reasons that people read."""
@@ -77,7 +78,7 @@ class Ownership(StrEnum):
 def ownership(labels: Mapping[str, str], issue_id: int, instance: str) -> Ownership:
     """Judge a sandbox that was found under our name by its labels.
 
-    `instance` is what this installation is called; '' where that is not known, and then it is not judged.
+    `instance` is what this installation is called.
     Absent identity labels mean somebody made it by hand for us: it may be adopted. Labels that name another
     issue, another manager or another installation are a conflict that a person has to settle.
     """
@@ -98,5 +99,4 @@ def foreign_labels(labels: Mapping[str, str], issue_id: int, instance: str) -> s
 
 def _identity(issue_id: int, instance: str) -> dict[str, str]:
     """The labels that ownership is judged by, the most telling first."""
-    known = {LABEL_INSTANCE: instance} if instance else {}
-    return {**known, LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: str(issue_id)}
+    return {LABEL_INSTANCE: instance, LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: str(issue_id)}

@@ -19,8 +19,8 @@ OURS = {"managed-by": "issuebox", "issuebox-instance": HERE, "issue-id": "7"}
 THEIRS = OURS | {"issuebox-instance": "green"}
 
 
-def memory(instance: str = HERE) -> Memory:
-    return Memory(7, "claude-issue-7", policy=Policy(instance=instance))
+def memory() -> Memory:
+    return Memory(7, "claude-issue-7", policy=Policy(instance=HERE))
 
 
 def sandbox(labels: dict[str, str]) -> Sandbox:
@@ -28,20 +28,12 @@ def sandbox(labels: dict[str, str]) -> Sandbox:
 
 
 @pytest.mark.parametrize(
-    ("labels", "instance", "is_ours"),
-    [
-        (OURS, HERE, True),
-        (OURS, "", False),
-        (THEIRS, HERE, False),
-        ({}, HERE, False),
-        ({"managed-by": "issuebox", "issue-id": "7"}, HERE, False),
-    ],
+    ("labels", "is_ours"),
+    [(OURS, True), (THEIRS, False), ({}, False), ({"managed-by": "issuebox", "issue-id": "7"}, False)],
 )
-def test_command_says_whether_the_sandbox_was_seen_to_be_ours(
-    labels: dict[str, str], instance: str, is_ours: bool
-) -> None:
+def test_command_says_whether_the_sandbox_was_seen_to_be_ours(labels: dict[str, str], is_ours: bool) -> None:
     """Any other is read once more before something is done to it."""
-    assert command_input(memory(instance), sandbox(labels)).is_ours is is_ours
+    assert command_input(memory(), sandbox(labels)).is_ours is is_ours
 
 
 @pytest.mark.parametrize("word", ["delete --force", "replace"])

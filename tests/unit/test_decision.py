@@ -183,12 +183,6 @@ def test_label_in_a_reason_is_short_and_on_one_line() -> None:
     assert reason.isprintable()
 
 
-def test_sandbox_is_not_judged_by_an_instance_that_is_not_known() -> None:
-    """What a run of 0.4 recorded replays: there the workflow did not know how its installation is called."""
-    seen = sandbox(Phase.USABLE, labels=OURS | {"issuebox-instance": "green"})
-    assert decide(Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=seen), LIMITS).action is Action.USE
-
-
 @pytest.mark.parametrize(
     "labels",
     [
@@ -208,23 +202,22 @@ def test_absent_labels_are_adopted(labels: dict[str, str]) -> None:
 
 
 OWNERSHIPS = [
-    # The labels, whose it is where the instance is known, and where it is not.
-    ({}, Ownership.UNLABELLED, Ownership.UNLABELLED),
-    ({"managed-by": "issuebox"}, Ownership.UNLABELLED, Ownership.UNLABELLED),
-    ({"issuebox-instance": HERE}, Ownership.UNLABELLED, Ownership.UNLABELLED),
-    (OURS, Ownership.UNLABELLED, Ownership.OURS),
-    (OURS | {"issuebox-instance": HERE}, Ownership.OURS, Ownership.OURS),
-    (OURS | {"issuebox-instance": "green"}, Ownership.FOREIGN, Ownership.OURS),
-    (OURS | {"issue-id": "8"}, Ownership.FOREIGN, Ownership.FOREIGN),
-    (OURS | {"issue-id": "07"}, Ownership.FOREIGN, Ownership.FOREIGN),
-    (OURS | {"managed-by": "terraform"}, Ownership.FOREIGN, Ownership.FOREIGN),
+    ({}, Ownership.UNLABELLED),
+    ({"managed-by": "issuebox"}, Ownership.UNLABELLED),
+    ({"issuebox-instance": HERE}, Ownership.UNLABELLED),
+    (OURS, Ownership.UNLABELLED),
+    (OURS | {"issuebox-instance": HERE}, Ownership.OURS),
+    (OURS | {"issuebox-instance": "green"}, Ownership.FOREIGN),
+    (OURS | {"issue-id": "8"}, Ownership.FOREIGN),
+    (OURS | {"issue-id": "07"}, Ownership.FOREIGN),
+    (OURS | {"managed-by": "terraform"}, Ownership.FOREIGN),
 ]
 
 
-@pytest.mark.parametrize(("labels", "known", "unknown"), OWNERSHIPS)
-def test_ownership_is_read_from_all_three_labels(labels: dict[str, str], known: Ownership, unknown: Ownership) -> None:
-    """Ours says all of it, another's contradicts in one; between them nobody has said whose it is."""
-    assert (ownership(labels, ISSUE, HERE), ownership(labels, ISSUE, "")) == (known, unknown)
+@pytest.mark.parametrize(("labels", "whose"), OWNERSHIPS)
+def test_ownership_is_read_from_all_three_labels(labels: dict[str, str], whose: Ownership) -> None:
+    """Ours only when manager, instance and issue agree; another's as soon as one of them says so."""
+    assert ownership(labels, ISSUE, HERE) is whose
 
 
 def test_refused_create_blocks_while_the_sandbox_is_missing() -> None:

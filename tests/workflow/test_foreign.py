@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -158,23 +158,6 @@ def test_instance_reaches_the_workflow_with_the_settings() -> None:
     )
     assert (blue.instance, green.instance) == ("blue", "green")
     assert blue.hash() != green.hash()
-
-
-async def test_command_is_refused_while_the_workflow_does_not_know_its_instance(
-    start: Started, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reconciliation that a worker of 0.4 began may send its next command by a worker of today: that one knows."""
-    known = issuebox.worker.policy
-    monkeypatch.setattr(issuebox.worker, "policy", lambda settings: replace(known(settings), instance=""))
-    stack = await start(**STOPS)
-    labels = {"managed-by": "issuebox", "issuebox-instance": OTHER, "issue-id": str(stack.issue_id)}
-    made = await stack.daytona.admin.create(name=stack.name, labels=labels)
-    await stack.provider.settle(made.id, 5.0)
-    await stack.close()
-    status = await stack.blocked()
-    assert status.blocked is not None
-    assert status.blocked.cause is Cause.FOREIGN
-    assert set(await stack.requests()) == {"get"}
 
 
 class _Renamed:
