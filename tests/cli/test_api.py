@@ -10,13 +10,21 @@ from typer.testing import CliRunner
 
 from issuebox import logs
 from issuebox.cli.app import app
+from issuebox.temporal import connect
 
 
 def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that keeps its connections for 60 s never sends a delivery into one that we are just closing."""
     given: dict[str, Any] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: given.update(options))
+
+    class Config(uvicorn.Config):
+        def __init__(self, app: Any, **options: Any) -> None:
+            given.update(options)
+            raise SystemExit(0)
+
+    monkeypatch.setattr(uvicorn, "Config", Config)
     monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(connect, "forward_core_log", lambda: None)
     assert CliRunner().invoke(app, ["api", "--port", "8899"]).exit_code == 0
     assert given["port"] == 8899
     assert given["timeout_keep_alive"] > 60

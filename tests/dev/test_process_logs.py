@@ -27,7 +27,7 @@ LINES = 5_000
 # Ends as the `issuebox` command does.
 COMMAND = f"""
 import sys
-from issuebox import cli
+from issuebox.cli import app as cli
 @cli.app.command()
 def chatter():
     import logging
@@ -168,7 +168,7 @@ async def test_lines_of_temporals_core_are_logged(temporal_address: str) -> None
 async def test_api_that_is_told_to_end_says_its_last_words(temporal_address: str) -> None:
     """It dies by SIGTERM, as before, and waits for a moment until its last lines are read."""
     port = free_port()
-    program = "from issuebox.cli import main; main()"
+    program = "from issuebox.cli.app import main; main()"
     async with run(program, "api", "--port", str(port), **to_temporal(temporal_address)) as process:
         await until(lambda: listens(port), bool, "the API listens", END_S)
         fill(process)
