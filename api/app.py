@@ -11,12 +11,18 @@ from fastapi import FastAPI
 from api import health, listing, problems, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from issuebox.settings import ApiSettings
+from issuebox.temporal.connect import connect
 from issuebox.temporal.issues import ClientFactory, Issues
 
 DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
 
 GitHub's webhooks go to `/webhooks/github`, signed. People and programs use `/v1`, with a bearer token.
 Errors are RFC 9457 problem details."""
+
+
+def from_environment() -> FastAPI:
+    """The application as the process's own environment describes it. Raises pydantic's ValidationError."""
+    return create_app(ApiSettings(), lambda: connect(lazy=True))
 
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:

@@ -41,6 +41,9 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
+API = "api.app:from_environment"
+"""What uvicorn serves, by its name: the command line imports no HTTP."""
+
 KEEP_ALIVE_S = 75
 """How long the API keeps an idle connection: longer than the proxies before it do, most of them for 60 s.
 
@@ -121,14 +124,13 @@ def api(
         fail(f"a setting is wrong: {first_mistake(error)}")
     configure(settings.log_format, settings.log_level)
 
+    config = uvicorn.Config(API, factory=True, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE_S)
     with uncollected():
-        from api.app import create_app  # noqa: PLC0415
-        from issuebox.temporal.connect import connect, forward_core_log  # noqa: PLC0415
+        from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
         from issuebox.watchdog import watched  # noqa: PLC0415
 
+        config.load()
     forward_core_log()
-    app = create_app(settings, lambda: connect(lazy=True))
-    config = uvicorn.Config(app, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE_S)
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, _end_by)
     # As `uvicorn.run`, which leaves no room for the watchdog.
