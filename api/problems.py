@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from issuebox.temporal.index import NotIndexedError
 from issuebox.temporal.issues import (
     IssueDeletedError,
     IssuesError,
@@ -28,11 +29,13 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 """What a 503 asks the caller to wait. GitHub does not redeliver; the failed delivery shows in its log."""
 
-_OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
+OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
     UnavailableError: (503, "unavailable"),
     UnknownIssueError: (404, "unknown-issue"),
     WrongIssueError: (409, "conflict"),
     IssueDeletedError: (409, "issue-deleted"),
+    # A list without filters that Temporal does not take: none of the caller's doing, and nothing that passes.
+    NotIndexedError: (500, "internal"),
 }
 """What each failure of the issues' workflows is in HTTP."""
 
@@ -52,7 +55,7 @@ class ProblemError(Exception):
 
 def problem_of(error: IssuesError) -> ProblemError:
     """The problem that a failure of an issue's workflow is; a 503 says when to come back."""
-    status, kind = _OF_ISSUES[type(error)]
+    status, kind = OF_ISSUES[type(error)]
     headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, UnavailableError) else None
     return ProblemError(status, kind, str(error), headers)
 

@@ -70,7 +70,7 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
             _log.warning(
                 "webhook_refused", **facts, status=problem.status, reason=problem.detail, duration_ms=_ms(began)
             )
-            raise problem from error
+            raise
         word = "webhook_ignored" if accepted.intention in IGNORED else "webhook_accepted"
         facts |= {"intention": str(accepted.intention), "reason": accepted.reason}
         _log.info(word, **facts, duration_ms=_ms(began))

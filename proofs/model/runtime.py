@@ -84,11 +84,6 @@ class _EvenChance:
         return 0.0
 
 
-class _Unsafe:
-    def is_replaying(self) -> bool:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class _Info:
     workflow_id: str = NAME
@@ -105,7 +100,6 @@ class Runtime:
     clock: datetime = EPOCH
     finished: list[Finished] = field(default_factory=list)
     logger: _Silent = field(default_factory=_Silent)
-    unsafe: _Unsafe = field(default_factory=_Unsafe)
 
     def now(self) -> datetime:
         return self.clock
@@ -115,9 +109,6 @@ class Runtime:
 
     def info(self) -> _Info:
         return _Info()
-
-    def patched(self, _change: str) -> bool:
-        return True
 
     def all_handlers_finished(self) -> bool:
         return True

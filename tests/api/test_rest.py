@@ -10,8 +10,10 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from api import listing
+from api import listing, problems
 from api.body_limit import BODY_MAX_BYTES
+from issuebox.temporal.index import NotIndexedError
+from issuebox.temporal.issues import IssuesError
 from tests.api.conftest import BEARER, Api, Serve, status_line
 from tests.api.deliveries import encoded, payload, signed
 from tests.waiting import until
@@ -159,6 +161,16 @@ async def test_bug_is_a_problem_that_tells_nothing(
     assert reply.status_code == 500
     assert reply.headers["content-type"] == "application/problem+json"
     assert "secret words" not in reply.text
+
+
+def test_every_failure_of_the_client_is_a_problem() -> None:
+    """One that is added without its row would be answered by the accident of another error."""
+
+    def kinds(kind: type[IssuesError]) -> set[type[IssuesError]]:
+        return {kind, *(each for child in kind.__subclasses__() for each in kinds(child))}
+
+    assert kinds(IssuesError) - {IssuesError} == set(problems.OF_ISSUES)
+    assert problems.problem_of(NotIndexedError("no such attribute")).status == 500
 
 
 async def test_list_pages_through_all_running_workflows_once(serve: Serve, temporal: Client, issue_id: int) -> None:
