@@ -22,11 +22,11 @@ from issuebox.domain.audit import (
     MENDS,
     OF_RECORDS,
     Claim,
-    Evidence,
     Finding,
     Installation,
     Mend,
     Naming,
+    Reread,
     Suspect,
     Walked,
     claim_of,
@@ -113,8 +113,8 @@ class AuditActivities:
         reads count only when a list works after them; otherwise this fails, and is attempted again.
         """
         async with typed_failures(), heartbeats():
-            look = partial(self._look_at, despite_block=request.are_mended)
-            findings = await in_batches(request.suspects, look)
+            reread = partial(self._reread, despite_block=request.are_mended)
+            findings = await in_batches(request.suspects, reread)
             await self._provider.list_page(self._ours.labels)
         return Findings(tuple(finding for finding in findings if finding is not None))
 
@@ -142,7 +142,7 @@ class AuditActivities:
         issue_id = issue_id_of(record.name, self._ours.name_prefix) or 0
         return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None)
 
-    async def _look_at(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
+    async def _reread(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
         await self._metronome.turn()
         sandbox = await self._provider.lookup_by_id(suspect.sandbox_id)
         # The canonical name is the workflow's ID; a suspect of the second walk has that of its workflow.
@@ -153,13 +153,13 @@ class AuditActivities:
         if canonical and suspect.name != canonical:
             await self._metronome.turn()
             other = await self._provider.lookup(canonical, record.sandbox_id if record else None)
-        return confirm(suspect, Evidence(sandbox, record, other), self._ours, despite_block=despite_block)
+        return confirm(suspect, Reread(sandbox, record, other), self._ours, despite_block=despite_block)
 
     async def _mend(self, finding: Finding) -> None:
         match MENDS[finding.kind]:
             case Mend.START_WORKFLOW:
                 await self._records.start(finding.issue_id)
-            case Mend.LOOK:
+            case Mend.LOOKUP:
                 await self._records.look(finding.name)
             case Mend.NOTHING:
                 return

@@ -24,7 +24,7 @@ from issuebox.domain.issue import Issue
 from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.known_issues import KnownIssues
 from issuebox.domain.resync import authoritative
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 
 _PROGRESS = TypeAdapter(Progress)
 
@@ -34,10 +34,10 @@ _log = structlog.get_logger("issuebox.activities")
 class GitHubActivities:
     """Reading GitHub, and telling the issues' workflows what they missed."""
 
-    def __init__(self, source: IssueSource, known: KnownIssues, rules: Rules) -> None:
+    def __init__(self, source: IssueSource, known: KnownIssues, criteria: Criteria) -> None:
         self._source = source
         self._known = known
-        self._rules = rules
+        self._criteria = criteria
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker."""
@@ -67,7 +67,7 @@ class GitHubActivities:
         """
         progress = _resumed() or Progress(request.mark)
         async with typed_failures(), _logged(request, progress), heartbeats(lambda: _beat(progress)):
-            walk = RepositoryWalk(request, progress, self._source, self._known, self._rules, tell=_beat)
+            walk = RepositoryWalk(request, progress, self._source, self._known, self._criteria, tell=_beat)
             return await walk.run()
 
 
@@ -89,11 +89,11 @@ def _resumed() -> Progress | None:
 @asynccontextmanager
 async def _logged(request: RepositoryInput, progress: Progress) -> AsyncIterator[None]:
     began, attempt = time.monotonic(), activity.info().attempt
-    facts: dict[str, object] = {"repository": request.repository, "is_sweep": request.is_sweep, "attempt": attempt}
+    log_fields: dict[str, object] = {"repository": request.repository, "is_sweep": request.is_sweep, "attempt": attempt}
     try:
         yield
     except ProviderError as error:
-        facts |= {"stage": str(progress.stage), "duration_ms": ms(began)}
-        _log.warning("resync_failed", **facts, error=type(error).__name__, reason=str(error))
+        log_fields |= {"stage": str(progress.stage), "duration_ms": ms(began)}
+        _log.warning("resync_failed", **log_fields, error=type(error).__name__, reason=str(error))
         raise
-    _log.info("resync_done", **facts, **asdict(progress.counts), duration_ms=ms(began))
+    _log.info("resync_done", **log_fields, **asdict(progress.counts), duration_ms=ms(began))

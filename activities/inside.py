@@ -20,7 +20,7 @@ from temporalio import activity
 from activities.claims import identity_labels, refuse_foreign
 from activities.failures import typed_failures
 from activities.messages import CommandInput, CommandReply
-from activities.reporting import facts, heartbeats, logged, ms
+from activities.reporting import heartbeats, log_fields, logged, ms
 from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause, Phase
@@ -45,11 +45,11 @@ REPOSITORIES_MAX = 50
 DEPTH_MAX = 6
 """How many levels below a path a ``.git`` is found, itself included."""
 
-LOOKS_MAX = 3
-LOOK_PAUSE_S = 1.0
+INSPECTION_TRIES_MAX = 3
+INSPECTION_PAUSE_S = 1.0
 """How often a look that got no answer is tried before the work counts as unchecked, and the pause between."""
 
-LOOK_AGAIN_WITHIN_S = 30.0
+INSPECTION_RETRY_WITHIN_S = 30.0
 """No further try after that, so that a toolbox that hangs costs one deadline: 90 s, with the label 150 s in all."""
 
 _OUTPUT_LENGTH_MAX = 200
@@ -104,11 +104,11 @@ class InsideActivities:
             if not request.is_ours:
                 found = await self._provider.lookup_by_id(request.sandbox_id)
                 refuse_foreign(found, request.issue_id, self._instance)
-            inspection = await self._look(request)
+            inspection = await self._visit(request)
             await self._label_work(request, inspection)
         _log.info(
             "sandbox_inspected",
-            **facts(request),
+            **log_fields(request),
             work=str(inspection.state),
             findings=list(inspection.findings),
             duration_ms=ms(began),
@@ -184,25 +184,25 @@ class InsideActivities:
             raise _failed(f"the clone could not be put in its place: {execution.output}")
         return execution.output
 
-    async def _look(self, request: CommandInput) -> Inspection:
+    async def _visit(self, request: CommandInput) -> Inspection:
         arguments = (text_of("visit"), str(DEPTH_MAX), str(REPOSITORIES_MAX), str(GIT_TIMEOUT_S), *self._inspect_paths)
         command = command_line("inspect", *arguments, is_silent=True)
         try:
-            execution = await self._patiently(request.sandbox_id, command)
+            execution = await self._retried(request.sandbox_id, command)
         except ProviderError as error:
             return replace(unchecked(f"the look into the sandbox failed: {error}"), is_failed=True)
         return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths))
 
-    async def _patiently(self, sandbox_id: str, command: str) -> Execution:
+    async def _retried(self, sandbox_id: str, command: str) -> Execution:
         """Run what changes nothing, a few times if need be. Raises what the last time raised."""
         began = time.monotonic()
-        for _ in range(LOOKS_MAX - 1):
+        for _ in range(INSPECTION_TRIES_MAX - 1):
             try:
                 return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
             except (TransientError, AmbiguousError):
-                if time.monotonic() - began > LOOK_AGAIN_WITHIN_S:
+                if time.monotonic() - began > INSPECTION_RETRY_WITHIN_S:
                     raise
-                await asyncio.sleep(LOOK_PAUSE_S)
+                await asyncio.sleep(INSPECTION_PAUSE_S)
         return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
 
     async def _label_work(self, request: CommandInput, inspection: Inspection) -> None:
@@ -211,7 +211,7 @@ class InsideActivities:
             await self._provider.label(request.sandbox_id, {LABEL_WORK: inspection.state.value})
         except ProviderError as error:
             _log.warning(
-                "sandbox_inspected_unlabelled", **facts(request), error=type(error).__name__, reason=str(error)
+                "sandbox_inspected_unlabelled", **log_fields(request), error=type(error).__name__, reason=str(error)
             )
 
 

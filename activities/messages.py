@@ -28,7 +28,7 @@ class LookupInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LookupResult:
     """What a lookup found (None: not found, once), and the settings of the worker that looked.
 
     ``policy`` is None where the workflow knows it, which ``policy_hash`` tells: they are half of a look, and every

@@ -49,7 +49,7 @@ async def logged(
         )
 
     began = time.monotonic()
-    known = facts(request)
+    known = log_fields(request)
     try:
         yield saw
     except ProviderError as error:
@@ -82,7 +82,7 @@ async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIter
         beating.cancel()
 
 
-def facts(request: Request) -> dict[str, object]:
+def log_fields(request: Request) -> dict[str, object]:
     """The fields of a log line that say which sandbox and which deliveries it is about."""
     known: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
     if sandbox_id := getattr(request, "sandbox_id", ""):

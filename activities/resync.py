@@ -30,7 +30,7 @@ from issuebox.domain.resync import (
     judge_issue,
     may_ask,
 )
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 
 
 class Stage(StrEnum):
@@ -102,7 +102,7 @@ class RepositoryWalk:
         progress: Progress,
         source: IssueSource,
         known: KnownIssues,
-        rules: Rules,
+        criteria: Criteria,
         *,
         tell: Tell,
     ) -> None:
@@ -110,7 +110,7 @@ class RepositoryWalk:
         self._progress = progress
         self._source = source
         self._known = known
-        self._rules = rules
+        self._criteria = criteria
         self._tell = tell
         self._window = Window(request.mark.issues.floor, takes_all=request.takes_all)
         self._names: tuple[str, ...] = (request.repository,)
@@ -157,7 +157,7 @@ class RepositoryWalk:
         page = await self._source.comments(self._query(place))
         self._count(page)
         for comment in page.items:
-            if may_ask(comment, reach.floor, self._rules):
+            if may_ask(comment, reach.floor, self._criteria):
                 await self._judge_comment(comment)
         if page.is_unchanged or self._is_at_end(
             place, page, [_key(comment.id, comment.updated_at) for comment in page.items]
@@ -211,7 +211,7 @@ class RepositoryWalk:
         if key in self._progress.judged:
             return
         known = await self._known.lookup(found.issue.id)
-        await self._settle(key, judge_issue(found, known, self._window, self._rules))
+        await self._settle(key, judge_issue(found, known, self._window, self._criteria))
 
     async def _judge_comment(self, comment: ListedComment) -> None:
         key = _key(comment.id, comment.updated_at)
@@ -224,7 +224,7 @@ class RepositoryWalk:
             await self._settle(key, Judgement(Answer.UNASKED if is_gone else Answer.UNREADABLE))
             return
         known = await self._known.lookup(reading.listed.issue.id)
-        await self._settle(key, judge_comment(comment, reading.listed, known, self._rules))
+        await self._settle(key, judge_comment(comment, reading.listed, known, self._criteria))
 
     async def _judge_absent(self, listed: KnownIssue) -> None:
         # The index lags: what the workflow itself says now decides whether there is anything to read.

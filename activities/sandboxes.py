@@ -16,8 +16,8 @@ from temporalio import activity
 
 from activities.claims import identity_labels, refuse_foreign
 from activities.failures import not_settled, typed_failures
-from activities.messages import CommandInput, CommandReply, CreateInput, Look, LookupInput
-from activities.reporting import facts, heartbeats, logged
+from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput, LookupResult
+from activities.reporting import heartbeats, log_fields, logged
 from issuebox.domain.errors import NotInStateError
 from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL, Goal, Phase
 from issuebox.domain.policy import Policy
@@ -61,15 +61,15 @@ class SandboxActivities:
         return self._policy
 
     @activity.defn
-    async def lookup_sandbox(self, request: LookupInput) -> Look:
+    async def lookup_sandbox(self, request: LookupInput) -> LookupResult:
         """Read the sandbox, by ID when one is known."""
         async with typed_failures(), logged("sandbox_lookup", request) as log:
             sandbox = await self._lookup(request)
             log(sandbox)
         if sandbox is not None and request.goal is Goal.RUNNING and self._may_be_used(sandbox, request):
-            _log.info("sandbox_reused", **facts(request) | {"sandbox_id": sandbox.id})
+            _log.info("sandbox_reused", **log_fields(request) | {"sandbox_id": sandbox.id})
         is_known = request.policy_hash == self._policy_hash
-        return Look(sandbox, None if is_known else self._policy, self._policy_hash)
+        return LookupResult(sandbox, None if is_known else self._policy, self._policy_hash)
 
     @activity.defn
     async def create_sandbox(self, request: CreateInput) -> CommandReply:

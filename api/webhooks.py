@@ -22,8 +22,8 @@ from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, requ
 from api.problems import ProblemError, first_mistake, problem_of, responses
 from api.sandboxes import status_url
 from issuebox.domain.events import Intention
-from issuebox.domain.triggers import EVENTS, Detection, Facts, Rules, detect
-from issuebox.settings import ApiSettings, rules_of
+from issuebox.domain.triggers import EVENTS, Criteria, Detection, Facts, detect
+from issuebox.settings import ApiSettings, criteria_of
 from issuebox.temporal.issues import Issues, IssuesError
 
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
@@ -49,7 +49,7 @@ class Accepted(BaseModel):
 def router(settings: ApiSettings, issues: Issues) -> APIRouter:
     """The webhook route."""
     routes = APIRouter(tags=["webhooks"])
-    rules = rules_of(settings)
+    criteria = criteria_of(settings)
 
     @routes.post(
         "/webhooks/github",
@@ -64,7 +64,7 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
         began = time.monotonic()
         facts: dict[str, object] = {"delivery": _shown(request, "x-github-delivery")}
         try:
-            accepted = await _take(request, settings, rules, issues, facts)
+            accepted = await _take(request, settings, criteria, issues, facts)
         except (ProblemError, IssuesError) as error:
             problem = problem_of(error) if isinstance(error, IssuesError) else error
             _log.warning(
@@ -80,7 +80,7 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
 
 
 async def _take(
-    request: Request, settings: ApiSettings, rules: Rules, issues: Issues, facts: dict[str, object]
+    request: Request, settings: ApiSettings, criteria: Criteria, issues: Issues, facts: dict[str, object]
 ) -> Accepted:
     """From the raw request to the stored event. Raises ProblemError with the status that GitHub shows."""
     body = await _read(request, settings.webhook_body_max_bytes)
@@ -91,10 +91,10 @@ async def _take(
     facts |= {"delivery": delivery, "github_event": event}
     if event == "ping" or event not in EVENTS:
         _require_object(body)
-        return _ignored(detect(Facts(event), rules), delivery)
+        return _ignored(detect(Facts(event), criteria), delivery)
     payload = _parse(event, body)
     facts |= {"action": payload.action, "issue_id": payload.issue.id, "repository": payload.repository.full_name}
-    detection = detect(payload.facts(event), rules)
+    detection = detect(payload.facts(event), criteria)
     if detection.intention in IGNORED and payload.is_pull_request:
         return _ignored(detection, delivery)
     digest = hashlib.sha256(body).hexdigest()

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.issue_source import is_repository
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
-from issuebox.domain.triggers import Association, Rules
+from issuebox.domain.triggers import Association, Criteria
 from workflows.messages import TASK_QUEUE
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -290,9 +290,9 @@ class WorkerSettings(CommonSettings):
         return value
 
 
-def rules_of(settings: CommonSettings) -> Rules:
+def criteria_of(settings: CommonSettings) -> Criteria:
     """What asks for a sandbox and who may: the same for a delivery and for what resync finds."""
-    return Rules(
+    return Criteria(
         label=settings.trigger_label,
         phrase=settings.trigger_phrase,
         login=settings.trigger_login,

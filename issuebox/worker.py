@@ -33,7 +33,7 @@ from issuebox.domain.set_up import SetUp
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
-from issuebox.settings import WorkerSettings, rules_of
+from issuebox.settings import WorkerSettings, criteria_of
 from issuebox.temporal.connect import connect
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
@@ -105,7 +105,7 @@ def build_worker(
     github = GitHubActivities(
         source or GitHubSource(github_options(settings)),
         swept,
-        rules_of(settings),
+        criteria_of(settings),
     )
     audit = AuditActivities(
         provider,

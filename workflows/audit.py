@@ -68,12 +68,12 @@ async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Fin
     for share in RECHECKS:
         if not suspects:
             return ()
-        findings = await _look_again(suspects, recheck_s * share)
+        findings = await _reread_again(suspects, recheck_s * share)
         suspects = tuple(finding.suspect for finding in findings)
     return findings
 
 
-async def _look_again(
+async def _reread_again(
     suspects: tuple[Suspect, ...], after_s: float, *, are_mended: bool = False
 ) -> tuple[Finding, ...]:
     _tell(f"{len(suspects)} suspects are read again in {after_s:g} s.")
@@ -102,7 +102,7 @@ async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Findin
         )
     except ActivityError as error:
         workflow.logger.warning("audit_mending_failed", extra={"reason": read_failure(error).reason})
-    left = await _look_again(tuple(finding.suspect for finding in mendable), recheck_s, are_mended=True)
+    left = await _reread_again(tuple(finding.suspect for finding in mendable), recheck_s, are_mended=True)
     held = {finding.sandbox_id: finding for finding in left}
     mended = tuple(held.get(finding.sandbox_id) or replace(finding, mended=True) for finding in mendable)
     return (*(finding for finding in findings if finding not in mendable), *mended)

@@ -52,10 +52,10 @@ def following(memory: Memory, now: datetime) -> str:
 def details(memory: Memory, doing: str, now: datetime) -> str:
     """The current details of the Web UI, in Markdown: state, reason, next step, links."""
     parts = [sentence(memory), outlook(memory, now), f"Now: {doing}."]
-    evidence = memory.evidence
-    if evidence is not None and evidence.inspection.state is not WorkState.CLEAN:
-        found = "; ".join(evidence.inspection.findings).replace("`", "'")
-        parts.insert(2, f"Work in it is {evidence.inspection.state}: `{found}`")
+    last_inspection = memory.last_inspection
+    if last_inspection is not None and last_inspection.result.state is not WorkState.CLEAN:
+        found = "; ".join(last_inspection.result.findings).replace("`", "'")
+        parts.insert(2, f"Work in it is {last_inspection.result.state}: `{found}`")
     if memory.told.issue is not None and memory.told.issue.url:
         parts.append(f"[The issue]({memory.told.issue.url})")
     return "\n\n".join(parts)
@@ -72,7 +72,7 @@ def published(memory: Memory, now: datetime) -> Published:
         blocked=str(memory.progress.blocked.cause) if memory.progress.blocked else "",
         goal=str(memory.progress.goal),
         goal_due_at=_iso(course(memory, now)[1]),
-        work=str(memory.evidence.inspection.state) if memory.evidence else "",
+        work=str(memory.last_inspection.result.state) if memory.last_inspection else "",
         repository=issue.repository if issue else "",
         number=issue.number if issue else 0,
         title=issue.title if issue else "",
@@ -126,7 +126,7 @@ def status(memory: Memory, doing: str, now: datetime) -> Status:
         requests_waiting=memory.requests.asked - memory.requests.served,
         deliveries_seen=memory.deliveries.seen,
         goal_due_at=course(memory, now)[1],
-        inspection=memory.evidence.inspection if memory.evidence else None,
+        inspection=memory.last_inspection.result if memory.last_inspection else None,
     )
 
 

@@ -10,7 +10,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain.phase import Cause
 
-LOOK_AGAIN: Mapping[str, Cause | None] = {
+PASSING: Mapping[str, Cause | None] = {
     # The failure's type, and the cause to report if it happens again and again.
     "TransientError": Cause.UNREACHABLE,
     "AmbiguousError": Cause.UNREACHABLE,
@@ -39,7 +39,7 @@ _OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_T
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class Failure:
     """A failure, read. ``is_final`` means that the same would happen again until somebody acts.
 
     ``is_untold``: the time was up, and no attempt had failed: it waited for a worker, or was lost with one.
@@ -73,7 +73,7 @@ class BlockedError(Exception):
         self.retry_after_s = retry_after_s
 
 
-def read_failure(error: FailureError) -> Setback:
+def read_failure(error: FailureError) -> Failure:
     """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so.
 
     A failure comes wrapped in an ActivityError, but for those of a local activity: what it raised comes as it is,
@@ -83,26 +83,26 @@ def read_failure(error: FailureError) -> Setback:
     if isinstance(cause, TemporalTimeoutError):
         # A look that was retried until its time was up carries its last real failure inside.
         inner = cause.cause
-        if isinstance(inner, ApplicationError) and inner.type in LOOK_AGAIN:
+        if isinstance(inner, ApplicationError) and inner.type in PASSING:
             return _of_application(inner)
-        return Setback(
+        return Failure(
             "TimeoutError",
             str(cause.message or "no answer in time"),
-            LOOK_AGAIN["TimeoutError"],
+            PASSING["TimeoutError"],
             is_final=False,
             is_untold=cause.type in _OF_THE_WHOLE and inner is None,
         )
     if isinstance(cause, ApplicationError):
         return _of_application(cause)
-    return Setback(type(cause).__name__, str(cause), Cause.INTERNAL, is_final=True)
+    return Failure(type(cause).__name__, str(cause), Cause.INTERNAL, is_final=True)
 
 
-def _of_application(failure: ApplicationError) -> Setback:
+def _of_application(failure: ApplicationError) -> Failure:
     kind, delay = failure.type or "", failure.next_retry_delay
     retry_after_s = delay.total_seconds() if delay else 0.0
     if kind == "RefusedError" and failure.details and isinstance(failure.details[0], str):
         cause = CAUSES.get(failure.details[0], Cause.INTERNAL)
-        return Setback(kind, failure.message, cause, is_final=True, retry_after_s=retry_after_s)
-    if kind in LOOK_AGAIN:
-        return Setback(kind, failure.message, LOOK_AGAIN[kind], is_final=False, retry_after_s=retry_after_s)
-    return Setback(kind, f"{kind}: {failure.message}", Cause.INTERNAL, is_final=True)
+        return Failure(kind, failure.message, cause, is_final=True, retry_after_s=retry_after_s)
+    if kind in PASSING:
+        return Failure(kind, failure.message, PASSING[kind], is_final=False, retry_after_s=retry_after_s)
+    return Failure(kind, f"{kind}: {failure.message}", Cause.INTERNAL, is_final=True)

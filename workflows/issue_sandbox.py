@@ -80,12 +80,12 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
-        if not self._memory.policy_hash and not self._is_look_next():
+        if not self._memory.policy_hash and not self._is_lookup_next():
             await learn_settings(self._memory)
         steer(self._memory, workflow.now())
         while True:
             await self._next_work()
-            self._memory.progress.is_stirred = False
+            self._memory.progress.is_woken = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
             if self._is_forgettable():
@@ -94,7 +94,7 @@ class IssueSandboxWorkflow:
             await self._reconcile()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
-    def _is_look_next(self) -> bool:
+    def _is_lookup_next(self) -> bool:
         """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
         return self._memory.requests.is_waiting and not self._memory.told.is_contradicted
 
@@ -108,7 +108,7 @@ class IssueSandboxWorkflow:
     def _is_awake(self) -> bool:
         memory = self._memory
         progress = memory.progress
-        return progress.is_nudged or progress.is_stirred or (memory.has_work and progress.blocked is None)
+        return progress.may_unblock or progress.is_woken or (memory.has_work and progress.blocked is None)
 
     def _sleep(self) -> timedelta | None:
         """Until the next thing that time alone brings; None when it brings nothing."""
@@ -161,13 +161,13 @@ class IssueSandboxWorkflow:
         memory, progress = self._memory, self._memory.progress
         steer(memory, workflow.now())
         if not memory.has_work:
-            progress.is_nudged = False
+            progress.may_unblock = False
             progress.unblock()
-        elif progress.is_nudged or self._is_due():
-            if progress.is_nudged:
+        elif progress.may_unblock or self._is_due():
+            if progress.may_unblock:
                 # Somebody changed something: what was given up may work now.
                 memory.builds.failed = 0
-            progress.is_nudged = False
+            progress.may_unblock = False
             await Reconciliation(memory, self._tell).run()
         self._tell(IDLE if progress.blocked is None else BLOCKED)
         self._publish()
@@ -194,8 +194,8 @@ class IssueSandboxWorkflow:
         verdict = absorb(self._memory, event, workflow.now())
         # What is only recorded may still move a timer, or be what lists show.
         progress = self._memory.progress
-        progress.is_stirred = progress.is_stirred or verdict is not Verdict.UNCHANGED
-        progress.is_nudged = progress.is_nudged or verdict is Verdict.TAKEN
+        progress.is_woken = progress.is_woken or verdict is not Verdict.UNCHANGED
+        progress.may_unblock = progress.may_unblock or verdict is Verdict.TAKEN
         workflow.logger.info(
             "event_received",
             extra={
@@ -213,15 +213,15 @@ class IssueSandboxWorkflow:
         memory.note(Note(workflow.now(), "retry", "asked for by signal"))
         if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
             memory.ask(workflow.now())
-        memory.evidence = None
+        memory.last_inspection = None
         memory.orders.is_lookup_asked = True
-        memory.progress.is_nudged = True
+        memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_LOOK)
     def look(self) -> None:
         """Look at the sandbox again and do what the goal wants. Asks for nothing by itself."""
         self._memory.note(Note(workflow.now(), "look", "asked for by signal"))
-        self._memory.orders.is_lookup_asked = self._memory.progress.is_nudged = True
+        self._memory.orders.is_lookup_asked = self._memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_STOP)
     def stop(self) -> None:
@@ -242,7 +242,7 @@ class IssueSandboxWorkflow:
         if memory.told.is_deleted:
             return
         memory.ask(workflow.now())
-        memory.orders.is_replace_asked = memory.progress.is_nudged = True
+        memory.orders.is_replace_asked = memory.progress.may_unblock = True
         steer(memory, workflow.now())
 
     @workflow.update(name=UPDATE_ENSURE)
@@ -254,7 +254,7 @@ class IssueSandboxWorkflow:
         ticket = memory.ask(workflow.now())
         memory.requests.answers[ticket] = None
         memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
-        memory.progress.is_nudged = True
+        memory.progress.may_unblock = True
         steer(memory, workflow.now())
         answers = memory.requests.answers
         try:
@@ -290,7 +290,7 @@ class IssueSandboxWorkflow:
         memory = self._memory
         memory.note(Note(workflow.now(), word, "ordered by signal"))
         give(memory, order, workflow.now(), is_forced=is_forced)
-        memory.progress.is_nudged = True
+        memory.progress.may_unblock = True
 
     def _tell(self, doing: str) -> None:
         """Say what is being done: in the Web UI's current details and in `status`."""

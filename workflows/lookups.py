@@ -14,38 +14,38 @@ from collections.abc import Awaitable
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from activities.messages import Look, LookupInput
+from activities.messages import LookupInput, LookupResult
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal
 from workflows import options
-from workflows.failures import Setback, read_failure
+from workflows.failures import Failure, read_failure
 
 
-async def look_at_once(memory: Memory) -> Look | Setback:
+async def lookup_at_once(memory: Memory) -> LookupResult | Failure:
     """One short attempt. Whatever comes of it, the worker's settings are known then."""
-    look = await _found(
+    lookup = await _found(
         memory,
         workflow.execute_local_activity_method(
             SandboxActivities.lookup_sandbox,
             lookup_input(memory, is_doubted=False),
-            **options.look_at_once(),
+            **options.lookup_at_once(),
             summary=_summary(memory),
         ),
     )
     if not memory.policy_hash:
         await learn_settings(memory)
-    return look
+    return lookup
 
 
-async def look_durably(memory: Memory, *, is_doubted: bool) -> Look | Setback:
+async def lookup_durably(memory: Memory, *, is_doubted: bool) -> LookupResult | Failure:
     """Attempts within `unreachable_after_s`. A doubted look also asks whether Daytona answers lists."""
     return await _found(
         memory,
         workflow.execute_activity_method(
             SandboxActivities.lookup_sandbox,
             lookup_input(memory, is_doubted=is_doubted),
-            **options.look(memory.policy.unreachable_after_s),
+            **options.lookup(memory.policy.unreachable_after_s),
             summary=_summary(memory),
         ),
     )
@@ -55,15 +55,15 @@ def _summary(memory: Memory) -> str | None:
     return None if memory.progress.goal is Goal.RUNNING else f"it should be {memory.progress.goal}"
 
 
-async def _found(memory: Memory, answer: Awaitable[Look]) -> Look | Setback:
+async def _found(memory: Memory, answer: Awaitable[LookupResult]) -> LookupResult | Failure:
     """The look, and with it the worker's settings where they are others than known."""
     try:
-        look = await answer
+        lookup = await answer
     except FailureError as error:
         return read_failure(error)
-    if look.policy is not None:
-        memory.policy, memory.policy_hash = look.policy, look.policy_hash
-    return look
+    if lookup.policy is not None:
+        memory.policy, memory.policy_hash = lookup.policy, lookup.policy_hash
+    return lookup
 
 
 async def learn_settings(memory: Memory) -> None:

@@ -15,10 +15,10 @@ from temporalio.common import RetryPolicy
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """A worker that is silent for so long is dead; activities beat every 2 s."""
 
-LOOK_TIMEOUT = timedelta(seconds=45)
+LOOKUP_TIMEOUT = timedelta(seconds=45)
 """One attempt: up to two reads of 15 s, and what a busy worker adds."""
 
-UNTOLD_LOOKS_MAX = 30
+UNTOLD_LOOKUPS_MAX = 30
 """How often a look is asked for that no worker comes to: half an hour, by default."""
 
 COMMAND_TIMEOUT = timedelta(minutes=5)
@@ -39,7 +39,7 @@ LOCAL_TIMEOUT = timedelta(seconds=5)
 AT_ONCE_TIMEOUT = timedelta(seconds=1)
 """A look within the workflow task. An update is accepted and a query answered when that ends; callers give it 2 s."""
 
-LOOK_RETRY = RetryPolicy(
+LOOKUP_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=0.5),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=10),
@@ -107,17 +107,17 @@ class LocalOptions(TypedDict):
     retry_policy: RetryPolicy
 
 
-def look_at_once() -> LocalOptions:
+def lookup_at_once() -> LocalOptions:
     """One short attempt: updates, signals and queries wait for its end."""
     return LocalOptions(schedule_to_close_timeout=AT_ONCE_TIMEOUT, retry_policy=ONCE)
 
 
-def look(unreachable_after_s: float) -> Options:
+def lookup(unreachable_after_s: float) -> Options:
     """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly."""
     return Options(
-        start_to_close_timeout=LOOK_TIMEOUT,
+        start_to_close_timeout=LOOKUP_TIMEOUT,
         schedule_to_close_timeout=timedelta(seconds=unreachable_after_s),
-        retry_policy=LOOK_RETRY,
+        retry_policy=LOOKUP_RETRY,
     )
 
 
@@ -180,9 +180,9 @@ def sweep(within: timedelta) -> Options:
     return Options(schedule_to_close_timeout=within, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=SWEEP_RETRY)
 
 
-def courtesy() -> Options:
+def best_effort() -> Options:
     """For what the handover does not depend on: labels and the activity refresh."""
-    return Options(start_to_close_timeout=LOOK_TIMEOUT, retry_policy=THRICE)
+    return Options(start_to_close_timeout=LOOKUP_TIMEOUT, retry_policy=THRICE)
 
 
 def resync() -> Options:

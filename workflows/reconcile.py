@@ -21,17 +21,17 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.inside import InsideActivities
-from activities.messages import CommandInput, CommandReply, CreateInput, Look
+from activities.messages import CommandInput, CommandReply, CreateInput, LookupResult
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
 from issuebox.domain.goal import abandon, goal_for, is_forced, steer
 from issuebox.domain.memory import Answer, Memory, Note
 from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-from issuebox.domain.unsaved_work import Evidence, Inspection, WorkState, standing_verdict
+from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, standing_verdict
 from workflows import options
-from workflows.failures import BlockedError, Setback, read_failure
-from workflows.lookups import look_at_once, look_durably
+from workflows.failures import BlockedError, Failure, read_failure
+from workflows.lookups import lookup_at_once, lookup_durably
 
 Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
 
@@ -73,14 +73,14 @@ DOING: dict[Action, str] = {
 }
 
 
-Courtesy = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
+BestEffort = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class Tries:
     """What was sent, and what came in the way.
 
-    ``raised`` is the last command that brought the sandbox up, which names the outcome. ``looks_at_once`` is False
+    ``raised`` is the last command that brought the sandbox up, which names the outcome. ``reads_at_once`` is False
     once such a lookup failed.
     """
 
@@ -88,7 +88,7 @@ class Tries:
     refusal: Refusal | None = None
     trouble: Cause | None = None
     raised: Action | None = None
-    looks_at_once: bool = True
+    reads_at_once: bool = True
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class Reconciliation:
 
     async def _run(self) -> None:
         previous: Action | None = None
-        sandbox = await self._look()
+        sandbox = await self._lookup()
         self._memory.orders.is_lookup_asked = False
         while True:
             situation = self._situation(sandbox)
@@ -146,7 +146,7 @@ class Reconciliation:
             if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
                     return await self._finish(decision.action, sandbox)
-                sandbox = await self._look_later(situation.goal)
+                sandbox = await self._lookup_later(situation.goal)
                 continue
             if decision.action is previous:
                 await self._pause()
@@ -182,7 +182,7 @@ class Reconciliation:
         known_id = memory.seen.sandbox_id
         return bool(known_id) and known_id not in {self._gone.destroyed_id, self._gone.missed_id}
 
-    async def _look_later(self, goal: Goal) -> Sandbox | None:
+    async def _lookup_later(self, goal: Goal) -> Sandbox | None:
         """Look again when an outage would have been noticed, or at once when somebody wants something else."""
         memory = self._memory
         self._tell("making sure that the sandbox is gone")
@@ -193,11 +193,11 @@ class Reconciliation:
                 timeout_summary="is it really gone?",
             )
         except TimeoutError:
-            sandbox = await self._look(is_doubted=True)
+            sandbox = await self._lookup(is_doubted=True)
             self._gone.missed_id = "" if sandbox is not None else memory.seen.sandbox_id
             memory.builds.is_create_open = False
             return sandbox
-        return await self._look()
+        return await self._lookup()
 
     async def _carry_out(self, decision: Decision, sandbox: Sandbox | None) -> Sandbox | None:
         """Send the command, or wait; the sandbox as it is then."""
@@ -214,7 +214,7 @@ class Reconciliation:
         try:
             reply = await self._send(action, sandbox)
         except ActivityError as error:
-            return await self._after_setback(action, read_failure(error))
+            return await self._after_failure(action, read_failure(error))
         self._tries.trouble, self._pauses = None, 0
         if not reply.is_sent:
             # Somebody else has woken it, and may be at work in it.
@@ -227,8 +227,8 @@ class Reconciliation:
         """What a command means for the outcome and for the worth of a look that follows it."""
         if action in HANDED_OVER:
             self._tries.raised = action
-            is_for_a_look = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
-            self._inspected.quiet_id = sandbox.id if sandbox is not None and is_for_a_look else ""
+            is_for_inspection = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
+            self._inspected.quiet_id = sandbox.id if sandbox is not None and is_for_inspection else ""
         self._inspected.is_stopping = self._inspected.is_stopping or action is Action.STOP
 
     async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
@@ -244,16 +244,16 @@ class Reconciliation:
             return await self._inspect(sandbox)
         if action is Action.SET_UP:
             return await self._set_up(sandbox)
-        is_for_a_look = action is Action.START and self._inspected.quiet_id == sandbox.id
+        is_for_inspection = action is Action.START and self._inspected.quiet_id == sandbox.id
         return await workflow.execute_activity_method(
             COMMANDS[action],
-            command_input(memory, sandbox, only_at_rest=is_for_a_look),
+            command_input(memory, sandbox, only_at_rest=is_for_inspection),
             **options.command(),
             summary=f"it was {sandbox.state}",
         )
 
     async def _inspect(self, sandbox: Sandbox) -> CommandReply:
-        """Look for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
+        """LookupResult for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
         try:
             inspection = await workflow.execute_activity_method(
                 InsideActivities.inspect_sandbox,
@@ -262,11 +262,13 @@ class Reconciliation:
                 summary="before it is stopped",
             )
         except ActivityError as error:
-            setback = read_failure(error)
-            if setback.cause is Cause.FOREIGN:
+            failure = read_failure(error)
+            if failure.cause is Cause.FOREIGN:
                 raise
-            inspection = Inspection(WorkState.UNCHECKED, (setback.reason,), is_failed=True)
-        self._memory.evidence = Evidence(inspection, sandbox.id, is_quiet=self._inspected.quiet_id == sandbox.id)
+            inspection = Inspection(WorkState.UNCHECKED, (failure.reason,), is_failed=True)
+        self._memory.last_inspection = LastInspection(
+            inspection, sandbox.id, is_quiet=self._inspected.quiet_id == sandbox.id
+        )
         self._inspected.is_stopping = False
         self._inspected.quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
         self._inspected.is_fresh = True
@@ -286,27 +288,27 @@ class Reconciliation:
             self._memory.seen.set_up_id = sandbox.id
         return reply
 
-    async def _after_setback(self, action: Action, setback: Setback) -> Sandbox | None:
+    async def _after_failure(self, action: Action, failure: Failure) -> Sandbox | None:
         """Look again: at once after a refusal, which a look may disprove, else after a pause."""
-        self._memory.note(Note(workflow.now(), f"{action} failed", f"{setback.kind}: {setback.reason}"))
+        self._memory.note(Note(workflow.now(), f"{action} failed", f"{failure.kind}: {failure.reason}"))
         self._inspected.quiet_id = ""  # Who started it is not known: somebody may be at work in it.
-        if setback.is_final:
-            self._tries.refusal = Refusal(action, setback.cause or Cause.INTERNAL, setback.reason)
-            return await self._look()
-        if setback.is_cut_off:
+        if failure.is_final:
+            self._tries.refusal = Refusal(action, failure.cause or Cause.INTERNAL, failure.reason)
+            return await self._lookup()
+        if failure.is_cut_off:
             self._tries.counts[action] -= 1
-            return await self._look()
-        self._tries.trouble = setback.cause
-        await self._wait_out(setback, self._memory.policy.backoff_max_s)
-        return await self._look()
+            return await self._lookup()
+        self._tries.trouble = failure.cause
+        await self._wait_out(failure, self._memory.policy.backoff_max_s)
+        return await self._lookup()
 
-    async def _wait_out(self, setback: Setback, at_most_s: float) -> None:
+    async def _wait_out(self, failure: Failure, at_most_s: float) -> None:
         """Pause for as long as Daytona asks for; where that is longer than `at_most_s`, the issue is blocked."""
-        if setback.retry_after_s > at_most_s:
-            raise BlockedError(setback.cause or Cause.INTERNAL, setback.reason, setback.retry_after_s)
-        await self._pause(setback.retry_after_s)
+        if failure.retry_after_s > at_most_s:
+            raise BlockedError(failure.cause or Cause.INTERNAL, failure.reason, failure.retry_after_s)
+        await self._pause(failure.retry_after_s)
 
-    async def _look(self, *, is_doubted: bool = False) -> Sandbox | None:
+    async def _lookup(self, *, is_doubted: bool = False) -> Sandbox | None:
         """The sandbox as it is."""
         return await self._newest(await self._read(is_doubted=is_doubted))
 
@@ -331,19 +333,19 @@ class Reconciliation:
         while True:
             self._tell("looking the sandbox up")
             memory.requests.observe()
-            is_at_once = self._tries.looks_at_once and not is_doubted
-            look = await (look_at_once(memory) if is_at_once else look_durably(memory, is_doubted=is_doubted))
-            if isinstance(look, Look):
-                return look.sandbox
-            if is_at_once and not look.is_refused:
-                self._tries.looks_at_once = False
-                if look.retry_after_s > 0:
+            is_at_once = self._tries.reads_at_once and not is_doubted
+            lookup = await (lookup_at_once(memory) if is_at_once else lookup_durably(memory, is_doubted=is_doubted))
+            if isinstance(lookup, LookupResult):
+                return lookup.sandbox
+            if is_at_once and not lookup.is_refused:
+                self._tries.reads_at_once = False
+                if lookup.retry_after_s > 0:
                     # A limited look was given a turn: asking before would take another.
-                    await self._wait_out(look, memory.policy.unreachable_after_s)
+                    await self._wait_out(lookup, memory.policy.unreachable_after_s)
                 continue
             tries += 1
-            if not look.is_untold or tries >= options.UNTOLD_LOOKS_MAX:
-                raise BlockedError(look.cause or Cause.UNREACHABLE, look.reason, look.retry_after_s)
+            if not lookup.is_untold or tries >= options.UNTOLD_LOOKUPS_MAX:
+                raise BlockedError(lookup.cause or Cause.UNREACHABLE, lookup.reason, lookup.retry_after_s)
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
@@ -359,7 +361,7 @@ class Reconciliation:
             )
         except ActivityError as error:
             self._tries.trouble = read_failure(error).cause
-            return await self._look()
+            return await self._lookup()
         return await self._newest(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
@@ -370,26 +372,26 @@ class Reconciliation:
         memory = self._memory
         self._tell(DOING[Action.USE])
         if ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.UNLABELLED:
-            await self._courtesy(SandboxActivities.label_sandbox, sandbox)
+            await self._best_effort(SandboxActivities.label_sandbox, sandbox)
         if sandbox.needs_activity_refresh(workflow.now()) and self._tries.raised is None:
-            await self._courtesy(SandboxActivities.refresh_activity, sandbox)
+            await self._best_effort(SandboxActivities.refresh_activity, sandbox)
         memory.builds.succeed()
-        memory.evidence, memory.progress.blocked = None, None
+        memory.last_inspection, memory.progress.blocked = None, None
         memory.progress.outcome = outcome = HANDED_OVER.get(self._tries.raised, Outcome.REUSED)
         memory.requests.serve(memory.requests.observed, Answer(outcome, memory.seen.sandbox))
 
-    async def _courtesy(self, activity: Courtesy, sandbox: Sandbox) -> None:
+    async def _best_effort(self, activity: BestEffort, sandbox: Sandbox) -> None:
         """What the handover does not depend on: a failure is remembered, unless the sandbox is another's by now."""
         try:
             request = command_input(self._memory, sandbox, names_issue=True)
             await workflow.execute_activity_method(
-                activity, request, **options.courtesy(), summary="before it is handed over"
+                activity, request, **options.best_effort(), summary="before it is handed over"
             )
         except ActivityError as error:
-            setback = read_failure(error)
-            if setback.cause is Cause.FOREIGN:
-                raise BlockedError(Cause.FOREIGN, setback.reason) from error
-            self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", setback.reason))
+            failure = read_failure(error)
+            if failure.cause is Cause.FOREIGN:
+                raise BlockedError(Cause.FOREIGN, failure.reason) from error
+            self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", failure.reason))
 
     async def _pause(self, at_least_s: float = 0.0) -> None:
         """A pause that grows with the setbacks in a row."""
@@ -418,7 +420,7 @@ class Reconciliation:
         abandon(memory, sandbox)
         steer(memory, workflow.now())
         goal = goal_for(memory, sandbox)
-        verdict = standing_verdict(memory.evidence, sandbox, goal, is_fresh=self._inspected.is_fresh)
+        verdict = standing_verdict(memory.last_inspection, sandbox, goal, is_fresh=self._inspected.is_fresh)
         return Situation(
             issue_id=memory.issue_id,
             goal=goal,
@@ -430,7 +432,7 @@ class Reconciliation:
             refusal=self._tries.refusal,
             trouble=self._tries.trouble,
             verdict=verdict,
-            findings=memory.evidence.inspection.findings if memory.evidence and verdict else (),
+            findings=memory.last_inspection.result.findings if memory.last_inspection and verdict else (),
             is_forced=is_forced(memory, sandbox),
             is_set_up=memory.is_set_up(sandbox),
             instance=memory.policy.instance,
@@ -443,7 +445,7 @@ class Reconciliation:
             # It was stopped after the look and runs: somebody started it, and writes after the look.
             self._inspected.is_fresh = False
         if self._inspected.is_fresh:
-            memory.settle_evidence(now)
+            memory.settle_inspection(now)
         return sandbox
 
     def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:

@@ -54,11 +54,11 @@ async def _read(
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            setback = read_failure(error)
+            failure = read_failure(error)
             workflow.logger.error(
-                "resync_failed", extra={"repository": repository, "error": setback.kind, "reason": setback.reason}
+                "resync_failed", extra={"repository": repository, "error": failure.kind, "reason": failure.reason}
             )
-            return RepositoryReport(repository, mark, error=setback.kind, reason=setback.reason)
+            return RepositoryReport(repository, mark, error=failure.kind, reason=failure.reason)
     return RepositoryReport(repository, reply.mark, reply.counts, reply.sent)
 
 

@@ -32,7 +32,7 @@ CALLERS = 64
 """Deliveries under way at once."""
 ACKNOWLEDGED_LIMIT_S = 5.0
 RIGHT_TIMEOUT_S = 600.0
-LOOK_INTERVAL_S = 1.0
+POLL_INTERVAL_S = 1.0
 """Only to know when it is over: when each issue was right is read from the journal afterwards."""
 FLOOR_QUEUE = "floor"
 STEPS = 200
@@ -97,13 +97,13 @@ async def run(context: Context) -> Burst:
             lambda count: count == issues,
             "all have a sandbox",
             RIGHT_TIMEOUT_S,
-            LOOK_INTERVAL_S,
+            POLL_INTERVAL_S,
         )
         context.say(f"{issues} issues had a started sandbox within {time.time() - began_at:.1f} s")
         after = usage.processors_s(parts.pids)
         memory_mib = {name: usage.memory_mib(pid) for name, pid in parts.pids.items()}
         signals = await until(
-            lambda: _signals(parts, issues), _are_handled, "nothing waits any more", RIGHT_TIMEOUT_S, LOOK_INTERVAL_S
+            lambda: _signals(parts, issues), _are_handled, "nothing waits any more", RIGHT_TIMEOUT_S, POLL_INTERVAL_S
         )
         evidence = Evidence(journal=await parts.admin.journal(), deliveries=noted, histories=signals)
     violations = check(evidence)

@@ -50,7 +50,7 @@ AGAIN, BARE_AGAIN = "the same again", "the bare one again"
 """Of the issue, or empty workflow, of the call before: the worker has it in memory."""
 FLOOR_OF: Mapping[str, str] = {ACK: BARE_SIGNAL, ENSURE: BARE_UPDATE, AGAIN: BARE_AGAIN}
 AGAIN_OF: Mapping[str, str] = {ENSURE: AGAIN, BARE_UPDATE: BARE_AGAIN}
-LOOK: Final = floor.Kind(activities=1, is_first_local=True)
+LOOKUP: Final = floor.Kind(activities=1, is_first_local=True)
 """An update of the kind of an ensure that finds the sandbox running."""
 
 
@@ -142,7 +142,7 @@ class Bench:
 
     async def update_floor(self, number: int) -> None:
         """A bare update-with-start, with one empty local activity."""
-        await floor.run_floor(self.parts.client, f"floor-{number}", QUEUE, LOOK)
+        await floor.run_floor(self.parts.client, f"floor-{number}", QUEUE, LOOKUP)
 
     async def history_length(self, issue: int) -> int:
         """Events in the history of the issue's workflow."""

@@ -53,7 +53,7 @@ class End:
 ENDS = (End(signal.SIGKILL, CREATE_S), End(signal.SIGTERM, CREATE_S), End(signal.SIGTERM, LONG_CREATE_S))
 
 
-class _Pace:
+class _Metronome:
     """`issuebox dev` gives up a worker that ends too often in too short a time: so it is not ended as often."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Pace:
         self._turns.append(time.monotonic())
 
 
-_pace = _Pace()
+_pace = _Metronome()
 
 
 class Case(BaseModel):

@@ -22,7 +22,7 @@ from issuebox.domain.audit import Finding, Walked
 from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
 
-LOOK_INTERVAL_S = 0.5
+POLL_INTERVAL_S = 0.5
 
 STEPS = {
     "read_audit_terms": "beginning",
@@ -59,7 +59,7 @@ async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
         with Console(stderr=True).status("") as status:
             while not result.done():
                 status.update(Text(f"{handle.id}: {await progress(handle, task_queue)}"))
-                await asyncio.wait({result}, timeout=LOOK_INTERVAL_S)
+                await asyncio.wait({result}, timeout=POLL_INTERVAL_S)
         return await result
     finally:
         result.cancel()

@@ -12,7 +12,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from issuebox.cli.screen import facts, plain, when
+from issuebox.cli.screen import fields_table, plain, when
 from issuebox.domain.memory import Blocked
 from issuebox.domain.phase import Outcome
 from issuebox.domain.sandbox import Sandbox
@@ -30,14 +30,14 @@ def handover_card(handover: Handover, wait_s: float) -> RenderableType:
     """The sandbox with its address, or why it cannot be had, or that it is on its way."""
     name = handover.name
     if handover.blocked is not None:
-        return Group(Text(f"{name} is blocked.", style="bold red"), facts(_block(handover.blocked)))
+        return Group(Text(f"{name} is blocked.", style="bold red"), fields_table(_block(handover.blocked)))
     if handover.outcome is Outcome.PENDING:
         waited = f"is not ready after {wait_s:g} s" if wait_s else "was asked for"
         return Text(f"{name} {waited}; the work goes on. Look again with: issuebox show {handover.issue_id}")
     if handover.outcome not in READY:
         called_off = f"{name} was {handover.outcome}: the request was called off by a close or an order after it."
         return Text(f"{called_off} More: issuebox why {handover.issue_id}")
-    return Group(Text(f"{name} was {handover.outcome}.", style="bold green"), facts(_sandbox(handover.sandbox)))
+    return Group(Text(f"{name} was {handover.outcome}.", style="bold green"), fields_table(_sandbox(handover.sandbox)))
 
 
 def status_card(status: Status, now: datetime) -> RenderableType:
@@ -59,7 +59,7 @@ def status_card(status: Status, now: datetime) -> RenderableType:
         ("Waiting", f"{status.requests_waiting} request(s)" if status.requests_waiting else ""),
         ("Deliveries", str(status.deliveries_seen)),
     ]
-    return Group(Text(plain(heading), style="bold"), facts(rows))
+    return Group(Text(plain(heading), style="bold"), fields_table(rows))
 
 
 def why_card(why: Why, width: int) -> RenderableType:
@@ -68,7 +68,9 @@ def why_card(why: Why, width: int) -> RenderableType:
         return Markdown(plain(why.summary))
     if width < TABLE_WIDTH_MIN:
         lines = [
-            facts([(f"{note.at:%m-%d %H:%M:%S}", note.what), ("", _seen(note.phase, note.state)), ("", note.reason)])
+            fields_table(
+                [(f"{note.at:%m-%d %H:%M:%S}", note.what), ("", _seen(note.phase, note.state)), ("", note.reason)]
+            )
             for note in why.notes
         ]
         return Group(Markdown(plain(why.summary)), Text(), *lines)
@@ -117,7 +119,7 @@ def _narrow(row: Row) -> RenderableType:
         ("Blocked", known.blocked),
         ("Title", known.title),
     ]
-    return Group(facts(rows), Text())
+    return Group(fields_table(rows), Text())
 
 
 def _place(row: Row) -> str:

@@ -34,8 +34,8 @@ def doctor(
 
     from issuebox.cli import screen  # noqa: PLC0415
     from issuebox.cli.doctor_card import report_card  # noqa: PLC0415
+    from issuebox.doctor.check_results import Part, Report  # noqa: PLC0415
     from issuebox.doctor.examination import Order, examine  # noqa: PLC0415
-    from issuebox.doctor.findings import Part, Report  # noqa: PLC0415
 
     parts = [Part.TEMPORAL, Part.DAYTONA, Part.GITHUB]
     if only:

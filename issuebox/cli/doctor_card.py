@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from issuebox.cli.screen import plain
-from issuebox.doctor.findings import Report, Verdict
+from issuebox.doctor.check_results import Report, Verdict
 
 TABLE_WIDTH_MIN = 72
 """Below this each finding gets lines of its own."""
@@ -19,10 +19,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 def report_card(found: Report, width: int) -> RenderableType:
     """A table, what to do, and one line that says it all; the table becomes a list where it would not fit."""
     rows = _list(found) if width < TABLE_WIDTH_MIN else _table(found)
-    troubles = [finding for finding in found.findings if finding.advice]
+    troubles = [result for result in found.checks if result.advice]
     advice = [
-        Text.assemble((f"{finding.part}, {finding.check}: ", "bold"), plain(finding.advice), "\n")
-        for finding in troubles
+        Text.assemble((f"{result.part}, {result.check}: ", "bold"), plain(result.advice), "\n") for result in troubles
     ]
     heading = [Text("What to do", style="bold underline")] if advice else []
     return Group(rows, *heading, *advice, _sum(found))
@@ -32,9 +31,9 @@ def _table(found: Report) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("part", "check", "verdict", "seen"):
         table.add_column(name, overflow="fold", no_wrap=name in {"part", "verdict"})
-    for finding in found.findings:
-        verdict = Text(str(finding.verdict), style=_STYLES[finding.verdict])
-        table.add_row(str(finding.part), finding.check, verdict, Text(plain(finding.seen)))
+    for result in found.checks:
+        verdict = Text(str(result.verdict), style=_STYLES[result.verdict])
+        table.add_row(str(result.part), result.check, verdict, Text(plain(result.seen)))
     return table
 
 
@@ -42,21 +41,21 @@ def _list(found: Report) -> Group:
     return Group(
         *(
             Text.assemble(
-                (str(finding.verdict), _STYLES[finding.verdict]),
-                f"  {finding.part}, {finding.check}: {plain(finding.seen)}",
+                (str(result.verdict), _STYLES[result.verdict]),
+                f"  {result.part}, {result.check}: {plain(result.seen)}",
                 overflow="fold",
             )
-            for finding in found.findings
+            for result in found.checks
         ),
         Text(),
     )
 
 
 def _sum(found: Report) -> Text:
-    failed = sum(finding.verdict is Verdict.FAILED for finding in found.findings)
-    warned = sum(finding.verdict is Verdict.WARNING for finding in found.findings)
+    failed = sum(result.verdict is Verdict.FAILED for result in found.checks)
+    warned = sum(result.verdict is Verdict.WARNING for result in found.checks)
     if failed:
-        return Text(f"{failed} of {len(found.findings)} checks failed.", style="bold red")
+        return Text(f"{failed} of {len(found.checks)} checks failed.", style="bold red")
     if warned:
-        return Text(f"Nothing failed; {warned} of {len(found.findings)} checks warn.", style="yellow")
-    return Text(f"All {len(found.findings)} checks are ok.", style="bold green")
+        return Text(f"Nothing failed; {warned} of {len(found.checks)} checks warn.", style="yellow")
+    return Text(f"All {len(found.checks)} checks are ok.", style="bold green")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from issuebox.settings import WorkerSettings
     from workflows.resync_messages import ResyncReport, ResyncRequest
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 """A run of a quiet repository takes less than a second: after this, the person is told what is waited for."""
 
 
@@ -78,7 +78,7 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
             RESYNC_WORKFLOW_TYPE, request, id=workflow_id, task_queue=task_queue, result_type=ResyncReport
         )
         result: asyncio.Future[ResyncReport] = asyncio.ensure_future(handle.result())
-        done, _ = await asyncio.wait({result}, timeout=PATIENCE_S)
+        done, _ = await asyncio.wait({result}, timeout=TIMEOUT_S)
         if not done:
             _say(f"waiting for workflow {workflow_id}; it needs a worker on the task queue {task_queue!r}")
         return await result

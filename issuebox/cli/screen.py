@@ -66,7 +66,7 @@ def when(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else ""
 
 
-def facts(rows: list[tuple[str, str]]) -> Table:
+def fields_table(rows: list[tuple[str, str]]) -> Table:
     """Names and values in two columns. Rows without a value are left out; long values fold."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 LOOPBACK: Final = "127.0.0.1"
 DEFAULT_DATA_DIR: Final = Path(".issuebox")
 # Children of a killed `issuebox dev` are killed by the kernel, which takes a moment.
-LOCK_PATIENCE_S: Final = 3.0
+LOCK_TIMEOUT_S: Final = 3.0
 LOCK_INTERVAL_S: Final = 0.1
 
 
@@ -117,7 +117,7 @@ def claimed(data_dir: Path) -> Iterator[int]:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     (data_dir / ".gitignore").write_text("*\n")  # There are secrets in here.
     with (data_dir / "dev.lock").open("a+") as file:
-        deadline_s = time.monotonic() + LOCK_PATIENCE_S
+        deadline_s = time.monotonic() + LOCK_TIMEOUT_S
         while not _is_locked(file.fileno()):
             if time.monotonic() > deadline_s or _is_other_alive(data_dir):
                 raise DevError(_held(data_dir))

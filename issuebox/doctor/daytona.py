@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 
-from issuebox.doctor.findings import Finding, Part, Verdict
+from issuebox.doctor.check_results import CheckResult, Part, Verdict
 from issuebox.domain.errors import GoneError, ProviderError, RateLimitedError, RefusedError
 from issuebox.domain.phase import REMEDIES, Cause
 from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY
@@ -24,7 +24,7 @@ _URL = re.compile(r"https?://[^/\s]+")
 _KEY_CAUSES = frozenset({Cause.CREDENTIALS, Cause.FORBIDDEN})
 
 
-async def examine(settings: WorkerSettings) -> list[Finding]:
+async def examine(settings: WorkerSettings) -> list[CheckResult]:
     """The findings about Daytona."""
     if not settings.daytona_api_key.get_secret_value():
         advice = "Set DAYTONA_API_KEY to a key of your organization (in Daytona's dashboard: Keys)."
@@ -39,7 +39,7 @@ async def examine(settings: WorkerSettings) -> list[Finding]:
             return _failure(error, settings)
 
 
-async def _lookup(provider: DaytonaProvider, settings: WorkerSettings) -> list[Finding]:
+async def _lookup(provider: DaytonaProvider, settings: WorkerSettings) -> list[CheckResult]:
     name = f"issuebox-doctor-{uuid.uuid4().hex}"
     began = time.monotonic()
     await provider.lookup(name)
@@ -51,7 +51,7 @@ async def _lookup(provider: DaytonaProvider, settings: WorkerSettings) -> list[F
     ]
 
 
-async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[Finding]:
+async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[CheckResult]:
     """A list as well: a server that is not Daytona also says 404 to a lookup."""
     regions: Counter[str] = Counter()
     async for sandbox in provider.list_managed({LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: settings.instance}):
@@ -63,7 +63,7 @@ async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[Fin
     return [_found("sandboxes", Verdict.OK, seen), _region(settings.daytona_target, regions)]
 
 
-def _region(target: str, regions: Counter[str]) -> Finding:
+def _region(target: str, regions: Counter[str]) -> CheckResult:
     """As far as can be told without a create: Daytona refuses an unknown region there and nowhere else."""
     if not target:
         return _found("region", Verdict.OK, "the organization's own (DAYTONA_TARGET is not set)")
@@ -75,7 +75,7 @@ def _region(target: str, regions: Counter[str]) -> Finding:
     return _found("region", Verdict.WARNING, f"{target}, but ours are in {', '.join(sorted(regions))}", advice)
 
 
-def _failure(error: ProviderError, settings: WorkerSettings) -> list[Finding]:
+def _failure(error: ProviderError, settings: WorkerSettings) -> list[CheckResult]:
     """What the first read that failed says about the API and about the key."""
     url = settings.daytona_api_url
     if isinstance(error, RefusedError) and error.cause in _KEY_CAUSES:
@@ -99,5 +99,5 @@ def _short(error: ProviderError) -> str:
     return text if len(text) <= REASON_MAX else f"{text[:REASON_MAX]} …"
 
 
-def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> Finding:
-    return Finding(Part.DAYTONA, check, verdict, seen, advice)
+def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> CheckResult:
+    return CheckResult(Part.DAYTONA, check, verdict, seen, advice)

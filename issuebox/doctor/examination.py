@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from issuebox.dev.dev_stack import DevStack, temporal_environment
 from issuebox.doctor import github, temporal
-from issuebox.doctor.findings import Finding, Part, Report, Verdict, report
+from issuebox.doctor.check_results import CheckResult, Part, Report, Verdict, report
 from issuebox.settings import ApiSettings, WorkerSettings, first_mistake
 
 
@@ -26,26 +26,26 @@ class Order:
 
 async def examine(order: Order) -> Report:
     """All findings of the parts that were asked for. Settings that are wrong are findings too."""
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(order.data_dir)
     try:
         worker, api = _worker_settings(stack), _api_settings(stack)
     except ValidationError as error:
-        finding = Finding(
+        result = CheckResult(
             Part.SETTINGS, "settings", Verdict.FAILED, first_mistake(error), "Correct it: docs/reference/settings.md."
         )
-        return report([finding])
+        return report([result])
     if Part.TEMPORAL in order.parts:
         environment = temporal_environment(order.data_dir)
-        findings += await temporal.examine(environment, worker.task_queue, is_fixing=order.is_fixing)
+        results += await temporal.examine(environment, worker.task_queue, is_fixing=order.is_fixing)
     if Part.DAYTONA in order.parts:
         # Here, because the SDK takes seconds to import, and the other parts do not need it.
         from issuebox.doctor import daytona  # noqa: PLC0415
 
-        findings += await daytona.examine(worker)
+        results += await daytona.examine(worker)
     if Part.GITHUB in order.parts:
-        findings += await github.examine(api, worker)
-    return report(findings)
+        results += await github.examine(api, worker)
+    return report(results)
 
 
 def _worker_settings(stack: DevStack | None) -> WorkerSettings:

@@ -7,7 +7,7 @@ import re
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from issuebox.doctor.findings import Finding, Part, Verdict
+from issuebox.doctor.check_results import CheckResult, Part, Verdict
 from issuebox.settings import ApiSettings, WorkerSettings
 from issuebox.temporal.schedules import resync_repositories
 
@@ -43,18 +43,18 @@ class _Hook(BaseModel):
     config: _HookConfig = Field(default_factory=_HookConfig)
 
 
-async def examine(api: ApiSettings, worker: WorkerSettings) -> list[Finding]:
+async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]:
     """The findings about GitHub: first what the API needs of us, then what the token is good for."""
     token = worker.github_token.get_secret_value()
     repositories = resync_repositories(worker)
-    findings = [_secret(api), _tokens(api)]
+    results = [_secret(api), _tokens(api)]
     if worker.github_app_id:
         seen = f"GitHub App {worker.github_app_id}; the doctor does not sign in as it"
-        return [*findings, _found("token", Verdict.OK, seen)]
+        return [*results, _found("token", Verdict.OK, seen)]
     if not token and not repositories:
         seen = "neither a token nor repositories: missed webhooks are not made up for"
         advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
-        return [*findings, _found("token", Verdict.WARNING, seen, advice)]
+        return [*results, _found("token", Verdict.WARNING, seen, advice)]
     headers = {"Accept": "application/vnd.github+json", "User-Agent": "issuebox"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -62,15 +62,15 @@ async def examine(api: ApiSettings, worker: WorkerSettings) -> list[Finding]:
         base_url=worker.github_api_url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=False
     ) as client:
         accepted = await _token(client, has_token=bool(token))
-        findings.append(accepted)
+        results.append(accepted)
         if accepted.verdict is Verdict.FAILED:
-            return findings
+            return results
         for repository in repositories[:REPOSITORIES_MAX]:
-            findings += await _repository(client, repository)
-    return findings
+            results += await _repository(client, repository)
+    return results
 
 
-def _secret(api: ApiSettings) -> Finding:
+def _secret(api: ApiSettings) -> CheckResult:
     count = len(api.webhook_secrets)
     if count:
         return _found("webhook secret", Verdict.OK, f"{count} set")
@@ -78,7 +78,7 @@ def _secret(api: ApiSettings) -> Finding:
     return _found("webhook secret", Verdict.WARNING, "not set in this environment", advice)
 
 
-def _tokens(api: ApiSettings) -> Finding:
+def _tokens(api: ApiSettings) -> CheckResult:
     count = len(api.api_tokens)
     if count:
         return _found("API token", Verdict.OK, f"{count} set")
@@ -86,7 +86,7 @@ def _tokens(api: ApiSettings) -> Finding:
     return _found("API token", Verdict.WARNING, "not set in this environment", advice)
 
 
-async def _token(client: httpx.AsyncClient, *, has_token: bool) -> Finding:
+async def _token(client: httpx.AsyncClient, *, has_token: bool) -> CheckResult:
     """The rate limit can always be asked for, and asking costs nothing of it."""
     try:
         reply = await client.get("/rate_limit")
@@ -110,7 +110,7 @@ async def _token(client: httpx.AsyncClient, *, has_token: bool) -> Finding:
     return _found("token", Verdict.OK, seen)
 
 
-async def _repository(client: httpx.AsyncClient, repository: str) -> list[Finding]:
+async def _repository(client: httpx.AsyncClient, repository: str) -> list[CheckResult]:
     """Whether the issues can be read, and, where the token may look, whether a hook leads to us."""
     try:
         reply = await client.get(f"/repos/{repository}/issues", params={"per_page": 1, "state": "all"})
@@ -126,7 +126,7 @@ async def _repository(client: httpx.AsyncClient, repository: str) -> list[Findin
     return [_found(repository, Verdict.FAILED, f"cannot be read: {reply.status_code}", advice)]
 
 
-async def _hook(client: httpx.AsyncClient, repository: str) -> list[Finding]:
+async def _hook(client: httpx.AsyncClient, repository: str) -> list[CheckResult]:
     """Nothing is found where the token may not list hooks: few should."""
     try:
         reply = await client.get(f"/repos/{repository}/hooks", params={"per_page": 100})
@@ -149,5 +149,5 @@ async def _hook(client: httpx.AsyncClient, repository: str) -> list[Finding]:
     return [_found(name, Verdict.OK, "is active")]
 
 
-def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> Finding:
-    return Finding(Part.GITHUB, check, verdict, seen, advice)
+def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> CheckResult:
+    return CheckResult(Part.GITHUB, check, verdict, seen, advice)

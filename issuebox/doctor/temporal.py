@@ -23,7 +23,7 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.dev.temporal_server import SERVER_MINIMUM
-from issuebox.doctor.findings import Finding, Part, Verdict
+from issuebox.doctor.check_results import CheckResult, Part, Verdict
 from issuebox.temporal import search_attributes as setup
 from issuebox.temporal.connect import TemporalConfigError, configuration, connect
 from issuebox.temporal.index import Index, running_on
@@ -60,32 +60,32 @@ class Poller:
 class _EndError(Exception):
     """Ends the examination with its last finding. Never leaves this module."""
 
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.seen)
-        self.finding = finding
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(result.seen)
+        self.result = result
 
 
-async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing: bool) -> list[Finding]:
+async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing: bool) -> list[CheckResult]:
     """The findings about Temporal. With `is_fixing` missing search attributes are registered first."""
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     try:
-        findings.append(_configured(environment))
+        results.append(_configured(environment))
         client = await connect(lazy=True, environment=environment)
-        findings.append(await _server(client))
-        findings.append(await _namespace(client))
-        findings.append(await _search_attributes(client, is_fixing=is_fixing))
+        results.append(await _server(client))
+        results.append(await _namespace(client))
+        results.append(await _search_attributes(client, is_fixing=is_fixing))
         workers = {kind: polled(kind, task_queue, await _pollers(client, task_queue, kind)) for kind in _KINDS}
-        findings += workers.values()
+        results += workers.values()
         if workers["workflows"].verdict is not Verdict.FAILED:  # Where nobody polls, nobody is there to answer.
-            findings.append(await _answers(client, task_queue))
-        findings.append(await _schedules(client))
+            results.append(await _answers(client, task_queue))
+        results.append(await _schedules(client))
     except _EndError as end:
-        findings.append(end.finding)
+        results.append(end.result)
     except (RPCError, RuntimeError, TimeoutError, IssuesError) as error:
-        findings.append(
+        results.append(
             _found("access", Verdict.FAILED, reason(error), "Let the credentials read what the doctor looks at.")
         )
-    return findings
+    return results
 
 
 def reason(error: Exception) -> str:
@@ -99,7 +99,7 @@ def reason(error: Exception) -> str:
     return f"no connection: {said[1] if said else ' '.join(str(error).split())[:300]}"
 
 
-def _configured(environment: Mapping[str, str]) -> Finding:
+def _configured(environment: Mapping[str, str]) -> CheckResult:
     try:
         config = configuration(environment)
     except TemporalConfigError as error:
@@ -111,7 +111,7 @@ def _configured(environment: Mapping[str, str]) -> Finding:
     return _found("configuration", Verdict.OK, place)
 
 
-async def _server(client: Client) -> Finding:
+async def _server(client: Client) -> CheckResult:
     """Whether it is reached and new enough: we need update-with-start and its conflict policy."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -132,7 +132,7 @@ async def _server(client: Client) -> Finding:
     return _found("server", Verdict.OK, f"reached, version {info.server_version}")
 
 
-async def _namespace(client: Client) -> Finding:
+async def _namespace(client: Client) -> CheckResult:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             request = DescribeNamespaceRequest(namespace=client.namespace)
@@ -156,7 +156,7 @@ def _refuses_updates(found: DescribeNamespaceResponse) -> bool:
     return found.namespace_info.HasField("capabilities") and not found.namespace_info.capabilities.sync_update
 
 
-async def _search_attributes(client: Client, *, is_fixing: bool) -> Finding:
+async def _search_attributes(client: Client, *, is_fixing: bool) -> CheckResult:
     name = "search attributes"
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -201,7 +201,7 @@ async def _pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
     ]
 
 
-def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> Finding:
+def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> CheckResult:
     """What the list of a task queue's pollers says about its workers."""
     fresh = [poller for poller in pollers if poller.age_s < POLL_MAX_S]
     silent = sorted(set(pollers) - set(fresh), key=lambda poller: poller.age_s)
@@ -217,7 +217,7 @@ def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> Finding:
     return _found(name, verdict, seen, advice.strip())
 
 
-async def _answers(client: Client, task_queue: str) -> Finding:
+async def _answers(client: Client, task_queue: str) -> CheckResult:
     """Ask the newest issue for its status, which a worker has to answer: one that hangs is listed as polling."""
     name = "worker: answers"
     workflow_id = await _newest(client, task_queue)
@@ -234,7 +234,7 @@ async def _answers(client: Client, task_queue: str) -> Finding:
     return _found(name, Verdict.OK, f"the status of {workflow_id}")
 
 
-def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> Finding:
+def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> CheckResult:
     if isinstance(error, TimeoutError) or error.status in _UNANSWERED:
         seen = f"no worker has answered for {workflow_id} within {ANSWER_MAX_S:g} s"
         advice = "A worker hangs or has far too much to do: see its log, and restart it. Nothing is lost by that."
@@ -252,7 +252,7 @@ async def _newest(client: Client, task_queue: str) -> str | None:
     return next((row.name for row in page.rows if row.task_queue == task_queue), None)
 
 
-async def _schedules(client: Client) -> Finding:
+async def _schedules(client: Client) -> CheckResult:
     found = {}
     async with asyncio.timeout(TIMEOUT_S):
         async for schedule in await client.list_schedules(page_size=100):
@@ -268,5 +268,5 @@ async def _schedules(client: Client) -> Finding:
     return _found("schedules", Verdict.OK, seen)
 
 
-def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> Finding:
-    return Finding(Part.TEMPORAL, check, verdict, seen, advice)
+def _found(check: str, verdict: Verdict, seen: str, advice: str = "") -> CheckResult:
+    return CheckResult(Part.TEMPORAL, check, verdict, seen, advice)

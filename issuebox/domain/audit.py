@@ -38,7 +38,7 @@ class Mend(StrEnum):
 
     NOTHING = "nothing"
     START_WORKFLOW = "start_workflow"
-    LOOK = "look"
+    LOOKUP = "look"
 
 
 MENDS: Mapping[Kind, Mend] = {
@@ -46,8 +46,8 @@ MENDS: Mapping[Kind, Mend] = {
     Kind.STRAY: Mend.NOTHING,
     Kind.CONFLICT: Mend.NOTHING,
     Kind.ORPHAN: Mend.START_WORKFLOW,
-    Kind.LEAK: Mend.LOOK,
-    Kind.LOST: Mend.LOOK,
+    Kind.LEAK: Mend.LOOKUP,
+    Kind.LOST: Mend.LOOKUP,
 }
 """What the audit does about each kind."""
 
@@ -134,7 +134,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Reread:
     """Fresh reads about a suspect: its sandbox by ID, its issue's record, the sandbox of the canonical name."""
 
     sandbox: Sandbox | None
@@ -247,29 +247,29 @@ def judge_record(
     return None
 
 
-def confirm(suspect: Suspect, evidence: Evidence, ours: Installation, *, despite_block: bool = False) -> Finding | None:
+def confirm(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool = False) -> Finding | None:
     """The finding when the fresh reads lead to the suspicion again, else None.
 
     With `despite_block` a leak that became blocked is one still: so it is asked after mending, where being
     blocked means that asking did not help.
     """
-    kind = _judge_again(suspect, evidence, ours, despite_block=despite_block)
+    kind = _judge_again(suspect, reread, ours, despite_block=despite_block)
     if kind is None:
         return None
-    seen = _seen(kind, suspect, evidence, ours.name_prefix)
+    seen = _seen(kind, suspect, reread, ours.name_prefix)
     return Finding(kind, suspect.issue_id, suspect.sandbox_id, suspect.name, seen, ADVICE[kind])
 
 
-def _judge_again(suspect: Suspect, evidence: Evidence, ours: Installation, *, despite_block: bool) -> Kind | None:
+def _judge_again(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool) -> Kind | None:
     """The kind by the fresh reads. What is about another sandbox or issue by now is left to the next audit."""
-    record, sandbox = evidence.record, evidence.sandbox
+    record, sandbox = reread.record, reread.sandbox
     if suspect.kind in OF_RECORDS and record is not None:
         is_same = record.sandbox_id == suspect.sandbox_id
         return judge_record(record, sandbox, ours, despite_block=despite_block) if is_same else None
     # A workflow that ended meanwhile says nothing any more; its sandbox may be an orphan by now.
     if sandbox is None or claim_of(sandbox, ours.name_prefix).issue_id != suspect.issue_id:
         return None
-    return judge_sandbox(sandbox, record, evidence.canonical, ours)
+    return judge_sandbox(sandbox, record, reread.canonical, ours)
 
 
 def promise_holds(findings: Iterable[Finding], *, is_complete: bool) -> bool:
@@ -280,9 +280,9 @@ def promise_holds(findings: Iterable[Finding], *, is_complete: bool) -> bool:
     return is_complete and all(finding.mended and finding.kind not in IRREPARABLE for finding in findings)
 
 
-def _seen(kind: Kind, suspect: Suspect, evidence: Evidence, prefix: str) -> str:
+def _seen(kind: Kind, suspect: Suspect, reread: Reread, prefix: str) -> str:
     """What was seen; completes "the sandbox is …"."""
-    sandbox, record, issue_id = evidence.sandbox, evidence.record, suspect.issue_id
+    sandbox, record, issue_id = reread.sandbox, reread.record, suspect.issue_id
     if kind is Kind.STRAY and not issue_id:
         return f"{sandbox.state if sandbox else 'gone'}, and labelled as ours, but for no issue"
     return SEEN[kind].format(

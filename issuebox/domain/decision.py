@@ -177,7 +177,7 @@ class Decision:
     cause: Cause | None = None
 
 
-Rule = Callable[[Situation, Action, Limits], Decision | None]
+Override = Callable[[Situation, Action, Limits], Decision | None]
 
 
 def decide(situation: Situation, limits: Limits) -> Decision:
@@ -186,8 +186,8 @@ def decide(situation: Situation, limits: Limits) -> Decision:
     action = TABLE[phase][situation.column]
     if action is Action.INSPECT and situation.verdict is not None:
         action = Action.STOP
-    for rule in RULES:
-        decision = rule(situation, action, limits)
+    for override in OVERRIDES:
+        decision = override(situation, action, limits)
         if decision is not None:
             return decision
     if action is Action.BLOCK:
@@ -254,7 +254,7 @@ def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision
     return Decision(Action.BLOCK, situation.phase, reason, situation.trouble or FRUITLESS[action])
 
 
-RULES: tuple[Rule, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)
+OVERRIDES: tuple[Override, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)
 
 
 def _block(situation: Situation) -> Decision:

@@ -47,7 +47,7 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries.seen += 1
     if event.intention is Intention.IGNORE:
-        return _take_facts(memory, event, now)
+        return _take_snapshot(memory, event, now)
     if memory.deliveries.is_repeated(event.delivery, event.digest):
         return Verdict.REPEATED
     memory.deliveries.remember(event.delivery, event.digest)
@@ -60,7 +60,7 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     return verdict
 
 
-def _take_facts(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
+def _take_snapshot(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take the snapshot of a delivery that asks for nothing.
 
     Its ID is not remembered: a repetition teaches nothing, and a lively issue must not crowd out the IDs that

@@ -16,7 +16,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, Evidence
+from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, LastInspection
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
@@ -265,16 +265,16 @@ class Progress:
     """How far the sandbox has come towards what it should be.
 
     ``goal`` is what all this is about; `issuebox.domain.goal.course` says what it should be now. ``reached`` is the
-    goal that it was last seen to have reached. ``is_nudged``: something happened since the last reconciliation that
-    may end a block, ``is_stirred``: something that the loop has to see. No new run loses either.
+    goal that it was last seen to have reached. ``may_unblock``: something happened since the last reconciliation that
+    may end a block, ``is_woken``: something that the loop has to see. No new run loses either.
     """
 
     goal: Goal = Goal.RUNNING
     reached: Goal | None = None
     outcome: Outcome | None = None
     blocked: Blocked | None = None
-    is_nudged: bool = False
-    is_stirred: bool = False
+    may_unblock: bool = False
+    is_woken: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -283,7 +283,7 @@ class Progress:
 
     def turn_to(self, goal: Goal) -> None:
         """Begin anew with another goal, which ends a block."""
-        self.goal, self.reached, self.blocked, self.is_nudged = goal, None, None, True
+        self.goal, self.reached, self.blocked, self.may_unblock = goal, None, None, True
 
     def unblock(self) -> None:
         """Nothing is in the way any more, or nothing has to be done."""
@@ -308,7 +308,7 @@ class Memory:
     orders: Orders = field(default_factory=Orders)
     seen: Seen = field(default_factory=Seen)
     builds: Builds = field(default_factory=Builds)
-    evidence: Evidence | None = None
+    last_inspection: LastInspection | None = None
     progress: Progress = field(default_factory=Progress)
     policy: Policy = field(default_factory=Policy)
     policy_hash: str = ""
@@ -358,10 +358,10 @@ class Memory:
             return True
         return sandbox.id == self.seen.set_up_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
 
-    def settle_evidence(self, now: datetime) -> None:
+    def settle_inspection(self, now: datetime) -> None:
         """The sandbox that was inspected is seen asleep: from now on, any activity in it makes that stale."""
-        evidence, sandbox = self.evidence, self.seen.sandbox
-        if evidence is None or evidence.stopped_at is not None or sandbox is None:
+        last_inspection, sandbox = self.last_inspection, self.seen.sandbox
+        if last_inspection is None or last_inspection.stopped_at is not None or sandbox is None:
             return
-        if sandbox.id == evidence.sandbox_id and sandbox.phase in ASLEEP:
-            self.evidence = replace(evidence, stopped_at=now)
+        if sandbox.id == last_inspection.sandbox_id and sandbox.phase in ASLEEP:
+            self.last_inspection = replace(last_inspection, stopped_at=now)

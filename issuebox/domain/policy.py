@@ -62,9 +62,9 @@ class Policy:
         """A short name for exactly these settings, the same in every process."""
         return sha256(repr(self).encode()).hexdigest()[:12]
 
-    def backoff_s(self, setbacks: int, chance: float) -> float:
+    def backoff_s(self, failures: int, chance: float) -> float:
         """The pause after so many setbacks in a row: doubling, with jitter. `chance` is in [0, 1)."""
-        return _grown(self.backoff_initial_s, self.backoff_max_s, setbacks, chance)
+        return _grown(self.backoff_initial_s, self.backoff_max_s, failures, chance)
 
     def blocked_retry_s(self, tries: int, chance: float) -> float:
         """The pause before a blocked issue is tried again by itself."""

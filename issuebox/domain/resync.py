@@ -16,7 +16,7 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
 from issuebox.domain.known_issues import KnownIssue
-from issuebox.domain.triggers import Facts, Rules, detect, says
+from issuebox.domain.triggers import Criteria, Facts, detect, says
 
 OVERLAP = timedelta(minutes=2)
 """What was read already and is looked at again: GitHub's listings may show two updates out of order."""
@@ -146,32 +146,34 @@ def standing_of(known: KnownIssue | None) -> Standing:
     return Standing(known.issue.state) if known.is_published else Standing.UNREAD
 
 
-def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, rules: Rules) -> Judgement:
+def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, criteria: Criteria) -> Judgement:
     """What becomes of a listed issue, given what its workflow knows."""
     match TABLE[standing_of(known)][found.issue.state]:
         case Step.NOTHING:
             return Judgement(Answer.UNASKED if known is None else Answer.KNOWN)
         case Step.ASK:
-            return _ask(found, window, rules)
+            return _ask(found, window, criteria)
         case _ if known is not None and known.is_published and found.issue.is_older_than(known.issue):
             return Judgement(Answer.KNOWN, reason="a newer state is known")
         case Step.CLOSE:
             return _send(found.issue, Intention.STOP, "closed", "it is closed")
         case Step.REOPEN:
-            detection = detect(_facts(found, "reopened"), rules)
+            detection = detect(_facts(found, "reopened"), criteria)
             if detection.intention is Intention.ENSURE:
                 return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
             reason = f"it is open; nobody may ask for it: {detection.reason}"
             return _send(found.issue, Intention.IGNORE, "reopened", reason, Answer.REFUSED)
 
 
-def may_ask(comment: ListedComment, since: datetime, rules: Rules) -> bool:
+def may_ask(comment: ListedComment, since: datetime, criteria: Criteria) -> bool:
     """Whether the comment is worth reading its issue for. An old comment that was edited is none."""
-    is_spoken = bool(rules.phrase) and says(comment.body, rules.phrase)
+    is_spoken = bool(criteria.phrase) and says(comment.body, criteria.phrase)
     return is_spoken and not comment.is_pull_request and comment.created_at >= since
 
 
-def judge_comment(comment: ListedComment, found: ListedIssue, known: KnownIssue | None, rules: Rules) -> Judgement:
+def judge_comment(
+    comment: ListedComment, found: ListedIssue, known: KnownIssue | None, criteria: Criteria
+) -> Judgement:
     """What becomes of a comment that says the trigger phrase."""
     issue, asked_at = found.issue, comment.created_at
     if known is not None and (
@@ -189,7 +191,7 @@ def judge_comment(comment: ListedComment, found: ListedIssue, known: KnownIssue 
         comment_association=comment.association,
         is_bot=comment.is_bot,
     )
-    detection = detect(facts, rules)
+    detection = detect(facts, criteria)
     if detection.intention is not Intention.ENSURE:
         return Judgement(Answer.REFUSED, reason=detection.reason)
     event = IssueEvent(
@@ -228,11 +230,11 @@ def authoritative(issue: Issue, reading: Reading) -> Issue | None:
             return None
 
 
-def _ask(found: ListedIssue, window: Window, rules: Rules) -> Judgement:
+def _ask(found: ListedIssue, window: Window, criteria: Criteria) -> Judgement:
     """The first of the ways to ask that the rules let in."""
     reason = ""
     for facts in _ways(found, window):
-        detection = detect(facts, rules)
+        detection = detect(facts, criteria)
         if detection.intention is Intention.ENSURE:
             return _send(found.issue, Intention.ENSURE, facts.action, detection.reason)
         reason = reason or (detection.reason if facts.action == "opened" else "")

@@ -40,7 +40,7 @@ class Association(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Criteria:
     """What people do to ask for a sandbox ('' switches a way off), and who may.
 
     ``allowed_repositories`` are globs over ``owner/name``, or ``*`` for all; ``min_association`` is the least
@@ -93,7 +93,7 @@ class Detection:
     start_objection: str = ""
 
 
-Objection = Callable[[Facts, Rules], str]
+Objection = Callable[[Facts, Criteria], str]
 """Why the row does not apply; '' when it does."""
 
 
@@ -109,34 +109,34 @@ class Row:
     is_explicit: bool = False
 
 
-def _none(_facts: Facts, _rules: Rules) -> str:
+def _none(_facts: Facts, _criteria: Criteria) -> str:
     return ""
 
 
-def _label(facts: Facts, rules: Rules) -> str:
-    if not rules.label:
+def _label(facts: Facts, criteria: Criteria) -> str:
+    if not criteria.label:
         return "no trigger label is configured"
-    return "" if _is_same(facts.label, rules.label) else f"the label is not {rules.label!r}"
+    return "" if _is_same(facts.label, criteria.label) else f"the label is not {criteria.label!r}"
 
 
-def _newly_required(facts: Facts, rules: Rules) -> str:
-    if not rules.required_label:
+def _newly_required(facts: Facts, criteria: Criteria) -> str:
+    if not criteria.required_label:
         return "no required label is configured"
-    return "" if _is_same(facts.label, rules.required_label) else f"the label is not {rules.required_label!r}"
+    return "" if _is_same(facts.label, criteria.required_label) else f"the label is not {criteria.required_label!r}"
 
 
-def _assignee(facts: Facts, rules: Rules) -> str:
-    if not rules.login:
+def _assignee(facts: Facts, criteria: Criteria) -> str:
+    if not criteria.login:
         return "no trigger login is configured"
-    return "" if _is_same(facts.assignee, rules.login) else f"the assignee is not {rules.login!r}"
+    return "" if _is_same(facts.assignee, criteria.login) else f"the assignee is not {criteria.login!r}"
 
 
-def _phrase(facts: Facts, rules: Rules) -> str:
+def _phrase(facts: Facts, criteria: Criteria) -> str:
     if facts.is_pull_request:
         return "the comment is on a pull request"
-    if not rules.phrase:
+    if not criteria.phrase:
         return "no trigger phrase is configured"
-    return "" if says(facts.comment, rules.phrase) else f"the comment does not say {rules.phrase!r}"
+    return "" if says(facts.comment, criteria.phrase) else f"the comment does not say {criteria.phrase!r}"
 
 
 TABLE: tuple[Row, ...] = (
@@ -157,36 +157,36 @@ EVENTS = frozenset(row.event for row in TABLE)
 """The GitHub events that any row is about."""
 
 
-def _bot(facts: Facts, _rules: Rules) -> str:
+def _bot(facts: Facts, _criteria: Criteria) -> str:
     return "bots cannot ask for a sandbox" if facts.is_bot else ""
 
 
-def _repository(facts: Facts, rules: Rules) -> str:
-    if any(_covers(glob, facts.repository) for glob in rules.allowed_repositories):
+def _repository(facts: Facts, criteria: Criteria) -> str:
+    if any(_covers(glob, facts.repository) for glob in criteria.allowed_repositories):
         return ""
     return f"{facts.repository or 'the repository'} is not among ISSUEBOX_ALLOWED_REPOSITORIES"
 
 
-def _association(facts: Facts, rules: Rules) -> str:
+def _association(facts: Facts, criteria: Criteria) -> str:
     association = _whose(facts)
-    if association is None or not association.is_below(rules.min_association):
+    if association is None or not association.is_below(criteria.min_association):
         return ""
-    return f"the author is {association} to the repository and ISSUEBOX_MIN_ASSOCIATION is {rules.min_association}"
+    return f"the author is {association} to the repository and ISSUEBOX_MIN_ASSOCIATION is {criteria.min_association}"
 
 
-def _required_label(facts: Facts, rules: Rules) -> str:
+def _required_label(facts: Facts, criteria: Criteria) -> str:
     # GitHub may leave the labels out, but it always says which one was just put on.
     carried = (*facts.labels, facts.label)
-    if not rules.required_label or any(_is_same(label, rules.required_label) for label in carried):
+    if not criteria.required_label or any(_is_same(label, criteria.required_label) for label in carried):
         return ""
-    return f"the issue lacks the label {rules.required_label!r} of ISSUEBOX_REQUIRED_LABEL"
+    return f"the issue lacks the label {criteria.required_label!r} of ISSUEBOX_REQUIRED_LABEL"
 
 
 ADMISSION: tuple[Objection, ...] = (_bot, _repository, _association, _required_label)
 """Who may ask for a sandbox; each objection names the setting that an operator would change."""
 
 
-def detect(facts: Facts, rules: Rules) -> Detection:
+def detect(facts: Facts, criteria: Criteria) -> Detection:
     """What the delivery asks for. Total: whatever is not in the table is ignored with a reason."""
     if facts.event not in EVENTS:
         return _ignored(f"the event {facts.event!r} is not used")
@@ -194,11 +194,11 @@ def detect(facts: Facts, rules: Rules) -> Detection:
     for row in TABLE:
         if row.event != facts.event or row.action not in {"", facts.action}:
             continue
-        if objection := row.objection(facts, rules):
+        if objection := row.objection(facts, criteria):
             objections.append(objection)
         elif row.intention is not Intention.ENSURE:
-            return Detection(row.intention, row.reason, start_objection=_repository(facts, rules))
-        elif refusal := next(filter(None, (objects(facts, rules) for objects in ADMISSION)), ""):
+            return Detection(row.intention, row.reason, start_objection=_repository(facts, criteria))
+        elif refusal := next(filter(None, (objects(facts, criteria) for objects in ADMISSION)), ""):
             return _ignored(refusal)
         else:
             return Detection(row.intention, row.reason, row.is_explicit)

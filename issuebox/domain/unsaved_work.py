@@ -52,21 +52,21 @@ _RUNNING = frozenset({Phase.USABLE, Phase.UNPREPARED})
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class LastInspection:
     """An inspection, and what it is worth later.
 
     ``is_quiet``: the sandbox had been started for the look alone, so that nobody worked in it between the
     look and the stop. ``stopped_at``: when it was seen stopped again; None until then.
     """
 
-    inspection: Inspection
+    result: Inspection
     sandbox_id: str
     is_quiet: bool = False
     stopped_at: datetime | None = None
 
 
 def standing_verdict(
-    evidence: Evidence | None, sandbox: Sandbox | None, goal: Goal, *, is_fresh: bool
+    last_inspection: LastInspection | None, sandbox: Sandbox | None, goal: Goal, *, is_fresh: bool
 ) -> WorkState | None:
     """What is known about unsaved work in the sandbox as it is now; None when somebody has to look.
 
@@ -74,17 +74,17 @@ def standing_verdict(
     sandbox was used again. That nothing would be lost counts for a delete only when the look was fresh and
     quiet: an agent that is still at work when its issue is closed writes after the look.
     """
-    if evidence is None or sandbox is None or evidence.sandbox_id != sandbox.id:
+    if last_inspection is None or sandbox is None or last_inspection.sandbox_id != sandbox.id:
         return None
     if sandbox.phase in _RUNNING:
-        return evidence.inspection.state if is_fresh and evidence.stopped_at is None else None
-    if evidence.stopped_at is None or _is_used_since(sandbox, evidence.stopped_at):
+        return last_inspection.result.state if is_fresh and last_inspection.stopped_at is None else None
+    if last_inspection.stopped_at is None or _is_used_since(sandbox, last_inspection.stopped_at):
         return None
-    if evidence.inspection.is_failed and not is_fresh:
+    if last_inspection.result.is_failed and not is_fresh:
         return None
-    if evidence.inspection.is_clean and goal is Goal.DELETED and not (is_fresh and evidence.is_quiet):
+    if last_inspection.result.is_clean and goal is Goal.DELETED and not (is_fresh and last_inspection.is_quiet):
         return None
-    return evidence.inspection.state
+    return last_inspection.result.state
 
 
 def _is_used_since(sandbox: Sandbox, moment: datetime) -> bool:

@@ -38,7 +38,7 @@ from issuebox.domain.phase import TRANSITIONAL
 from issuebox.providers.daytona_errors import message_of
 from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
-from issuebox.providers.rate_limits import Limiter, Pace
+from issuebox.providers.rate_limits import Limiter, RateLimiter
 
 LIST_PAGE_SIZE_MAX = 200
 """Daytona's largest page."""
@@ -82,7 +82,7 @@ class DaytonaClient(AsyncDaytona):
     """
 
     def __init__(self, config: DaytonaConfig) -> None:
-        self._pace = Pace()
+        self._rate_limiter = RateLimiter()
         with _no_dotenv():
             super().__init__(config)
         self._own_session()
@@ -165,16 +165,16 @@ class DaytonaClient(AsyncDaytona):
         self, limiter: Limiter, send: Callable[P, Awaitable[ApiResponse[T]]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Send a request if its limiter lets it in, and learn from the reply how many are left."""
-        async with self._pace.entered(limiter) as ticket:
+        async with self._rate_limiter.entered(limiter) as ticket:
             try:
                 reply = await _intercepted(send(*args, **kwargs))
             except DaytonaError as error:
                 if error.status_code == _TOO_MANY_REQUESTS:
-                    raise self._pace.refused(ticket, error.headers, message_of(error)) from error
+                    raise self._rate_limiter.refused(ticket, error.headers, message_of(error)) from error
                 if error.status_code is not None:
-                    self._pace.heard(ticket, error.headers)
+                    self._rate_limiter.heard(ticket, error.headers)
                 raise
-            self._pace.heard(ticket, reply.headers)
+            self._rate_limiter.heard(ticket, reply.headers)
             return reply.data
 
     @contextmanager

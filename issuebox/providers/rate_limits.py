@@ -35,10 +35,10 @@ PROBES_MAX = 8
 PROBE_WAIT_MAX_S = 10.0
 """Longest wait for that first reply. Then the request is sent: being careful must not become an outage."""
 
-TURN_S = 0.2
+SLOT_S = 0.2
 """Time between two turns while the limit is not known: 300 a minute, the creates of Daytona's first plan."""
 
-TURN_MARGIN = 1.1
+SLOT_MARGIN = 1.1
 """Turns are a little further apart than the limit allows, so that a window's last never meets its end."""
 
 LINE_MAX_S = 600.0
@@ -73,40 +73,40 @@ class Ticket:
 
     limiter: Limiter
     sent_at: float
-    window: int
+    number: int
 
 
 @dataclass(slots=True)
-class Lane:
+class Window:
     """One limiter as it is known here. Pure: the caller tells the time."""
 
     limit: int | None = None
-    window_s: float = 0.0
-    window: int = 0
-    window_ends_at: float = math.inf
+    length_s: float = 0.0
+    number: int = 0
+    ends_at: float = math.inf
     sent: int = 0
     remaining: int = 0
     closed_until: float = -math.inf
-    next_turn_at: float = -math.inf
+    next_slot_at: float = -math.inf
 
     def enter(self, limiter: Limiter, now: float) -> Ticket | None:
         """Count one request as sent; None when it must not be sent now."""
-        if now >= self.window_ends_at:
-            self._begin_window(now)
+        if now >= self.ends_at:
+            self._begin(now)
         if now < self.closed_until:
             return None
         self.sent += 1
         self._close_when_spent()
-        return Ticket(limiter, now, self.window)
+        return Ticket(limiter, now, self.number)
 
     def learn(self, ticket: Ticket, told: Told) -> None:
         """Believe a reply. One from an earlier window says nothing about this one any more."""
-        self.window_s = max(self.window_s, told.reset_s)
-        if ticket.window != self.window:
+        self.length_s = max(self.length_s, told.reset_s)
+        if ticket.number != self.number:
             return
         self.remaining = told.remaining if self.limit is None else min(self.remaining, told.remaining)
         self.limit = told.limit
-        self.window_ends_at = ticket.sent_at + told.reset_s
+        self.ends_at = ticket.sent_at + told.reset_s
         self._close_when_spent()
 
     def close(self, now: float, pause_s: float) -> bool:
@@ -115,30 +115,30 @@ class Lane:
         self.closed_until = max(self.closed_until, now + pause_s)
         return was_open
 
-    def turn_s(self, now: float) -> float:
+    def slot_s(self, now: float) -> float:
         """Seconds until the caller's turn: when the lane opens, behind all who were given one before."""
-        if self.next_turn_at - max(now, self.closed_until) > LINE_MAX_S:
-            self.next_turn_at = self.closed_until
-        turn_at = max(self.next_turn_at, self.closed_until, now)
-        self.next_turn_at = turn_at + self.interval_s
-        return turn_at - now
+        if self.next_slot_at - max(now, self.closed_until) > LINE_MAX_S:
+            self.next_slot_at = self.closed_until
+        slot_at = max(self.next_slot_at, self.closed_until, now)
+        self.next_slot_at = slot_at + self.interval_s
+        return slot_at - now
 
     @property
     def interval_s(self) -> float:
         """Time between two turns."""
         if not self.limit:
-            return TURN_S
-        return TURN_MARGIN * self.window_s / self.limit
+            return SLOT_S
+        return SLOT_MARGIN * self.length_s / self.limit
 
-    def _begin_window(self, now: float) -> None:
+    def _begin(self, now: float) -> None:
         """The limit is whole again. When this window ends is a guess, until its first reply says so."""
-        self.window += 1
+        self.number += 1
         self.sent, self.remaining = 0, self.limit or 0
-        self.window_ends_at = now + self.window_s
+        self.ends_at = now + self.length_s
 
     def _close_when_spent(self) -> None:
         if self.limit is not None and min(self.limit - self.sent, self.remaining) <= 0:
-            self.closed_until = max(self.closed_until, self.window_ends_at)
+            self.closed_until = max(self.closed_until, self.ends_at)
 
 
 @dataclass(slots=True)
@@ -150,11 +150,11 @@ class _Probes:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
 
-class Pace:
+class RateLimiter:
     """The three lanes of one Daytona organization, within one event loop."""
 
     def __init__(self) -> None:
-        self._lanes = {limiter: Lane() for limiter in Limiter}
+        self._windows = {limiter: Window() for limiter in Limiter}
         self._probes = {limiter: _Probes() for limiter in Limiter}
 
     @asynccontextmanager
@@ -163,7 +163,7 @@ class Pace:
         probes = self._probes[limiter]
         await _first_reply(probes)
         now = _now()
-        ticket = self._lanes[limiter].enter(limiter, now)
+        ticket = self._windows[limiter].enter(limiter, now)
         if ticket is None:
             raise self._refusal(limiter, f"Daytona's limit {limiter} is used up: it was not asked")
         probes.under_way += 1
@@ -179,22 +179,22 @@ class Pace:
         self._probes[ticket.limiter].is_answered = True
         told = told_by(headers or {}, ticket.limiter)
         if told is not None:
-            self._lanes[ticket.limiter].learn(ticket, told)
+            self._windows[ticket.limiter].learn(ticket, told)
 
     def refused(self, ticket: Ticket, headers: Mapping[str, str] | None, message: str) -> RateLimitedError:
         """Close what a 429 is about; the error for the caller that met it, with its turn."""
         self._probes[ticket.limiter].is_answered = True
         now, pauses = _now(), pauses_of(headers or {}, ticket.limiter)
         for limiter, pause_s in pauses.items():
-            if self._lanes[limiter].close(now, pause_s):
+            if self._windows[limiter].close(now, pause_s):
                 _log.warning("daytona_rate_limited", limiter=str(limiter), pause_s=pause_s)
         return self._refusal(ticket.limiter, message, status=429)
 
     def _refusal(self, limiter: Limiter, message: str, status: int | None = None) -> RateLimitedError:
-        lane = self._lanes[limiter]
+        window = self._windows[limiter]
         # The workers' turns would else fall together: all of them learned of the same end of the pause.
-        jitter_s = random.random() * lane.interval_s  # noqa: S311
-        return RateLimitedError(message, status=status, retry_after_s=lane.turn_s(_now()) + jitter_s)
+        jitter_s = random.random() * window.interval_s  # noqa: S311
+        return RateLimitedError(message, status=status, retry_after_s=window.slot_s(_now()) + jitter_s)
 
 
 def told_by(headers: Mapping[str, str], limiter: Limiter) -> Told | None:

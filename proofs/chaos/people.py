@@ -14,7 +14,7 @@ from proofs.chaos.deeds import Act, Command, Work
 from proofs.chaos.tally import Tally
 from proofs.checker.evidence import Order
 
-LOOK_INTERVAL_S: Final = 0.3
+POLL_INTERVAL_S: Final = 0.3
 ORDER_TIMEOUT_S: Final = 10.0
 WORK_FILE: Final = Path("home/work/notes.txt")
 WORK: Final = "mkdir -p $HOME/work && cd $HOME/work && git init -q . && echo half a thought > notes.txt"
@@ -52,7 +52,7 @@ class People:
                 self._tally.worked_in.add(sandbox_id)
                 self._tally.acts["leave work"] += 1
                 return
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
         self._tally.refused_acts["leave work"] += 1
 
     async def command(self, deed: Command) -> None:

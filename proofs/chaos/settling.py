@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from proofs.chaos.tally import Tally
 
-LOOK_INTERVAL_S: Final = 0.5
+POLL_INTERVAL_S: Final = 0.5
 AT_ONCE_MAX: Final = 20
 QUERY_TIMEOUT: Final = timedelta(seconds=5)
 QUERY: Final = 'WorkflowType = "IssueSandboxWorkflow" AND ExecutionStatus = "Running"'
@@ -35,7 +35,7 @@ async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
             while restless:
                 restless = await _restless(client, tally, rested)
                 if restless:
-                    await asyncio.sleep(LOOK_INTERVAL_S)
+                    await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:
         shown = "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
         raise NotAtRestError(f"{len(restless)} issues do not rest after {timeout_s:.0f} s: {shown}") from error

@@ -26,7 +26,7 @@ from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Deliveries, Memory, 
 from issuebox.domain.phase import TRANSITIONAL
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.unsaved_work import SLACK, Evidence
+from issuebox.domain.unsaved_work import SLACK, LastInspection
 from proofs.model import runtime
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import StartInput
@@ -101,7 +101,7 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
 def _progress(progress: Progress, at: Moment) -> Hashable:
     """All but the outcome, which is for people."""
     blocked = _print(progress.blocked, at)
-    return progress.goal, progress.reached, blocked, progress.is_nudged, progress.is_stirred
+    return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken
 
 
 def _blocked(blocked: Blocked, at: Moment) -> Hashable:
@@ -111,7 +111,7 @@ def _blocked(blocked: Blocked, at: Moment) -> Hashable:
 
 def _sandbox(sandbox: Sandbox, at: Moment) -> Hashable:
     """Of the activity in it: whether it came after the stop that followed an inspection."""
-    stopped_at = at.memory.evidence.stopped_at if at.memory.evidence else None
+    stopped_at = at.memory.last_inspection.stopped_at if at.memory.last_inspection else None
     active_at = sandbox.last_activity_at
     is_used = stopped_at is not None and active_at is not None and active_at > stopped_at + SLACK
     labels = frozenset(sandbox.labels.items())
@@ -119,9 +119,15 @@ def _sandbox(sandbox: Sandbox, at: Moment) -> Hashable:
     return *known, labels, is_used
 
 
-def _evidence(evidence: Evidence, _at: Moment) -> Hashable:
-    found = evidence.inspection
-    return found.state, found.is_failed, evidence.sandbox_id, evidence.is_quiet, evidence.stopped_at is not None
+def _last_inspection(last_inspection: LastInspection, _at: Moment) -> Hashable:
+    found = last_inspection.result
+    return (
+        found.state,
+        found.is_failed,
+        last_inspection.sandbox_id,
+        last_inspection.is_quiet,
+        last_inspection.stopped_at is not None,
+    )
 
 
 PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
@@ -131,7 +137,7 @@ PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Progress: _progress,
     Blocked: _blocked,
     Sandbox: _sandbox,
-    Evidence: _evidence,
+    LastInspection: _last_inspection,
     Issue: lambda issue, _at: (issue.state, issue.updated_at),
     Deliveries: lambda deliveries, _at: frozenset(deliveries.ids),
     Refusal: lambda refusal, _at: (refusal.action, refusal.cause),

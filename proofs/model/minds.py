@@ -291,14 +291,14 @@ def _mind(life: _Life) -> Mind:
     memory, wish = life.memory, life.wish
     functions = [] if wish is None else fingerprint.functions_of(life.coroutine)
     is_idle = "_next_work" in functions
-    evidence = memory.evidence
-    is_asleep = evidence is not None and evidence.stopped_at is not None
+    last_inspection = memory.last_inspection
+    is_asleep = last_inspection is not None and last_inspection.stopped_at is not None
     is_timed = isinstance(wish, Paused) or (isinstance(wish, Waiting) and wish.seconds is not None)
     return Mind(
         activity=wish.activity if isinstance(wish, Asked) else "",
         sandbox_id=wish.sandbox_id if isinstance(wish, Asked) else "",
-        is_at_once="look_at_once" in functions,
-        is_confirming="_look_later" in functions,
+        is_at_once="lookup_at_once" in functions,
+        is_confirming="_lookup_later" in functions,
         only_at_rest=isinstance(wish, Asked) and wish.only_at_rest,
         is_idle=is_idle,
         is_over=wish is None,
@@ -308,7 +308,7 @@ def _mind(life: _Life) -> Mind:
         is_twice_timed=is_idle and len(life.moments()) > 1,
         goal=memory.progress.goal,
         known_id=memory.seen.sandbox_id,
-        asleep_id=evidence.sandbox_id if evidence is not None and is_asleep else "",
+        asleep_id=last_inspection.sandbox_id if last_inspection is not None and is_asleep else "",
         is_asked=memory.requests.is_waiting,
         blocked=memory.progress.blocked.cause if memory.progress.blocked else None,
         is_tried_again=memory.progress.blocked is not None and memory.progress.blocked.next_try_at is not None,

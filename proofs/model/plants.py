@@ -17,13 +17,13 @@ from issuebox.domain.memory import Builds, Memory, Seen
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.unsaved_work import Evidence, WorkState
+from issuebox.domain.unsaved_work import LastInspection, WorkState
 from proofs.model.deliveries import DELETED, OPENED, REOPENED
 from proofs.model.errands import Mistakes
 from proofs.model.minds import POLICY, PREPARING
 from proofs.model.outside import Allowance
 from workflows import reconcile
-from workflows.failures import BlockedError, Setback
+from workflows.failures import BlockedError, Failure
 from workflows.reconcile import Inspected, Reconciliation, command_input
 
 Patch = Callable[[], AbstractContextManager[None]]
@@ -103,10 +103,12 @@ def _take_dying_for_gone() -> Iterator[None]:
 
 
 def _trust_any_look() -> AbstractContextManager[None]:
-    def verdict(evidence: Evidence | None, sandbox: Sandbox | None, _goal: Goal, *, is_fresh: bool) -> WorkState | None:
+    def verdict(
+        last_inspection: LastInspection | None, sandbox: Sandbox | None, _goal: Goal, *, is_fresh: bool
+    ) -> WorkState | None:
         del is_fresh
-        is_about = evidence is not None and sandbox is not None and evidence.sandbox_id == sandbox.id
-        return evidence.inspection.state if is_about and evidence is not None else None
+        is_about = last_inspection is not None and sandbox is not None and last_inspection.sandbox_id == sandbox.id
+        return last_inspection.result.state if is_about and last_inspection is not None else None
 
     return _set(reconcile, "standing_verdict", verdict)
 
@@ -133,7 +135,7 @@ def _act_on_the_old_decision() -> AbstractContextManager[None]:
 
     async def run(self: Reconciliation) -> None:
         memory, previous = self._memory, None
-        sandbox = await self._look()
+        sandbox = await self._lookup()
         memory.orders.is_lookup_asked = False
         while True:
             situation = self._situation(sandbox)
@@ -145,7 +147,7 @@ def _act_on_the_old_decision() -> AbstractContextManager[None]:
             if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
                     return await self._finish(decision.action, sandbox)
-                sandbox = await self._look_later(situation.goal)
+                sandbox = await self._lookup_later(situation.goal)
                 continue
             if decision.action is previous:
                 await self._pause()
@@ -181,15 +183,15 @@ def _forget_the_stop() -> AbstractContextManager[None]:
 
 
 def _keep_the_quiet() -> AbstractContextManager[None]:
-    after_setback = Reconciliation._after_setback  # noqa: SLF001 -- a mistake is planted where it would be made
+    after_failure = Reconciliation._after_failure  # noqa: SLF001 -- a mistake is planted where it would be made
 
-    async def kept(self: Reconciliation, action: Action, setback: Setback) -> Sandbox | None:
+    async def kept(self: Reconciliation, action: Action, failure: Failure) -> Sandbox | None:
         quiet_id = self._inspected.quiet_id
-        sandbox = await after_setback(self, action, setback)
+        sandbox = await after_failure(self, action, failure)
         self._inspected.quiet_id = quiet_id
         return sandbox
 
-    return _set(Reconciliation, "_after_setback", kept)
+    return _set(Reconciliation, "_after_failure", kept)
 
 
 def _start_whatever_it_is() -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from activities.failures import NOT_SETTLED, to_failure
-from activities.messages import CommandReply, Look
+from activities.messages import CommandReply, LookupResult
 from issuebox.domain.errors import ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause
 from issuebox.domain.policy import Policy
@@ -109,7 +109,7 @@ def answer(observation: Observation, activity: str, policy: Policy, now: datetim
         case _:
             sandbox = observation.view.at(now) if observation.view is not None else None
             if activity == "lookup_sandbox":
-                return Look(sandbox, policy)
+                return LookupResult(sandbox, policy)
             return CommandReply(sandbox, is_sent=observation.kind is not Kind.NOT_SENT)
 
 

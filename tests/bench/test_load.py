@@ -15,7 +15,7 @@ from bench.measure import usage, webhook
 from bench.measure.deliveries import COPIES, PER_ISSUE, SCRIPT, burst
 from bench.measure.load import Line, content_length, drive, post_request
 from issuebox.dev.mock_delivery import MockIssue, build
-from issuebox.domain.triggers import Rules, detect
+from issuebox.domain.triggers import Criteria, detect
 from issuebox.temporal.connect import DATA_CONVERTER
 from workflows.messages import StartInput
 
@@ -104,7 +104,7 @@ async def test_bare_payloads_are_as_large_as_ours() -> None:
     """The floor carries what the API carries."""
     mock = build("opened", MockIssue(1_000_000, webhook.REPOSITORY, title="Bench issue", updated_at=BASE), "secret")
     payload = SHAPES["issues"].model_validate_json(mock.body)
-    event = payload.to_event("issues", mock.delivery, "0" * 64, detect(payload.facts("issues"), Rules()))
+    event = payload.to_event("issues", mock.delivery, "0" * 64, detect(payload.facts("issues"), Criteria()))
     start, signal = await DATA_CONVERTER.encode([StartInput(1_000_000, "claude-issue-1000000"), event])
     assert (len(start.data), len(signal.data)) == (webhook.START_BYTES, webhook.SIGNAL_BYTES)
 

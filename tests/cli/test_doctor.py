@@ -36,7 +36,7 @@ TOKEN = "ghp_token_that_must_not_be_shown"
 
 def verdicts(ran: Ran) -> dict[str, str]:
     """Each check of a JSON report with its verdict."""
-    return {f"{f['part']}: {f['check']}": f["verdict"] for f in ran.json["findings"]}
+    return {f"{f['part']}: {f['check']}": f["verdict"] for f in ran.json["checks"]}
 
 
 def failed(ran: Ran) -> list[str]:
@@ -44,12 +44,12 @@ def failed(ran: Ran) -> list[str]:
 
 
 def advice(ran: Ran, check: str) -> str:
-    [found] = [f["advice"] for f in ran.json["findings"] if f"{f['part']}: {f['check']}" == check]
+    [found] = [f["advice"] for f in ran.json["checks"] if f"{f['part']}: {f['check']}" == check]
     return str(found)
 
 
 def seen(ran: Ran, check: str) -> str:
-    [found] = [f["seen"] for f in ran.json["findings"] if f"{f['part']}: {f['check']}" == check]
+    [found] = [f["seen"] for f in ran.json["checks"] if f"{f['part']}: {f['check']}" == check]
     return str(found)
 
 
@@ -101,7 +101,7 @@ async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
     assert {"temporal: worker: activities", "daytona: lookup", "github: webhook secret"} <= set(verdicts(ran))
     seen = await doctor()
     assert seen.code == 0
-    assert all(f["check"] in seen.out for f in ran.json["findings"])
+    assert all(f["check"] in seen.out for f in ran.json["checks"])
     assert stack.daytona.api_key not in ran.out + seen.out.replace(stack.daytona.api_url, "")
 
 
@@ -141,7 +141,7 @@ async def test_wrong_namespace_is_said_with_how_to_make_it(doctor: Run) -> None:
     [("TEMPORAL_ADDRESS", "nonsense", "temporal: configuration"), ("ISSUEBOX_BUILDS_MAX", KEY, "settings: settings")],
 )
 async def test_wrong_setting_is_a_finding(doctor: Run, variable: str, value: str, check: str) -> None:
-    """A failure among the findings and no traceback; a value of ours is not repeated."""
+    """A failure among the checks and no traceback; a value of ours is not repeated."""
     ran = await doctor("--json", **{variable: value})
     assert (ran.code, failed(ran), ran.err) == (1, [check], "")
     assert KEY not in ran.out

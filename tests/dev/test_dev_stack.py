@@ -37,7 +37,7 @@ def test_secrets_survive_a_restart(tmp_path: Path) -> None:
 
 def test_claimed_directory_is_refused_to_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stacks never share one data directory."""
-    monkeypatch.setattr(dev_stack, "LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(dev_stack, "LOCK_TIMEOUT_S", 0.2)
     with claimed(tmp_path), pytest.raises(DevError, match="in use by another"), claimed(tmp_path):
         pass
 
@@ -52,7 +52,7 @@ def test_released_directory_can_be_claimed_again(tmp_path: Path) -> None:
 
 def test_survivors_of_a_killed_stack_refuse_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that outlives its stack keeps the directory, and the error names it."""
-    monkeypatch.setattr(dev_stack, "LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(dev_stack, "LOCK_TIMEOUT_S", 0.2)
     with claimed(tmp_path) as lock:
         program = "import signal; signal.pause()"
         survivor = subprocess.Popen([sys.executable, "-c", program], pass_fds=[lock])

@@ -321,7 +321,7 @@ async def test_unreachable_toolbox_is_unchecked(
     box: Box, monkeypatch: pytest.MonkeyPatch, effect: dict[str, object], times: int, state: WorkState
 ) -> None:
     """A toolbox that fails now and then is asked again; one that goes on failing is not taken for an empty one."""
-    monkeypatch.setattr(activities.inside, "LOOK_PAUSE_S", 0.0)
+    monkeypatch.setattr(activities.inside, "INSPECTION_PAUSE_S", 0.0)
     await box.shell("git init -q repo; echo x >repo/x")
     await box.server.admin.add_fault("toolbox", effect, times=times)
     inspection = await box.inspect()
@@ -333,7 +333,7 @@ async def test_unreachable_toolbox_is_unchecked(
 async def test_hanging_toolbox_is_asked_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """A try that took long is not followed by more of them: the look stays within the time that it has."""
     monkeypatch.setattr(activities.inside, "SCRIPT_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(activities.inside, "LOOK_AGAIN_WITHIN_S", 0.5)
+    monkeypatch.setattr(activities.inside, "INSPECTION_RETRY_WITHIN_S", 0.5)
     before = len(await box.server.admin.journal(kind="toolbox"))
     await box.server.admin.add_fault("toolbox", {"kind": "hang", "after": True}, times=9)
     assert (await box.inspect()).state is WorkState.UNCHECKED

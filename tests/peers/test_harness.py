@@ -80,7 +80,7 @@ def test_every_issue_is_dealt_to_one_round() -> None:
 
 @pytest.mark.parametrize("each", [CALM, *ROUNDS], ids=lambda each: each.key)
 def test_round_is_something_that_localdaytona_can_do(each: object) -> None:
-    """Rules are valid, and each life begins with a delivery and ends with one."""
+    """Criteria are valid, and each life begins with a delivery and ends with one."""
     assert isinstance(each, type(CALM))
     Plan.model_validate({"seed": 1, "rules": each.rules})
     for number in range(20):

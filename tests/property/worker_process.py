@@ -36,7 +36,7 @@ from workflows import options
 HEARTBEAT_TIMEOUT_S = 1.0
 HEARTBEAT_INTERVAL_S = 0.2
 ACTIVITY_SLACK_S = 0.3
-LOOK_TIMEOUT_S = 2.5
+LOOKUP_TIMEOUT_S = 2.5
 """Two reads of a second, which is the shortest timeout that the SDK takes."""
 STICKY_TIMEOUT_S = 0.5
 """How long a workflow task waits for the worker that has the workflow in its cache, before any other gets it."""
@@ -69,7 +69,7 @@ class _Cache(SimplePlugin):
 
 def _shorten() -> None:
     options.HEARTBEAT_TIMEOUT = timedelta(seconds=HEARTBEAT_TIMEOUT_S)
-    options.LOOK_TIMEOUT = timedelta(seconds=LOOK_TIMEOUT_S)
+    options.LOOKUP_TIMEOUT = timedelta(seconds=LOOKUP_TIMEOUT_S)
     activities.reporting.HEARTBEAT_INTERVAL_S = HEARTBEAT_INTERVAL_S
     issuebox.domain.unsaved_work.SLACK = timedelta(seconds=ACTIVITY_SLACK_S)
 

@@ -18,7 +18,7 @@ from temporalio.worker import Worker
 from activities.github import GitHubActivities
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.sweeps import SweptIssues
@@ -130,13 +130,13 @@ async def serve(temporal: Client, github: GitHub) -> AsyncIterator[Served]:
     """Start a worker on a task queue of its own."""
     async with AsyncExitStack() as exits:
 
-        async def served(rules: Rules | None = None, client: Client | None = None, **options: Any) -> Stack:
+        async def served(criteria: Criteria | None = None, client: Client | None = None, **options: Any) -> Stack:
             given = {"api_url": github.url, "token": TOKEN, "timeout_s": 3.0} | options
             source = await exits.enter_async_context(GitHubSource(GitHubOptions(**given)))
             queue, prefix = f"resync-{uuid.uuid4().hex[:8]}", f"t{uuid.uuid4().hex[:8]}-"
             known = SweptIssues(client or temporal, name_prefix=prefix, task_queue=queue)
             stack = Stack(client or temporal, github, known, queue, prefix)
-            activities = GitHubActivities(source, known, rules or Rules())
+            activities = GitHubActivities(source, known, criteria or Criteria())
             await exits.enter_async_context(worker(stack, activities))
             return stack
 

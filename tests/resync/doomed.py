@@ -8,7 +8,7 @@ import sys
 from temporalio.client import Client
 
 from activities.github import GitHubActivities
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
@@ -24,7 +24,7 @@ async def main(address: str, url: str, task_queue: str, prefix: str) -> None:
     source = GitHubSource(GitHubOptions(url, TOKEN))
     async with (
         source,
-        worker(Stack(temporal, GitHub(), known, task_queue, prefix), GitHubActivities(source, known, Rules())),
+        worker(Stack(temporal, GitHub(), known, task_queue, prefix), GitHubActivities(source, known, Criteria())),
     ):
         await asyncio.Event().wait()
 

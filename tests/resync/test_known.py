@@ -17,7 +17,7 @@ from issuebox.dev.temporal_server import ensure_binary
 from issuebox.domain.errors import TransientError
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
@@ -158,7 +158,7 @@ async def test_read_issue_gives_the_authoritative_state(stack: Stack, github: Gi
     github.transfer(3, new_id=99)
     github.delete(4)
     async with GitHubSource(GitHubOptions(github.url, TOKEN)) as source:
-        activities = GitHubActivities(source, stack.known, Rules())
+        activities = GitHubActivities(source, stack.known, Criteria())
 
         async def read(issue: Issue) -> Issue | None:
             return await ActivityEnvironment().run(activities.read_issue, issue)
@@ -174,7 +174,7 @@ async def test_read_issue_gives_the_authoritative_state(stack: Stack, github: Gi
 async def test_read_issue_without_credentials_asks_nobody(stack: Stack, github: GitHub) -> None:
     """The tie rule reads GitHub only when a token is configured."""
     async with GitHubSource(GitHubOptions(github.url)) as source:
-        activities = GitHubActivities(source, stack.known, Rules())
+        activities = GitHubActivities(source, stack.known, Criteria())
         assert await ActivityEnvironment().run(activities.read_issue, Issue(1, REPOSITORY, 1)) is None
     assert github.asked == []
 

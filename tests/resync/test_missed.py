@@ -8,7 +8,7 @@ import pytest
 
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import IssueState
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
 from tests.waiting import until
 
@@ -139,7 +139,7 @@ async def test_sweep_by_schedule_starts_nothing_for_old_issues(stack: Stack, iss
 
 async def test_assignment_to_the_trigger_login_asks(serve: Served, issue_id: int) -> None:
     """A lost `assigned` counts as the table of triggers says."""
-    stack = await serve(Rules(login="claude-bot"))
+    stack = await serve(Criteria(login="claude-bot"))
     stack.github.issue(
         issue_id, 7, at=at(-9000), updated_at="2026-01-01T00:05:00Z", assignees=[{"login": "Claude-Bot"}]
     )

@@ -18,7 +18,7 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import IssueState
 from issuebox.domain.issue_source import ListedIssue, Page, PageQuery
 from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownPage
-from issuebox.domain.triggers import Rules
+from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.sweeps import SweptIssues
@@ -135,12 +135,12 @@ async def test_worker_that_ends_between_pages_hands_on_where_it_was(
     """The next worker asks for the page that the first did not get, and for none before it."""
     stack, ids = _bare(temporal, github), fill(github, issue_id)
     gate = Gate(GitHubOptions(github.url, TOKEN), pages=3)
-    async with gate, worker(stack, GitHubActivities(gate, stack.known, Rules())):
+    async with gate, worker(stack, GitHubActivities(gate, stack.known, Criteria())):
         handle = await _started(stack)
         await asyncio.wait_for(gate.is_reached.wait(), 20)
         first = len(github.requests("/issues"))
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, stack.known, Rules())):
+    async with source, worker(stack, GitHubActivities(source, stack.known, Criteria())):
         report = (await handle.result()).repositories[0]
         await sent_once(stack, ids)
     pages = starts(github)
@@ -162,7 +162,7 @@ async def test_worker_that_is_killed_between_pages_loses_nothing(
     await asyncio.wait_for(doomed.wait(), 60)
     assert len(github.requests("/issues")) == 4
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, stack.known, Rules())):
+    async with source, worker(stack, GitHubActivities(source, stack.known, Criteria())):
         report = (await handle.result()).repositories[0]
         await sent_once(stack, ids)
     assert report.error == ""
@@ -190,7 +190,7 @@ async def test_failure_in_the_middle_of_a_page_counts_and_sends_nothing_twice(
     known = Broken(temporal, name_prefix=stack.prefix, task_queue=stack.task_queue)
     known.fails_at = 6
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, known, Rules())):
+    async with source, worker(stack, GitHubActivities(source, known, Criteria())):
         report = (await (await _started(stack)).result()).repositories[0]
         await sent_once(stack, ids)
     assert (report.counts.sent, report.counts.listed) == (10, 10)
@@ -229,7 +229,7 @@ async def test_sweep_goes_on_without_judging_again(temporal: Client, github: Git
     counting = Counting(stack.known)
     counting.fails_once_listing = True
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, counting, Rules())):
+    async with source, worker(stack, GitHubActivities(source, counting, Criteria())):
         await stack.tell(ids[0], 1, updated_at=at(-8999))
         github.delete(1)
         report = (await (await _started(stack, sweep_interval_s=1.0)).result()).repositories[0]
@@ -255,7 +255,7 @@ async def test_index_that_lags_costs_no_read(temporal: Client, github: GitHub, i
     index.shown = (issue_id,)
     github.issue(issue_id, 7, at=at(-9000), state="closed")
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, index, Rules())):
+    async with source, worker(stack, GitHubActivities(source, index, Criteria())):
         await stack.tell(issue_id, 7, IssueState.CLOSED, updated_at=at(-9000))
         report = (await (await _started(stack, sweep_interval_s=1.0)).result()).repositories[0]
     assert (report.error, report.counts.sent, github.requests("/issues/7")) == ("", 0, [])

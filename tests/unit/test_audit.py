@@ -12,12 +12,12 @@ from issuebox.domain.audit import (
     MENDS,
     SEEN,
     SUSPECTS_MAX,
-    Evidence,
     Finding,
     Installation,
     Kind,
     Mend,
     Naming,
+    Reread,
     Suspect,
     Walked,
     claim_of,
@@ -149,48 +149,48 @@ def test_sandbox_of_another_makes_ours_no_duplicate() -> None:
 KEPT = IssueRecord(NAME, "a", "usable", "running")
 CONFIRMED = [
     # suspect, evidence, the finding's kind or None
-    (Kind.ORPHAN, Evidence(sandbox(), None), Kind.ORPHAN),
-    (Kind.ORPHAN, Evidence(sandbox(), KEPT), None),
-    (Kind.ORPHAN, Evidence(None, None), None),
-    (Kind.ORPHAN, Evidence(sandbox(phase=Phase.LEAVING), None), None),
-    (Kind.ORPHAN, Evidence(sandbox(labels={}), None), None),
-    (Kind.STRAY, Evidence(sandbox("box"), KEPT, sandbox(own_id="b")), Kind.DUPLICATE),
-    (Kind.STRAY, Evidence(sandbox("box"), KEPT, None), Kind.STRAY),
-    (Kind.DUPLICATE, Evidence(sandbox("box"), KEPT, None), Kind.STRAY),
-    (Kind.DUPLICATE, Evidence(sandbox("box", labels=OURS.labels | {"issue-id": "8"}), KEPT, sandbox(own_id="b")), None),
-    (Kind.CONFLICT, Evidence(sandbox(labels=OURS.labels | {"issue-id": "8"}), KEPT), Kind.CONFLICT),
-    (Kind.CONFLICT, Evidence(sandbox(), KEPT), None),
-    (Kind.LOST, Evidence(None, KEPT), Kind.LOST),
-    (Kind.LOST, Evidence(sandbox(), KEPT), None),
-    (Kind.LOST, Evidence(None, None), None),
-    (Kind.LOST, Evidence(sandbox(), None), Kind.ORPHAN),
-    (Kind.LEAK, Evidence(sandbox(), None), Kind.ORPHAN),
-    (Kind.LOST, Evidence(None, IssueRecord(NAME, "new", "usable")), None),
-    (Kind.LEAK, Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "stopped")), Kind.LEAK),
-    (Kind.LEAK, Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "running")), None),
-    (Kind.LEAK, Evidence(sandbox(phase=Phase.STOPPED), IssueRecord(NAME, "a", "usable", "stopped")), None),
-    (Kind.LEAK, Evidence(None, IssueRecord(NAME, "a", "usable", "stopped")), Kind.LOST),
-    (Kind.LEAK, Evidence(sandbox(labels=ANOTHERS[0]), IssueRecord(NAME, "a", "usable", "stopped")), None),
-    (Kind.LOST, Evidence(sandbox(labels=ANOTHERS[0]), KEPT), None),
-    (Kind.ORPHAN, Evidence(sandbox(labels=ANOTHERS[0]), None), None),
-    (Kind.LOST, Evidence(None, IssueRecord(NAME, "a", "usable", "running", "foreign")), Kind.LOST),
+    (Kind.ORPHAN, Reread(sandbox(), None), Kind.ORPHAN),
+    (Kind.ORPHAN, Reread(sandbox(), KEPT), None),
+    (Kind.ORPHAN, Reread(None, None), None),
+    (Kind.ORPHAN, Reread(sandbox(phase=Phase.LEAVING), None), None),
+    (Kind.ORPHAN, Reread(sandbox(labels={}), None), None),
+    (Kind.STRAY, Reread(sandbox("box"), KEPT, sandbox(own_id="b")), Kind.DUPLICATE),
+    (Kind.STRAY, Reread(sandbox("box"), KEPT, None), Kind.STRAY),
+    (Kind.DUPLICATE, Reread(sandbox("box"), KEPT, None), Kind.STRAY),
+    (Kind.DUPLICATE, Reread(sandbox("box", labels=OURS.labels | {"issue-id": "8"}), KEPT, sandbox(own_id="b")), None),
+    (Kind.CONFLICT, Reread(sandbox(labels=OURS.labels | {"issue-id": "8"}), KEPT), Kind.CONFLICT),
+    (Kind.CONFLICT, Reread(sandbox(), KEPT), None),
+    (Kind.LOST, Reread(None, KEPT), Kind.LOST),
+    (Kind.LOST, Reread(sandbox(), KEPT), None),
+    (Kind.LOST, Reread(None, None), None),
+    (Kind.LOST, Reread(sandbox(), None), Kind.ORPHAN),
+    (Kind.LEAK, Reread(sandbox(), None), Kind.ORPHAN),
+    (Kind.LOST, Reread(None, IssueRecord(NAME, "new", "usable")), None),
+    (Kind.LEAK, Reread(sandbox(), IssueRecord(NAME, "a", "usable", "stopped")), Kind.LEAK),
+    (Kind.LEAK, Reread(sandbox(), IssueRecord(NAME, "a", "usable", "running")), None),
+    (Kind.LEAK, Reread(sandbox(phase=Phase.STOPPED), IssueRecord(NAME, "a", "usable", "stopped")), None),
+    (Kind.LEAK, Reread(None, IssueRecord(NAME, "a", "usable", "stopped")), Kind.LOST),
+    (Kind.LEAK, Reread(sandbox(labels=ANOTHERS[0]), IssueRecord(NAME, "a", "usable", "stopped")), None),
+    (Kind.LOST, Reread(sandbox(labels=ANOTHERS[0]), KEPT), None),
+    (Kind.ORPHAN, Reread(sandbox(labels=ANOTHERS[0]), None), None),
+    (Kind.LOST, Reread(None, IssueRecord(NAME, "a", "usable", "running", "foreign")), Kind.LOST),
 ]
 
 
 def test_leak_that_became_blocked_is_mended_by_nobody() -> None:
     """The sandbox still runs: that its workflow knows why does not make the mending a success."""
-    evidence = Evidence(sandbox(), IssueRecord(NAME, "a", "usable", "deleted", "unsaved"))
+    reread = Reread(sandbox(), IssueRecord(NAME, "a", "usable", "deleted", "unsaved"))
     suspect = Suspect(Kind.LEAK, 7, "a", NAME)
-    assert confirm(suspect, evidence, OURS) is None
-    finding = confirm(suspect, evidence, OURS, despite_block=True)
+    assert confirm(suspect, reread, OURS) is None
+    finding = confirm(suspect, reread, OURS, despite_block=True)
     assert finding is not None
     assert finding.seen == "started, although it should be deleted; its workflow is blocked: unsaved"
 
 
-@pytest.mark.parametrize(("suspected", "evidence", "expected"), CONFIRMED)
-def test_suspicion_is_confirmed_by_fresh_reads_only(suspected: Kind, evidence: Evidence, expected: Kind | None) -> None:
+@pytest.mark.parametrize(("suspected", "reread", "expected"), CONFIRMED)
+def test_suspicion_is_confirmed_by_fresh_reads_only(suspected: Kind, reread: Reread, expected: Kind | None) -> None:
     """What is refuted, gone, or about another sandbox or issue by now is no finding."""
-    finding = confirm(Suspect(suspected, 7, "a", NAME), evidence, OURS)
+    finding = confirm(Suspect(suspected, 7, "a", NAME), reread, OURS)
     assert (finding.kind if finding else None) is expected
     if finding:
         assert finding.seen
@@ -199,14 +199,14 @@ def test_suspicion_is_confirmed_by_fresh_reads_only(suspected: Kind, evidence: E
 
 def test_finding_says_what_was_seen() -> None:
     """The sentence completes "the sandbox is …" and names the issue and the other sandbox."""
-    finding = confirm(Suspect(Kind.STRAY, 7, "a", "box"), Evidence(sandbox("box"), KEPT, sandbox(own_id="b")), OURS)
+    finding = confirm(Suspect(Kind.STRAY, 7, "a", "box"), Reread(sandbox("box"), KEPT, sandbox(own_id="b")), OURS)
     assert finding is not None
     assert finding.seen == "started, and labelled as issue 7, which has claude-issue-7 already"
 
 
 def test_sandbox_for_no_issue_is_reported_as_such() -> None:
     """A sandbox with our labels but without an issue has no canonical name to speak of."""
-    finding = confirm(Suspect(Kind.STRAY, 0, "a", "box"), Evidence(sandbox("box", labels=OURS.labels), None), OURS)
+    finding = confirm(Suspect(Kind.STRAY, 0, "a", "box"), Reread(sandbox("box", labels=OURS.labels), None), OURS)
     assert finding is not None
     assert finding.seen == "started, and labelled as ours, but for no issue"
 

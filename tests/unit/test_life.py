@@ -107,11 +107,11 @@ def test_new_goal_nudges_and_calls_requests_off() -> None:
     known = memory(IssueState.CLOSED)
     ticket = asked(known, T0)
     steer(known, after(10))
-    assert (known.progress.goal, known.progress.is_nudged) == (Goal.STOPPED, True)
+    assert (known.progress.goal, known.progress.may_unblock) == (Goal.STOPPED, True)
     assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)
-    known.progress.is_nudged, known.progress.reached = False, Goal.STOPPED
+    known.progress.may_unblock, known.progress.reached = False, Goal.STOPPED
     steer(known, after(20))
-    assert not known.progress.is_nudged
+    assert not known.progress.may_unblock
     assert known.progress.reached is Goal.STOPPED
     steer(known, after(100))
     assert (known.progress.goal, known.progress.reached) == (Goal.ARCHIVED, None)

@@ -26,7 +26,7 @@ from issuebox.domain.resync import (
     judge_comment,
     judge_issue,
 )
-from issuebox.domain.triggers import Association, Rules
+from issuebox.domain.triggers import Association, Criteria
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
@@ -60,7 +60,7 @@ EXPECTED = {
 @pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
 def test_each_row_of_the_table_sends_what_was_missed(standing: Standing, state: IssueState) -> None:
     """Every combination has its answer, and only a difference is sent."""
-    judgement = judge_issue(found(state), known(standing), WINDOW, Rules())
+    judgement = judge_issue(found(state), known(standing), WINDOW, Criteria())
     event = judgement.event
     assert (event and (event.intention, event.action)) == EXPECTED.get((standing, state))
     assert (judgement.answer is Answer.SENT) == (event is not None)
@@ -81,7 +81,7 @@ def test_state_older_than_the_known_one_is_not_sent(standing: Standing, state: I
     newer = known(standing)
     assert newer is not None
     newer = replace(newer, issue=replace(newer.issue, updated_at=LATER + timedelta(seconds=1)))
-    assert judge_issue(found(state), newer, WINDOW, Rules()).answer is Answer.KNOWN
+    assert judge_issue(found(state), newer, WINDOW, Criteria()).answer is Answer.KNOWN
 
 
 def test_delivery_names_issue_time_and_state() -> None:
@@ -89,20 +89,20 @@ def test_delivery_names_issue_time_and_state() -> None:
     ids = {
         (judgement.event.delivery if judgement.event else "")
         for judgement in (
-            judge_issue(found(IssueState.OPEN), None, WINDOW, Rules()),
-            judge_issue(found(IssueState.OPEN), known(Standing.CLOSED), WINDOW, Rules()),
-            judge_issue(found(IssueState.CLOSED), known(Standing.OPEN), WINDOW, Rules()),
+            judge_issue(found(IssueState.OPEN), None, WINDOW, Criteria()),
+            judge_issue(found(IssueState.OPEN), known(Standing.CLOSED), WINDOW, Criteria()),
+            judge_issue(found(IssueState.CLOSED), known(Standing.OPEN), WINDOW, Criteria()),
         )
     }
     stamp = int(LATER.timestamp())
     assert ids == {f"resync-5-{stamp}-open", f"resync-5-{stamp}-closed"}
 
 
-ADMISSIONS: dict[str, tuple[Rules, dict[str, object]]] = {
-    "repository": (Rules(allowed_repositories=("acme/*",)), {}),
-    "association": (Rules(min_association=Association.MEMBER), {"association": "CONTRIBUTOR"}),
-    "required label": (Rules(required_label="ready"), {}),
-    "bot": (Rules(), {"is_bot": True}),
+ADMISSIONS: dict[str, tuple[Criteria, dict[str, object]]] = {
+    "repository": (Criteria(allowed_repositories=("acme/*",)), {}),
+    "association": (Criteria(min_association=Association.MEMBER), {"association": "CONTRIBUTOR"}),
+    "required label": (Criteria(required_label="ready"), {}),
+    "bot": (Criteria(), {"is_bot": True}),
 }
 """Who may not ask, by the rule that says so."""
 
@@ -111,9 +111,9 @@ ADMISSIONS: dict[str, tuple[Rules, dict[str, object]]] = {
 @pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.CLOSED])
 def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) -> None:
     """Nobody gets by waiting a quarter of an hour what is refused at once; labels and reopening are no way round."""
-    rules, given = ADMISSIONS[rule]
+    criteria, given = ADMISSIONS[rule]
     listed = replace(found(IssueState.OPEN), author="octocat", labels=("claude",), **given)
-    judgement = judge_issue(listed, known(standing), WINDOW, rules)
+    judgement = judge_issue(listed, known(standing), WINDOW, criteria)
     assert judgement.answer is Answer.REFUSED
     # That it is open is a fact, which who knows it as closed is told.
     told = judgement.event.intention if judgement.event else None
@@ -122,18 +122,18 @@ def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) 
 
 def test_who_may_ask_is_let_in() -> None:
     """The rules that refuse others let the right one in: by repository, association and label."""
-    rules = Rules(allowed_repositories=("octo/*",), min_association=Association.MEMBER, required_label="ready")
+    criteria = Criteria(allowed_repositories=("octo/*",), min_association=Association.MEMBER, required_label="ready")
     listed = replace(found(IssueState.OPEN), author="octocat", association="MEMBER", labels=("ready",))
-    assert judge_issue(listed, None, WINDOW, rules).answer is Answer.SENT
+    assert judge_issue(listed, None, WINDOW, criteria).answer is Answer.SENT
     comment = replace(COMMENT, author="octocat", association="OWNER")
-    assert judge_comment(comment, listed, None, rules).answer is Answer.SENT
+    assert judge_comment(comment, listed, None, criteria).answer is Answer.SENT
     for changed, issue in (
         (replace(comment, association="NONE"), listed),
         (replace(comment, is_bot=True), listed),
         (comment, replace(listed, labels=())),
         (comment, replace(listed, issue=replace(listed.issue, repository="acme/repo"))),
     ):
-        assert judge_comment(changed, issue, None, rules).answer is Answer.REFUSED
+        assert judge_comment(changed, issue, None, criteria).answer is Answer.REFUSED
 
 
 COMMENT = ListedComment(9, 7, "@claude go", LATER, LATER)
@@ -148,7 +148,7 @@ def test_comment_counts_when_it_is_newer_than_the_close(closed_after_s: int | No
     if closed_after_s is not None:
         closed_at = LATER + timedelta(seconds=closed_after_s)
         listed = replace(listed, issue=replace(ISSUE, state=IssueState.CLOSED, closed_at=closed_at))
-    assert judge_comment(COMMENT, listed, None, Rules()).answer is answer
+    assert judge_comment(COMMENT, listed, None, Criteria()).answer is answer
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_comment_counts_when_it_is_newer_than_the_known_request(newer_s: int | N
     """What was asked for since is served since."""
     requested_at = None if newer_s is None else LATER + timedelta(seconds=newer_s)
     asked = KnownIssue(ISSUE, requested_at=requested_at)
-    assert judge_comment(COMMENT, found(IssueState.OPEN), asked, Rules()).answer is answer
+    assert judge_comment(COMMENT, found(IssueState.OPEN), asked, Criteria()).answer is answer
 
 
 @pytest.mark.parametrize("presence", Presence)

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from api.payload import SHAPES
 from issuebox.domain.events import Intention
-from issuebox.domain.triggers import ADMISSION, EVENTS, TABLE, Association, Detection, Facts, Rules, detect
-from issuebox.settings import CommonSettings, WorkerSettings, rules_of
+from issuebox.domain.triggers import ADMISSION, EVENTS, TABLE, Association, Criteria, Detection, Facts, detect
+from issuebox.settings import CommonSettings, WorkerSettings, criteria_of
 
-RULES = Rules(label="claude", phrase="@claude", login="claude-bot")
-OFF = Rules(label="", phrase="", login="")
-GATED = replace(RULES, required_label="agreed")
+CRITERIA = Criteria(label="claude", phrase="@claude", login="claude-bot")
+OFF = Criteria(label="", phrase="", login="")
+GATED = replace(CRITERIA, required_label="agreed")
 ENSURE, STOP, DELETE, IGNORE, PONG = (
     Intention.ENSURE, Intention.STOP, Intention.DELETE, Intention.IGNORE, Intention.PONG,
 )  # fmt: skip
@@ -57,15 +57,15 @@ TRUTH: list[tuple[Facts, Intention, bool]] = [
 @pytest.mark.parametrize(("facts", "intention", "is_explicit"), TRUTH)
 def test_facts_are_detected_as_the_table_says(facts: Facts, intention: Intention, is_explicit: bool) -> None:
     """Each delivery asks for exactly what its row says, with a reason in words."""
-    detection = detect(facts, RULES)
+    detection = detect(facts, CRITERIA)
     assert (detection.intention, detection.is_explicit) == (intention, is_explicit)
     assert detection.reason
 
 
 def test_every_row_is_reached() -> None:
     """No row of the table stands behind another that takes all of its deliveries."""
-    cases = [(facts, RULES) for facts, _, _ in TRUTH] + [(Facts("issues", "labeled", label="agreed"), GATED)]
-    reached = {(detect(facts, rules).intention, detect(facts, rules).reason) for facts, rules in cases}
+    cases = [(facts, CRITERIA) for facts, _, _ in TRUTH] + [(Facts("issues", "labeled", label="agreed"), GATED)]
+    reached = {(detect(facts, criteria).intention, detect(facts, criteria).reason) for facts, criteria in cases}
     assert {(row.intention, row.reason) for row in TABLE} <= reached
 
 
@@ -120,7 +120,7 @@ ENDINGS = [replace(OPENED, action=action) for action in ("closed", "transferred"
 )
 def test_repository_is_allowed_when_a_glob_covers_it(globs: tuple[str, ...], repository: str, is_allowed: bool) -> None:
     """Owner and name are each covered whole and in any case; no star reaches from one into the other."""
-    detection = detect(replace(OPENED, repository=repository), replace(RULES, allowed_repositories=globs))
+    detection = detect(replace(OPENED, repository=repository), replace(CRITERIA, allowed_repositories=globs))
     assert (detection.intention is ENSURE) is is_allowed
     assert is_allowed or "ISSUEBOX_ALLOWED_REPOSITORIES" in detection.reason
 
@@ -135,7 +135,7 @@ def test_association_is_judged_by_its_place_in_the_order(word: str, least: Assoc
     """Whoever is at least what is asked for passes; nothing and unknown words are as good as none."""
     places = list(Association)
     given = places.index(Association.__members__.get(word.upper(), Association.NONE))
-    detection = detect(replace(OPENED, issue_association=word), replace(RULES, min_association=least))
+    detection = detect(replace(OPENED, issue_association=word), replace(CRITERIA, min_association=least))
     assert (detection.intention is ENSURE) is (given >= places.index(least))
     assert detection.intention is ENSURE or "ISSUEBOX_MIN_ASSOCIATION" in detection.reason
 
@@ -164,10 +164,10 @@ def test_associations_are_in_the_documented_order() -> None:
 )
 def test_association_of_the_one_who_asks_counts(facts: Facts, issue_counts: bool, comment_counts: bool) -> None:
     """A comment counts by its own author, the rest by the issue's, and not at all from one with triage rights."""
-    rules = replace(RULES, min_association=Association.MEMBER)
+    criteria = replace(CRITERIA, min_association=Association.MEMBER)
     for issue, comment in (("NONE", "NONE"), ("MEMBER", "NONE"), ("NONE", "MEMBER"), ("MEMBER", "MEMBER")):
         is_good = (issue == "MEMBER" or not issue_counts) and (comment == "MEMBER" or not comment_counts)
-        detection = detect(replace(facts, issue_association=issue, comment_association=comment), rules)
+        detection = detect(replace(facts, issue_association=issue, comment_association=comment), criteria)
         assert (issue, comment, detection.intention) == (issue, comment, ENSURE if is_good else IGNORE)
 
 
@@ -193,7 +193,7 @@ def test_issue_must_carry_the_required_label(facts: Facts, carries: bool) -> Non
     detection = detect(facts, GATED)
     assert (detection.intention is ENSURE) is carries
     assert carries or "ISSUEBOX_REQUIRED_LABEL" in detection.reason
-    assert detect(replace(facts, label="claude"), RULES).intention is ENSURE
+    assert detect(replace(facts, label="claude"), CRITERIA).intention is ENSURE
 
 
 def test_required_label_put_on_lets_the_issue_in_without_being_a_request_of_its_own() -> None:
@@ -206,7 +206,7 @@ def test_required_label_put_on_lets_the_issue_in_without_being_a_request_of_its_
     assert other.reason == "the label is not 'claude'"
 
 
-STRICT = Rules("claude", "@claude", "claude-bot", ("octo/*",), Association.MEMBER, "agreed")
+STRICT = Criteria("claude", "@claude", "claude-bot", ("octo/*",), Association.MEMBER, "agreed")
 WELCOME = {"issue_association": "MEMBER", "comment_association": "MEMBER", "labels": ("agreed",)}
 REFUSALS = {
     "bots": {"is_bot": True},
@@ -259,14 +259,14 @@ def test_rules_come_from_the_settings_of_any_process(monkeypatch: pytest.MonkeyP
         "REQUIRED_LABEL": "agreed",
     }.items():
         monkeypatch.setenv(f"ISSUEBOX_{name}", value)
-    rules = Rules("ai", "@ai", "ai-bot", ("octo/*", "acme/web"), Association.MEMBER, "agreed")
-    assert rules_of(CommonSettings()) == rules_of(WorkerSettings()) == rules
+    criteria = Criteria("ai", "@ai", "ai-bot", ("octo/*", "acme/web"), Association.MEMBER, "agreed")
+    assert criteria_of(CommonSettings()) == criteria_of(WorkerSettings()) == criteria
 
 
 def test_rules_let_everybody_in_unless_something_is_set() -> None:
     """Without settings nothing is refused but bots."""
-    assert rules_of(CommonSettings()) == Rules()
-    assert detect(OPENED, Rules()).intention is ENSURE
+    assert criteria_of(CommonSettings()) == Criteria()
+    assert detect(OPENED, Criteria()).intention is ENSURE
 
 
 @pytest.mark.parametrize("value", ["acme", "acme/web/x", "https://github.com/acme/web", "acme/[ab]", "**/ *"])
@@ -284,8 +284,8 @@ ANYTHING = st.one_of(WORDS, st.text(max_size=30), st.sampled_from(["claude", "@c
 @given(st.builds(Facts, WORDS | st.text(), ANYTHING, ANYTHING, ANYTHING, ANYTHING, st.booleans(), st.booleans()))
 def test_detection_is_total(facts: Facts) -> None:
     """Whatever arrives has one intention and a reason; explicit are only requests for a sandbox."""
-    for rules in (RULES, STRICT):
-        detection = detect(facts, rules)
+    for criteria in (CRITERIA, STRICT):
+        detection = detect(facts, criteria)
         assert isinstance(detection, Detection)
         assert detection.reason
         assert not detection.is_explicit or detection.intention is ENSURE

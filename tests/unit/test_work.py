@@ -9,7 +9,7 @@ import pytest
 
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.unsaved_work import SLACK, Evidence, Inspection, WorkState, standing_verdict
+from issuebox.domain.unsaved_work import SLACK, Inspection, LastInspection, WorkState, standing_verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CLEAN, UNSAVED, UNCHECKED = (Inspection(state) for state in WorkState)
@@ -19,8 +19,8 @@ def sandbox(phase: Phase, active_at: datetime | None = T0) -> Sandbox:
     return Sandbox("s1", "claude-issue-7", phase, str(phase), last_activity_at=active_at)
 
 
-def asleep(inspection: Inspection, *, is_quiet: bool = True) -> Evidence:
-    return Evidence(inspection, "s1", is_quiet=is_quiet, stopped_at=T0)
+def asleep(inspection: Inspection, *, is_quiet: bool = True) -> LastInspection:
+    return LastInspection(inspection, "s1", is_quiet=is_quiet, stopped_at=T0)
 
 
 def test_nothing_is_known_without_a_look() -> None:
@@ -39,8 +39,8 @@ def test_look_into_a_running_sandbox_counts_until_the_stop_that_follows(
     inspection: Inspection, goal: Goal, *, is_fresh: bool, has_stopped: bool
 ) -> None:
     """A sandbox that runs again, or still, after a reconciliation is looked into again."""
-    evidence = Evidence(inspection, "s1", stopped_at=T0 if has_stopped else None)
-    verdict = standing_verdict(evidence, sandbox(Phase.USABLE), goal, is_fresh=is_fresh)
+    last_inspection = LastInspection(inspection, "s1", stopped_at=T0 if has_stopped else None)
+    verdict = standing_verdict(last_inspection, sandbox(Phase.USABLE), goal, is_fresh=is_fresh)
     assert verdict is (inspection.state if is_fresh and not has_stopped else None)
 
 
@@ -52,31 +52,31 @@ def test_clean_counts_for_a_delete_only_when_fresh_and_quiet(
     verdict: WorkState | None, *, is_fresh: bool, is_quiet: bool
 ) -> None:
     """An agent at work when its issue is closed writes after the look: only a look without anybody counts."""
-    evidence = asleep(CLEAN, is_quiet=is_quiet)
-    assert standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh) is verdict
+    last_inspection = asleep(CLEAN, is_quiet=is_quiet)
+    assert standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh) is verdict
 
 
 @pytest.mark.parametrize("inspection", [UNSAVED, UNCHECKED])
 @pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN])
 def test_unsaved_work_stays_unsaved_until_the_sandbox_was_used(inspection: Inspection, phase: Phase) -> None:
     """A held sandbox is not started again and again to find the same."""
-    evidence = asleep(inspection, is_quiet=False)
+    last_inspection = asleep(inspection, is_quiet=False)
     for active_at in (None, T0, T0 + SLACK):
         held = sandbox(phase, active_at)
-        assert standing_verdict(evidence, held, Goal.DELETED, is_fresh=False) is inspection.state
+        assert standing_verdict(last_inspection, held, Goal.DELETED, is_fresh=False) is inspection.state
     used = sandbox(phase, T0 + SLACK + timedelta(seconds=1))
-    assert standing_verdict(evidence, used, Goal.DELETED, is_fresh=False) is None
+    assert standing_verdict(last_inspection, used, Goal.DELETED, is_fresh=False) is None
 
 
 def test_look_whose_stop_was_not_seen_is_worth_nothing_asleep() -> None:
     """Between the look and a stop of unknown time anything may have been written."""
-    evidence = Evidence(UNSAVED, "s1", is_quiet=True)
-    assert standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=True) is None
+    last_inspection = LastInspection(UNSAVED, "s1", is_quiet=True)
+    assert standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=True) is None
 
 
 @pytest.mark.parametrize("is_fresh", [True, False])
 def test_look_that_failed_holds_until_the_next_pursuit(*, is_fresh: bool) -> None:
     """What nobody could look into is kept, and looked into again: the reason may have passed."""
-    evidence = asleep(replace(UNCHECKED, is_failed=True))
-    verdict = standing_verdict(evidence, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh)
+    last_inspection = asleep(replace(UNCHECKED, is_failed=True))
+    verdict = standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh)
     assert verdict is (WorkState.UNCHECKED if is_fresh else None)

@@ -123,7 +123,7 @@ async def _vanished(stack: Stack) -> None:
     await stack.reached(Goal.ARCHIVED)
 
 
-async def _failed_looks(stack: Stack) -> None:
+async def _failed_lookups(stack: Stack) -> None:
     """One that fails at once and is made again, one that is refused, and one that fails for too long."""
     await stack.daytona.admin.add_fault("get", {"kind": "drop"})
     await stack.ensure()
@@ -159,7 +159,7 @@ STORIES: dict[str, Story] = {
     "stopped_and_replaced": _stopped_and_replaced,
     "broken_and_repaired": _broken_and_repaired,
     "vanished": _vanished,
-    "failed_looks": _failed_looks,
+    "failed_looks": _failed_lookups,
     "past_read": _past_read,
 }
 

@@ -19,7 +19,7 @@ DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delet
 RETRIES = {"blocked_retry_initial_s": 0.5, "blocked_retry_max_s": 0.5}
 
 
-class NoLooks(Around):
+class NoLookups(Around):
     """The workers lose every look, as long as `is_on`."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ async def _held(stack: Stack) -> None:
 
 async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outage at the moment of the look costs a slow retry, and nobody has to do anything."""
-    monkeypatch.setattr("activities.inside.LOOK_PAUSE_S", 0.0)
+    monkeypatch.setattr("activities.inside.INSPECTION_PAUSE_S", 0.0)
     stack = await start(**DELETES, **RETRIES)
     await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
     await _held(stack)
@@ -53,7 +53,7 @@ async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started, mon
 
 async def test_delete_goes_on_when_the_workers_can_look_again(start: Started) -> None:
     """The same when the look was lost with its worker."""
-    looks = NoLooks()
+    looks = NoLookups()
     stack = await start(interceptors=[looks], **DELETES, **RETRIES)
     await _held(stack)
     looks.is_on = False
@@ -62,7 +62,7 @@ async def test_delete_goes_on_when_the_workers_can_look_again(start: Started) ->
 
 async def test_sandbox_that_cannot_be_looked_into_is_kept(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is tried: what nobody could look into may hold work."""
-    monkeypatch.setattr("activities.inside.LOOK_PAUSE_S", 0.0)
+    monkeypatch.setattr("activities.inside.INSPECTION_PAUSE_S", 0.0)
     stack = await start(**DELETES, **RETRIES)
     await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
     await _held(stack)

@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One row: what was looked at, what was seen, and, unless all is well, what to do."""
 
     part: Part
@@ -40,10 +40,10 @@ class Report:
     """All findings. Warnings leave it healthy."""
 
     is_healthy: bool
-    findings: tuple[Finding, ...]
+    checks: tuple[CheckResult, ...]
 
 
-def report(findings: Sequence[Finding]) -> Report:
+def report(results: Sequence[CheckResult]) -> Report:
     """The findings with the verdict over all of them."""
-    is_healthy = all(finding.verdict is not Verdict.FAILED for finding in findings)
-    return Report(is_healthy, tuple(findings))
+    is_healthy = all(result.verdict is not Verdict.FAILED for result in results)
+    return Report(is_healthy, tuple(results))

@@ -11,13 +11,13 @@ from issuebox.domain.errors import RateLimitedError
 from issuebox.providers.rate_limits import (
     LINE_MAX_S,
     PROBES_MAX,
-    TURN_S,
+    SLOT_S,
     UNNAMED_S,
-    Lane,
     Limiter,
-    Pace,
+    RateLimiter,
     Ticket,
     Told,
+    Window,
     pauses_of,
     told_by,
 )
@@ -55,116 +55,116 @@ def test_headers_of_a_reply_are_read_in_any_case() -> None:
 
 def test_closed_lane_lets_in_again_when_the_time_is_over() -> None:
     """Nothing is sent before, and a shorter second pause does not cut the first short."""
-    lane = Lane()
-    lane.close(100.0, 60.0)
-    lane.close(101.0, 5.0)
-    assert lane.enter(CREATE, 159.9) is None
-    assert lane.enter(CREATE, 160.0) is not None
+    window = Window()
+    window.close(100.0, 60.0)
+    window.close(101.0, 5.0)
+    assert window.enter(CREATE, 159.9) is None
+    assert window.enter(CREATE, 160.0) is not None
 
 
 def test_spent_window_is_not_asked_for_more() -> None:
     """As many as the limit are sent, and the next window is whole again without having asked."""
-    lane = Lane()
-    _told(lane, 0.0, Told(3, 2, 60.0))
-    assert [lane.enter(CREATE, 1.0) is not None for _ in range(3)] == [True, True, False]
-    assert lane.enter(CREATE, 59.9) is None
-    assert [lane.enter(CREATE, 60.0) is not None for _ in range(4)] == [True, True, True, False]
+    window = Window()
+    _told(window, 0.0, Told(3, 2, 60.0))
+    assert [window.enter(CREATE, 1.0) is not None for _ in range(3)] == [True, True, False]
+    assert window.enter(CREATE, 59.9) is None
+    assert [window.enter(CREATE, 60.0) is not None for _ in range(4)] == [True, True, True, False]
 
 
 def test_what_others_used_is_not_asked_for_again() -> None:
     """Another worker's requests show in what is left."""
-    lane = Lane()
-    _told(lane, 0.0, Told(300, 299, 60.0))
-    _told(lane, 1.0, Told(300, 0, 59.0))
-    assert lane.enter(CREATE, 2.0) is None
+    window = Window()
+    _told(window, 0.0, Told(300, 299, 60.0))
+    _told(window, 1.0, Told(300, 0, 59.0))
+    assert window.enter(CREATE, 2.0) is None
 
 
 def test_reply_from_an_earlier_window_is_history() -> None:
     """A create is held for up to 30 s; its headers were true when it arrived."""
-    lane = Lane()
-    _told(lane, 0.0, Told(3, 2, 60.0))
-    late = _entered(lane, 59.0)
-    assert _entered(lane, 61.0).window == 1
-    lane.learn(late, Told(3, 0, 1.0))
-    assert [lane.enter(CREATE, 61.5) is not None for _ in range(3)] == [True, True, False]
+    window = Window()
+    _told(window, 0.0, Told(3, 2, 60.0))
+    late = _entered(window, 59.0)
+    assert _entered(window, 61.0).number == 1
+    window.learn(late, Told(3, 0, 1.0))
+    assert [window.enter(CREATE, 61.5) is not None for _ in range(3)] == [True, True, False]
 
 
 def test_reply_counts_its_window_from_when_it_was_asked() -> None:
     """A held reply's seconds have begun to pass long before it is read."""
-    lane = Lane()
-    ticket = _entered(lane, 0.0)
-    lane.learn(ticket, Told(1, 0, 60.0))
-    assert lane.enter(CREATE, 59.0) is None
-    assert lane.enter(CREATE, 60.0) is not None
+    window = Window()
+    ticket = _entered(window, 0.0)
+    window.learn(ticket, Told(1, 0, 60.0))
+    assert window.enter(CREATE, 59.0) is None
+    assert window.enter(CREATE, 60.0) is not None
 
 
 def test_turns_are_given_at_the_rate_of_the_limit() -> None:
     """A thousand that wait come back one after the other, and no window gets more than it takes."""
-    lane = Lane()
-    _told(lane, 0.0, Told(300, 299, 60.0))
-    lane.close(10.0, 50.0)
-    turns = [10.0 + lane.turn_s(10.0) for _ in range(1000)]
-    assert turns[0] == pytest.approx(60.0)
-    assert turns == sorted(turns)
-    for window in range(4):
-        assert sum(60 * (window + 1) <= turn < 60 * (window + 2) for turn in turns) <= 300
+    window = Window()
+    _told(window, 0.0, Told(300, 299, 60.0))
+    window.close(10.0, 50.0)
+    slots = [10.0 + window.slot_s(10.0) for _ in range(1000)]
+    assert slots[0] == pytest.approx(60.0)
+    assert slots == sorted(slots)
+    for number in range(4):
+        assert sum(60 * (number + 1) <= slot < 60 * (number + 2) for slot in slots) <= 300
 
 
 def test_turns_without_a_known_limit_are_apart_too() -> None:
     """A lane that only ever heard refusals still lets its callers in one by one."""
-    lane = Lane()
-    lane.close(0.0, 5.0)
-    assert [lane.turn_s(0.0) for _ in range(3)] == pytest.approx([5.0, 5.0 + TURN_S, 5.0 + 2 * TURN_S])
+    window = Window()
+    window.close(0.0, 5.0)
+    assert [window.slot_s(0.0) for _ in range(3)] == pytest.approx([5.0, 5.0 + SLOT_S, 5.0 + 2 * SLOT_S])
 
 
 def test_line_has_an_end() -> None:
     """However many wait, nobody is sent away for longer than the line may be; they share turns instead."""
-    lane = Lane()
-    lane.close(0.0, 5.0)
-    assert max(lane.turn_s(0.0) for _ in range(10_000)) <= 5.0 + LINE_MAX_S + 2 * TURN_S
+    window = Window()
+    window.close(0.0, 5.0)
+    assert max(window.slot_s(0.0) for _ in range(10_000)) <= 5.0 + LINE_MAX_S + 2 * SLOT_S
 
 
 async def test_refusal_of_one_limiter_leaves_the_others_open() -> None:
     """Reads go on while creates are limited."""
-    pace = Pace()
-    await _refused(pace, CREATE, {"Retry-After-sandbox-create": "30"})
+    rate_limiter = RateLimiter()
+    await _refused(rate_limiter, CREATE, {"Retry-After-sandbox-create": "30"})
     with pytest.raises(RateLimitedError, match="sandbox-create") as raised:
-        await _passed(pace, CREATE)
+        await _passed(rate_limiter, CREATE)
     assert raised.value.retry_after_s is not None
     assert 29 < raised.value.retry_after_s < 31
     assert raised.value.status is None
-    await _passed(pace, Limiter.AUTHENTICATED)
-    await _passed(pace, Limiter.LIFECYCLE)
+    await _passed(rate_limiter, Limiter.AUTHENTICATED)
+    await _passed(rate_limiter, Limiter.LIFECYCLE)
 
 
 async def test_too_many_wrong_keys_close_everything() -> None:
     """Then every request from this address is refused, whatever it asks."""
-    pace = Pace()
-    await _refused(pace, CREATE, {"Retry-After": "30", "X-RateLimit-Limit-failed-auth": "1"})
+    rate_limiter = RateLimiter()
+    await _refused(rate_limiter, CREATE, {"Retry-After": "30", "X-RateLimit-Limit-failed-auth": "1"})
     for limiter in Limiter:
         with pytest.raises(RateLimitedError):
-            await _passed(pace, limiter)
+            await _passed(rate_limiter, limiter)
 
 
 async def test_burst_before_the_first_reply_is_held_back() -> None:
     """Few requests are under way until the limiter has answered once; then all of them go."""
-    pace = Pace()
+    rate_limiter = RateLimiter()
     async with AsyncExitStack() as under_way:
-        tickets = [await under_way.enter_async_context(pace.entered(CREATE)) for _ in range(PROBES_MAX)]
-        more = [asyncio.create_task(_passed(pace, CREATE)) for _ in range(20)]
+        tickets = [await under_way.enter_async_context(rate_limiter.entered(CREATE)) for _ in range(PROBES_MAX)]
+        more = [asyncio.create_task(_passed(rate_limiter, CREATE)) for _ in range(20)]
         done, _ = await asyncio.wait(more, timeout=0.05)
         assert not done
-        pace.heard(tickets[0], {})
+        rate_limiter.heard(tickets[0], {})
     async with asyncio.timeout(1):
         await asyncio.gather(*more)
 
 
 async def test_request_that_breaks_gives_its_place_to_the_next() -> None:
     """A connection that fails is no reply: the next few are tried, and nobody waits for ever."""
-    pace = Pace()
+    rate_limiter = RateLimiter()
 
     async def broken() -> None:
-        async with pace.entered(CREATE):
+        async with rate_limiter.entered(CREATE):
             await asyncio.sleep(0)
             raise ConnectionError
 
@@ -173,22 +173,22 @@ async def test_request_that_breaks_gives_its_place_to_the_next() -> None:
     assert {type(result) for result in results} == {ConnectionError}
 
 
-def _entered(lane: Lane, now: float) -> Ticket:
-    ticket = lane.enter(CREATE, now)
+def _entered(window: Window, now: float) -> Ticket:
+    ticket = window.enter(CREATE, now)
     assert ticket is not None
     return ticket
 
 
-def _told(lane: Lane, now: float, told: Told) -> None:
-    lane.learn(_entered(lane, now), told)
+def _told(window: Window, now: float, told: Told) -> None:
+    window.learn(_entered(window, now), told)
 
 
-async def _passed(pace: Pace, limiter: Limiter) -> None:
-    async with pace.entered(limiter) as ticket:
-        pace.heard(ticket, {})
+async def _passed(rate_limiter: RateLimiter, limiter: Limiter) -> None:
+    async with rate_limiter.entered(limiter) as ticket:
+        rate_limiter.heard(ticket, {})
 
 
-async def _refused(pace: Pace, limiter: Limiter, headers: dict[str, str]) -> None:
-    async with pace.entered(limiter) as ticket:
-        error = pace.refused(ticket, headers, "429: Too Many Requests")
+async def _refused(rate_limiter: RateLimiter, limiter: Limiter, headers: dict[str, str]) -> None:
+    async with rate_limiter.entered(limiter) as ticket:
+        error = rate_limiter.refused(ticket, headers, "429: Too Many Requests")
         assert (error.status, str(error)) == (429, "429: Too Many Requests")

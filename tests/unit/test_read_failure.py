@@ -10,7 +10,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from issuebox.domain import errors
 from issuebox.domain.phase import Cause
-from workflows.failures import CUT_OFF, LOOK_AGAIN, read_failure
+from workflows.failures import CUT_OFF, PASSING, read_failure
 
 
 def failed(cause: BaseException) -> ActivityError:
@@ -34,33 +34,33 @@ def test_every_provider_error_has_its_reaction() -> None:
         name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ProviderError)
     }
     not_the_providers = {"NotSettledError", "TimeoutError"} | CUT_OFF
-    assert names - abstract == (set(LOOK_AGAIN) | {"RefusedError"}) - not_the_providers
+    assert names - abstract == (set(PASSING) | {"RefusedError"}) - not_the_providers
 
 
-@pytest.mark.parametrize("kind", LOOK_AGAIN)
+@pytest.mark.parametrize("kind", PASSING)
 def test_known_setback_leads_to_another_look(kind: str) -> None:
     """What the table knows is never final."""
-    setback = read_failure(failed(ApplicationError("x", type=kind)))
-    assert (setback.is_final, setback.cause) == (False, LOOK_AGAIN[kind])
+    failure = read_failure(failed(ApplicationError("x", type=kind)))
+    assert (failure.is_final, failure.cause) == (False, PASSING[kind])
 
 
 def test_refusal_is_final_and_carries_its_cause() -> None:
     """A refusal blocks with the provider's own sentence."""
-    setback = read_failure(failed(ApplicationError("no CPUs", "quota", type="RefusedError")))
-    assert (setback.is_final, setback.cause, setback.reason) == (True, Cause.QUOTA, "no CPUs")
+    failure = read_failure(failed(ApplicationError("no CPUs", "quota", type="RefusedError")))
+    assert (failure.is_final, failure.cause, failure.reason) == (True, Cause.QUOTA, "no CPUs")
 
 
 def test_cause_of_a_newer_worker_is_internal_and_no_crash() -> None:
     """An unknown cause must not fail the workflow task."""
-    setback = read_failure(failed(ApplicationError("x", "brand_new", type="RefusedError")))
-    assert (setback.is_final, setback.cause) == (True, Cause.INTERNAL)
+    failure = read_failure(failed(ApplicationError("x", "brand_new", type="RefusedError")))
+    assert (failure.is_final, failure.cause) == (True, Cause.INTERNAL)
 
 
 def test_unknown_failure_is_reported_as_a_bug() -> None:
     """A type in no table says so, and is not retried in silence."""
-    setback = read_failure(failed(ApplicationError("oops", type="TypeError")))
-    assert (setback.is_final, setback.cause) == (True, Cause.INTERNAL)
-    assert "TypeError" in setback.reason
+    failure = read_failure(failed(ApplicationError("oops", type="TypeError")))
+    assert (failure.is_final, failure.cause) == (True, Cause.INTERNAL)
+    assert "TypeError" in failure.reason
 
 
 def test_dead_worker_is_ambiguous() -> None:
@@ -90,5 +90,5 @@ def test_exhausted_look_reports_its_last_real_failure() -> None:
     """When the time for retries is up, the reason is Daytona's and not "timed out"."""
     timeout = TemporalTimeoutError("closed", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
     timeout.__cause__ = ApplicationError("503: maintenance", type="TransientError")
-    setback = read_failure(failed(timeout))
-    assert (setback.reason, setback.cause) == ("503: maintenance", Cause.UNREACHABLE)
+    failure = read_failure(failed(timeout))
+    assert (failure.reason, failure.cause) == ("503: maintenance", Cause.UNREACHABLE)
