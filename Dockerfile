@@ -1,6 +1,6 @@
-# One image for every process of issuebox; what it runs is the command given to it:
+# One image for every process of issuebox; its command says which one it runs:
 #   issuebox api | issuebox worker | localdaytona
-# It needs no writable root file system: /tmp for scratch, /data for localdaytona alone.
+# The root file system may be read-only: it writes to /tmp, and only localdaytona to /data.
 
 FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
@@ -11,7 +11,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_PROJECT_ENVIRONMENT=/opt/issuebox
 WORKDIR /src
-# Dependencies first: they change less often than we do, so this layer is mostly taken from the cache.
+# Dependencies first: they change less often than our code, so this layer mostly comes from the cache.
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=bind,source=uv.lock,target=uv.lock \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \

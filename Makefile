@@ -2,7 +2,7 @@
 # each target installs what it needs first (uv, the locked dependencies, the Temporal CLI).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# Where it is set, each of the many processes that tests and benchmarks start would compile all modules anew.
+# If it were set, each of the many processes that tests and benchmarks start would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 UV ?= scripts/uv
@@ -14,7 +14,7 @@ WORKERS ?= 4
 # `make property EXAMPLES=1000`.
 EXAMPLES ?= 100
 
-# uv rewrites neither file, so the stamp says when they were last installed.
+# `uv sync` rewrites neither of the two files, so this stamp says when they were last installed.
 SYNCED := .venv/.synced
 
 .PHONY: help setup demo dev chaos bench peers property model test check format docs lock temporal
@@ -31,19 +31,19 @@ $(SYNCED): pyproject.toml uv.lock
 temporal: $(SYNCED)
 	@$(RUN) python -m issuebox.dev.temporal_server >/dev/null
 
-demo: setup ## See the promise kept through duplicates, races and crashes
+demo: setup ## Show that the promise holds through duplicates, races and crashes
 	@$(RUN) issuebox demo $(ARGS)
 
 bench: setup ## Measure what the promise costs, and write docs/benchmarks.md
 	@$(RUN) python -m bench.measure $(ARGS)
 
-peers: setup ## Others' get-or-create algorithms under the same faults [SEED=1] [ISSUES=200]
+peers: setup ## Run other projects' get-or-create algorithms under the same faults [SEED=1] [ISSUES=200]
 	@$(RUN) python -m proofs.peers $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) $(ARGS)
 
-dev: setup ## Run everything on this machine, bound to loopback
+dev: setup ## Run all parts on this machine, bound to loopback
 	@$(RUN) issuebox dev $(ARGS)
 
-chaos: setup ## Kill, freeze, cut and fail everything after a seeded plan (SEED=, ISSUES=, MINUTES=)
+chaos: setup ## Kill, freeze, cut off and fail every part by a seeded plan (SEED=, ISSUES=, MINUTES=)
 	@$(RUN) python -m proofs.chaos $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
@@ -57,10 +57,10 @@ property: setup ## Try random events, faults and crashes in random order (EXAMPL
 	@seed=$${SEED:-$$RANDOM}; echo "make property EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
 	PROPERTY_EXAMPLES=$(EXAMPLES) $(RUN) pytest -q -s tests/property/test_stateful.py --hypothesis-seed=$$seed $(ARGS)
 
-model: $(SYNCED) ## Check every interleaving up to the bound (STATES=… ends sooner, PLANT=… plants a mistake)
+model: $(SYNCED) ## Check every interleaving up to a bound (STATES=… ends sooner, PLANT=… plants a mistake)
 	@$(RUN) python -m proofs.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
 
-check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
+check: $(SYNCED) ## Check lint, formatting, types, import contracts, generated pages
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check --quiet .
 	@$(RUN) mypy
@@ -68,7 +68,7 @@ check: $(SYNCED) ## Lint, formatting, types, import contracts, generated pages
 	@$(RUN) python -m scripts.reference --check
 	@$(RUN) python -m bench.measure --render --check
 
-format: $(SYNCED) ## Let ruff mend what it can
+format: $(SYNCED) ## Let ruff fix what it can
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 

@@ -1,4 +1,4 @@
-"""Temporal activities: looking at a provider and acting on it, with the provider injected.
+"""Temporal activities: reads and commands at Daytona and GitHub, through injected providers.
 
 Nothing here imports the Daytona SDK or decides anything.
 """

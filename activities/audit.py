@@ -1,6 +1,6 @@
-"""The activities of the audit: two walks, the looks at their suspects, and the mending. Nothing here decides.
+"""The activities of the audit: two walks, the rereads of their suspects, and the mending. Nothing here decides.
 
-They read, and they start or nudge workflows. None of them starts, stops or deletes a sandbox.
+They read, and they start or wake up workflows. None of them starts, stops or deletes a sandbox.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 import structlog
+from aiolimiter import AsyncLimiter
 from temporalio import activity
 
 from activities.audit_messages import AuditTerms, Findings, Suspects
 from activities.failures import typed_failures
 from activities.reporting import heartbeats
-from activities.walking import Metronome, in_batches, walking
+from activities.walking import in_batches, walking
 from issuebox.domain.audit import (
     GOING,
     MENDS,
@@ -45,7 +46,7 @@ _log = structlog.get_logger("issuebox.activities")
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What a workflow and its sandbox came to: a suspicion, or that the sandbox is another's."""
+    """The comparison of a workflow's record with its sandbox: a suspect, or a sandbox of another installation."""
 
     suspect: Suspect | None = None
     is_foreign: bool = False
@@ -61,8 +62,8 @@ class AuditActivities:
         self._records = records
         self._ours = ours
         self._terms = terms
-        # One for all audits of this worker: Daytona counts requests of an organization, not of an audit.
-        self._metronome = Metronome(terms.reads_per_s)
+        # One for all audits of this worker: Daytona counts requests per organization, not per audit.
+        self._limiter = AsyncLimiter(1, 1 / terms.reads_per_s)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker."""
@@ -76,12 +77,12 @@ class AuditActivities:
 
     @activity.defn
     async def read_audit_terms(self) -> AuditTerms:
-        """This worker's settings. Asks nobody."""
+        """This worker's settings. Sends no request."""
         return self._terms
 
     @activity.defn
     async def walk_sandboxes(self) -> Walked:
-        """Judge every managed sandbox that Daytona lists by its labels, its name, and whether its workflow runs."""
+        """Judge every managed sandbox in Daytona's list by its labels, its name, and whether its workflow runs."""
         async with typed_failures(), walking() as walk:
             while not walk.walked.is_over:
                 page = await self._provider.list_page(self._ours.labels, walk.walked.cursor)
@@ -92,7 +93,7 @@ class AuditActivities:
 
     @activity.defn
     async def walk_records(self) -> Walked:
-        """Compare what each running workflow says of its sandbox with one read of that sandbox by ID."""
+        """Compare each running workflow's record of its sandbox with one read of that sandbox by ID."""
         async with typed_failures(), walking() as walk:
             while not walk.walked.is_over:
                 page = await self._records.list_page(walk.walked.cursor)
@@ -107,10 +108,10 @@ class AuditActivities:
 
     @activity.defn
     async def reread_suspects(self, request: Suspects) -> Findings:
-        """Read every suspect again, by ID, and its workflow; those that still look wrong.
+        """Read every suspect again, by ID, and its workflow. Returns those that are still wrong.
 
-        With its database down Daytona answers *not found* to every read by ID, and an error to a list. So the
-        reads count only when a list works after them; otherwise this fails, and is attempted again.
+        With its database down, Daytona answers *not found* to every read by ID and an error to a list. So the
+        reads count only when a list works after them; otherwise the attempt fails and Temporal retries it.
         """
         async with typed_failures(), heartbeats():
             reread = partial(self._reread, despite_block=request.are_mended)
@@ -127,14 +128,14 @@ class AuditActivities:
     async def _suspect_sandbox(self, sandbox: Sandbox) -> Suspect | None:
         claim = claim_of(sandbox, self._ours.name_prefix)
         record = await self._records.describe(sandbox.name) if _needs_record(sandbox, claim) else None
-        # Whether a canonical one exists as well is asked when the suspect is read again.
+        # Whether a canonical one exists as well is read together with the suspect, later.
         kind = judge_sandbox(sandbox, record, None, self._ours)
         return Suspect(kind, claim.issue_id, sandbox.id, sandbox.name) if kind else None
 
     async def _compare(self, record: IssueRecord) -> _Compared:
         if not record.sandbox_id:
             return _Compared()
-        await self._metronome.turn()
+        await self._limiter.acquire()
         sandbox = await self._provider.lookup_by_id(record.sandbox_id)
         if sandbox is not None and is_anothers(sandbox, self._ours):
             return _Compared(is_foreign=True)
@@ -143,15 +144,15 @@ class AuditActivities:
         return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None)
 
     async def _reread(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
-        await self._metronome.turn()
+        await self._limiter.acquire()
         sandbox = await self._provider.lookup_by_id(suspect.sandbox_id)
-        # The canonical name is the workflow's ID; a suspect of the second walk has that of its workflow.
+        # The canonical name is the workflow's ID; a suspect of the second walk carries its workflow's ID as its name.
         canonical = sandbox_name(suspect.issue_id, self._ours.name_prefix) if suspect.issue_id else ""
         own = suspect.name if suspect.kind in OF_RECORDS else canonical
         record = await self._records.describe(own) if own else None
         other: Sandbox | None = None
         if canonical and suspect.name != canonical:
-            await self._metronome.turn()
+            await self._limiter.acquire()
             other = await self._provider.lookup(canonical, record.sandbox_id if record else None)
         return confirm(suspect, Reread(sandbox, record, other), self._ours, despite_block=despite_block)
 

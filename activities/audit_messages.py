@@ -1,4 +1,4 @@
-"""What goes into and comes out of the audit's activities: one object each. Histories hold these shapes."""
+"""The inputs and outputs of the audit's activities: one object each. Histories hold these shapes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from issuebox.domain.audit import Finding, Suspect
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """How the workers audit: their settings, which travel with the audit. Durations in seconds.
-
-    ``recheck_s`` is how long a suspect is left before it is read again, ``reads_per_s`` how many sandboxes are
-    read by ID in a second, ``mends`` whether an audit mends when it is not told.
-    """
+    """The workers' settings for audits. ``mends``: whether an audit mends when its input does not say."""
 
     recheck_s: float = 75.0
+    """The pause before a suspect is read again: longer than Daytona's caches live."""
     reads_per_s: float = 20.0
+    """Reads by ID per second and worker: far below Daytona's smallest limit."""
     mends: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """What is to be read again, and whether that is to show what mending did."""
+    """What to read again. ``are_mended``: the reread is to show whether the mending helped."""
 
     suspects: tuple[Suspect, ...]
     are_mended: bool = False
@@ -30,6 +28,6 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What held on the last look."""
+    """What the last reread confirmed."""
 
     findings: tuple[Finding, ...]

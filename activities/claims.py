@@ -1,7 +1,7 @@
-"""Whose a sandbox is, by its labels: what ours say, and the last look at those of others before something is done.
+"""Whom a sandbox belongs to, by its labels: the labels of ours, and the last check before a command.
 
-The workflow judges by what a look showed. Labels may have changed since: while nobody has labelled a sandbox that
-was made by hand, any installation in the same Daytona organization may claim it.
+The workflow judges by what a lookup showed. The labels may have changed since: while a sandbox that was made by
+hand has no labels, any installation in the same Daytona organization may claim it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from issuebox.domain.sandbox import (
 
 
 def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[str, str]:
-    """The labels that say whose sandbox this is, readable in Daytona's dashboard. Never a secret."""
+    """The labels that identify a sandbox's installation and issue, readable in Daytona's dashboard. Never a secret."""
     labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: instance, LABEL_ISSUE_ID: str(issue_id)}
     if issue is not None and issue.repository:
         labels[LABEL_REPOSITORY] = issue.repository
@@ -32,7 +32,7 @@ def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[s
 
 
 def refuse_foreign(sandbox: Sandbox | None, issue_id: int, instance: str) -> None:
-    """Raises RefusedError with the cause `foreign` for a sandbox that is labelled as another's."""
+    """Raises RefusedError with the cause `foreign` for a sandbox with somebody else's labels."""
     whose = foreign_labels(sandbox.labels, issue_id, instance) if sandbox is not None else ""
     if sandbox is not None and whose:
-        raise RefusedError(f"sandbox {sandbox.id} is another's by now: {whose}", cause=Cause.FOREIGN)
+        raise RefusedError(f"sandbox {sandbox.id} is not ours: {whose}", cause=Cause.FOREIGN)

@@ -15,10 +15,10 @@ NOT_SETTLED = "NotSettledError"
 
 
 def to_failure(error: ProviderError) -> ApplicationError:
-    """The failure for a provider error. Its one detail is the cause to be blocked by, or None.
+    """The failure for a provider error. Its one detail is the cause of the block, or None.
 
-    A ``Retry-After`` becomes the next retry delay: Temporal keeps to it where the activity has retries,
-    and the workflow does where it has none.
+    A ``Retry-After`` becomes the next retry delay. Temporal honours it for an activity with retries, the workflow
+    for one without.
     """
     return ApplicationError(
         str(error),
@@ -29,7 +29,7 @@ def to_failure(error: ProviderError) -> ApplicationError:
 
 
 def not_settled(state: str) -> ApplicationError:
-    """The failure that asks Temporal to come back later."""
+    """The failure that makes Temporal try again later."""
     return ApplicationError(f"the sandbox is still {state}", type=NOT_SETTLED, category=ApplicationErrorCategory.BENIGN)
 
 
@@ -37,7 +37,7 @@ def not_settled(state: str) -> ApplicationError:
 async def typed_failures() -> AsyncIterator[None]:
     """Raise each `ProviderError` from the block as its failure.
 
-    Its causes stay out: they quote the reply's body and headers, and a failure is kept in the history.
+    The failure drops the error's causes: they quote the reply's body and headers, and histories keep failures.
     """
     try:
         yield

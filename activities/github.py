@@ -1,4 +1,4 @@
-"""The activities that ask GitHub: the state of one issue, and the walk through a repository.
+"""The activities that read GitHub: the state of one issue, and the walk through a repository.
 
 Both only read at GitHub and are safe to repeat.
 """
@@ -32,7 +32,7 @@ _log = structlog.get_logger("issuebox.activities")
 
 
 class GitHubActivities:
-    """Reading GitHub, and telling the issues' workflows what they missed."""
+    """Reading GitHub, and sending the issues' workflows what they missed."""
 
     def __init__(self, source: IssueSource, known: KnownIssues, criteria: Criteria) -> None:
         self._source = source
@@ -47,7 +47,7 @@ class GitHubActivities:
     async def read_issue(self, issue: Issue) -> Issue | None:
         """The issue as GitHub has it now: open, closed, transferred or deleted.
 
-        None when that is not known: no credentials are configured, or GitHub does not show it, which proves nothing.
+        None when unknown: no credentials are configured, or GitHub does not show the issue, which proves nothing.
         """
         if not self._source.is_authorized or not issue.repository or not issue.number:
             return None
@@ -63,11 +63,11 @@ class GitHubActivities:
     async def resync_repository(self, request: RepositoryInput) -> RepositoryReply:
         """Compare a repository with what the workflows know, and send what was missed.
 
-        Another attempt goes on where this one was. Raises the failure of the `ProviderError` that stopped it.
+        A retry continues where this attempt stopped. Raises the failure of the `ProviderError` that stopped it.
         """
         progress = _resumed() or Progress(request.mark)
         async with typed_failures(), _logged(request, progress), heartbeats(lambda: _beat(progress)):
-            walk = RepositoryWalk(request, progress, self._source, self._known, self._criteria, tell=_beat)
+            walk = RepositoryWalk(request, progress, self._source, self._known, self._criteria, record=_beat)
             return await walk.run()
 
 
@@ -76,7 +76,7 @@ def _beat(progress: Progress) -> None:
 
 
 def _resumed() -> Progress | None:
-    """Where the last attempt was; None at the first, and when another version of this code left the details."""
+    """The progress of the last attempt; None at the first one, and when another version of this code recorded it."""
     details = activity.info().heartbeat_details
     if not details:
         return None

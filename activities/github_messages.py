@@ -1,4 +1,4 @@
-"""What goes into and comes out of the activities that ask GitHub. Histories hold these shapes."""
+"""The inputs and outputs of the activities that read GitHub. Histories hold these shapes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from issuebox.domain.resync import Mark
 
 SENT_NAMED_MAX = 25
-"""Sent events that a report names for each repository; all of them are counted and logged."""
+"""Sent events that a report lists per repository; all of them are counted and logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryInput:
-    """Which repository to read, from where on.
+    """Which repository to read, and from where.
 
     With `is_sweep`, everything known as open is compared with GitHub too. With `takes_all`, every open issue
-    counts as if it had just been opened: that starts sandboxes for issues of any age.
+    counts as just opened, which starts sandboxes for issues of any age.
     """
 
     repository: str
@@ -26,7 +26,7 @@ class RepositoryInput:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One event that was missed and is sent."""
+    """One missed event that was sent."""
 
     issue_id: int
     repository: str
@@ -41,8 +41,8 @@ class Counts:
     """What became of what GitHub listed.
 
     ``known``: nothing was missed; ``unasked``: nobody asks for a sandbox; ``refused``: somebody asks who may
-    not; ``unreadable``: known as open, and GitHub neither lists it nor says that it is gone. ``requests``
-    were made to GitHub, ``unchanged`` of them were answered 304 and cost nothing.
+    not; ``unreadable``: known as open, and GitHub neither lists it nor reports it gone. ``requests`` counts requests
+    to GitHub, ``unchanged`` those that were answered 304 and cost nothing.
     """
 
     listed: int = 0
@@ -57,7 +57,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryReply:
-    """One repository, read to its end: the counts, the first of what was sent, and where to go on next time."""
+    """One repository, read to its end: the counts, the first events sent, and where the next run begins."""
 
     mark: Mark
     counts: Counts

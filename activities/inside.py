@@ -1,12 +1,11 @@
-"""What happens inside a running sandbox: its set-up, and the look for unsaved work.
+"""What happens inside a running sandbox: its set-up, and its inspection for unsaved work.
 
 Both are safe to repeat, and both may be cut off at any moment: a half-done set-up has no marker and is
-done again, a look that did not come to its end counts as *unchecked*.
+repeated, an inspection that did not finish counts as *unchecked*.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
@@ -24,33 +23,30 @@ from activities.reporting import heartbeats, log_fields, logged, ms
 from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause, Phase
-from issuebox.domain.provider import Execution, SandboxProvider
+from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.sandbox import DEFAULT_INSTANCE, LABEL_REPOSITORY, Ownership, Sandbox, ownership
 from issuebox.domain.set_up import SetUp, directory_of
 from issuebox.domain.text import one_line
 from issuebox.domain.unsaved_work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection, read_report, unchecked
 
 SET_UP_JOB = "issuebox-set-up"
-"""The session of the toolbox in which the configured command runs."""
+"""The toolbox session in which the configured command runs."""
 
 LOG_PATH = "~/.issuebox/setup.log"
 
 SCRIPT_TIMEOUT_S = 60.0
-"""For a script of ours: it looks at names and moves one directory, or asks git some questions."""
+"""For one of our scripts, which moves one directory or runs some git commands."""
 
 GIT_TIMEOUT_S = 20
-"""For one question to git."""
+"""For one git command."""
 
 REPOSITORIES_MAX = 50
 DEPTH_MAX = 6
-"""How many levels below a path a ``.git`` is found, itself included."""
-
-INSPECTION_TRIES_MAX = 3
-INSPECTION_PAUSE_S = 1.0
-"""How often a look that got no answer is tried before the work counts as unchecked, and the pause between."""
+"""How many levels below a path a ``.git`` is found, its own level included."""
 
 INSPECTION_RETRY_WITHIN_S = 30.0
-"""No further try after that, so that a toolbox that hangs costs one deadline: 90 s, with the label 150 s in all."""
+"""No further attempt after one that took longer, so a toolbox that hangs costs one deadline: 90 s, or 150 s with the
+label."""
 
 _OUTPUT_LENGTH_MAX = 200
 _ABSENT = re.compile(r"^issuebox absent (?P<directory>/.*)$", re.MULTILINE)
@@ -60,7 +56,7 @@ _log = structlog.get_logger("issuebox.activities")
 
 
 class InsideActivities:
-    """Setting sandboxes up and looking into them, on one provider."""
+    """Setting sandboxes up and inspecting them, on one provider."""
 
     def __init__(
         self,
@@ -81,10 +77,10 @@ class InsideActivities:
 
     @activity.defn
     async def set_up_sandbox(self, request: CommandInput) -> CommandReply:
-        """Clone, run the configured command, and set the marker; the sandbox as it is then.
+        """Clone, run the configured command, and set the marker. Returns the sandbox as it is then.
 
-        Safe to repeat: a marked sandbox is left alone, a clone that is there is never touched, and a command
-        that still runs is followed to its end. A sandbox that does not run is returned as it is. Fails with
+        Safe to repeat: a marked sandbox is left alone, an existing clone is never touched, and a command that
+        still runs is followed to its end. A sandbox that does not run is returned unchanged. Fails with
         RefusedError and the cause ``setup`` when git or the command fails.
         """
         async with typed_failures(), logged("sandbox_set_up", request) as saw, heartbeats():
@@ -94,10 +90,11 @@ class InsideActivities:
 
     @activity.defn
     async def inspect_sandbox(self, request: CommandInput) -> Inspection:
-        """Look for work that is nowhere else, and label the sandbox with the verdict.
+        """Inspect the sandbox for work that is nowhere else, and label it with the verdict.
 
-        A look that fails is *unchecked*. Fails itself only with a sandbox that was not labelled as ours: with
-        RefusedError when it is another's by now, or when that cannot be read.
+        An inspection that fails returns *unchecked*. The activity itself fails when another attempt may get an answer,
+        and for a sandbox that was not labelled as ours: with RefusedError when its labels now name another owner, or
+        when they cannot be read.
         """
         began = time.monotonic()
         async with typed_failures(), heartbeats():
@@ -123,7 +120,7 @@ class InsideActivities:
         if sandbox.phase is not Phase.USABLE or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE:
             return sandbox
         await self._claim(sandbox, request)
-        # A request that came before any event knows no issue; the label says what an earlier one knew.
+        # A request before the first event has no issue data; the label keeps the repository of an earlier one.
         repository = request.issue.repository if request.issue else ""
         directory = await self._clone(sandbox, repository or sandbox.labels.get(LABEL_REPOSITORY, ""))
         await self._run(sandbox, directory)
@@ -131,15 +128,15 @@ class InsideActivities:
         return await self._provider.lookup(request.name, sandbox.id)
 
     async def _claim(self, sandbox: Sandbox, request: CommandInput) -> None:
-        """Label what was made by hand as ours before the minutes of its set-up: two would disturb each other."""
+        """Label a sandbox that was made by hand as ours before its set-up: two set-ups would disturb each other."""
         if ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.UNLABELLED:
             labels = identity_labels(self._instance, request.issue_id, request.issue)
             await self._provider.label(sandbox.id, labels)
 
     async def _clone(self, sandbox: Sandbox, repository: str) -> str:
-        """Have the clone in its place. The directory for the command: the clone, or ``.`` when there is none.
+        """Put the clone in its place. Returns the directory for the command: the clone, or ``.`` when there is none.
 
-        git fills a directory of this attempt's own. Only when it is whole, one rename puts it in its place.
+        git fills a directory that belongs to this attempt. Once the clone is whole, one rename puts it in its place.
         """
         url = self._set_up.url_of(repository)
         if not url:
@@ -148,12 +145,12 @@ class InsideActivities:
             directory = directory_of(repository)
         except ValueError as error:
             raise RefusedError(str(error), cause=Cause.SETUP) from error
-        said = await self._script(sandbox, "clone_prepare", directory)
-        if _PRESENT.search(said):
+        output = await self._script(sandbox, "clone_prepare", directory)
+        if _PRESENT.search(output):
             return directory
-        absent = _ABSENT.search(said)
+        absent = _ABSENT.search(output)
         if absent is None:
-            raise _failed(f"the clone could not be prepared: {said}")
+            raise _failed(f"the clone could not be prepared: {output}")
         attempt = uuid.uuid4().hex
         await self._provider.clone(
             sandbox.id,
@@ -178,7 +175,7 @@ class InsideActivities:
             )
 
     async def _script(self, sandbox: Sandbox, name: str, *arguments: str) -> str:
-        """What one of our scripts said. Raises RefusedError when it failed."""
+        """The output of one of our scripts. Raises RefusedError when it failed."""
         execution = await self._provider.execute(sandbox.id, command_line(name, *arguments), SCRIPT_TIMEOUT_S)
         if execution.exit_code != 0:
             raise _failed(f"the clone could not be put in its place: {execution.output}")
@@ -187,26 +184,17 @@ class InsideActivities:
     async def _visit(self, request: CommandInput) -> Inspection:
         arguments = (text_of("visit"), str(DEPTH_MAX), str(REPOSITORIES_MAX), str(GIT_TIMEOUT_S), *self._inspect_paths)
         command = command_line("inspect", *arguments, is_silent=True)
+        began = time.monotonic()
         try:
-            execution = await self._retried(request.sandbox_id, command)
+            execution = await self._provider.execute(request.sandbox_id, command, SCRIPT_TIMEOUT_S)
         except ProviderError as error:
-            return replace(unchecked(f"the look into the sandbox failed: {error}"), is_failed=True)
+            if _is_worth_another_attempt(error, time.monotonic() - began):
+                raise
+            return replace(unchecked(f"the inspection of the sandbox failed: {error}"), is_failed=True)
         return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths))
 
-    async def _retried(self, sandbox_id: str, command: str) -> Execution:
-        """Run what changes nothing, a few times if need be. Raises what the last time raised."""
-        began = time.monotonic()
-        for _ in range(INSPECTION_TRIES_MAX - 1):
-            try:
-                return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
-            except (TransientError, AmbiguousError):
-                if time.monotonic() - began > INSPECTION_RETRY_WITHIN_S:
-                    raise
-                await asyncio.sleep(INSPECTION_PAUSE_S)
-        return await self._provider.execute(sandbox_id, command, SCRIPT_TIMEOUT_S)
-
     async def _label_work(self, request: CommandInput, inspection: Inspection) -> None:
-        """A courtesy to people who look at Daytona's dashboard: the verdict counts without it."""
+        """Best effort, for people who read Daytona's dashboard: the verdict counts without the label."""
         try:
             await self._provider.label(request.sandbox_id, {LABEL_WORK: inspection.state.value})
         except ProviderError as error:
@@ -215,6 +203,14 @@ class InsideActivities:
             )
 
 
+def _is_worth_another_attempt(error: ProviderError, took_s: float) -> bool:
+    """Whether Temporal tries again, at once and with a prospect. A rate limit is left to the slow retries."""
+    info = activity.info()
+    is_passing = isinstance(error, TransientError | AmbiguousError) and error.retry_after_s is None
+    has_attempts = info.retry_policy is not None and info.attempt < info.retry_policy.maximum_attempts
+    return is_passing and has_attempts and took_s <= INSPECTION_RETRY_WITHIN_S
+
+
 def _failed(reason: str) -> RefusedError:
-    """A set-up that fails again until somebody acts, or until what it depends on works again."""
+    """The refusal of a set-up that fails until somebody acts or until something it depends on works again."""
     return RefusedError(one_line(reason, _OUTPUT_LENGTH_MAX), cause=Cause.SETUP)

@@ -1,4 +1,4 @@
-"""What goes into and comes out of the activities: one object each. Histories hold these shapes."""
+"""The inputs and outputs of the activities: one object each. Histories hold these shapes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from issuebox.domain.sandbox import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class LookupInput:
-    """Which sandbox to look for: by ID when one is known, else by name.
+    """Which sandbox to look up: by ID when one is known, else by name.
 
-    ``is_doubted``: it was not found before, which is not to be believed in an outage. ``policy_hash`` names
-    the policy which the workflow knows. The rest is for the log.
+    ``is_doubted``: it was not found before, and an outage must be ruled out. ``policy_hash`` identifies the policy
+    that the workflow has. The rest is for the log.
     """
 
     issue_id: int
@@ -29,10 +29,10 @@ class LookupInput:
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What a lookup found (None: not found, once), and the settings of the worker that looked.
+    """What a lookup found (None: not found, once), and the settings of its worker.
 
-    ``policy`` is None where the workflow knows it, which ``policy_hash`` tells: they are half of a look, and every
-    look is kept in a history.
+    ``policy`` is None when the workflow already has it, by ``policy_hash``: it would double the size of each
+    lookup in the history.
     """
 
     sandbox: Sandbox | None
@@ -42,7 +42,7 @@ class LookupResult:
 
 @dataclass(frozen=True, slots=True)
 class CreateInput:
-    """What to create, and for which issue. ``issue`` gives the labels."""
+    """What to create, and for which issue. The labels come from ``issue``."""
 
     issue_id: int
     name: str
@@ -52,10 +52,10 @@ class CreateInput:
 
 @dataclass(frozen=True, slots=True)
 class CommandInput:
-    """A command for one known sandbox; ``issue`` where it needs to know whose.
+    """A command for one known sandbox. ``issue`` is set for commands that label it.
 
-    ``only_at_rest``: it is not sent when somebody has woken the sandbox since. ``is_ours``: the sandbox was labelled
-    as this installation's when it was seen; any other is read once more before the command is sent.
+    ``only_at_rest``: the command is not sent when somebody has started the sandbox since. ``is_ours``: the sandbox had
+    this installation's labels when it was seen; any other sandbox is read once more before the command is sent.
     """
 
     issue_id: int
@@ -71,7 +71,7 @@ class CommandInput:
 class CommandReply:
     """The sandbox after the command and the wait for its effect; None when it is gone.
 
-    ``is_sent`` is False for a command that was to be sent only to a sandbox at rest, and met one that was not.
+    ``is_sent`` is False when an ``only_at_rest`` command found the sandbox not at rest.
     """
 
     sandbox: Sandbox | None

@@ -1,4 +1,4 @@
-"""What every activity tells: heartbeats to Temporal, and its outcome to the log. Nothing here looks or acts."""
+"""What every activity reports: heartbeats to Temporal, and its outcome to the log. Nothing here reads or acts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPECTED = {
     "sandbox_archived": Phase.ARCHIVED,
     "sandbox_deleted": Phase.MISSING,
 }
-"""The phase in which a command's log word tells the truth; any other is logged as ``…_not_yet``."""
+"""The phase in which a command's log word is true; in any other it is logged as ``…_not_yet``."""
 
 _log = structlog.get_logger("issuebox.activities")
 
@@ -38,7 +38,7 @@ Request = LookupInput | CreateInput | CommandInput
 async def logged(
     word: str, request: Request, *, level: str = "info"
 ) -> AsyncIterator[Callable[[Sandbox | None], None]]:
-    """Log the outcome with its duration, or that it failed and why. The block tells what it saw."""
+    """Log the outcome with its duration, or the failure with its reason. The block passes in the sandbox it read."""
     seen: dict[str, object] = {}
 
     def saw(sandbox: Sandbox | None) -> None:
@@ -63,11 +63,11 @@ async def logged(
 
 @asynccontextmanager
 async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIterator[None]:
-    """Tell Temporal every few seconds that this worker lives, so that a dead one is noticed soon.
+    """Send Temporal a heartbeat every few seconds, so that it soon notices a dead worker.
 
-    `beat` sends one heartbeat: one with details keeps the progress of the moment for the next attempt.
-    The first comes after an interval: the start of the activity has just said the same, and Temporal Cloud
-    bills every heartbeat that reaches it.
+    `beat` sends one heartbeat; details in it keep the current progress for the next attempt. The first one comes after
+    an interval: the start of the activity has just shown the same, and Temporal Cloud bills every heartbeat that
+    reaches it.
     """
 
     async def keep_beating() -> None:
@@ -83,7 +83,7 @@ async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIter
 
 
 def log_fields(request: Request) -> dict[str, object]:
-    """The fields of a log line that say which sandbox and which deliveries it is about."""
+    """The fields of a log line that identify the sandbox and the delivery."""
     known: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
     if sandbox_id := getattr(request, "sandbox_id", ""):
         known["sandbox_id"] = sandbox_id

@@ -1,7 +1,7 @@
-"""The walk through one repository: page by page, each finding judged, each missed event sent at once.
+"""The walk through one repository: page by page, each row judged, each missed event sent at once.
 
-Where it is, is in `Progress`, which is heartbeated after every page: another attempt goes on there. What it
-sends again after a crash has the same delivery ID, and the issue's workflow takes it once.
+Heartbeats record its position, `Progress`, after every page, and the next attempt continues there. An event that is
+sent again after a crash has the same delivery ID, so the issue's workflow takes it only once.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Stage(StrEnum):
 
 @dataclass(slots=True)
 class Place:
-    """Where a listing that is sorted by its updates was read up to.
+    """The position in a listing that is sorted by its updates.
 
-    ``since`` moves along with the last update read, instead of a page number: an issue that is updated
-    meanwhile moves to the end, and would move another one across a page border, unseen.
+    ``since`` follows the last update read, instead of a page number: an issue that is updated meanwhile moves to the
+    end of the listing, which would shift another one across a page border, unseen.
     """
 
     since: datetime
@@ -61,10 +61,10 @@ class Place:
 
 @dataclass(slots=True)
 class Progress:
-    """All that another attempt needs to go on. Bounded: it is a heartbeat's details.
+    """Everything that another attempt needs to continue. Bounded, because heartbeats carry it.
 
-    ``judged`` is what was dealt with of the page at hand, and of the page before, of which this one shows the
-    end again: IDs with the time of the update, because an issue that is updated again is another finding.
+    ``judged`` holds what was judged of this page, and of the page before, whose end this page repeats. The keys
+    contain the time of the update, because an issue that is updated again must be judged again.
     """
 
     mark: Mark
@@ -84,17 +84,17 @@ class Progress:
 
 
 OPEN_MAX = 200_000
-"""Open issues of one repository whose IDs are held in memory during a sweep: some 15 MB."""
+"""Open issues of one repository whose IDs a sweep holds in memory: about 15 MB."""
 
 _log = structlog.get_logger("issuebox.activities")
 
 
-Tell = Callable[[Progress], None]
-"""Called after each finding and each page; must not fail."""
+Record = Callable[[Progress], None]
+"""Called after each row and each page; must not fail."""
 
 
 class RepositoryWalk:
-    """One attempt at one repository. Raises `ProviderError`s; what was done until then is in the progress."""
+    """One attempt at one repository. Raises `ProviderError`s; the progress keeps what was done until then."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class RepositoryWalk:
         known: KnownIssues,
         criteria: Criteria,
         *,
-        tell: Tell,
+        record: Record,
     ) -> None:
         self._request = request
         self._progress = progress
         self._source = source
         self._known = known
         self._criteria = criteria
-        self._tell = tell
+        self._record = record
         self._window = Window(request.mark.issues.floor, takes_all=request.takes_all)
         self._names: tuple[str, ...] = (request.repository,)
-        # The open issues are kept in memory alone: another attempt lists them again, and judges none twice.
+        # The open issues are kept only in memory: another attempt lists them again, but judges none twice.
         self._open_ids: set[int] = set()
         self._open_cursor = ""
         self._open_from = progress.open_to
@@ -133,7 +133,7 @@ class RepositoryWalk:
         }
         while progress.stage is not Stage.DONE:
             await steps[progress.stage]()
-            self._tell(progress)
+            self._record(progress)
         return RepositoryReply(progress.mark, progress.counts, tuple(progress.sent))
 
     async def _issues(self) -> None:
@@ -167,7 +167,7 @@ class RepositoryWalk:
             self._enter(self._after_comments())
 
     async def _open(self) -> None:
-        """One page of all that is open, for what is not known though somebody asks, and to know what is absent."""
+        """One page of all open issues, to find unknown ones that ask for a sandbox, and to know which are absent."""
         progress = self._progress
         page = await self._source.open_issues(PageQuery(self._request.repository, cursor=self._open_cursor))
         self._count(page)
@@ -189,13 +189,13 @@ class RepositoryWalk:
             progress.stage = Stage.KNOWN
 
     def _was_judged(self, found: ListedIssue) -> bool:
-        """Whether an attempt before this one came past this open issue; they are listed by their creation."""
+        """Whether an earlier attempt has judged this open issue; the listing is in the order of creation."""
         if self._open_from is None:
             return False
         return found.created_at < self._open_from or (self._was_open_read and found.created_at == self._open_from)
 
     async def _compare(self) -> None:
-        """One page of what is known as open: each that GitHub does not list as open is read by itself."""
+        """One page of the issues known as open; each one that GitHub does not list as open is read by itself."""
         progress = self._progress
         page = await self._known.list_open(self._names, progress.known_token)
         for listed in page.issues:
@@ -227,7 +227,7 @@ class RepositoryWalk:
         await self._settle(key, judge_comment(comment, reading.listed, known, self._criteria))
 
     async def _judge_absent(self, listed: KnownIssue) -> None:
-        # The index lags: what the workflow itself says now decides whether there is anything to read.
+        # The index lags, so the workflow's current record decides whether there is anything to read.
         known = await self._known.lookup(listed.issue.id)
         is_open = known is not None and known.issue.state is IssueState.OPEN and known.issue.number > 0
         key = _key(listed.issue.id, None)
@@ -239,7 +239,7 @@ class RepositoryWalk:
         await self._settle(key, judge_absent(known, reading), listed=0)
 
     async def _settle(self, key: str, judgement: Judgement, *, listed: int = 1) -> None:
-        """Count the finding, and send what was missed."""
+        """Count the row, and send its event if one was missed."""
         progress, event = self._progress, judgement.event
         if event is not None:
             await self._known.deliver(event)
@@ -253,10 +253,10 @@ class RepositoryWalk:
             )  # fmt: skip
         progress.count(listed=listed, **{judgement.answer.value: 1})
         progress.judged.append(key)
-        self._tell(progress)
+        self._record(progress)
 
     def _placed(self, reach: Reach) -> Place:
-        """Where this stage is; at its start, where the last run's reach says."""
+        """The position of this stage, which starts at the reach of the last run."""
         if self._progress.place is None:
             self._progress.place = Place(since=reach.since, etag=reach.etag)
         return self._progress.place
@@ -266,7 +266,7 @@ class RepositoryWalk:
         return PageQuery(self._request.repository, since=place.since, cursor=place.cursor, etag=etag)
 
     def _is_at_end(self, place: Place, page: Page[object], keys: list[str]) -> bool:
-        """Move on behind the page; whether it was the last one. `keys` may be shown again by the next one."""
+        """Move behind the page. Returns whether it was the last one. The next page may repeat `keys`."""
         place.pages += 1
         place.size += page.size
         place.etag = page.etag
@@ -277,7 +277,7 @@ class RepositoryWalk:
         if page.reached is not None and page.reached > place.since:
             place.since, place.cursor = page.reached, ""
         else:
-            # More than a page at one second: only GitHub's own cursor leads on.
+            # More than a page within one second: only GitHub's own cursor leads further.
             place.cursor = page.next_cursor
         return False
 
@@ -295,5 +295,5 @@ def _reached(reach: Reach, place: Place) -> Reach:
     return reach.moved(place.newest, place.size, place.etag, is_one_page=place.pages == 1)
 
 
-def _key(finding_id: int, updated_at: datetime | None) -> str:
-    return f"{finding_id}@{int(updated_at.timestamp()) if updated_at else 0}"
+def _key(row_id: int, updated_at: datetime | None) -> str:
+    return f"{row_id}@{int(updated_at.timestamp()) if updated_at else 0}"

@@ -1,9 +1,9 @@
 """The activities of one sandbox. Each sends at most one command and is safe to repeat.
 
 Repeating is safe because creates carry a unique name, the other commands carry the sandbox's ID, and
-the workflow looks again after every failure instead of sending a command twice in the dark.
+the workflow looks the sandbox up after every failure instead of sending a command twice blindly.
 
-A sandbox that was not labelled as ours when the workflow saw it is read once more before anything is done to it.
+A sandbox that did not carry our labels when the workflow saw it is read once more before any command.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = structlog.get_logger("issuebox.activities")
 
 
 class SandboxActivities:
-    """Looking at sandboxes and acting on them, on one provider."""
+    """Looking sandboxes up and sending them commands, on one provider."""
 
     def __init__(
         self, provider: SandboxProvider, *, policy: Policy, instance: str, settle_timeout_s: float = 60.0
@@ -57,7 +57,7 @@ class SandboxActivities:
 
     @activity.defn
     async def read_policy(self) -> Policy:
-        """This worker's settings, for the time until the first look brings them. Asks nobody."""
+        """This worker's settings, for the time until the first lookup brings them. Sends no request."""
         return self._policy
 
     @activity.defn
@@ -81,8 +81,8 @@ class SandboxActivities:
     async def start_sandbox(self, request: CommandInput) -> CommandReply:
         """Start the sandbox and wait until it can be used.
 
-        Daytona answers the start of one that runs as it answers any other. Where it counts who started it, it
-        is read first, and what is awake is left to whoever woke it.
+        Daytona accepts the start of a running sandbox like any other. Where it matters who started it
+        (``only_at_rest``), the sandbox is read first, and no command is sent to one that is awake.
         """
         if request.only_at_rest:
             async with typed_failures(), logged("sandbox_lookup", request) as log, heartbeats():
@@ -111,21 +111,21 @@ class SandboxActivities:
     async def delete_sandbox(self, request: CommandInput) -> CommandReply:
         """Delete the sandbox and wait until it is gone. Fails with NotInStateError when it runs.
 
-        Daytona would delete a running one as well. The workflow stops it first, so one that runs was started
-        since the decision, and somebody is at work in it.
+        Daytona would delete a running sandbox as well. The workflow stops it first, so a running one was started
+        after the decision, and somebody may be working in it.
         """
 
         async def send() -> Sandbox | None:
             found = await self._checked(request)
             if found is not None and found.phase in AWAKE:
-                raise NotInStateError(f"the sandbox is {found.state}, and only one at rest is deleted")
+                raise NotInStateError(f"the sandbox is {found.state}, and only a sandbox at rest is deleted")
             return await self._provider.delete(request.sandbox_id)
 
         return await self._command("sandbox_deleted", request, send, checks_itself=True)
 
     @activity.defn
     async def settle_sandbox(self, request: CommandInput) -> CommandReply:
-        """Wait for the end of a state change. Raises NotSettledError, which Temporal retries in silence."""
+        """Wait for the end of a state change. Raises NotSettledError, which Temporal retries silently."""
         async with typed_failures(), logged("sandbox_settled", request, level="debug") as log, heartbeats():
             sandbox = await self._provider.settle(request.sandbox_id, self._settle_timeout_s)
             log(sandbox)
@@ -135,7 +135,7 @@ class SandboxActivities:
 
     @activity.defn
     async def label_sandbox(self, request: CommandInput) -> None:
-        """Put our labels on a sandbox that was made by hand under our name. Refused when it is another's by now."""
+        """Put our labels on a sandbox that was made by hand with our name. Refused when it is another's."""
         labels = identity_labels(self._instance, request.issue_id, request.issue)
         async with typed_failures(), logged("sandbox_adopted", request):
             await self._checked(request)
@@ -143,21 +143,21 @@ class SandboxActivities:
 
     @activity.defn
     async def refresh_activity(self, request: CommandInput) -> None:
-        """Put off Daytona's idle stop."""
+        """Postpone Daytona's idle stop."""
         async with typed_failures(), logged("sandbox_activity_refreshed", request):
             if not request.is_ours:
                 await self._checked(request)
             await self._provider.refresh_activity(request.sandbox_id)
 
     async def _lookup(self, request: LookupInput) -> Sandbox | None:
-        """The sandbox by its ID, or by its name where that ID says nothing about the name any more."""
+        """The sandbox by its ID, or by its name when a foreign sandbox with another name has that ID."""
         sandbox = await self._provider.lookup(request.name, request.sandbox_id or None, is_doubted=request.is_doubted)
         if sandbox is None or sandbox.name == request.name or not self._is_foreign(sandbox, request):
             return sandbox
         return await self._provider.lookup(request.name, is_doubted=request.is_doubted)
 
     async def _checked(self, request: CommandInput) -> Sandbox | None:
-        """The sandbox as it is now. Raises RefusedError when it is another's by now."""
+        """The sandbox as it is now. Raises RefusedError when its labels now name another owner."""
         found = await self._provider.lookup_by_id(request.sandbox_id)
         refuse_foreign(found, request.issue_id, self._instance)
         return found

@@ -10,9 +10,13 @@ from fastapi import FastAPI
 
 from api import health, listing, problems, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
+from issuebox.environment import load
 from issuebox.settings import ApiSettings
 from issuebox.temporal.connect import connect
 from issuebox.temporal.issues import ClientFactory, Issues
+
+TEMPORAL_TIMEOUT_S = 4.0
+"""How long a call to Temporal may take before the caller gets a 503: GitHub gives up after 10 s."""
 
 DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
 
@@ -21,8 +25,8 @@ Errors are RFC 9457 problem details."""
 
 
 def from_environment() -> FastAPI:
-    """The application as the process's own environment describes it. Raises pydantic's ValidationError."""
-    return create_app(ApiSettings(), lambda: connect(lazy=True))
+    """The application with the settings of the process's environment. Raises SettingsError."""
+    return create_app(load(ApiSettings), lambda: connect(lazy=True))
 
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
@@ -31,12 +35,12 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         client_factory,
         name_prefix=settings.name_prefix,
         task_queue=settings.task_queue,
-        timeout_s=settings.temporal_timeout_s,
+        timeout_s=TEMPORAL_TIMEOUT_S,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await issues.client()  # A configuration that cannot be used stops the start, not the first delivery.
+        await issues.client()  # An unusable configuration fails the start, not the first delivery.
         yield
 
     app = FastAPI(
@@ -45,13 +49,13 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         version=version("issuebox"),
         description=DESCRIPTION,
         redoc_url=None,
-        # A redirect for a trailing slash would lead to whatever Host the caller named.
+        # A redirect for a trailing slash would go to whatever host the caller's Host header names.
         redirect_slashes=False,
     )
     problems.install(app)
     app.include_router(webhooks.router(settings, issues))
     v1 = v1_router(settings)
-    sandboxes.add(v1, settings, issues)
+    sandboxes.add(v1, issues)
     listing.add(v1, settings, issues)
     app.include_router(v1)
     app.include_router(health.router(issues))
@@ -62,7 +66,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
 
 
 def _document(app: FastAPI) -> None:
-    """Make the OpenAPI page say what is true: problems instead of FastAPI's own 422."""
+    """Correct the OpenAPI document: errors are problems, not FastAPI's own 422."""
     original = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -75,7 +79,7 @@ def _document(app: FastAPI) -> None:
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)
-        assert app.openapi_schema is not None  # noqa: S101 -- FastAPI keeps what it made
+        assert app.openapi_schema is not None  # noqa: S101 -- `original` sets it
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Who may call: webhooks by signature, REST by bearer token. Both fail closed."""
+"""Authentication: webhooks by signature, REST by bearer token. Both fail closed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}\Z")
 def require_signature(body: bytes, signature: str, secrets: Sequence[SecretStr]) -> None:
     """Raise 401 unless `signature` is the HMAC SHA-256 of the body under one of the secrets.
 
-    Several secrets are for rotation. All are tried, so that the time does not tell which one matched.
+    Several secrets allow a rotation. All are tried, so that the response time does not reveal which one matched.
     """
     if not secrets:
         raise _unsigned("no webhook secret is configured: set ISSUEBOX_WEBHOOK_SECRETS")
     if not signature:
-        raise _unsigned("X-Hub-Signature-256 is missing: set a secret on GitHub's side of the hook")
+        raise _unsigned("X-Hub-Signature-256 is missing: set a secret in the webhook's settings on GitHub")
     if not _SIGNATURE.match(signature):
         raise _unsigned("X-Hub-Signature-256 is not 'sha256=' and 64 hex digits")
     if not any([_matches(body, signature, secret) for secret in secrets]):  # noqa: C419 -- no early exit
-        raise _unsigned("X-Hub-Signature-256 fits none of the configured secrets")
+        raise _unsigned("X-Hub-Signature-256 matches none of the configured secrets")
 
 
 def require_token(request: Request, tokens: Sequence[SecretStr]) -> None:
@@ -43,7 +43,7 @@ def require_token(request: Request, tokens: Sequence[SecretStr]) -> None:
         raise _unauthorized("send one of ISSUEBOX_API_TOKENS as a bearer token")
     given_bytes = given.strip().encode()
     if not any([hmac.compare_digest(given_bytes, token.get_secret_value().encode()) for token in tokens]):  # noqa: C419
-        raise _unauthorized("the bearer token is none of ISSUEBOX_API_TOKENS")
+        raise _unauthorized("the bearer token is not one of ISSUEBOX_API_TOKENS")
 
 
 def _matches(body: bytes, signature: str, secret: SecretStr) -> bool:

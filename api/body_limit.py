@@ -1,8 +1,8 @@
-"""The router of /v1, and what stands before each of its routes: the token, and then a limit on the body.
+"""The router of /v1. Each of its routes first checks the token, and then limits the body.
 
-FastAPI reads and parses a body before it runs a route's dependencies, so that a dependency alone would
-let strangers fill the memory. Its own ``max_body_size`` answers plain text and not a problem whenever the
-length is announced (starlette 1.10, `RequestBodyLimitResponder.send_with_limit`).
+FastAPI reads and parses a body before it runs a route's dependencies, so a dependency alone would let
+strangers fill the memory. Its own ``max_body_size`` answers with plain text instead of a problem when the
+request declares its length (starlette 1.10, `RequestBodyLimitResponder.send_with_limit`).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ BODY_MAX_BYTES = 64 * 1024
 
 
 def v1_router(settings: ApiSettings) -> APIRouter:
-    """An empty router under /v1. Each route that is added to it wants a token."""
+    """An empty router under /v1. Each route that is added to it requires a token."""
     return APIRouter(
         prefix="/v1",
         tags=["sandboxes"],
-        route_class=guarded(settings),
+        route_class=authenticated_route(settings),
         dependencies=[Depends(bearer)],  # Only documents the scheme: the route class enforces it.
         responses=responses(400, 401, 503),
     )
 
 
-def guarded(settings: ApiSettings) -> type[APIRoute]:
-    """A route class for routers whose every route wants a token."""
+def authenticated_route(settings: ApiSettings) -> type[APIRoute]:
+    """A route class that requires a token and limits the body."""
 
-    class GuardedRoute(APIRoute):
-        """Nothing of the request but its head is read before the token was seen."""
+    class AuthenticatedRoute(APIRoute):
+        """Reads only the head of a request before it has checked the token."""
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            """FastAPI's handler behind the guard."""
+            """FastAPI's handler, behind the check of the token and the limit."""
             handle = super().get_route_handler()
 
-            async def guard(request: Request) -> Response:
+            async def check(request: Request) -> Response:
                 require_token(request, settings.api_tokens)
                 try:
                     return await handle(_limited(request))
@@ -51,17 +51,17 @@ def guarded(settings: ApiSettings) -> type[APIRoute]:
                     detail = f"the body is larger than {BODY_MAX_BYTES} bytes"
                     raise ProblemError(413, "too-large", detail) from error
 
-            return guard
+            return check
 
-    return GuardedRoute
+    return AuthenticatedRoute
 
 
 class _TooLargeError(HTTPException):
-    """FastAPI lets this class alone through while it reads a body; all others become its own 400."""
+    """An HTTPException, because FastAPI turns any other error while it reads a body into its own 400."""
 
 
 def _limited(request: Request) -> Request:
-    """The same request, whose body raises once it is too large."""
+    """The same request, with a body that raises once it is too large."""
     received = 0
 
     async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can do its work. No token: these tell nothing else."""
+"""Liveness and readiness of this process. Neither needs a token, because they reveal nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.problems import responses
 from issuebox.temporal.issues import Issues
 
 READY_FOR_S = 1.0
-"""How long an answer of Temporal's counts, so that eager probes do not become its load."""
+"""How long Temporal's answer is reused, so that frequent probes do not load it."""
 
 
 class Health(BaseModel):
@@ -25,11 +25,11 @@ def router(issues: Issues) -> APIRouter:
     routes = APIRouter(tags=["health"])
     ready_until = 0.0
 
-    @routes.get("/healthz", response_model=Health, summary="Whether the process lives")
+    @routes.get("/healthz", response_model=Health, summary="Whether the process is alive")
     async def healthz() -> Health:
         return Health()
 
-    @routes.get("/readyz", response_model=Health, responses=responses(503), summary="Whether Temporal is reached")
+    @routes.get("/readyz", response_model=Health, responses=responses(503), summary="Whether Temporal can be reached")
     async def readyz() -> Health:
         nonlocal ready_until
         now = asyncio.get_running_loop().time()

@@ -1,22 +1,21 @@
 """GET of all issues with their sandboxes, from Temporal's index: page by page, filtered by search attributes.
 
-Page tokens are sealed, so that only we can make them. Temporal's own are opaque bytes that it trusts: a forged one
+Page tokens are signed, so that only we can make them. Temporal's own are opaque bytes that it trusts: a forged one
 makes it fail inside, and the SDK retries that until the time is up (server 1.29.1: `Unknown`, "invalid character
 looking for beginning of value").
 """
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import hmac
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from temporalio.common import SearchAttributeKey
 
@@ -28,8 +27,6 @@ from issuebox.settings import ApiSettings
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
 from issuebox.temporal.issues import Issues, UnavailableError
 from workflows import search_attributes
-
-_SEAL_BYTES = 16
 
 
 class Wanted(BaseModel):
@@ -116,7 +113,7 @@ async def _page(issues: Issues, settings: ApiSettings, wanted: Wanted) -> Sandbo
         raise UnavailableError(reason) from error
     return SandboxesPage(
         sandboxes=[_item(row) for row in page.rows if row.issue_id],
-        next_page_token=sealed(page.next_token, settings.api_tokens) if page.next_token else None,
+        next_page_token=signed(page.next_token, settings.api_tokens) if page.next_token else None,
     )
 
 
@@ -138,27 +135,26 @@ def _in(key: SearchAttributeKey[str], *values: str) -> list[str]:
 def _opened(page_token: str, settings: ApiSettings) -> bytes:
     if not page_token:
         return b""
-    token = unsealed(page_token, settings.api_tokens)
+    token = unsigned(page_token, settings.api_tokens)
     if token is None:
         raise ProblemError(400, "invalid-request", "page_token is none of ours")
     return token
 
 
-def sealed(token: bytes, secrets: Sequence[SecretStr]) -> str:
+def signed(token: bytes, secrets: Sequence[SecretStr]) -> str:
     """The token for a caller. Every process with the first of the secrets takes it."""
-    return urlsafe_b64encode(_seal(token, secrets[0]) + token).decode()
+    return _signer(secrets).sign(base64_encode(token)).decode()
 
 
-def unsealed(text: str, secrets: Sequence[SecretStr]) -> bytes | None:
+def unsigned(text: str, secrets: Sequence[SecretStr]) -> bytes | None:
     """Temporal's token; None when the text is none that was handed out."""
     try:
-        raw = b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
+        return base64_decode(_signer(secrets).unsign(text))
+    except (BadData, UnicodeEncodeError):
         return None
-    seal, token = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
-    return token if any([hmac.compare_digest(seal, _seal(token, secret)) for secret in secrets]) else None  # noqa: C419
 
 
-def _seal(token: bytes, secret: SecretStr) -> bytes:
-    key = b"issuebox page token\0" + secret.get_secret_value().encode()
-    return hmac.new(key, token, hashlib.sha256).digest()[:_SEAL_BYTES]
+def _signer(secrets: Sequence[SecretStr]) -> Signer:
+    """It signs with the last key and takes each."""
+    keys = [secret.get_secret_value() for secret in reversed(secrets)]
+    return Signer(keys, salt="issuebox page token", key_derivation="hmac", digest_method=hashlib.sha256)

@@ -1,7 +1,7 @@
-"""GitHub's webhook bodies, as far as they are used, with their limits.
+"""The parts of GitHub's webhook bodies that are used, with their limits.
 
-Read strictly: a number in quotes or a missing field is an error and not a guess. What is not named here
-is ignored; GitHub adds fields all the time.
+They are read strictly: a number in quotes or a missing field is an error, not a guess. All other fields are
+ignored, because GitHub adds fields all the time.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class _Part(BaseModel):
 
 
 class Account(_Part):
-    """Who did it."""
+    """A GitHub account: the sender, the assignee or the author."""
 
     login: Word
     type: Word = "User"
 
 
 class Label(_Part):
-    """The label of ``labeled``, or one that the issue carries."""
+    """The label of a ``labeled`` event, or one that the issue carries."""
 
     name: Word
 
 
 class Comment(_Part):
-    """The comment of ``issue_comment``."""
+    """The comment of an ``issue_comment`` event."""
 
     body: str = ""
     created_at: AwareDatetime
@@ -70,7 +70,7 @@ class IssuePart(_Part):
 
 
 class Repository(_Part):
-    """Where the issue lives."""
+    """The issue's repository."""
 
     full_name: RepositoryName
 
@@ -87,7 +87,7 @@ class IssueDelivery(_Part):
     comment: Comment | None = None
 
     def facts(self, event: str) -> Facts:
-        """What the triggers look at."""
+        """What trigger detection reads."""
         return Facts(
             event=event,
             action=self.action,
@@ -106,11 +106,11 @@ class IssueDelivery(_Part):
 
     @property
     def is_pull_request(self) -> bool:
-        """Whether it is about a pull request, which GitHub counts among the issues and which has no sandbox."""
+        """Whether the delivery is about a pull request. For GitHub that is an issue, but it has no sandbox."""
         return self.issue.pull_request is not None
 
     def to_event(self, event: str, delivery: str, digest: str, detection: Detection) -> IssueEvent:
-        """What the workflow gets."""
+        """The event for the workflow."""
         return IssueEvent(
             issue=Issue(
                 id=self.issue.id,
@@ -132,7 +132,7 @@ class IssueDelivery(_Part):
         )
 
     def _state(self, event: str) -> IssueState:
-        """``transferred`` and ``deleted`` carry the state from before they happened; a comment may be deleted too."""
+        """``transferred`` and ``deleted`` carry the earlier state. A comment's ``deleted`` is not about the issue."""
         gone = {"transferred": IssueState.TRANSFERRED, "deleted": IssueState.DELETED} if event == "issues" else {}
         return gone.get(self.action, IssueState(self.issue.state))
 
@@ -141,26 +141,26 @@ class IssueDelivery(_Part):
 
 
 class CommentDelivery(IssueDelivery):
-    """The body of an ``issue_comment`` delivery, which always has its comment."""
+    """The body of an ``issue_comment`` delivery, which always has a comment."""
 
     comment: Comment
 
 
 SHAPES: Mapping[str, type[IssueDelivery]] = {"issues": IssueDelivery, "issue_comment": CommentDelivery}
-"""What the body of each used event must look like."""
+"""The model of the body of each used event."""
 
 IGNORED = frozenset({Intention.IGNORE, Intention.PONG})
 """Intentions that ask a workflow for nothing."""
 
 
 class AmbiguousBodyError(ValueError):
-    """Two readers of the same body could make different things of it."""
+    """Two parsers could read the same body differently."""
 
 
 def require_unambiguous(body: bytes) -> None:
-    """Raise on repeated keys and on NaN, which pydantic's parser takes. For bodies that it has parsed already.
+    """Raise on repeated keys and on NaN, which pydantic's parser accepts. Call it only after that parser.
 
-    That parser has bounded the nesting, so that this one cannot run out of stack.
+    Pydantic's parser has limited the nesting, so this one cannot overflow the stack.
     """
     json.loads(body, object_pairs_hook=_require_distinct_keys, parse_constant=_refuse_constant)
 

@@ -1,6 +1,6 @@
-"""Errors as RFC 9457 problem details, every one of them.
+"""Every error as RFC 9457 problem details.
 
-``type`` is a URN that programs may compare, ``detail`` a sentence that says what to do.
+``type`` is a URN that programs may compare; ``detail`` is a sentence for people.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from issuebox.temporal.issues import (
 MEDIA_TYPE = "application/problem+json"
 
 RETRY_AFTER_S = 5
-"""What a 503 asks the caller to wait. GitHub does not redeliver; the failed delivery shows in its log."""
+"""How long a 503 asks the caller to wait. GitHub does not redeliver; it only logs the failed delivery."""
 
 OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
     UnavailableError: (503, "unavailable"),
     UnknownIssueError: (404, "unknown-issue"),
     WrongIssueError: (409, "conflict"),
     IssueDeletedError: (409, "issue-deleted"),
-    # A list without filters that Temporal does not take: none of the caller's doing, and nothing that passes.
+    # Temporal refuses a list without filters: the caller did not cause that, and it does not pass.
     NotIndexedError: (500, "internal"),
 }
-"""What each failure of the issues' workflows is in HTTP."""
+"""The HTTP status and problem type of each failure of a call to an issue's workflow."""
 
 _log = structlog.get_logger("issuebox.api")
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem."""
+    """Ends the request with this problem."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -54,7 +54,7 @@ class ProblemError(Exception):
 
 
 def problem_of(error: IssuesError) -> ProblemError:
-    """The problem that a failure of an issue's workflow is; a 503 says when to come back."""
+    """The problem for a failed call to an issue's workflow; a 503 gets Retry-After."""
     status, kind = OF_ISSUES[type(error)]
     headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, UnavailableError) else None
     return ProblemError(status, kind, str(error), headers)
@@ -81,7 +81,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the app as a problem."""
+    """Answer every error of the app with a problem."""
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(IssuesError, _of_issues)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -97,7 +97,7 @@ def _respond(status: int, kind: str, detail: str, headers: Mapping[str, str] | N
 
 
 async def _problem(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ProblemError)  # noqa: S101 -- registered for this class alone
+    assert isinstance(error, ProblemError)  # noqa: S101 -- registered for this class only
     return _respond(error.status, error.kind, error.detail, error.headers)
 
 
@@ -119,11 +119,11 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     _log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return _respond(500, "internal", "this is a bug in issuebox: please report it with the log of this time")
+    return _respond(500, "internal", "this is a bug in issuebox: please report it, with the log from this time")
 
 
 def first_mistake(errors: object) -> str:
-    """Where the first mistake is and what it is, without what was sent: that may be a secret."""
+    """The place and text of the first mistake, without the value that was sent, which may be a secret."""
     if not isinstance(errors, list | tuple) or not errors:
         return "the request is not valid"
     first = errors[0]

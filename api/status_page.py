@@ -1,8 +1,8 @@
-"""The status page for people: all issues with their sandboxes, why, and what can be asked for.
+"""The status page for people: all issues with their sandboxes, the reasons, and buttons for requests and orders.
 
-Static and without secrets: its script asks ``/v1`` with the token that the person types, and the page is
-allowed to run no other script and to reach no other host. Titles are anybody's text; the script makes
-text of them, and with Trusted Types the browser lets it make nothing else.
+The page is static and contains no secrets: its script calls ``/v1`` with the token that the person types. Its
+policy allows no other script and no other host. Anybody can write a title, so the script inserts titles as text
+only, and Trusted Types make the browser enforce that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PARTS = files("api") / "status"
 
 
 def router(settings: ApiSettings, issues: Issues) -> APIRouter:
-    """``/status``, and ``/`` which leads there. No token: what the page shows needs one."""
+    """``/status``, and ``/``, which redirects there. The page needs no token; the calls of its script do."""
     routes = APIRouter(include_in_schema=False)
     page, headers = _page()
 
@@ -40,12 +40,12 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
 
 
 def workflows_url(ui_url: str, namespace: str) -> str:
-    """Where Temporal's Web UI shows a workflow, up to its ID; '' without a Web UI."""
+    """The URL of a workflow in Temporal's Web UI, up to the workflow's ID; '' without a Web UI."""
     return f"{ui_url.rstrip('/')}/namespaces/{namespace}/workflows/" if ui_url else ""
 
 
 def _page() -> tuple[str, dict[str, str]]:
-    """The page in one piece, and headers by which a browser runs this script and no other."""
+    """The whole page, and headers that let a browser run this script and no other."""
     style, script = (_PARTS.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     page = _PARTS.joinpath("page.html").read_text("utf-8").replace("{style}", style).replace("{script}", script)
     policy = (

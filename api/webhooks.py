@@ -1,8 +1,8 @@
 """GitHub's webhooks: limit, verify, parse, detect, signal-with-start, 202.
 
-Nothing is parsed before the signature fits, and nothing is answered with 2xx before Temporal has stored
-the event. A delivery that asks for nothing, or that asks in vain, still says how the issue is: a workflow that
-runs is told. Bodies are never logged; the reason of every refusal is.
+Nothing is parsed before the signature is verified, and no event is answered with 2xx before Temporal has stored
+it. A delivery that asks for nothing, or whose sender may not ask, still carries a snapshot of the issue: a running
+workflow gets it. Bodies are never logged; the reason of every refusal is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
+from activities.reporting import ms
 from api.auth import require_signature
 from api.payload import IGNORED, SHAPES, AmbiguousBodyError, IssueDelivery, require_unambiguous
 from api.problems import ProblemError, first_mistake, problem_of, responses
@@ -26,6 +27,9 @@ from issuebox.domain.triggers import EVENTS, Criteria, Detection, Facts, detect
 from issuebox.settings import ApiSettings, criteria_of
 from issuebox.temporal.issues import Issues, IssuesError
 
+WEBHOOK_BODY_MAX_BYTES = 25 * 1024 * 1024
+"""Larger bodies get a 413. GitHub itself caps its payloads at 25 MB."""
+
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _EVENT = re.compile(r"[a-z_]{1,64}\Z")
 
@@ -33,12 +37,14 @@ _log = structlog.get_logger("issuebox.api")
 
 
 class Accepted(BaseModel):
-    """What became of a delivery. The fields of the workflow are absent when none has it.
+    """What became of a delivery. The workflow's fields are absent if no workflow got it.
 
-    An ignored delivery has them when a workflow runs for the issue: it was told how the issue is now.
+    An ignored delivery has them if a workflow runs for the issue: that workflow got the snapshot.
     """
 
-    intention: Intention = Field(description="ensure, stop, delete; ignore when nobody asked for anything.")
+    intention: Intention = Field(
+        description="ensure, stop or delete; ignore if the delivery asks for nothing; pong for a ping."
+    )
     reason: str = Field(examples=["the issue was opened"])
     delivery: str = Field(examples=["72d3162e-cc78-11e3-81ab-4c9367dc0958"])
     workflow_id: str | None = Field(None, examples=["claude-issue-1"])
@@ -57,7 +63,7 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
         response_model=Accepted,
         response_model_exclude_none=True,
         responses=responses(400, 401, 413, 415, 503),
-        summary="Take one GitHub delivery",
+        summary="Receive one GitHub delivery",
         openapi_extra=_OPENAPI,
     )
     async def github(request: Request) -> Response:
@@ -68,12 +74,12 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
         except (ProblemError, IssuesError) as error:
             problem = problem_of(error) if isinstance(error, IssuesError) else error
             _log.warning(
-                "webhook_refused", **facts, status=problem.status, reason=problem.detail, duration_ms=_ms(began)
+                "webhook_refused", **facts, status=problem.status, reason=problem.detail, duration_ms=ms(began)
             )
             raise
         word = "webhook_ignored" if accepted.intention in IGNORED else "webhook_accepted"
         facts |= {"intention": str(accepted.intention), "reason": accepted.reason}
-        _log.info(word, **facts, duration_ms=_ms(began))
+        _log.info(word, **facts, duration_ms=ms(began))
         return JSONResponse(accepted.model_dump(exclude_none=True, mode="json"), 202)
 
     return routes
@@ -83,7 +89,7 @@ async def _take(
     request: Request, settings: ApiSettings, criteria: Criteria, issues: Issues, facts: dict[str, object]
 ) -> Accepted:
     """From the raw request to the stored event. Raises ProblemError with the status that GitHub shows."""
-    body = await _read(request, settings.webhook_body_max_bytes)
+    body = await _read(request, WEBHOOK_BODY_MAX_BYTES)
     _require_json(request)
     require_signature(body, request.headers.get("x-hub-signature-256", ""), settings.webhook_secrets)
     delivery = _header(request, "X-GitHub-Delivery", _DELIVERY)
@@ -98,8 +104,8 @@ async def _take(
     if detection.intention in IGNORED and payload.is_pull_request:
         return _ignored(detection, delivery)
     digest = hashlib.sha256(body).hexdigest()
-    told = payload.to_event(event, delivery, digest, detection)
-    name = await issues.deliver(told, may_start=not detection.start_objection)
+    issue_event = payload.to_event(event, delivery, digest, detection)
+    name = await issues.deliver(issue_event, may_start=not detection.start_objection)
     if name is None and detection.intention in IGNORED:
         return _ignored(detection, delivery)
     if name is None:
@@ -116,7 +122,7 @@ async def _take(
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
-    """The body, up to the limit: what is too large is not read to its end."""
+    """The body. Reading stops as soon as it is larger than the limit."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
@@ -133,7 +139,7 @@ def _require_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ProblemError(
-            415, "unsupported-media-type", "set the hook's content type to application/json on GitHub's side"
+            415, "unsupported-media-type", "set the webhook's content type to application/json on GitHub"
         )
 
 
@@ -181,10 +187,6 @@ def _shown(request: Request, name: str) -> str:
     """A header's value when it is harmless, for the log of a request that is not verified yet."""
     value = request.headers.get(name, "")
     return value if _DELIVERY.match(value) else ""
-
-
-def _ms(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
 
 
 _OPENAPI = {

@@ -1,4 +1,4 @@
 """Measured figures: what the promise costs. Not in the wheel.
 
-Not here: what shows that the promise holds (`proofs`).
+Not here: what checks that the promise holds (`proofs`).
 """

@@ -1,6 +1,6 @@
-"""What a figure was measured on: machine and versions, as every run of `bench/` prints them.
+"""The machine and the versions behind a figure, as every run of `bench/` prints them.
 
-Names no host, user or path, so that results can be published as they are.
+It names no host, user or path, so that results can be published unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMAND_TIMEOUT_S = 20.0
 
 
 def describe() -> dict[str, str]:
-    """The machine and the versions. What cannot be found out is `unknown`; safe to repeat."""
+    """The machine and the versions. A value that cannot be determined is `unknown`. Safe to repeat."""
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -55,13 +55,13 @@ def _commit() -> str:
     commit = _output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
     if commit is None:
         return UNKNOWN
-    # Results and charts are written by the runs themselves.
+    # The runs themselves write results and charts.
     changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "-uno", "--", ".", ":!bench/results", ":!docs")
     return commit + ("+" if changed else "")
 
 
 def _temporal() -> str:
-    """CLI and server, as the binary says."""
+    """The versions of CLI and server, as the binary reports them."""
     binary = os.environ.get(BINARY_VARIABLE) or shutil.which("temporal") or str(cached_binary())
     said = _output(binary, "--version")
     found = re.search(r"(?:version )?(\S+) \(Server (\d+\.\d+\.\d+)", said or "")
@@ -69,7 +69,7 @@ def _temporal() -> str:
 
 
 def _output(*command: str) -> str | None:
-    """What the command prints; None when it is not there or fails."""
+    """What the command prints; None when it does not exist or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):

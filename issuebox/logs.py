@@ -1,8 +1,8 @@
 """One log format for our own events, Temporal's and uvicorn's: a line of JSON, or of text for people.
 
-Nobody who logs waits for whoever reads the log. A line is finished in the thread that logs it, and one thread
-writes: a workflow's thread that waited for a reader would hold up every issue, and Temporal's deadlock detector
-throws an exception into it wherever it stands, between the taking and the giving back of a lock for one.
+Logging never waits for the reader of the log. The thread that logs a line formats it, and another thread writes
+it. A workflow's thread that waited for a reader would hold up every issue, and Temporal's deadlock detector would
+throw an exception into it anywhere, such as between taking and releasing a lock.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ from typing import Any, Final
 
 import structlog
 
-QUEUED_LINES_MAX: Final = 20_000
-"""Lines that wait for a reader; what comes after them is dropped and counted.
+from issuebox.environment import unknown
+from issuebox.settings import CommonSettings
 
-Some 6 MB, and what the busiest worker logs in a minute: a reader that is away for longer will not come back by itself.
+QUEUED_LINES_MAX: Final = 20_000
+"""Limit on the lines that wait for a reader. Further lines are dropped and counted.
+
+It is some 6 MB, or a minute of the busiest worker's log: a reader that is away for longer will not come back by itself.
 """
 
 FLUSH_TIMEOUT_S: Final = 2.0
-"""How long the end of a process waits for its last lines to be read."""
+"""How long a process that ends waits for its last lines to be read."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _TEMPORAL_FIELDS = {"workflow_id", "run_id", "attempt"}
-"""What is kept of the context that Temporal adds to a workflow's or an activity's log lines."""
+"""The fields that are kept of the context that Temporal adds to the log lines of workflows and activities."""
+
+
+def begin(settings: CommonSettings) -> None:
+    """Log as the settings say, and first warn of each variable that looks like a setting and is none."""
+    configure(settings.log_format, settings.log_level)
+    for name in unknown():
+        structlog.get_logger("issuebox").warning("setting_unknown", variable=name, reason="no setting has this name")
 
 
 def configure(log_format: str, log_level: str) -> None:
@@ -52,7 +62,7 @@ def configure(log_format: str, log_level: str) -> None:
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             pad_event_to=28,
-            exception_formatter=structlog.dev.plain_traceback,  # What `format_exc_info` has made is text already.
+            exception_formatter=structlog.dev.plain_traceback,  # `format_exc_info` has already made text of it.
         )
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -61,8 +71,8 @@ def configure(log_format: str, log_level: str) -> None:
     )
     handler = QueueingHandler(sys.stderr.fileno(), formatter)
     logging.basicConfig(level=_LEVELS[log_level], handlers=[handler], force=True)
-    _take_in_what_python_prints()
-    # httpx and uvicorn's access log tell each request; ours say more in fewer lines.
+    _log_what_python_prints()
+    # httpx and uvicorn's access log write a line for each request; our own events say more in fewer lines.
     for noisy in ("httpx", "httpcore", "uvicorn.access", "engineio", "socketio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("temporalio.activity").addFilter(_is_news)
@@ -75,9 +85,9 @@ def configure(log_format: str, log_level: str) -> None:
 
 
 class QueueingHandler(logging.Handler):
-    """Finishes each line in the thread that logs it, and has another thread write it. Takes no lock.
+    """Formats each line in the thread that logs it, and has another thread write it. Takes no lock.
 
-    `logging.handlers.QueueHandler` does not do: it takes the handler's lock, and its queue may take one too.
+    `logging.handlers.QueueHandler` is unsuitable: it takes the handler's lock, and its queue may take one, too.
     """
 
     def __init__(self, descriptor: int, formatter: logging.Formatter, lines_max: int = QUEUED_LINES_MAX) -> None:
@@ -86,11 +96,11 @@ class QueueingHandler(logging.Handler):
         self._writer = _Writer(descriptor, self._dropped, lines_max)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As `logging.Handler.handle`, but for the lock.
+        """Like `logging.Handler.handle`, but without the lock.
 
-        The lock stays for those who set the handler up or flush it: without any, `acquire` fails in Python 3.13.
+        The handler keeps its lock for configuration and flushing: without one, `acquire` fails in Python 3.13.
         """
-        # From Python 3.12 on a filter may answer with another record, which stands for the first.
+        # From Python 3.12 on, a filter may return another record, which replaces the first.
         kept: object = self.filter(record)
         if kept:
             self.emit(kept if isinstance(kept, logging.LogRecord) else record)
@@ -99,16 +109,16 @@ class QueueingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.put(self.format(record))
-        except Exception:  # noqa: BLE001 -- as each handler of Python's: no line is worth an error in who logs it
+        except Exception:  # noqa: BLE001 -- as in Python's own handlers: logging never fails its caller
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- Python's own name
-        """Say where a line could not be made, in the log: Python's own would print it past the queue."""
+        """Log the failure to format a line, with its place. Python's own handler would print it past the queue."""
         with contextlib.suppress(Exception):
             self._writer.put(self.format(_line("log_line_failed", logging.ERROR, record.name, sys.exc_info())))
 
     def flush(self) -> None:
-        """Return when what was logged is written, or after `FLUSH_TIMEOUT_S`: nobody may be reading."""
+        """Return when all lines so far are written, or after `FLUSH_TIMEOUT_S`: there may be no reader."""
         self._writer.flush(FLUSH_TIMEOUT_S)
 
     def _dropped(self, count: int) -> str:
@@ -116,23 +126,23 @@ class QueueingHandler(logging.Handler):
 
 
 class _Writer:
-    """One thread that writes lines to a descriptor, and a bounded queue before it.
+    """One thread that writes lines to a descriptor, behind a bounded queue.
 
-    `SimpleQueue.put` is one C call that neither waits nor can be torn: an exception thrown into the thread comes
-    before it or after it. `next` of a count is another.
+    `SimpleQueue.put` is one C call that neither waits nor can be interrupted: an exception thrown into the thread
+    comes before it or after it. `next` of a count is another.
     """
 
-    def __init__(self, descriptor: int, say_dropped: Callable[[int], str], lines_max: int) -> None:
+    def __init__(self, descriptor: int, dropped_line: Callable[[int], str], lines_max: int) -> None:
         self._descriptor = descriptor
-        self._say_dropped = say_dropped
+        self._dropped_line = dropped_line
         self._lines_max = lines_max
         self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._drops = itertools.count()
-        self._drops_told = 0
+        self._drops_reported = 0
         threading.Thread(target=self._write_forever, name="log-writer", daemon=True).start()
 
     def put(self, line: str) -> None:
-        """Have the line written, or counted as dropped when too many wait."""
+        """Queue the line, or count it as dropped when too many wait."""
         if self._queue.qsize() < self._lines_max:
             self._queue.put(line)
         else:
@@ -146,7 +156,7 @@ class _Writer:
 
     def _write_forever(self) -> None:
         while True:
-            # Counted before: these were dropped while what waits now was waiting, and are told of after it.
+            # Counted first: these were dropped while the queued lines waited, and are reported after them.
             dropped = self._newly_dropped()
             for _ in range(max(0 if dropped else 1, self._queue.qsize())):
                 item = self._queue.get()
@@ -155,22 +165,22 @@ class _Writer:
                 else:
                     _write(self._descriptor, item)
             if dropped:
-                _write(self._descriptor, self._say_dropped(dropped))
+                _write(self._descriptor, self._dropped_line(dropped))
 
     def _newly_dropped(self) -> int:
-        # Asking for the next number is the only way to see a count, and moves it on by one.
+        # Only `next` shows a count, and it also advances it by one.
         number = next(self._drops)
-        dropped, self._drops_told = number - self._drops_told, number + 1
+        dropped, self._drops_reported = number - self._drops_reported, number + 1
         return dropped
 
 
 def _write(descriptor: int, line: str) -> None:
-    """Write one line, however long the reader takes. Where none is left, the line is lost and the process lives on."""
+    """Write one line, however long the reader takes. Without a reader the line is lost, and the process goes on."""
     rest = memoryview(f"{line}\n".encode(errors="backslashreplace"))
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # Whoever shares the pipe or terminal with us has made it so.
+        except BlockingIOError:  # Another process on our pipe or terminal has made it non-blocking.
             select.select([], [descriptor], [])
         except OSError:
             return
@@ -183,11 +193,11 @@ def _line(word: str, level: int, name: str, exc_info: object = None, **fields: o
     return logging.makeLogRecord(about | fields)
 
 
-def _take_in_what_python_prints() -> None:
-    """Log what Python itself would write to standard error from whichever thread it comes across it.
+def _log_what_python_prints() -> None:
+    """Log what Python itself would write to standard error, in whichever thread it happens.
 
-    Warnings, errors that nobody can be told of (a coroutine that ends badly when it is thrown away), and errors
-    that end a thread.
+    These are warnings, errors that no caller can catch (such as a coroutine that fails when it is discarded), and
+    errors that end a thread.
     """
     logging.captureWarnings(capture=True)
     log = logging.getLogger("python")
@@ -217,7 +227,7 @@ def _shorten_temporal_context(
 
 
 def _unpack_core_line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The fields of a line of Temporal's core, which `issuebox.temporal.connect` forwards, are fields of ours."""
+    """Move the fields of a line of Temporal's core, which `issuebox.temporal.connect` forwards, into the event."""
     core = event.pop("temporal_log", None)
     if core is not None:
         for key, value in {"target": core.target, **core.fields}.items():
@@ -226,7 +236,7 @@ def _unpack_core_line(_logger: Any, _method: str, event: structlog.typing.EventD
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Temporal logs each failed attempt with a traceback; what an activity raised on purpose it has logged itself."""
+    """Temporal logs each failed attempt with a traceback. An activity itself has logged what it raised on purpose."""
     from temporalio.exceptions import ApplicationError  # noqa: PLC0415
 
     return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError))

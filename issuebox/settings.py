@@ -1,19 +1,19 @@
-"""Every setting, with its unit, its default and the reason for it.
+"""Every setting, with its default, its allowed values and its meaning.
 
 Ours are ``ISSUEBOX_*``. Daytona's and Temporal's own variables keep their names: ``DAYTONA_API_KEY``,
-``DAYTONA_API_URL``, ``DAYTONA_TARGET`` here; ``TEMPORAL_*`` through Temporal's environment
-configuration in `issuebox.temporal.connect`. Only the process environment is read, never a ``.env``
-of the working directory: that may belong to somebody else's repository.
+``DAYTONA_API_URL``, ``DAYTONA_TARGET`` here; ``TEMPORAL_*`` through Temporal's environment configuration in
+`issuebox.temporal.connect`. `issuebox.environment.load` reads them from the process environment. What nobody needs to
+tune is not a setting but a constant, next to the code that uses it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.issue_source import is_repository
@@ -22,276 +22,361 @@ from issuebox.domain.triggers import Association, Criteria
 from workflows.messages import TASK_QUEUE
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?P<number>-?\d+(\.\d+)?)\s*(?P<unit>[smhd]?)", re.IGNORECASE)
+DURATION = "a duration such as 90, 90s, 30m, 12h or 7d"
+DURATION_MAX_S = 3650 * 86400.0
+"""Ten years, which is still possible for a Temporal timer."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _GLOB = re.compile(r"\*|[A-Za-z0-9_.*?-]+/[A-Za-z0-9_.*?-]+")
+_YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+
+
+class WrongValueError(ValueError):
+    """A wrong value. The text completes "the value has to be …"."""
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _split(value: object) -> object:
+    """Split text at commas and line breaks, without empty items; return anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part for part in (piece.strip() for piece in re.split(r"[,\n]", value)) if part)
+    return value
+
+
+def _duration(least_s: float, most_s: float, fits: str) -> BeforeValidator:
+    """Seconds from a number with or without a unit."""
+
+    def seconds(value: object) -> float:
+        match = _DURATION.fullmatch(str(value).strip())
+        if match is None:
+            raise WrongValueError(fits)
+        found_s = float(match["number"]) * _UNITS_S[match["unit"].lower()]
+        if not least_s <= found_s <= most_s:
+            raise WrongValueError(fits)
+        return found_s
+
+    return BeforeValidator(seconds)
+
+
+def _word(*words: str, change: Callable[[str], str] = str.lower) -> BeforeValidator:
+    """One of the words, in any case."""
+
+    def known(value: object) -> str:
+        word = change(str(value).strip())
+        if word not in words:
+            raise WrongValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        return word
+
+    return BeforeValidator(known)
+
+
+def _yes_or_no(value: object) -> bool:
+    word = str(value).strip().lower()
+    if word not in _YES | _NO:
+        raise WrongValueError("true or false")
+    return word in _YES
+
+
+def _name(length_max: int) -> AfterValidator:
+    def checked(value: str) -> str:
+        if len(value) > length_max or not _NAME.fullmatch(value):
+            raise WrongValueError(
+                f"at most {length_max} letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            )
+        return value
+
+    return AfterValidator(checked)
 
 
 def _glob(value: str) -> str:
     if not _GLOB.fullmatch(value):
-        raise ValueError("a repository is owner/name, with * and ? for others, such as acme/*; * alone is every one")
+        raise WrongValueError("owner/name, with * and ? as wildcards, such as acme/*; * alone for every repository")
     return value
-
-
-Glob = Annotated[str, AfterValidator(_glob)]
-
-
-def _split(value: object) -> object:
-    """A comma-separated list, blanks dropped; anything else as it is."""
-    if isinstance(value, str):
-        return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
-    return value
-
-
-_API_URL = re.compile(r"(https://[^/@?#\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?)(/[^@?#\s]*)?")
 
 
 def _repository(value: str) -> str:
     if not is_repository(value):
-        raise ValueError("a repository is owner/name")
+        raise WrongValueError("owner/name, without wildcards, for each repository")
     return value
 
 
-Repository = Annotated[str, AfterValidator(_repository)]
+def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
+    """A relative path would depend on where the sandbox's daemon was started."""
+    if not value or not all(path == "~" or path.startswith(("~/", "/")) for path in value):
+        raise WrongValueError("paths that are ~ or begin with / or ~/, comma-separated")
+    return value
 
 
-class CommonSettings(BaseSettings):
+def _given(value: str) -> str:
+    if not value:
+        raise WrongValueError("a name")
+    return value
+
+
+def _app_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.]*", value):
+        raise WrongValueError("letters, digits and dots")
+    return value
+
+
+def _web_address(value: str) -> str:
+    """Without a trailing slash, with which the SDK would request ``/api//sandbox``."""
+    parts = _parts(value)
+    if parts is None or parts.query or parts.fragment:
+        raise WrongValueError("an http or https URL without a user or query")
+    return value.rstrip("/")
+
+
+def _optional_web_address(value: str) -> str:
+    return _web_address(value) if value else value
+
+
+def _private_address(value: str) -> str:
+    """Without TLS, the network could read the token. Loopback needs none."""
+    parts = _parts(value)
+    if parts is None or parts.query or parts.fragment or _is_open(value):
+        raise WrongValueError("an https URL without a user or query")
+    return value.rstrip("/")
+
+
+def _clone_url(value: str) -> str:
+    """Credentials in the URL would stay in the clone, where everybody in the sandbox can read them."""
+    if value and _parts(value) is None:
+        raise WrongValueError(
+            "an http or https URL without a user or password; a token goes into ISSUEBOX_GITHUB_TOKEN"
+        )
+    return value
+
+
+def _parts(url: str) -> Any:
+    """The parts of an http or https URL that names no user; None for anything else."""
+    parts = urlsplit(url)
+    is_whole = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+    return parts if is_whole and not re.search(r"\s", url) else None
+
+
+def _is_open(url: str) -> bool:
+    """Whether the network can read what is sent there."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in _LOOPBACK
+
+
+def _sendable(value: SecretStr) -> SecretStr:
+    """It is sent in a header: with white space or a non-ASCII letter in it, each call would fail."""
+    if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+        raise WrongValueError("one word of visible ASCII characters")
+    return value
+
+
+def _private_key(value: SecretStr) -> SecretStr:
+    """The key itself, checked now and not at the first call to GitHub. Line breaks may be written as ``\\n``."""
+    text = value.get_secret_value().replace("\\n", "\n")
+    if not text:
+        return value
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 -- for Apps only
+
+    try:
+        load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError):
+        # Without the cause, which may quote the key. A key with a passphrase raises TypeError.
+        raise WrongValueError(
+            "a private key as GitHub issues it, a PEM text without a passphrase; to name its file, set "
+            "ISSUEBOX_GITHUB_APP_PRIVATE_KEY_FILE"
+        ) from None
+    return SecretStr(text)
+
+
+Text = Annotated[str, BeforeValidator(_stripped)]
+Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
+Key = Annotated[Secret, AfterValidator(_sendable)]
+Choice = Annotated[bool, BeforeValidator(_yes_or_no)]
+Least = Annotated[Association, _word(*(str(word) for word in Association), change=str.upper)]
+AfterClose = Annotated[
+    float, _duration(-DURATION_MAX_S, DURATION_MAX_S, f"{DURATION}, at most 3650d; negative for never")
+]
+Interval = Annotated[float, _duration(0, DURATION_MAX_S, f"{DURATION}, at most 3650d; 0 for never")]
+SetUpTime = Annotated[float, _duration(1, 3600, f"{DURATION}, between 1s and 1h")]
+
+
+def _issues(value: object) -> int:
+    text = str(value).strip()
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        raise WrongValueError("a whole number between 1 and 9999999")
+    return int(text)
+
+
+class CommonSettings(BaseModel):
     """What the API and the workers must agree on."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ISSUEBOX_", extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
-    name_prefix: str = Field(
-        DEFAULT_NAME_PREFIX,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$",
-        description="What stands before the issue ID in the names of sandboxes and workflows.",
-    )
-    instance: str = Field(
-        DEFAULT_INSTANCE,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
-        description="Label on our sandboxes that tells several installations in one Daytona organization apart. A "
-        "sandbox that is labelled with another's name is never touched.",
-    )
-    task_queue: str = Field(TASK_QUEUE, min_length=1, description="Temporal task queue.")
-    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level logged.")
-    trigger_label: str = Field("claude", description="Label that asks for a sandbox when put on an issue; '' for none.")
-    trigger_phrase: str = Field("@claude", description="Phrase in an issue comment that asks for one; '' for none.")
-    trigger_login: str = Field("", description="Login that asks for one when assigned to an issue; '' for none.")
-    allowed_repositories: Annotated[tuple[Glob, ...], NoDecode] = Field(
+    allowed_repositories: Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], BeforeValidator(_split)] = Field(
         ("*",),
-        description="Repositories whose issues may ask: globs over owner/name, comma-separated. None: none.",
+        description="Repositories in which people may ask: globs over owner/name, comma-separated. Empty: in none.",
     )
-    min_association: Association = Field(
+    min_association: Least = Field(
         Association.NONE,
-        description="Least that who asks must be to the repository: " + " < ".join(Association) + ".",
+        description="Lowest association with the repository that may ask: " + " < ".join(Association) + ".",
     )
-    required_label: str = Field("", description="Label that an issue must carry for any request; '' for none.")
+    required_label: Text = Field(
+        "", description="Label that an issue must carry before anybody may ask; empty for none."
+    )
+    trigger_label: Text = Field(
+        "claude", description="Label that asks for a sandbox when put on an issue; empty for none."
+    )
+    trigger_phrase: Text = Field(
+        "@claude", description="Phrase in an issue comment that asks for a sandbox; empty for none."
+    )
+    trigger_login: Text = Field(
+        "", description="Login whose assignment to an issue asks for a sandbox; empty for none."
+    )
+    instance: Annotated[Text, _name(63)] = Field(
+        DEFAULT_INSTANCE,
+        description="Name on the label of our sandboxes, for several installations in one Daytona organization. A "
+        "sandbox with another name on this label is never touched.",
+    )
+    name_prefix: Annotated[Text, _name(80)] = Field(
+        DEFAULT_NAME_PREFIX, description="Prefix before the issue id in the names of sandboxes and workflows."
+    )
+    task_queue: Annotated[Text, AfterValidator(_given)] = Field(TASK_QUEUE, description="Temporal task queue.")
+    log_format: Annotated[Literal["json", "console"], _word("json", "console")] = Field(
+        "json", description="`json` for machines, `console` for people."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _word("debug", "info", "warning", "error")] = (
+        Field("info", description="Least severe level that is logged: debug, info, warning or error.")
+    )
 
-    _split_globs = field_validator("allowed_repositories", mode="before")(_split)
+    def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
+        """Values that are valid alone but not together: the settings concerned, and a sentence."""
+        yield from ()
 
 
 class ApiSettings(CommonSettings):
-    """The FastAPI shim."""
+    """Settings of the API."""
 
-    webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="GitHub webhook secrets, comma-separated; several while one is rotated. None: all refused."
+    webhook_secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
+        (), description="GitHub webhook secrets, comma-separated; several during a rotation. Empty: none is accepted."
     )
-    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Bearer tokens of the REST API, comma-separated. None: every call is refused."
+    api_tokens: Annotated[tuple[Key, ...], BeforeValidator(_split)] = Field(
+        (), description="Bearer tokens of the REST API, comma-separated. Empty: every call is refused."
     )
-    webhook_body_max_bytes: int = Field(
-        25 * 1024 * 1024, ge=1024, description="Larger webhook bodies get 413. GitHub itself caps payloads at 25 MB."
-    )
-    temporal_timeout_s: float = Field(
-        4.0, gt=0, le=8, description="How long a call to Temporal may take before 503. GitHub gives up after 10 s."
-    )
-    wait_max_s: float = Field(
-        300.0, gt=0, description="Upper bound of ?wait_s= on PUT /v1/issues/{issue_id}/sandbox, in seconds."
-    )
-
-    temporal_ui_url: str = Field(
+    temporal_ui_url: Annotated[Text, AfterValidator(_optional_web_address)] = Field(
         "",
-        pattern=r"^(https?://\S+)?$",
-        description="Temporal's Web UI, such as http://127.0.0.1:8233, for links on the status page; '' for none.",
+        description="Temporal's Web UI, such as http://127.0.0.1:8233, for links on the status page; empty for none.",
     )
-
-    _split_lists = field_validator("webhook_secrets", "api_tokens", mode="before")(_split)
 
 
 class WorkerSettings(CommonSettings):
-    """The workers: what sandboxes are made of, how Daytona is reached, how patient the workflow is."""
+    """Settings of the workers: how sandboxes are created, when they end, how to reach Daytona and GitHub."""
 
-    daytona_api_key: SecretStr = Field(SecretStr(""), validation_alias="DAYTONA_API_KEY", description="Daytona key.")
-    daytona_api_url: str = Field(
-        "https://app.daytona.io/api", validation_alias="DAYTONA_API_URL", description="Daytona API, no trailing slash."
+    daytona_api_key: Key = Field(SecretStr(""), description="Key of the Daytona organization.")
+    daytona_api_url: Annotated[Text, AfterValidator(_web_address)] = Field(
+        "https://app.daytona.io/api", description="URL of Daytona's API."
     )
-    daytona_target: str = Field(
-        "", validation_alias="DAYTONA_TARGET", description="Region of new sandboxes; '' for the organization's own."
+    daytona_target: Text = Field("", description="Region of new sandboxes; empty for the organization's own.")
+    snapshot: Text = Field("", description="Daytona snapshot of new sandboxes; empty for Daytona's default.")
+    auto_stop_interval_s: Interval = Field(
+        3600.0, description="Idle time after which Daytona stops a sandbox; 0 for never. Daytona counts whole minutes."
     )
-    daytona_request_timeout_s: float = Field(
-        15.0, gt=0, description="Deadline of a read or a command that returns at once. The SDK has none by itself."
+    auto_archive_interval_s: Interval = Field(
+        7 * 86400.0, description="Time after a stop at which Daytona archives; 0 for Daytona's maximum of 30 days."
     )
-    daytona_command_timeout_s: float = Field(
-        45.0, gt=0, description="Deadline of create, start and recover: the server holds these up to 30 s."
+    close_stop_after_s: AfterClose = Field(
+        30 * 60.0,
+        description="Time from the close of an issue, or from a later request, to the stop; negative for never.",
     )
-    daytona_settle_timeout_s: float = Field(
-        60.0, gt=0, description="How long an activity listens for the end of a state change before it reports back."
+    close_archive_after_s: AfterClose = Field(
+        86400.0,
+        description="Time from the close of an issue, or from a later request, to the archiving; negative for never.",
     )
-    daytona_read_interval_s: float = Field(
-        10.0, gt=0, description="A read this often while listening, in case the event stream is silent."
+    close_delete_after_s: AfterClose = Field(
+        30 * 86400.0,
+        description="Time from the close of an issue, or from a later request, to the delete; negative for never. "
+        "Unsaved work holds the delete.",
     )
-    cached_workflows: int = Field(
-        1000,
-        ge=1,
-        description="Issues that a worker keeps in memory, at some 0.1 MB each. An event for another one is preceded "
-        "by a replay of its history: some 10 ms.",
-    )
-    snapshot: str = Field("", description="Daytona snapshot of new sandboxes; '' for Daytona's default.")
-    auto_stop_interval_s: int = Field(
-        3600, ge=0, description="Idle time after which Daytona stops a sandbox; 0 for never. Whole minutes at Daytona."
-    )
-    auto_archive_interval_s: int = Field(
-        7 * 86400, ge=0, description="Time after a stop until Daytona archives; 0 for Daytona's maximum of 30 days."
-    )
-    backoff_initial_s: float = Field(0.5, gt=0, description="First pause after a setback; doubles, with jitter.")
-    backoff_max_s: float = Field(30.0, gt=0, description="Longest pause between tries before the issue is blocked.")
-    blocked_retry_initial_s: float = Field(
-        60.0, gt=0, description="First pause before a blocked issue is tried again by itself; doubles, with jitter."
-    )
-    blocked_retry_max_s: float = Field(3600.0, gt=0, description="Longest such pause.")
-    unreachable_after_s: float = Field(
-        60.0, gt=0, description="How long a look is tried again before the issue counts as blocked: unreachable."
-    )
-    close_stop_after_s: float = Field(
-        30 * 60, description="Time from the close of an issue, or a request after it, to the stop; < 0 for never."
-    )
-    close_archive_after_s: float = Field(86400, description="Time from the same to archiving; < 0 for never.")
-    close_delete_after_s: float = Field(
-        30 * 86400, description="Time from the same to the delete, which unsaved work holds up; < 0 for never."
-    )
-    forget_after_s: float = Field(
-        7 * 86400,
-        description="How long the workflow of an issue that GitHub deleted outlives it; late deliveries come within 3 "
-        "days. < 0 for ever.",
-    )
-    confirm_gone_s: float = Field(
-        75.0,
-        gt=0,
-        description="How long a sandbox that was not found is left before it is read again and counts as gone: with "
-        "its database down Daytona does not find anything.",
-    )
-    builds_max: int = Field(3, ge=1, description="Sandboxes in a row that may fail before they ever ran.")
-    recovers_max: int = Field(3, ge=1, description="Recoveries tried before a person has to look.")
-    attempts_max: int = Field(
-        9, ge=2, description="Tries of one command without effect before the issue is blocked: over 75 s by default."
-    )
-    setup_clone_url: str = Field(
+    setup_clone_url: Annotated[Text, AfterValidator(_clone_url)] = Field(
         "",
-        description="What a new sandbox clones: https://github.com/{repository}.git; '' for nothing. No secrets.",
+        description="What a new sandbox clones: https://github.com/{repository}.git; empty for none. Without secrets.",
     )
-    setup_command: str = Field(
-        "", description="Shell command that makes a new sandbox ready, run in the clone; '' for none. Safe to repeat."
+    setup_command: Text = Field(
+        "",
+        description="Shell command, run in the clone, that prepares a new sandbox; empty for none. Safe to repeat.",
     )
-    setup_timeout_s: float = Field(
-        600.0, gt=0, le=3600, description="Longest clone, and longest set-up command. Then it is killed."
+    setup_timeout_s: SetUpTime = Field(
+        600.0, description="Time limit of the clone, and of the set-up command, up to 1 hour. Then it is killed."
     )
-    github_token: SecretStr = Field(
-        SecretStr(""), description="Token that reads issues and clones private repositories; '' for public ones."
+    inspect_paths: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_paths)] = Field(
+        ("~",), description="Paths that are searched for unsaved git work before a stop or a delete, comma-separated."
     )
-    inspect_paths: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("~",),
-        min_length=1,
-        description="Where to look for unsaved git work before a stop or a delete, comma-separated.",
+    github_token: Key = Field(
+        SecretStr(""),
+        description="Token that reads issues and clones private repositories; not needed for public ones.",
     )
-    pending_budget_s: float = Field(20 * 60, gt=0, description="Longest create or start before it counts as stuck.")
-    thaw_budget_s: float = Field(45 * 60, gt=0, description="Longest start of an archived sandbox.")
-    stopping_budget_s: float = Field(30 * 60, gt=0, description="Longest stop, pause or archiving.")
-    busy_budget_s: float = Field(60 * 60, gt=0, description="Longest snapshot, fork or resize.")
-    leaving_budget_s: float = Field(15 * 60, gt=0, description="Longest destroy of the old sandbox.")
-    unknown_budget_s: float = Field(10 * 60, gt=0, description="How long a state that we do not know is waited on.")
-    github_api_url: str = Field("https://api.github.com", description="GitHub's REST API, over TLS.")
-    github_app_id: str = Field(
-        "", pattern=r"^[A-Za-z0-9.]*$", description="GitHub App that reads issues instead of a token; '' for none."
+    github_app_id: Annotated[Text, AfterValidator(_app_id)] = Field(
+        "", description="ID of the GitHub App that reads issues instead of a token; empty for none."
     )
-    github_app_private_key: SecretStr = Field(
-        SecretStr(""), description="The App's private key: the PEM text, or the path of the file that has it."
+    github_app_private_key: Annotated[Secret, AfterValidator(_private_key)] = Field(
+        SecretStr(""), description="The App's private key, a PEM text."
     )
-    github_request_timeout_s: float = Field(15.0, gt=0, description="Deadline of one request to GitHub.")
-    resync_repositories: Annotated[tuple[Repository, ...], NoDecode] = Field(
-        (),
-        description="Repositories whose missed deliveries are repaired: owner/name, comma-separated. None: those of "
-        "ISSUEBOX_ALLOWED_REPOSITORIES without a glob, when there is a token or an App.",
+    github_api_url: Annotated[Text, AfterValidator(_private_address)] = Field(
+        "https://api.github.com", description="URL of GitHub's REST API, over TLS."
     )
-    resync_interval_s: float = Field(
-        900.0,
-        ge=0,
-        description="How often GitHub is asked for what was missed; 0 for never. No news costs one 304.",
+    resync_repositories: Annotated[tuple[Annotated[str, AfterValidator(_repository)], ...], BeforeValidator(_split)] = (
+        Field(
+            (),
+            description="Repositories that resync reads for missed deliveries: owner/name, comma-separated. Empty: "
+            "those of ISSUEBOX_ALLOWED_REPOSITORIES without a wildcard, if a token or an App is set.",
+        )
     )
-    resync_lookback_s: float = Field(
-        3 * 86400, gt=0, description="How far back the first resync of a repository looks, as GitHub's redelivery does."
+    resync_interval_s: Interval = Field(
+        900.0, description="How often resync reads GitHub; 0 for never. A repository without news costs one 304."
     )
-    resync_sweep_interval_s: float = Field(
-        6 * 3600, ge=0, description="How often all that is known as open is compared with GitHub; 0 for never."
+    audit_interval_s: Interval = Field(3600.0, description="How often all managed sandboxes are audited; 0 for never.")
+    audit_mend: Choice = Field(
+        default=True,
+        description="Whether an audit mends findings if no work can be lost: it starts a workflow, or wakes it up.",
     )
-    audit_interval_s: int = Field(3600, ge=0, description="How often all managed sandboxes are audited; 0 for never.")
-    audit_recheck_s: float = Field(
-        75.0, gt=0, description="How long a suspect is left before it is read again: longer than Daytona caches."
-    )
-    audit_reads_per_s: float = Field(
-        20.0, gt=0, description="Reads by ID in a second, of each worker: far below the smallest limit of Daytona."
-    )
-    audit_mend: bool = Field(
-        default=True, description="Whether audits mend what cannot lose work: start a workflow, have one look again."
+    cached_workflows: Annotated[int, BeforeValidator(_issues)] = Field(
+        1000,
+        description="Issues whose workflows a worker keeps in memory, at some 0.1 MB each. An event for any other "
+        "issue costs a replay of its history first, some 10 ms.",
     )
 
-    _split_repositories = field_validator("resync_repositories", mode="before")(_split)
+    def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
+        """Times after the close in the wrong order, a token sent without TLS, half of a GitHub App."""
+        yield from self._out_of_order("close_stop_after_s", "close_archive_after_s")
+        yield from self._out_of_order("close_stop_after_s", "close_delete_after_s")
+        yield from self._out_of_order("close_archive_after_s", "close_delete_after_s")
+        if self.github_token.get_secret_value() and _is_open(self.setup_clone_url):
+            yield (
+                frozenset({"github_token", "setup_clone_url"}),
+                "with ISSUEBOX_GITHUB_TOKEN set, ISSUEBOX_SETUP_CLONE_URL has to be https: the token is sent there",
+            )
+        has_key = bool(self.github_app_private_key.get_secret_value())
+        if bool(self.github_app_id) is not has_key:
+            there, missing = ("PRIVATE_KEY", "ID") if has_key else ("ID", "PRIVATE_KEY")
+            yield (
+                frozenset({"github_app_id", "github_app_private_key"}),
+                f"ISSUEBOX_GITHUB_APP_{there} is set and ISSUEBOX_GITHUB_APP_{missing} is not: a GitHub App needs both",
+            )
 
-    @field_validator("github_api_url")
-    @classmethod
-    def _keeps_the_token_private(cls, value: str) -> str:
-        """Without TLS everybody on the way reads the token. Loopback has no way."""
-        if not _API_URL.fullmatch(value):
-            raise ValueError("must be https://…, without user and query")
-        return value
-
-    @field_validator("daytona_api_url", "github_api_url")
-    @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
-        """The SDK would ask for ``/api//sandbox`` with one."""
-        return value.rstrip("/")
-
-    _split_paths = field_validator("inspect_paths", mode="before")(_split)
-
-    @field_validator("inspect_paths")
-    @classmethod
-    def _whole_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """A relative path would depend on where the sandbox's daemon was started."""
-        if not all(path == "~" or path.startswith(("~/", "/")) for path in value):
-            raise ValueError("each path begins with / or ~/, or is ~")
-        return value
-
-    @field_validator("setup_clone_url")
-    @classmethod
-    def _no_credentials(cls, value: str) -> str:
-        """What the URL says about a user would stay in the clone, for everybody in the sandbox to read."""
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc):
-            raise ValueError("an http or https URL without user and password; a token goes into ISSUEBOX_GITHUB_TOKEN")
-        return value
-
-    @field_validator("github_token")
-    @classmethod
-    def _stays_private(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        """Without TLS everybody on the way reads the token. Loopback has no way."""
-        parts = urlsplit(info.data.get("setup_clone_url", ""))
-        if value.get_secret_value() and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise ValueError("with a token, ISSUEBOX_SETUP_CLONE_URL has to be https")
-        return value
+    def _out_of_order(self, sooner: str, later: str) -> Iterator[tuple[frozenset[str], str]]:
+        """The sandbox of a closed issue is stopped, then archived, then deleted, never in another order."""
+        sooner_s, later_s = getattr(self, sooner), getattr(self, later)
+        if 0 <= later_s < sooner_s:
+            sentence = (
+                f"ISSUEBOX_{later.upper()} ({later_s:g} s) has to be at least ISSUEBOX_{sooner.upper()} "
+                f"({sooner_s:g} s), or negative for never: the sandbox is stopped, then archived, then deleted"
+            )
+            yield frozenset({sooner, later}), sentence
 
 
 def criteria_of(settings: CommonSettings) -> Criteria:
-    """What asks for a sandbox and who may: the same for a delivery and for what resync finds."""
+    """What people do to ask for a sandbox, and who may: the same for deliveries and for resync."""
     return Criteria(
         label=settings.trigger_label,
         phrase=settings.trigger_phrase,
@@ -300,9 +385,3 @@ def criteria_of(settings: CommonSettings) -> Criteria:
         min_association=settings.min_association,
         required_label=settings.required_label,
     )
-
-
-def first_mistake(error: ValidationError) -> str:
-    """The first mistake of a settings error, without the value: that may be a secret."""
-    details = error.errors(include_input=False, include_url=False)
-    return f"{'.'.join(str(part) for part in details[0]['loc'])}: {details[0]['msg']}"

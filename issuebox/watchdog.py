@@ -1,9 +1,9 @@
-"""Ends a process whose event loop stands still, so that whoever keeps the process running starts it again.
+"""Ends a process whose event loop hangs, so that its supervisor starts it again.
 
-Such a process does not notice SIGTERM, holds what Temporal handed it, and looks alive from outside. Nothing is
-saved before the end: it is a crash, and a crash at any point is what the workflows are made for.
+Such a process does not notice SIGTERM, keeps the tasks that Temporal gave it, and looks alive from outside. Nothing
+is saved before the end: it is a crash, and the workflows survive a crash at any point.
 
-What it cannot see: a thread in C code that never gives Python's lock back, which stops the watchdog as well.
+It cannot detect a thread in C code that never releases Python's lock, because that stops the watchdog as well.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TICK_S: Final = 1.0
 """How long the loop has for each answer."""
 
 TICKS_MAX: Final = 30
-"""Ticks without an answer before the end: far longer than anything the loop does by itself, imports included."""
+"""Ticks without an answer before the end: far longer than the loop is ever busy, imports included."""
 
 REPORT_TIMEOUT_S: Final = 5.0
-"""How long the end waits for its own report: what is logged with, or whoever reads it, may be what stands still."""
+"""How long the end waits for its own report: what hangs may be the logging, or the reader of the log."""
 
 EXIT_STALLED: Final = 70
 """EX_SOFTWARE of sysexits.h: an internal error."""
@@ -41,7 +41,7 @@ _log = structlog.get_logger("issuebox.watchdog")
 
 
 async def watched(work: Awaitable[T]) -> T:
-    """Await it under a watchdog, which stays until the process has ended: an end that hangs is ended, too."""
+    """Await `work` under a watchdog, which runs until the process has ended: it also ends a shutdown that hangs."""
     Watchdog(asyncio.get_running_loop(), tick_s=TICK_S, ticks_max=TICKS_MAX).start()
     return await work
 
@@ -49,12 +49,12 @@ async def watched(work: Awaitable[T]) -> T:
 class Watchdog(threading.Thread):
     """Asks the loop for a sign of life at each tick.
 
-    It counts its own ticks and looks at no clock: in a process that was frozen, or on a machine that was suspended,
-    no more than one tick has passed, whatever the time is. A loop that is closed answers no more.
+    It counts its own ticks and reads no clock: however long a process was frozen or a machine suspended, that is at
+    most one tick. A closed loop no longer answers.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, tick_s: float, ticks_max: int) -> None:
-        """To be made in the loop's own thread."""
+        """Must be called in the loop's own thread."""
         super().__init__(name="watchdog", daemon=True)
         self._loop = loop
         self._loop_thread = threading.get_ident()
@@ -81,7 +81,7 @@ class Watchdog(threading.Thread):
         self._has_answered = True
 
     def _end(self, missed: int) -> None:
-        """Say why, in a thread of its own that is not waited for too long, and end without any cleaning up."""
+        """Report why, in a thread that gets a limited time, and end without any cleanup."""
         reporter = threading.Thread(target=self._report, args=(missed,), daemon=True)
         reporter.start()
         reporter.join(REPORT_TIMEOUT_S)
@@ -94,15 +94,15 @@ class Watchdog(threading.Thread):
 
 
 def _stacks(loop_thread: int) -> str:
-    """What all threads were doing, the loop's first: `faulthandler` puts it last, and stops after 100 threads."""
+    """The stacks of all threads, the loop's first: `faulthandler` puts it last, and stops after 100 threads."""
     frame = sys._current_frames().get(loop_thread)  # noqa: SLF001 -- the documented name of it
     loop = "".join(traceback.format_stack(frame)) if frame else "has ended\n"
     try:
-        # Into a file, which no reader holds up: while it writes, faulthandler keeps all of Python waiting.
+        # Into a file, which has no slow reader: faulthandler blocks all of Python while it writes.
         with tempfile.TemporaryFile() as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
             threads = file.read().decode(errors="replace")
     except OSError as error:
-        threads = f"no stacks of the others: {error}"
+        threads = f"no stacks of the other threads: {error}"
     return f"The loop's thread:\n{loop}\n{threads}"

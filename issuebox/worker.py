@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import structlog
 from temporalio import activity, workflow
@@ -24,9 +25,7 @@ from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.audit import Installation
-from issuebox.domain.decision import Limits
 from issuebox.domain.issue_source import IssueSource
-from issuebox.domain.phase import Phase
 from issuebox.domain.policy import Closing, Policy
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.set_up import SetUp
@@ -34,31 +33,63 @@ from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.settings import WorkerSettings, criteria_of
-from issuebox.temporal.connect import connect
+from issuebox.temporal.connect import connect, forward_core_log
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
 from issuebox.temporal.sweeps import SweptIssues
+from issuebox.watchdog import watched
 from workflows.audit import AuditWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.resync import ResyncWorkflow
 from workflows.signal_guard import SignalGuard
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=5)
-"""Time for running activities to end by themselves after SIGTERM; what is cut off goes on with a look elsewhere."""
+"""Time for running activities to end by themselves after SIGTERM. Another worker resumes the rest with a lookup."""
 
 STICKY_TIMEOUT = timedelta(seconds=5)
-"""How long an issue's next step waits for the worker that has its workflow in memory, before any other takes it.
+"""How long a workflow task waits for the worker that has the workflow in memory, before any other worker takes it.
 
-Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat tells of its death before that.
+Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat reveals its death earlier.
 """
 
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
-"""Without Temporal's sandbox, which would guard nothing here and take a third of the worker's time: decision 12."""
+"""Without Temporal's sandbox, which would protect nothing here and cost a third of the worker's time: decision 12."""
 
 _log = structlog.get_logger("issuebox.worker")
 
 
-async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker is built from. It follows from the settings; only proofs and tests change anything else.
+
+    How long a worker waits and how often it tries are defaults of these objects, where each has its reason.
+    """
+
+    settings: WorkerSettings
+    policy: Policy
+    daytona: DaytonaOptions
+    github: GitHubOptions
+    audit: AuditTerms
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Self:
+        """The options that follow from the settings."""
+        return cls(
+            settings,
+            policy=policy(settings),
+            daytona=daytona_options(settings),
+            github=github_options(settings),
+            audit=AuditTerms(mends=settings.audit_mend),
+        )
+
+
+def serve(worker: WorkerOptions, ready_file: Path | None = None) -> None:
+    """Run a worker process until SIGINT or SIGTERM."""
+    forward_core_log()
+    asyncio.run(watched(run_worker(worker, ready_file)))
+
+
+async def run_worker(worker: WorkerOptions, ready_file: Path | None = None) -> None:
     """Serve the task queue until SIGINT or SIGTERM. Touches `ready_file` when it has begun to poll."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,10 +97,11 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
         loop.add_signal_handler(signum, stop.set)
     client = await connect()
     is_searchable = await has_search_attributes(client)
+    settings = worker.settings
     async with (
-        DaytonaProvider(daytona_options(settings)) as provider,
-        GitHubSource(github_options(settings)) as source,
-        build_worker(client, provider, settings, source=source, is_searchable=is_searchable),
+        DaytonaProvider(worker.daytona) as provider,
+        GitHubSource(worker.github) as source,
+        build_worker(client, provider, worker, source=source, is_searchable=is_searchable),
     ):
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
         if ready_file is not None:
@@ -82,38 +114,32 @@ async def run_worker(settings: WorkerSettings, ready_file: Path | None = None) -
 def build_worker(
     client: Client,
     provider: SandboxProvider,
-    settings: WorkerSettings,
+    worker: WorkerOptions,
     interceptors: Sequence[Interceptor] = (),
     *,
     source: IssueSource | None = None,
     is_searchable: bool = False,
 ) -> Worker:
-    """A worker for the task queue; tests build theirs from it too. Without `source`, GitHub as the settings say.
+    """A worker for the task queue, also for tests. Without `source`, it uses GitHub as the settings say.
 
-    `is_searchable` says that the search attributes are registered, so that workflows may set them.
+    `is_searchable` means that the search attributes are registered, so that workflows may set them.
     """
+    settings = worker.settings
     activities = SandboxActivities(
         provider,
-        policy=replace(policy(settings), has_search_attributes=is_searchable),
+        policy=replace(worker.policy, has_search_attributes=is_searchable),
         instance=settings.instance,
-        settle_timeout_s=settings.daytona_settle_timeout_s,
+        settle_timeout_s=worker.daytona.settle_timeout_s,
     )
     inside = InsideActivities(
         provider, set_up=set_up(settings), inspect_paths=settings.inspect_paths, instance=settings.instance
     )
     swept = SweptIssues(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
-    github = GitHubActivities(
-        source or GitHubSource(github_options(settings)),
-        swept,
-        criteria_of(settings),
-    )
+    github = GitHubActivities(source or GitHubSource(worker.github), swept, criteria_of(settings))
     audit = AuditActivities(
-        provider,
-        swept,
-        ours=Installation(settings.instance, settings.name_prefix),
-        terms=audit_terms(settings),
+        provider, swept, ours=Installation(settings.instance, settings.name_prefix), terms=worker.audit
     )
-    # Our lines carry the IDs as fields; the context dict in the sentence would only hide the words.
+    # Our lines carry the IDs as fields; the context dict in the message would only hide its words.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     return Worker(
@@ -130,11 +156,6 @@ def build_worker(
     )
 
 
-def audit_terms(settings: WorkerSettings) -> AuditTerms:
-    """How the workers audit, from the settings."""
-    return AuditTerms(settings.audit_recheck_s, settings.audit_reads_per_s, settings.audit_mend)
-
-
 def daytona_options(settings: WorkerSettings) -> DaytonaOptions:
     """How to reach Daytona, from the settings."""
     return DaytonaOptions(
@@ -144,10 +165,6 @@ def daytona_options(settings: WorkerSettings) -> DaytonaOptions:
         snapshot=settings.snapshot,
         auto_stop_interval_s=settings.auto_stop_interval_s,
         auto_archive_interval_s=settings.auto_archive_interval_s,
-        request_timeout_s=settings.daytona_request_timeout_s,
-        command_timeout_s=settings.daytona_command_timeout_s,
-        settle_timeout_s=settings.daytona_settle_timeout_s,
-        read_interval_s=settings.daytona_read_interval_s,
     )
 
 
@@ -168,40 +185,18 @@ def github_options(settings: WorkerSettings) -> GitHubOptions:
         token=settings.github_token.get_secret_value(),
         app_id=settings.github_app_id,
         private_key=settings.github_app_private_key.get_secret_value(),
-        timeout_s=settings.github_request_timeout_s,
     )
 
 
 def policy(settings: WorkerSettings) -> Policy:
-    """How patient the workflow is, from the settings."""
-    limits = Limits(
-        budget_s={
-            Phase.PENDING: settings.pending_budget_s,
-            Phase.THAWING: settings.thaw_budget_s,
-            Phase.STOPPING: settings.stopping_budget_s,
-            Phase.BUSY: settings.busy_budget_s,
-            Phase.LEAVING: settings.leaving_budget_s,
-            Phase.UNKNOWN: settings.unknown_budget_s,
-        },
-        builds_max=settings.builds_max,
-        recovers_max=settings.recovers_max,
-        attempts_max=settings.attempts_max,
-    )
+    """What the settings hand to the workflow."""
     return Policy(
-        limits=limits,
-        backoff_initial_s=settings.backoff_initial_s,
-        backoff_max_s=settings.backoff_max_s,
-        blocked_retry_initial_s=settings.blocked_retry_initial_s,
-        blocked_retry_max_s=settings.blocked_retry_max_s,
-        unreachable_after_s=settings.unreachable_after_s,
-        confirm_gone_s=settings.confirm_gone_s,
         is_setup_configured=set_up(settings).is_configured,
         setup_timeout_s=settings.setup_timeout_s,
         closing=Closing(
             stop_after_s=settings.close_stop_after_s,
             archive_after_s=settings.close_archive_after_s,
             delete_after_s=settings.close_delete_after_s,
-            forget_after_s=settings.forget_after_s,
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
         instance=settings.instance,

@@ -1,7 +1,6 @@
-"""A person's acts: what the page and `/_local/` can do to sandboxes, each journaled as `admin`.
+"""Manual actions: what the page and `/_local/` can do to sandboxes, each journaled as `admin`.
 
-Acts that the API has too go through its admission tables; the others do to a sandbox what no
-API call can.
+Actions that the API also has go through its admission tables; the others do what no API call can.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,7 @@ Act = Callable[[Sandbox, ActDetail, float], Sandbox]
 
 
 class Admin:
-    """The acts over a world."""
+    """The manual actions on a world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -41,23 +40,23 @@ class Admin:
         }
 
     def act(self, id_or_name: str, act: str, detail: ActDetail) -> Sandbox:
-        """Carry out an act and return the row after it.
+        """Carry out an action and return the row after it.
 
-        Raises ApiError: 404 for an unknown sandbox or act, else what the API would answer.
+        Raises ApiError: 404 for an unknown sandbox or action, else what the API would answer.
         """
         carry_out = self._acts.get(act)
         sandbox = self._world.store.by_id(id_or_name) or self._world.store.by_name(id_or_name)
         if carry_out is None or sandbox is None:
-            refuse(f"There is no act {act} on {id_or_name}; acts: {', '.join(self._acts)}", 404)
+            refuse(f"There is no action {act} on {id_or_name}; actions: {', '.join(self._acts)}", 404)
         told = detail.model_dump(mode="json", exclude_unset=True)
         with self._world.engine.changing() as change:
             change.note(_entry(act, sandbox.id, sandbox.name, told))
             return change.put(sandbox, carry_out(sandbox, detail, change.at), Cause(f"admin:{act}"))
 
     def create(self, asked: NewSandbox) -> Sandbox:
-        """Make a sandbox by hand and return its row at once.
+        """Create a sandbox by hand and return its row at once.
 
-        Raises ApiError, as a create by the API would.
+        Raises ApiError, as a create over the API would.
         """
         config = self._world.config
         body: JSONObject = {
@@ -77,7 +76,7 @@ class Admin:
             raise ApiError(409, f"Sandbox with name {asked.name} already exists") from error
 
     def note(self, act: str, detail: JSONObject) -> None:
-        """Journal an act on the server itself, within the caller's transaction."""
+        """Journal an action on the server itself, within the caller's transaction."""
         self._world.store.journal.append(now_s(), _entry(act, None, None, detail))
 
     def _as_api(self, operation: Lifecycle) -> Act:

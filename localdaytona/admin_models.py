@@ -5,18 +5,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from localdaytona.model import Sandbox, iso
 from localdaytona.types import JSON
 
-# A year: longer than every timer, and still a time that can be written down.
+# A year: longer than every timer, and still a time that can be represented.
 IDLE_MAX_S = 365 * 86_400
 
 
 class SandboxView(BaseModel):
-    """A row as it is, hidden or not."""
+    """A row with its raw values, hidden or not."""
 
     id: str
     name: str
     state: str = Field(description="The raw state.")
     desired_state: str
-    hidden: bool = Field(description="Answers 404: destroyed, or deleted in error.")
+    hidden: bool = Field(description="Calls answer 404: destroyed, or deleted in an error state.")
     labels: dict[str, JSON]
     snapshot: str | None
     sandbox_class: str
@@ -24,7 +24,7 @@ class SandboxView(BaseModel):
     recoverable: bool
     ever_started: bool
     ephemeral: bool
-    transition: str | None = Field(description="What is in flight.")
+    transition: str | None = Field(description="The transition in flight.")
     stuck: bool
     due_at: str | None
     created_at: str | None
@@ -68,7 +68,7 @@ class SandboxView(BaseModel):
 
 
 class SandboxesPage(BaseModel):
-    """Rows, newest first, and the `after` that continues them."""
+    """Rows, newest first, and the `after` for the next page."""
 
     sandboxes: list[SandboxView]
     next: str | None
@@ -79,7 +79,7 @@ class _Asked(BaseModel):
 
 
 class NewSandbox(_Asked):
-    """A sandbox made by hand."""
+    """A sandbox to create by hand."""
 
     name: str | None = None
     labels: dict[str, str] = {}
@@ -88,7 +88,7 @@ class NewSandbox(_Asked):
 
 
 class ActDetail(_Asked):
-    """What an act needs to know; the acts that need nothing ignore it."""
+    """The arguments of a manual action; an action ignores those that it does not need."""
 
     recoverable: bool = Field(default=False, description="break: whether `recover` would help.")
     reason: str = Field(default="Broken by hand", max_length=1000, description="break, build-failed.")
@@ -100,7 +100,7 @@ class ActDetail(_Asked):
 
 
 class Health(BaseModel):
-    """That the server runs."""
+    """The reply of a server that runs."""
 
     status: str = "ok"
     pid: int

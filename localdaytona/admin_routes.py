@@ -1,6 +1,6 @@
-"""The routes under /_local: journal, faults, configuration, and a person's acts.
+"""The routes under /_local: journal, faults, configuration, and manual actions.
 
-They take no key, so they answer loopback clients only, and no other site's page.
+They need no key, so they answer loopback clients only, and no pages of other sites.
 """
 
 import ipaddress
@@ -31,13 +31,13 @@ from localdaytona.journal import PAGE_MAX, JournalPage
 from localdaytona.world import World
 
 Filter = Literal["sandbox_id", "name", "kind", "operation"]
-# A patch is checked as a whole `Config` after merging, so that its errors name the knob.
+# A patch is merged and then checked as a whole `Config`, so that its errors name the knob.
 Patch = dict[str, Any]
 T = TypeVar("T")
 
 
 def loopback_only(request: Request) -> None:
-    """Refuse whoever is not on this machine, and pages that a browser loaded from elsewhere."""
+    """Refuse clients on other machines, and pages that a browser loaded from elsewhere."""
     client = request.client
     if client is None or not ipaddress.ip_address(client.host).is_loopback:
         raise HTTPException(403, "/_local answers this machine only")
@@ -62,9 +62,9 @@ def admin_router(world: World) -> APIRouter:
 def _add_state(router: APIRouter, world: World, admin: Admin) -> None:
     @router.get("/healthz")
     async def healthz() -> Health:
-        """Say that the server runs, and that its clockwork does."""
+        """Report that the server and its engine run."""
         if world.failure is not None:
-            raise HTTPException(500, f"the clockwork has stopped: {world.failure!r}")
+            raise HTTPException(500, f"the engine has stopped: {world.failure!r}")
         return Health(pid=os.getpid(), speed=world.config.speed)
 
     @router.get("/config")
@@ -74,7 +74,7 @@ def _add_state(router: APIRouter, world: World, admin: Admin) -> None:
 
     @router.patch("/config")
     async def change_config(patch: Patch) -> Config:
-        """Change the knobs that are named, nested ones too, and return them all."""
+        """Change the given knobs, nested ones included, and return all of them."""
         merged = _merge(world.config.model_dump(mode="json"), patch)
         try:
             config = Config.model_validate(merged)
@@ -113,7 +113,7 @@ def _add_faults(router: APIRouter, world: World, admin: Admin) -> None:
 
     @router.put("/faults")
     async def replace_faults(plan: Plan) -> PlanView:
-        """Replace the plan and count from zero."""
+        """Replace the plan and reset its counts."""
         with world.store.transaction():
             _checked(lambda: world.faults.replace(plan))
             admin.note("faults", {"plan": plan.model_dump(mode="json")})
@@ -141,7 +141,7 @@ def _add_sandboxes(router: APIRouter, world: World, admin: Admin) -> None:
     async def read_sandboxes(
         after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> SandboxesPage:
-        """Return all rows, the destroyed too, newest first; `after` is the last ID of the page before."""
+        """Return all rows, destroyed ones included, newest first; `after` is the last ID of the previous page."""
         rows = world.store.newest(after, limit + 1)
         page = [SandboxView.of(row) for row in rows[:limit]]
         return SandboxesPage(sandboxes=page, next=page[-1].id if len(rows) > limit else None)
@@ -156,7 +156,7 @@ def _add_sandboxes(router: APIRouter, world: World, admin: Admin) -> None:
 
     @router.post("/sandboxes", status_code=201)
     async def create_sandbox(asked: NewSandbox) -> SandboxView:
-        """Make a sandbox by hand."""
+        """Create a sandbox by hand."""
         return SandboxView.of(_answered(lambda: admin.create(asked)))
 
     @router.post("/sandboxes/{id_or_name}/{act}")
@@ -166,7 +166,7 @@ def _add_sandboxes(router: APIRouter, world: World, admin: Admin) -> None:
 
 
 def _merge(base: Patch, patch: Patch) -> Patch:
-    """Return `base` with the patch laid over it, mapping by mapping."""
+    """Return `base` with the patch merged into it, mapping by mapping."""
     merged = dict(base)
     for key, value in patch.items():
         below = merged.get(key)
@@ -175,7 +175,7 @@ def _merge(base: Patch, patch: Patch) -> Patch:
 
 
 def _checked(act: Callable[[], T]) -> T:
-    """Return what the act returns; what it refuses is the caller's mistake."""
+    """Return what the act returns; a ValueError becomes a 422."""
     try:
         return act()
     except ValueError as error:

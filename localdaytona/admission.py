@@ -1,4 +1,4 @@
-"""Which lifecycle call is accepted in which state: literal tables, read from the top, first hit counts.
+"""Which lifecycle call is accepted in which state: literal tables, read from the top; the first match counts.
 
 Source: Daytona's server v0.190.0, run and observed. No I/O, and no knowledge of HTTP beyond a status.
 """
@@ -26,19 +26,19 @@ NO_PAUSE = "Pausing is not supported for this sandbox"
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Go: run this transition (see transitions.py)."""
+    """Accept, and run this transition (see transitions.py)."""
 
     transition: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoOp:
-    """200, and nothing happens."""
+    """Answer 200 and do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Refuse with this status and text. Status None: whatever the server's age says for SCIP."""
+    """Refuse with this status and text. Status None: the configured status for SCIP."""
 
     message: str
     status: int | None = 400
@@ -49,7 +49,7 @@ Verdict = Accept | NoOp | Refuse
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """One row. A condition that is left out always holds."""
+    """One row. An omitted condition always holds."""
 
     then: Verdict
     states: frozenset[str] | None = None
@@ -61,7 +61,7 @@ class When:
     recovering: bool | None = None
 
     def holds(self, sandbox: Sandbox) -> bool:
-        """Return whether this row is about the sandbox."""
+        """Return whether this row applies to the sandbox."""
         flight = sandbox.flight
         facts = (
             (self.agreed, sandbox.state == sandbox.desired),
@@ -133,5 +133,5 @@ TABLES: dict[Lifecycle, tuple[When, ...]] = {
 
 
 def judge(operation: Lifecycle, sandbox: Sandbox) -> Verdict:
-    """Return what becomes of a lifecycle call on a sandbox that is not hidden."""
+    """Return the verdict on a lifecycle call for a sandbox that is not hidden."""
     return next(row.then for row in TABLES[operation] if row.holds(sandbox))

@@ -1,4 +1,4 @@
-"""The ASGI application: the event stream, the control plane, the administration, toolbox and page."""
+"""The ASGI application: event stream, control plane, administration, toolbox and page."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from localdaytona.world import Options, World, WorldToolboxHost
 
 
 def build_world(options: Options) -> World:
-    """Return the opened world, with what the command line says laid over what the file remembers.
+    """Return the opened world; the command line's options override what the file remembers.
 
     Raises pydantic.ValidationError for a fault file that is not a plan.
     """
@@ -76,7 +76,7 @@ def _with_events(world: World, api: FastAPI) -> ASGIApp:
 
 
 async def _until_closed(scope: Scope, receive: Receive) -> None:
-    """Return when a refused web socket is closed: uvicorn logs an error for one who returns before."""
+    """Return when a refused web socket is closed: uvicorn logs an error for an application that returns earlier."""
     if scope["type"] == "websocket":
         await until_gone(receive)
-        await asyncio.sleep(0)  # the transport reports its end in the next turn of the loop
+        await asyncio.sleep(0)  # the transport reports its end in the next iteration of the loop

@@ -1,4 +1,4 @@
-"""Staleness that the real server has and this one has only when asked: caches by name, old reads."""
+"""The real server's staleness, which this one shows only when configured: caches by name, old reads."""
 
 from dataclasses import dataclass, replace
 
@@ -14,19 +14,19 @@ class _Seen:
 
 
 class NameCache:
-    """Makes a re-created name answer 404 for a while, when the earlier sandbox was read by name."""
+    """Makes a re-created name answer 404 for a while if the earlier sandbox was read by name."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
         self._blind_until: dict[str, float] = {}
 
     def remember(self, name: str, sandbox_id: str, config: Config) -> None:
-        """Note a successful read by name."""
+        """Record a successful read by name."""
         if config.name_cache_s > 0:
             self._seen[name] = _Seen(sandbox_id, now_s() + config.scaled(config.name_cache_memory_s))
 
     def created(self, name: str, config: Config) -> None:
-        """Note that a name has been taken; if an earlier owner was read, the name goes blind."""
+        """Record that a name has been taken; if an earlier owner was read, the name answers 404 for a while."""
         seen = self._seen.pop(name, None)
         if seen is not None and seen.until > now_s():
             self._blind_until[name] = now_s() + config.scaled(config.name_cache_s)
@@ -43,7 +43,7 @@ class NameCache:
 
 
 def as_of(journal: Journal, sandbox: Sandbox, at: float) -> Sandbox | None:
-    """Return the sandbox with the name, states and time of change it had then; None: it was not there yet."""
+    """Return the sandbox with the name, states and time of change it had at that time; None before its creation."""
     moment = journal.moment(sandbox.id, at)
     if moment is None:
         return None

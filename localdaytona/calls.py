@@ -19,7 +19,7 @@ VERSION_HEADER = {"X-Daytona-Api-Version": "v0.190.0"}
 
 
 class Fate(Enum):
-    """What becomes of a reply."""
+    """Whether and how a reply is sent."""
 
     SEND = "send"
     DROP = "drop"
@@ -28,7 +28,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer. A body of None is an empty one."""
+    """A reply. A body of None is empty."""
 
     status: int = 200
     body: JSON = None
@@ -36,7 +36,7 @@ class Reply:
     fate: Fate = Fate.SEND
 
     def response(self) -> Response:
-        """Return it as something ASGI can send, or lose."""
+        """Return the ASGI response that sends it, or loses it."""
         if self.fate is Fate.DROP:
             return DroppedReply()
         if self.fate is Fate.HANG:
@@ -48,7 +48,7 @@ class Reply:
 
 
 class ApiError(Exception):
-    """The call is answered with an error."""
+    """An error that answers the call."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -59,9 +59,9 @@ class ApiError(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way.
+    """One request in progress.
 
-    `committed` turns true with the first effect that is written. `as_of` is the moment in epoch seconds that the
+    `committed` becomes true with the first effect that is written. `as_of` is the moment in epoch seconds that the
     reply shows; None: now.
     """
 
@@ -80,18 +80,18 @@ class Call:
 
     @property
     def cause(self) -> Cause:
-        """Who asked, for the journal."""
+        """The cause of changes, for the journal."""
         return Cause(self.operation, self.request_id)
 
     @property
     def transition_effect(self) -> TransitionEffect | None:
-        """The fault that the transition takes with it, if there is one."""
+        """The injected effect on the transition, if there is one."""
         effect = self.fault.effect if self.fault is not None else None
         return effect if isinstance(effect, TransitionEffect) else None
 
     @property
     def holds(self) -> bool:
-        """Whether a held reply may be held."""
+        """Whether the reply may be held."""
         return self.fault is None or self.fault.effect.kind != "no_hold"
 
 

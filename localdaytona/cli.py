@@ -1,4 +1,4 @@
-"""The command line. Nothing but options and what is printed at the start."""
+"""The command line: only the options and what is printed at the start."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ API key        {key}
 data           {data}
 
 No security boundary: sandboxes are plain directories, and their commands run as your user.
-/_local/ needs no key, and answers this machine only.
+/_local/ needs no key and answers only this machine.
 """
 
 
@@ -27,27 +27,27 @@ No security boundary: sandboxes are plain directories, and their commands run as
 def main(  # noqa: PLR0917 - typer names them on the command line
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 3986,
-    data: Annotated[Path, typer.Option(help="Directory of everything it remembers.")] = Path(".localdaytona"),
+    data: Annotated[Path, typer.Option(help="Directory that keeps its state.")] = Path(".localdaytona"),
     api_key: Annotated[str, typer.Option(help="The one key that the API accepts.")] = DEFAULT_API_KEY,
     speed: Annotated[
         float | None,
-        typer.Option(help="Divides every duration; remembered, 1 at first.", min=0.01, max=10_000),
+        typer.Option(help="Divides every duration. Default: the last value, at first 1.", min=0.01, max=10_000),
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(help="Fault plan (JSON); replaces the remembered one.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="Fault plan (JSON). Default: the last one.", exists=True, dir_okay=False)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the fault plan.")] = None,
     public_url: Annotated[
-        str | None, typer.Option(help="URL under which clients reach it, when that is not the bound address.")
+        str | None, typer.Option(help="URL by which clients reach it, if not the bound address.")
     ] = None,
 ) -> None:
     """Serve Daytona's API locally, for the unmodified SDK.
 
-    It is no security boundary: commands run as plain processes of your user. The API takes one
-    key; /_local/ (journal, faults, configuration, a person's acts) takes none, and answers
-    loopback clients only.
+    It is no security boundary: commands run as plain processes of your user. The API accepts one
+    key. /_local/ (journal, faults, configuration, manual actions) needs none and answers only
+    loopback clients.
     """
-    # Imported here, so that --help stays quick.
+    # Imported here so that --help stays quick.
     from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
     from localdaytona.world import Options  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ def main(  # noqa: PLR0917 - typer names them on the command line
         server = build_server(listener, options)
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{faults}: {error}") from error
-    # A key of one's own is a secret, and this line may end in a log.
+    # A key that the user chose is a secret, and this line may end up in a log.
     shown = api_key if api_key == DEFAULT_API_KEY else "as given"
     print(BANNER.format(url=options.base_url or base_url(listener), key=shown, data=data.resolve()), flush=True)
     asyncio.run(server.serve(sockets=[listener]))

@@ -1,7 +1,7 @@
-"""Every knob of the server: unit, default, why. Values only; what they do lives where they are used.
+"""Every knob of the server: unit, default, why. Values only; their effects live where they are used.
 
 All durations are Daytona's, in seconds or minutes, and are divided by `speed` when they are used.
-The defaults of transitions are near what was seen of the live service in July 2026.
+The defaults of transitions are close to the live service as observed in July 2026.
 """
 
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ Limit = Annotated[int, Field(ge=0)]
 
 
 class Snapshot(BaseModel):
-    """A snapshot that sandboxes can be made from."""
+    """A snapshot that sandboxes can be created from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +24,7 @@ class Snapshot(BaseModel):
     cpu: int = Field(default=1, ge=1)
     memory: int = Field(default=1, ge=1, description="GiB")
     disk: int = Field(default=3, ge=1, description="GiB")
-    state: str = Field(default="active", description="Anything else makes creates fail with 400.")
+    state: str = Field(default="active", description="Any other state makes creates fail with 400.")
 
 
 SNAPSHOTS = (
@@ -39,11 +39,11 @@ SNAPSHOTS = (
 
 
 class Durations(BaseModel):
-    """How long a sandbox stays in each passing state."""
+    """How long a sandbox stays in each transitional state."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pickup_s: Seconds = Field(default=0.02, description="From an accepted call until a runner takes it up.")
+    pickup_s: Seconds = Field(default=0.02, description="From an accepted call until a runner takes it.")
     create_s: Seconds = Field(default=1.0, description="creating")
     pending_build_s: Seconds = Field(default=0.04, description="pending_build, before an image is built.")
     build_s: Seconds = Field(default=3.0, description="building_snapshot")
@@ -60,7 +60,7 @@ class Durations(BaseModel):
 
 
 class RateLimits(BaseModel):
-    """Calls a window by bucket; null: unlimited and without headers."""
+    """Calls per window by bucket; null: unlimited and without headers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,7 +71,7 @@ class RateLimits(BaseModel):
         default=None, description="start, stop, archive, delete, recover, pause; refused calls count."
     )
     failed_auth: Limit | None = Field(
-        default=None, description="Wrong keys; once over it, every request is 429 until the window ends."
+        default=None, description="Wrong keys; above it, every request is 429 until the window ends."
     )
 
 
@@ -84,10 +84,10 @@ class Config(BaseModel):
     durations: Durations = Durations()
     hold_s: Seconds = Field(default=30.0, description="How long create, start and recover hold the request.")
     insert_delay_s: Seconds = Field(
-        default=0.02, description="Between the quota check and the INSERT; racing twins both reserve quota."
+        default=0.02, description="Between the quota check and the INSERT; racing creates both reserve quota."
     )
-    tick_s: Seconds = Field(default=10.0, description="How often timers are looked at.")
-    activity_throttle_s: Seconds = Field(default=5.0, description="At most one activity write in so long.")
+    tick_s: Seconds = Field(default=10.0, description="How often timers are checked.")
+    activity_throttle_s: Seconds = Field(default=5.0, description="At most one activity write per interval.")
 
     target: str = Field(default="us", description="The default region.")
     regions: tuple[str, ...] = Field(default=("us", "eu"), description="Any other target is a 404.")
@@ -96,12 +96,12 @@ class Config(BaseModel):
 
     cpu_max: int | None = Field(default=None, ge=0, description="CPUs of the organisation; null: unlimited.")
     suspended: str | None = Field(
-        default=None, description="The reason why the organisation is suspended; create, start, recover: 403."
+        default=None, description="Why the organisation is suspended; create, start and recover then answer 403."
     )
     runner_available: bool = Field(
-        default=True, description="False: creates are 400, accepted calls change nothing until it returns."
+        default=True, description="False: creates answer 400, accepted calls change nothing until it is true again."
     )
-    maintenance: bool = Field(default=False, description="Every call is a 503.")
+    maintenance: bool = Field(default=False, description="Every call answers 503.")
     outage: bool = Field(
         default=False, description="Database down: 404 by ID or name, 500 for list and create; then 503."
     )
@@ -113,19 +113,19 @@ class Config(BaseModel):
 
     name_cache_s: Seconds = Field(
         default=0.0,
-        description="A re-created name that was read before its delete answers 404 by name so long; live ~10.",
+        description="How long a re-created name, read before its delete, answers 404 by name; live ~10.",
     )
     name_cache_memory_s: Seconds = Field(default=60.0, description="How long a read by name is remembered.")
     stale_read_s: Seconds = Field(default=0.0, description="Age of a stale read by ID or name.")
     stale_read_probability: Share = Field(default=0.0, description="Share of reads that are stale.")
-    list_lag_s: Seconds = Field(default=0.0, description="The list shows what was true so long ago; live 1-3.")
+    list_lag_s: Seconds = Field(default=0.0, description="How old the state in the list is; live 1-3.")
     list_flap_probability: Share = Field(
         default=0.0, description="Chance that a row changed in the last 10 s is missing from a page."
     )
 
-    events: bool = Field(default=True, description="False: the event stream is a 404.")
+    events: bool = Field(default=True, description="False: the event stream answers 404.")
     events_drop_after_s: float | None = Field(
-        default=None, gt=0, description="Drop each event connection after so long; null: never."
+        default=None, gt=0, description="Drop each event connection after this time; null: never."
     )
 
     def scaled(self, seconds: float) -> float:

@@ -1,8 +1,8 @@
 """The control plane's operations: what each call does and answers. No HTTP, no fault effects.
 
-An operation looks, judges by the tables, and commits, with no await in between: between the
-check and the commit nothing else runs. The one exception is the create, which awaits between
-its quota check and its INSERT, because there the real server lets twins race.
+An operation reads, judges by the tables, and commits, with no await in between, so nothing else
+runs between the check and the commit. The one exception is the create, which awaits between its
+quota check and its INSERT, because there the real server lets two creates of one name race.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from localdaytona.store import NameTakenError
 from localdaytona.types import JSON
 from localdaytona.world import World
 
-# Calls that need an unsuspended organisation, and CPUs.
+# Calls that need an organisation that is not suspended, and CPUs.
 NEEDS_CPU: frozenset[str] = frozenset({"start", "recover"})
 # Accepted transitions whose reply is held until the sandbox is started.
 HELD = frozenset({"start", "resume", "recover"})
@@ -57,7 +57,7 @@ class Control:
         return Reply(200, self._world.listing.page(call.query, self._world.config, self._world.toolbox_url))
 
     async def start(self, call: Call) -> Reply:
-        """Start, hold until started, and return the state it has by then."""
+        """Start, hold the request until started, and return the state by then."""
         return await self._lifecycle(call, "start")
 
     async def stop(self, call: Call) -> Reply:
@@ -110,14 +110,14 @@ class Control:
         return Reply(201)
 
     async def toolbox_url(self, call: Call) -> Reply:
-        """Return where the toolbox is; by ID only."""
+        """Return the URL of the toolbox; by ID only."""
         sandbox = self._world.store.by_id(call.target or "")
         if sandbox is None or sandbox.hidden:
             refuse(f"Sandbox with ID {call.target} not found", 404)
         return Reply(200, {"url": self._world.toolbox_url})
 
     def resolve(self, id_or_name: str) -> Sandbox | None:
-        """Return the row that a path means, hidden or not: the ID wins over a name."""
+        """Return the row that a path names, hidden or not; an ID takes precedence over a name."""
         store = self._world.store
         return store.by_id(id_or_name) or store.by_name(id_or_name)
 
@@ -143,9 +143,9 @@ class Control:
         return self._shown(departed)
 
     async def _hold(self, sandbox_id: str) -> Sandbox:
-        """Wait until the sandbox is started, or the hold is over.
+        """Wait until the sandbox is started or the hold is over.
 
-        Raises ApiError 400 when it failed meanwhile: the row stays.
+        Raises ApiError 400 when the start failed; the row stays.
         """
         config = self._world.config
         sandbox = await self._world.engine.settled(sandbox_id, config.scaled(config.hold_s))
@@ -176,7 +176,7 @@ class Control:
         call.committed = True
 
     def _visible(self, call: Call) -> Sandbox:
-        """Return the sandbox that the path means, or answer 404."""
+        """Return the sandbox that the path names, or answer 404."""
         target = call.target or ""
         sandbox = self.resolve(target)
         if sandbox is None or sandbox.hidden:
@@ -188,7 +188,7 @@ class Control:
         return sandbox
 
     def _past(self, call: Call) -> float | None:
-        """Return the moment that a read has to show, in epoch seconds; None: now."""
+        """Return the moment that a read must show, in epoch seconds; None: now."""
         effect = call.fault.effect if call.fault is not None else None
         if isinstance(effect, Stale):
             return effect.moment(now_s())
@@ -198,7 +198,7 @@ class Control:
         return None
 
     def _as_of(self, call: Call, at: float) -> Sandbox:
-        """Return the sandbox as it was: even one that is gone by now."""
+        """Return the sandbox as it was then, even if it is gone now."""
         target, journal = call.target or "", self._world.store.journal
         sandbox_id = journal.owner(target, at) or target
         sandbox = self._world.store.by_id(sandbox_id)

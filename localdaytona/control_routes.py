@@ -9,13 +9,13 @@ from localdaytona.control import Control
 from localdaytona.dispatch import Dispatcher, Operation, unknown_route
 from localdaytona.world import World
 
-# A name may hold a slash, which arrives decoded: hence `:path`, and the longer routes first.
+# A name may contain a slash, which arrives decoded: hence `:path`, and the longer routes first.
 ONE = "/sandbox/{id_or_name:path}"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: the operation's name for journal, faults and limits, and what carries it out."""
+    """A route: the operation's name for journal, faults and limits, and its implementation."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""What a create asks for: body to row, with the defaults and refusals of the real server. No I/O."""
+"""From the body of a create to a row, with the defaults and refusals of the real server. No I/O."""
 
 import fnmatch
 import re
@@ -17,7 +17,7 @@ RESOURCES = ("cpu", "memory", "disk", "gpu")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A sandbox that may be made: all checks passed but quota and the unique name."""
+    """A sandbox to create; it has passed all checks except quota and the unique name."""
 
     name: str | None
     spec: Spec
@@ -45,7 +45,7 @@ class Wanted:
 
 
 def parse(body: JSON, config: Config) -> Wanted:
-    """Return what is wanted; no body, or one that is no object, means a sandbox with all defaults.
+    """Return what is wanted. Without a body, or with one that is not an object, all defaults apply.
 
     Raises ApiError in the order of the real server: name, region, snapshot.
     """
@@ -131,7 +131,7 @@ def _text(asked: JSONObject, key: str) -> str | None:
 
 
 def _mapping(asked: JSONObject, key: str) -> dict[str, JSON]:
-    """Return a map as it is: the real server stores values that are no strings, and the SDK trips."""
+    """Return a map unchanged: the real server stores values that are not strings, and the SDK fails on them."""
     value = asked.get(key)
     return dict(value) if isinstance(value, dict) else {}
 
@@ -146,7 +146,7 @@ def _whole(asked: JSONObject, key: str, default: int) -> int:
 
 
 def _minutes(asked: JSONObject, key: str) -> int | float | None:
-    """Return an interval. One that is no whole number is a 500 on the real server, and here."""
+    """Return an interval. One that is not a whole number is a 500, as on the real server."""
     value = asked.get(key)
     if value is None:
         return None

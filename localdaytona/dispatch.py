@@ -1,6 +1,6 @@
-"""The way of a call through the server: journal, key, faults, limits, operation, journal, reply.
+"""The path of a call through the server: journal, key, faults, limits, operation, journal, reply.
 
-Each injected effect that is about the reply is applied here, once for all operations.
+Injected effects on the reply are applied here, once for all operations.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from localdaytona.world import World
 Operation = Callable[[Call], Awaitable[Reply]]
 ERROR_MIN = 400
 CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
-# Never written to the journal, whatever they hold.
+# Never written to the journal, whatever their value.
 SECRET_FIELDS = ("env", "secrets")
-# Calls that are not about one sandbox: in an outage they are a 500, not a 404.
+# Calls that are not about one sandbox: in an outage they answer 500, not 404.
 WITHOUT_TARGET = frozenset({"create", "list"})
 
 
@@ -79,7 +79,7 @@ class Dispatcher:
         return replace(reply, headers={**headers, **reply.headers})
 
     async def _faulted(self, call: Call, operation: Operation) -> Reply:
-        """Apply the effect that comes before the operation, or instead of it."""
+        """Apply an effect that comes before the operation or replaces it."""
         match call.fault.effect if call.fault is not None else None:
             case effects.StatusEffect(status=status, message=message, headers=headers):
                 raise ApiError(status, message, headers)
@@ -96,7 +96,7 @@ class Dispatcher:
         return await self._faulted_after(call, operation)
 
     async def _faulted_after(self, call: Call, operation: Operation) -> Reply:
-        """Do it, then apply the effect that comes after."""
+        """Run the operation, then apply an effect that comes after it."""
         try:
             reply = await self._limited(call, operation)
         except ApiError as error:
@@ -118,7 +118,7 @@ class Dispatcher:
         return reply
 
     def _aged(self, body: JSONObject, at: float) -> JSONObject:
-        """Return a body with the states that its sandboxes had then; what was not there yet is left out."""
+        """Return a body with the states its sandboxes had then, without those that did not exist yet."""
         items = body.get("items")
         if isinstance(items, list):
             aged = [self._aged(item, at) for item in items if isinstance(item, dict)]

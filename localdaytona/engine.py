@@ -1,6 +1,6 @@
 """Carries out transitions and timers, and commits every change with its journal entries.
 
-All changes of rows go through `Engine.changing`. Due times are in the rows, so a restart goes on
+All changes of rows go through `Engine.changing`. Due times are in the rows, so a restart continues
 where the process was killed.
 """
 
@@ -19,7 +19,7 @@ from localdaytona.store import Store
 from localdaytona.timers import BATCH_MAX, TIMERS, Timer
 from localdaytona.transitions import TRANSITIONS
 
-# However fast the server runs, timers are not looked at more often: each look costs milliseconds.
+# However fast the server runs, timers are not checked more often: each check costs milliseconds.
 TICK_MIN_S = 0.02
 
 
@@ -57,7 +57,7 @@ class Change:
 
 
 class Engine:
-    """The server's clockwork."""
+    """Makes due transitions and timers happen."""
 
     def __init__(self, store: Store, config: Callable[[], Config], publisher: Publisher, toolbox_url: str) -> None:
         self._store = store
@@ -70,7 +70,7 @@ class Engine:
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
-        """Open a transaction; when it has been committed, tell everybody. Must not contain an await."""
+        """Open a transaction, and publish its changes once committed. The block must not contain an await."""
         change = Change(self._store, now_s(), self._toolbox_url)
         with self._store.transaction():
             yield change
@@ -78,11 +78,11 @@ class Engine:
         self.wake()
 
     def wake(self) -> None:
-        """Have the clockwork look again, because a due time or the configuration has changed."""
+        """Wake the engine up, because a due time or the configuration has changed."""
         self._wake.set()
 
     async def settled(self, sandbox_id: str, timeout_s: float) -> Sandbox | None:
-        """Return the row once it is started, errored or gone, or as it is when the time is over."""
+        """Return the row once it is started, errored or gone, or as it is after the timeout."""
         with self._publisher.watching(sandbox_id) as changed:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -96,12 +96,12 @@ class Engine:
                 return self._store.by_id(sandbox_id)
 
     def end_holds(self) -> None:
-        """Have every held request answered with what there is, because the server ends."""
+        """Answer every held request with the present state, because the server ends."""
         self._closing = True
         self._publisher.wake_all()
 
     async def run(self) -> None:
-        """Carry out what is due, until cancelled."""
+        """Carry out what is due until cancelled."""
         while True:
             self._wake.clear()
             config, now = self._config(), now_s()
@@ -143,7 +143,7 @@ class Engine:
 
 
 def _at_next_tick(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
-    """Return the departed sandbox taken up a tick later: a timer only sets the desired state."""
+    """Return the sandbox with its transition due a tick later: a timer only sets the desired state."""
     flight = sandbox.flight
     if flight is None or TRANSITIONS[flight.transition].steps[flight.step].duration != "pickup_s":
         return sandbox

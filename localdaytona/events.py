@@ -1,6 +1,6 @@
-"""The event stream (Engine.IO v4 and Socket.IO, web socket only) and everybody else who waits.
+"""The event stream (Engine.IO v4 and Socket.IO, web socket only), and the others that wait for changes.
 
-One queue keeps the order: an event is sent before the held request that waited for it is answered.
+One queue keeps the order: an event is sent before the held request that waits for it is answered.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ PATH = "/api/socket.io"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one committed change is to tell to whom."""
+    """What to publish about one committed change."""
 
     events: list[Event] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
@@ -33,7 +33,7 @@ class Batch:
 
 
 class EventStream:
-    """The Socket.IO server: who may connect, and how a connection is lost."""
+    """The Socket.IO server: admits connections, and drops them on demand."""
 
     def __init__(self, api_key: str, config: Callable[[], Config], take_fault: Callable[[], Fault | None]) -> None:
         self._api_key = api_key
@@ -51,7 +51,7 @@ class EventStream:
         await self.server.emit(event.name, event.payload)
 
     def drop_all(self) -> int:
-        """Reset every connection as a broken network would, and return how many there were."""
+        """Reset every connection, as a broken network would, and return their number."""
         sids = [sid for sid, _ in self.server.manager.get_participants("/", None)]
         for sid in sids:
             self._drop(sid)
@@ -93,7 +93,7 @@ class EventStream:
 
 
 class Publisher:
-    """Tells what was committed, in order: the event stream, held requests, the toolbox."""
+    """Publishes committed changes in order to the event stream, held requests and the toolbox."""
 
     def __init__(self, emit: Callable[[Event], Awaitable[None]]) -> None:
         self._emit = emit
@@ -103,11 +103,11 @@ class Publisher:
         self._telling: dict[str, asyncio.Task[None]] = {}
 
     def add_listener(self, listener: ToolboxListener) -> None:
-        """Have the toolbox told when a sandbox stops or is destroyed."""
+        """Notify this listener when a sandbox stops or is destroyed."""
         self._listeners.append(listener)
 
     def put(self, batch: Batch) -> None:
-        """Queue what a committed change has to tell."""
+        """Queue what to publish about a committed change."""
         self._queue.put_nowait(batch)
 
     @contextmanager
@@ -123,13 +123,13 @@ class Publisher:
                 del self._waiters[sandbox_id]
 
     def wake_all(self) -> None:
-        """Have everybody who watches a sandbox look again."""
+        """Wake up everybody who watches a sandbox."""
         for watching in self._waiters.values():
             for changed in watching:
                 changed.set()
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Publish until cancelled."""
         while True:
             batch = await self._queue.get()
             for event in batch.events:
@@ -160,7 +160,7 @@ class Publisher:
 
 
 async def _in_turn(before: asyncio.Task[None] | None, told: Coroutine[None, None, None]) -> None:
-    """Tell once what was told of the same sandbox before has ended, whether well or not."""
+    """Run a notification once the previous one about the same sandbox has ended, successfully or not."""
     if before is not None:
         await asyncio.wait([before])
     await told

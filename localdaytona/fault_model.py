@@ -1,6 +1,6 @@
-"""What a fault plan may say: rules, what they match, and what they do. Data only.
+"""What a fault plan may contain: rules, what they match, and their effects. Data only.
 
-An effect happens *before* the operation touches anything, or *after* it has committed (`_after`).
+An effect happens *before* the operation changes anything, or *after* it has committed (`_after`).
 Seconds in effects are real seconds, not divided by `speed`.
 """
 
@@ -45,7 +45,7 @@ class StatusEffect(_Model):
 
 
 class StatusAfter(_Model):
-    """Do it, then reply with a status, such as commit-then-502."""
+    """Run the operation, then reply with a status: commit, then 502."""
 
     kind: Literal["status_after"]
     status: Status
@@ -60,30 +60,30 @@ class Drop(_Model):
 
 
 class DropAfter(_Model):
-    """Do it, then close the connection without a reply."""
+    """Run the operation, then close the connection without a reply."""
 
     kind: Literal["drop_after"]
 
 
 class Delay(_Model):
-    """Wait, then do it."""
+    """Wait, then run the operation."""
 
     kind: Literal["delay"]
     seconds: Seconds
 
 
 class DelayAfter(_Model):
-    """Do it, wait, then reply."""
+    """Run the operation, wait, then reply."""
 
     kind: Literal["delay_after"]
     seconds: Seconds
 
 
 class Hang(_Model):
-    """Never reply: until the client leaves, for 120 s at most."""
+    """Do not reply until the client leaves, for 120 s at most."""
 
     kind: Literal["hang"]
-    after: bool = Field(default=False, description="True: do it first.")
+    after: bool = Field(default=False, description="True: run the operation first.")
 
 
 class NotFound(_Model):
@@ -100,14 +100,14 @@ class Conflict(_Model):
 
 
 class Malformed(_Model):
-    """Do it, then reply 200 with a body that lacks one field the SDK requires."""
+    """Run the operation, then reply 200 with a body that lacks one field the SDK requires."""
 
     kind: Literal["malformed"]
     field: str = "kvm"
 
 
 class Stale(_Model):
-    """Reply with what was true some seconds ago, or at a moment: epoch seconds, as in the journal."""
+    """Reply with the state of some seconds ago, or of a moment in epoch seconds, as in the journal."""
 
     kind: Literal["stale"]
     seconds: Seconds = 2.0
@@ -124,7 +124,7 @@ class FailTransition(_Model):
     kind: Literal["fail_transition"]
     recoverable: bool = False
     reason: str = "Injected failure"
-    seconds: Seconds | None = Field(default=None, description="After so long; null: when it would have ended.")
+    seconds: Seconds | None = Field(default=None, description="When it fails; null: when it would have ended.")
 
 
 class BuildFailed(_Model):
@@ -174,7 +174,7 @@ WITH_TRANSITION: frozenset[str] = frozenset({"create", "start", "stop", "archive
 
 
 class Match(_Model):
-    """Which requests a rule is about. What is left out matches everything."""
+    """Which requests a rule matches. An omitted field matches everything."""
 
     operation: OperationName = "*"
     name: str | None = Field(default=None, description="Glob over the sandbox's name, case-sensitive.")
@@ -182,12 +182,12 @@ class Match(_Model):
 
 
 class Rule(_Model):
-    """One line of the plan."""
+    """One rule of the plan."""
 
-    id: str | None = Field(default=None, min_length=1, description="Given by the server when left out.")
+    id: str | None = Field(default=None, min_length=1, description="Chosen by the server when omitted.")
     match: Match = Match()
     effect: Annotated[Effect, Field(discriminator="kind")]
-    times: int | None = Field(default=None, ge=1, description="How often it fires; null: for ever.")
+    times: int | None = Field(default=None, ge=1, description="How often it fires; null: forever.")
     skip: int = Field(default=0, ge=0, description="How many matching requests it lets pass first.")
     probability: float = Field(default=1.0, ge=0, le=1)
 
@@ -206,18 +206,18 @@ class Plan(_Model):
 
 
 class Progress(_Model):
-    """How far a rule has come."""
+    """The counts of a rule."""
 
     seen: int = 0
     fired: int = 0
 
 
 class Fault(_Model):
-    """A rule that fired: apply its effect to this request."""
+    """A rule that fired, whose effect applies to this request."""
 
     rule_id: str
     effect: Annotated[Effect, Field(discriminator="kind")]
 
     def as_json(self) -> dict[str, JSON]:
-        """Return what the journal says about it."""
+        """Return its journal entry's detail."""
         return {"rule": self.rule_id, "effect": self.effect.model_dump(mode="json")}

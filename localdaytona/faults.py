@@ -1,7 +1,7 @@
-"""The fault plan at work: which rule hits which request. It applies no effect itself.
+"""Decides which rule of the fault plan hits which request. It applies no effect itself.
 
-Whether the n-th request that matches a rule is hit depends on the seed, the rule's ID and n alone,
-so rules do not disturb one another, and a restart goes on where the plan stood.
+Whether the n-th request that matches a rule is hit depends only on the seed, the rule's ID and n,
+so rules do not affect one another, and a restart continues where the plan was.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ class Target:
 
 
 class RuleView(BaseModel):
-    """A rule and how far it has come."""
+    """A rule and its counts."""
 
     rule: Rule
     seen: int = Field(description="Requests that matched.")
@@ -46,7 +46,7 @@ class PlanView(BaseModel):
 
 
 class Faults:
-    """The plan, its progress, and the one question asked of it."""
+    """The plan and its progress; `take` decides about a request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -54,7 +54,7 @@ class Faults:
         self._progress = _PROGRESS.validate_python(store.setting("faults_progress") or {})
 
     def replace(self, plan: Plan) -> None:
-        """Take a new plan and count from zero. Writes within the caller's transaction."""
+        """Replace the plan and reset its counts. Writes within the caller's transaction."""
         named = [_named(rule, index) for index, rule in enumerate(plan.rules)]
         _refuse_twins(named)
         self._keep(Plan(seed=plan.seed, rules=tuple(named)), {})
@@ -77,7 +77,7 @@ class Faults:
         return PlanView(seed=self._plan.seed, rules=[self._view(rule) for rule in self._plan.rules])
 
     def take(self, target: Target) -> Fault | None:
-        """Return the first rule that hits, counted and journaled in a transaction of its own."""
+        """Return the first rule that hits, which it counts and journals in its own transaction."""
         for rule in self._plan.rules:
             if _matches(rule, target) and self._counts(rule):
                 fault = Fault(rule_id=str(rule.id), effect=rule.effect)

@@ -7,13 +7,13 @@ from localdaytona.fault_model import BuildFailed, FailTransition, Slow, Stuck, T
 from localdaytona.model import ERRORED, Flight, Sandbox, dying_name
 from localdaytona.transitions import TRANSITIONS, Step
 
-# What a state means for the backup once it is reached.
+# The state of the backup once the sandbox reaches a state.
 BACKUP_AFTER = {"started": "None", "stopped": "Pending", "archived": "Completed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who asked: an operation, and the request it came with, if it was one."""
+    """The cause of a change: an operation, and its request if there was one."""
 
     operation: str
     request_id: str | None = None
@@ -28,7 +28,7 @@ def depart(
     *,
     effect: TransitionEffect | None = None,
 ) -> Sandbox:
-    """Return the sandbox as it is once the call has been accepted: the first step entered."""
+    """Return the sandbox after a call was accepted: in the first step."""
     plan = TRANSITIONS[transition]
     flight = with_effect(
         Flight(transition, step=0, due_at=None, operation=cause.operation, request_id=cause.request_id), effect
@@ -45,7 +45,7 @@ def depart(
 
 
 def with_effect(flight: Flight, effect: TransitionEffect | None) -> Flight:
-    """Return the flight with what an injected fault does to it."""
+    """Return the flight with the effect of an injected fault."""
     match effect:
         case None:
             return flight
@@ -61,7 +61,7 @@ def with_effect(flight: Flight, effect: TransitionEffect | None) -> Flight:
 
 
 def advance(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
-    """Return the sandbox after the step it is in: in the next one, at the end, or failed."""
+    """Return the sandbox after its current step: in the next one, at the end, or failed."""
     flight = sandbox.flight
     if flight is None:
         return sandbox

@@ -1,7 +1,7 @@
-"""Replies that are none: a connection really dropped, a request never answered.
+"""Missing replies: a connection really dropped, a request never answered.
 
-uvicorn does not hand its transport to the application, so `DroppableHttp` puts it into the ASGI
-state of every request; a web socket that grows out of the connection inherits it.
+uvicorn does not give its transport to the application, so `DroppableHttp` puts it into the ASGI
+state of every request. A connection upgraded to a web socket inherits it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ HANG_MAX_S = 120.0
 
 
 class DroppableHttp(H11Protocol):
-    """uvicorn's h11 protocol, with the transport in reach of the application."""
+    """uvicorn's h11 protocol, which exposes the transport to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -32,13 +32,13 @@ def transport_of(scope: Scope) -> asyncio.Transport:
 
 
 async def until_gone(receive: Receive) -> None:
-    """Return when the client has left, or when its connection has been aborted."""
+    """Return when the client has left or its connection has been aborted."""
     while (await receive())["type"] not in {"http.disconnect", "websocket.disconnect"}:
         continue
 
 
 class DroppedReply(Response):
-    """Closes the connection with not one byte of a reply: the client sees the server hang up."""
+    """Closes the connection without a byte of a reply: the client sees the server hang up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         transport_of(scope).abort()

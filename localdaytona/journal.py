@@ -1,7 +1,7 @@
 """The append-only journal: what it holds, how it is written and read. SQL only, no decisions.
 
-An entry is written in the transaction of the effect it records, so what it says has happened,
-and what has happened it says. Nothing is ever changed or removed.
+An entry is written in the transaction of the effect it records, so the journal is exact and
+complete. No entry is ever changed or removed.
 """
 
 import json
@@ -31,7 +31,7 @@ PAGE_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """What is to be recorded. The name is the sandbox's at that moment."""
+    """An entry to record. The name is the sandbox's at that moment."""
 
     kind: str
     sandbox_id: str | None = None
@@ -53,7 +53,7 @@ class Entry(BaseModel):
 
 
 class JournalPage(BaseModel):
-    """Entries in order, and the `after` that continues them, or None at the end."""
+    """Entries in order, and the `after` for the next page, None at the end."""
 
     entries: list[Entry]
     next: int | None
@@ -61,7 +61,7 @@ class JournalPage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a sandbox was at some time, and since when, in epoch seconds."""
+    """The name and states of a sandbox at some time, and since when, in epoch seconds."""
 
     name: str
     state: str
@@ -103,9 +103,9 @@ class Journal:
         return JournalPage(entries=entries, next=entries[-1].seq if len(rows) > limit else None)
 
     def moment(self, sandbox_id: str, at: float) -> Moment | None:
-        """Return what the sandbox was at a time; None: it was not there yet.
+        """Return the sandbox's name and states at a time; None: it did not exist yet.
 
-        These kinds of entries carry `now`, so the last of them says it all.
+        Entries of these kinds hold the whole of `now`, so the last one is enough.
         """
         row = self._connection.execute(
             "SELECT at, detail FROM journal WHERE sandbox_id = ? AND at <= ?"

@@ -20,7 +20,7 @@ class Event:
 
 
 def entries(old: Sandbox | None, new: Sandbox, cause: Cause) -> list[NewEntry]:
-    """Return what the journal says about the change."""
+    """Return the journal entries for the change."""
     if old is None:
         return [_entry("created", new, cause, {"labels": dict(new.labels), "snapshot": new.spec.snapshot})]
     found = []
@@ -40,7 +40,7 @@ def entries(old: Sandbox | None, new: Sandbox, cause: Cause) -> list[NewEntry]:
 
 
 def events(old: Sandbox | None, new: Sandbox, toolbox_url: str) -> list[Event]:
-    """Return what the event stream says about the change; labels and intervals say nothing."""
+    """Return the events for the change; labels and intervals cause none."""
     shown = full(new, toolbox_url)
     if old is None:
         return [Event("sandbox.created", shown)]

@@ -23,7 +23,7 @@ TOO_MANY = "ThrottlerException: Too Many Requests"
 
 
 class RateLimiter:
-    """Fixed windows by bucket. The buckets do not consume each other."""
+    """Fixed windows by bucket. The buckets are independent."""
 
     def __init__(self) -> None:
         self._windows: dict[str, tuple[float, int]] = {}
@@ -47,7 +47,7 @@ class RateLimiter:
         }
 
     def admit_key(self, config: Config, *, valid: bool) -> None:
-        """Count a wrong key. Over the limit even valid keys are refused until the window ends.
+        """Count a wrong key. Above the limit even valid keys are refused until the window ends.
 
         Raises ApiError 401 or 429.
         """
@@ -71,7 +71,7 @@ class RateLimiter:
 
 
 class Quota:
-    """The organisation's CPUs. A create reserves before it inserts, so twins can refuse each other."""
+    """The organisation's CPUs. A create reserves before it inserts, so two racing creates can both be refused."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -79,9 +79,9 @@ class Quota:
 
     @contextmanager
     def reserving(self, cpu: int, config: Config) -> Iterator[None]:
-        """Hold a reservation for as long as the block runs.
+        """Hold a reservation while the block runs.
 
-        Raises ApiError 400 when the CPUs in use and those reserved leave no room.
+        Raises ApiError 400 when the CPUs in use and reserved leave no room.
         """
         self.check(cpu, config)
         self._reserved["cpu"] += cpu
@@ -91,7 +91,7 @@ class Quota:
             self._reserved["cpu"] -= cpu
 
     def check(self, cpu: int, config: Config) -> None:
-        """Raise ApiError 400 when there is no room for so many CPUs."""
+        """Raise ApiError 400 when there is no room for this many CPUs."""
         if config.cpu_max is None:
             return
         states = ", ".join(f"'{state}'" for state in sorted(CONSUMES_CPU))

@@ -75,7 +75,7 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A page that was asked for, as SQL."""
+    """The requested page, as SQL."""
 
     conditions: tuple[str, ...]
     values: tuple[str | float, ...]
@@ -88,7 +88,7 @@ class Query:
 
 
 class Listing:
-    """Answers list calls, with lag and flapping when the configuration asks for them."""
+    """Answers list calls, with lag and flapping if configured."""
 
     def __init__(self, store: Store, seed: int) -> None:
         self._store = store
@@ -109,7 +109,7 @@ class Listing:
         }
 
     def _rows(self, query: Query, lag_s: float) -> list[Sandbox]:
-        """Return the rows of a page and one more, if there is one."""
+        """Return the rows of a page, and one more if there is one."""
         direction = "DESC" if query.descending else "ASC"
         hidden = "state != 'destroyed'"
         if not query.include_errored_deleted:
@@ -121,7 +121,7 @@ class Listing:
         return self._store.select(f"{where} {order}", query.values)
 
     def _show(self, row: Sandbox, query: Query, config: Config, lag_s: float) -> Sandbox | None:
-        """Return the row as the list shows it: late, or not at all."""
+        """Return the row as the list shows it: lagging, or not at all."""
         age_s = now_s() - row.updated_at
         recent = age_s < config.scaled(FLAP_WINDOW_S)
         if recent and config.list_flap_probability > 0 and self._random.random() < config.list_flap_probability:
@@ -133,7 +133,7 @@ class Listing:
 
 
 def _still_fits(sandbox: Sandbox, query: Query) -> bool:
-    """Return whether an older version of a row fits the filters that its changes may have touched."""
+    """Return whether an older version of a row passes the filters on fields that may have changed."""
     deleted = sandbox.state in ERRORED and sandbox.desired == "destroyed"
     return (
         sandbox.state != "destroyed"

@@ -22,9 +22,9 @@ STATES = frozenset(
     }
 )  # fmt: skip
 ERRORED = frozenset({"error", "build_failed"})
-# What a wait for `started` can end in.
+# The states that end a wait for `started`.
 SETTLED_START = frozenset({"started", "error", "build_failed", "destroyed"})
-# These hold CPU: the stopped and the dying do not.
+# These consume CPU; stopped sandboxes and those being deleted do not.
 CONSUMES_CPU = frozenset(
     {
         "unknown", "creating", "restoring", "started", "starting", "stopping", "pending_build",
@@ -49,7 +49,7 @@ AUTO_ARCHIVE_MAX_MIN = 43_200
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What was asked for at creation and never changes."""
+    """What the create specified and never changes."""
 
     snapshot: str | None = None
     user: str = "daytona"
@@ -80,7 +80,7 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A transition in flight: where it stands and what is to become of it."""
+    """A transition in flight: its progress, and the injected effect on it."""
 
     transition: str
     step: int
@@ -139,7 +139,7 @@ def now_s() -> float:
 
 
 def dying_name(name: str, at: float) -> str:
-    """Return the name a sandbox takes on when its deletion is accepted."""
+    """Return the new name of a sandbox whose deletion is accepted."""
     return f"DESTROYED_{name}_{math.floor(at * 1000)}"
 
 
@@ -151,7 +151,7 @@ def iso(at: float | None) -> str | None:
 
 
 def list_item(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
-    """Return a row of the list: without env, kvm, volumes and build info."""
+    """Return an item of the list: without env, kvm, volumes and build info."""
     spec, intervals = sandbox.spec, sandbox.intervals
     shown = DERIVED_IN_LIST.get((sandbox.state, sandbox.desired), sandbox.state)
     item: dict[str, JSON] = {
@@ -189,7 +189,7 @@ def list_item(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
 
 
 def full(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
-    """Return the whole sandbox, as GET, the lifecycle calls and the events show it."""
+    """Return the whole sandbox as GET, the lifecycle calls and the events show it."""
     spec = sandbox.spec
     body = list_item(sandbox, toolbox_url)
     body["state"] = DERIVED.get((sandbox.state, sandbox.desired), sandbox.state)
@@ -205,5 +205,5 @@ def full(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
 
 
 def as_built(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
-    """Return the reply of a create: as it was built, so nullable fields are absent, not null."""
+    """Return the reply to a create, in which nullable fields are absent, not null."""
     return {key: value for key, value in full(sandbox, toolbox_url).items() if value is not None}

@@ -15,7 +15,7 @@ from localdaytona.interruption import DroppableHttp
 from localdaytona.world import Options, World
 
 BACKLOG = 2048
-# A held create may be open for 30 s; who ends the server does not want to wait for it.
+# A held create may be open for 30 s, which nobody who ends the server wants to wait for.
 SHUTDOWN_S = 1
 
 
@@ -43,7 +43,7 @@ def base_url(listener: socket.socket) -> str:
 
 
 class LocalServer(uvicorn.Server):
-    """uvicorn's server, which at its end answers what is held and resets what hangs."""
+    """uvicorn's server, which at its end answers held requests and resets hanging ones."""
 
     def __init__(self, config: uvicorn.Config, world: World) -> None:
         super().__init__(config)
@@ -51,7 +51,7 @@ class LocalServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End on a signal with exit code 0; uvicorn would raise the signal again when it has shut down."""
+        """End on a signal with exit code 0; uvicorn would raise the signal again after its shutdown."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -63,7 +63,7 @@ class LocalServer(uvicorn.Server):
 
     @asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Serve while the block runs, with no signal handlers and no main loop to wait for."""
+        """Serve while the block runs, without signal handlers or a main loop."""
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[listener])
@@ -73,7 +73,7 @@ class LocalServer(uvicorn.Server):
             await self.shutdown(sockets=[listener])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the requests that would keep the process waiting, then shut down as uvicorn does."""
+        """End the requests that would delay the end of the process, then shut down as uvicorn does."""
         self._world.engine.end_holds()
         asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._reset_connections)
         await super().shutdown(sockets)

@@ -1,7 +1,7 @@
 """The SQLite file: rows, settings and the journal, and the transactions around them.
 
-One connection, one writer: the event loop. WAL with `synchronous=NORMAL` keeps every commit
-through a killed process (though not through a power cut), at some 50 microseconds each.
+One connection and one writer, the event loop. With WAL and `synchronous=NORMAL` every commit
+survives a killed process (though not a power cut), at about 50 microseconds each.
 """
 
 import json
@@ -16,7 +16,7 @@ from localdaytona.journal import Journal
 from localdaytona.model import ORGANIZATION_ID, Sandbox
 from localdaytona.types import JSON
 
-# A row is one JSON document; what is searched by is generated from it, so it cannot disagree.
+# A row is one JSON document; the searched columns are generated from it, so they cannot disagree.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS sandboxes (
     id TEXT PRIMARY KEY,
@@ -74,7 +74,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is written inside, or nothing of it. Must not contain an await."""
+        """Commit everything written in the block, or nothing. The block must not contain an await."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -84,7 +84,7 @@ class Store:
         self._connection.execute("COMMIT")
 
     def insert(self, sandbox: Sandbox) -> None:
-        """Insert a row; the unique name is checked here and nowhere else.
+        """Insert a row. Only this checks that the name is unique.
 
         Raises NameTakenError.
         """
@@ -118,7 +118,7 @@ class Store:
         return [_SANDBOX.validate_json(row["doc"]) for row in rows]
 
     def newest(self, after: str | None, limit: int) -> list[Sandbox]:
-        """Return rows by age, hidden ones too, beginning after the row with an ID."""
+        """Return rows, newest first, hidden ones included, from after the row with an ID."""
         page = f"ORDER BY created_at DESC, id DESC LIMIT {limit:d}"
         if after is None:
             return self.select(f"1 {page}")

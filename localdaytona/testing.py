@@ -1,7 +1,7 @@
-"""Starts a localdaytona for tests: as a process that can be killed, or within the test's own loop.
+"""Starts a localdaytona for tests, as a process that can be killed or within the test's event loop.
 
-`running` is a real process: `kill`, `restart`, real signals. `running_inside` is quicker to start
-and cannot be killed. Both give a `Server` with the URLs and an `AdminClient`.
+`running` starts a real process, with `kill`, `restart` and real signals. `running_inside` starts
+faster and cannot be killed. Both yield a `Server` with the URLs and an `AdminClient`.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ API_KEY = "localdaytona"
 READY_MAX_S = 20.0
 POLL_S = 0.02
 PORTS = (10_000, 32_000)
-# Loading the system's certificates takes longer than a test's server, and it speaks no TLS.
+# Loading the system's certificates takes longer than starting a test's server, which speaks no TLS.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class AdminClient:
-    """`/_local/` in Python. Raises httpx.HTTPStatusError for refusals."""
+    """A client of `/_local/`. Raises httpx.HTTPStatusError for refusals."""
 
     def __init__(self, base_url: str) -> None:
         self._http = httpx.AsyncClient(base_url=f"{base_url}/_local", timeout=10.0, trust_env=False, verify=NO_TLS)
@@ -66,7 +66,7 @@ class AdminClient:
         return PlanView.model_validate(await self._ask("GET", "/faults"))
 
     async def set_faults(self, *rules: JSONObject, seed: int = 0) -> None:
-        """Replace the plan; without rules, there are no faults any more."""
+        """Replace the plan; without rules there are no more faults."""
         plan = Plan.model_validate({"seed": seed, "rules": rules})
         await self._ask("PUT", "/faults", json=plan.model_dump(mode="json"))
 
@@ -81,7 +81,7 @@ class AdminClient:
         skip: int = 0,
         probability: float = 1.0,
     ) -> str:
-        """Add one rule, which fires once unless told otherwise, and return its ID."""
+        """Add one rule, which by default fires once, and return its ID."""
         match: JSONObject = {"operation": operation, "name": name, "sandbox_id": sandbox_id}
         rule: JSONObject = {
             "match": match,
@@ -93,13 +93,13 @@ class AdminClient:
         return str((await self._ask("POST", "/faults", json=rule))["id"])
 
     async def config(self, **changes: object) -> JSONObject:
-        """Change the knobs that are named, nested ones as dicts, and return all."""
+        """Change the given knobs, nested ones as dicts, and return all of them."""
         if not changes:
             return await self._ask("GET", "/config")
         return await self._ask("PATCH", "/config", json=changes)
 
     async def sandboxes(self) -> list[SandboxView]:
-        """Return all rows, the destroyed too, newest first."""
+        """Return all rows, destroyed ones included, newest first."""
         found: list[SandboxView] = []
         params: dict[str, str] = {"limit": "1000"}
         while True:
@@ -114,7 +114,7 @@ class AdminClient:
         return SandboxView.model_validate(await self._ask("GET", f"/sandboxes/{id_or_name}"))
 
     async def create(self, **asked: object) -> SandboxView:
-        """Make a sandbox by hand: name, labels, env, snapshot."""
+        """Create a sandbox by hand: name, labels, env, snapshot."""
         return SandboxView.model_validate(await self._ask("POST", "/sandboxes", json=asked))
 
     async def act(self, id_or_name: str, act: str, **detail: object) -> SandboxView:
@@ -135,7 +135,7 @@ class AdminClient:
 
 @dataclass(slots=True)
 class Server:
-    """A running server. `kill` and `restart` need a process of its own."""
+    """A running server. `kill` and `restart` need one that runs as a process."""
 
     base_url: str
     admin: AdminClient
@@ -154,7 +154,7 @@ class Server:
         return os.getpid() if self.process is None else self.process.pid
 
     async def kill(self) -> None:
-        """Kill it with no chance to do anything (SIGKILL)."""
+        """Kill it with SIGKILL."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> int:
@@ -174,14 +174,14 @@ class Server:
 
     async def _end(self, how: signal.Signals) -> int:
         if self.process is None:
-            raise RuntimeError("this server runs inside the test and cannot be ended")
+            raise RuntimeError("this server runs inside the test's process and cannot be killed")
         if self.process.returncode is None:
             self.process.send_signal(how)
         return await self.process.wait()
 
 
 async def _until_ready(admin: AdminClient, ended: Callable[[], bool]) -> None:
-    """Return when the server answers. Raises RuntimeError when it ends instead, TimeoutError when late."""
+    """Return when the server answers. Raises RuntimeError when it ends first, TimeoutError when it is late."""
     async with asyncio.timeout(READY_MAX_S):
         while not await admin.healthy():
             if ended():
@@ -192,8 +192,8 @@ async def _until_ready(admin: AdminClient, ended: Callable[[], bool]) -> None:
 def free_port() -> int:
     """Return a port that nothing listens on now.
 
-    It is below those that the system gives to outgoing connections (32768 on Linux), and a chance one: so nobody
-    else takes it while a server that was killed is down.
+    The port is random and below those that the system gives to outgoing connections (32768 on Linux), so that
+    nobody else takes it while a killed server is down.
     """
     while True:
         port = random.randrange(*PORTS)  # noqa: S311 -- no secret
@@ -201,7 +201,7 @@ def free_port() -> int:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                continue  # Somebody has it.
+                continue  # The port is taken.
         return port
 
 
@@ -227,7 +227,7 @@ async def running(data_dir: Path, **options: object) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def running_inside(data_dir: Path, **options: Any) -> AsyncIterator[Server]:
     """Run a server within this event loop: `options` are fields of `world.Options`."""
-    # Imported here: who only starts processes needs none of it.
+    # Imported here: a test that only starts processes does not need it.
     from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
     from localdaytona.world import Options  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ BATCH_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """When it is due, and the transition it starts."""
+    """A timer: when it is due, and the transition that it starts."""
 
     operation: str
     due: str
@@ -22,7 +22,7 @@ class Timer:
 
 
 def destroying(sandbox: Sandbox) -> str:
-    """Return the transition that deletes a sandbox in its state."""
+    """Return the transition that deletes a sandbox from its present state."""
     return {"archived": "discard_archived", "error": "discard_errored", "build_failed": "discard_errored"}.get(
         sandbox.state, "destroy"
     )

@@ -1,9 +1,8 @@
-"""The seam between the toolbox and the rest of the server. Protocols and data only.
+"""The interface between the toolbox and the rest of the server. Protocols and data only.
 
-The toolbox (exec, sessions, files, git) knows sandboxes only through `ToolboxHost`, and is told
-through `ToolboxListener` when its processes have to end. app.py mounts it as
-`toolbox_router(host: ToolboxHost) -> APIRouter` (routes under /toolbox) from `localdaytona.toolbox`,
-and the page as `dashboard_router() -> APIRouter` from `localdaytona.dashboard`.
+The toolbox (exec, sessions, files, git) knows sandboxes only through `ToolboxHost`, and learns through
+`ToolboxListener` when to end its processes. app.py mounts `toolbox_router` of `localdaytona.toolbox`
+under /toolbox, and the page by `dashboard_router` of `localdaytona.dashboard`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from localdaytona.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class ToolboxStatus:
-    """What the toolbox may know about a sandbox. `state` is Daytona's word, "" when it is unknown."""
+    """What the toolbox may know about a sandbox. `state` is Daytona's word, "" when the sandbox is unknown."""
 
     exists: bool
     state: str
@@ -25,7 +24,7 @@ class ToolboxStatus:
 
 
 class ToolboxListener(Protocol):
-    """Told after the fact, once, in order per sandbox. After a crash of the server nothing is told."""
+    """Notified after each change, once, in order per sandbox. Not notified of changes before a crash."""
 
     async def sandbox_stopped(self, sandbox_id: str) -> None:
         """The sandbox has left `started`: end its processes and forget its sessions."""
@@ -39,7 +38,7 @@ class ToolboxHost(Protocol):
 
     @property
     def data_dir(self) -> Path:
-        """The server's data directory; the toolbox keeps to sub-directories of its own."""
+        """The server's data directory; the toolbox uses only its own sub-directories."""
 
     def sandbox_status(self, sandbox_id: str) -> ToolboxStatus:
         """Look a sandbox up by its ID, never by name."""
@@ -48,10 +47,10 @@ class ToolboxHost(Protocol):
         """Count a toolbox request as activity, which postpones auto-stop."""
 
     def journal(self, kind: str, sandbox_id: str, detail: dict[str, JSON]) -> None:
-        """Append an entry to the journal and commit it. Leave secrets out."""
+        """Append an entry to the journal and commit it. Pass no secrets."""
 
     def take_fault(self, operation: str, sandbox_id: str) -> Fault | None:
         """Return the fault that hits this request, counted and journaled, or None."""
 
     def add_listener(self, listener: ToolboxListener) -> None:
-        """Have `listener` told when a sandbox stops or is destroyed."""
+        """Notify `listener` when a sandbox stops or is destroyed."""

@@ -1,9 +1,8 @@
 """How a sandbox gets from one state to another, and how long each step takes. Data only.
 
-A transition is a list of steps. In each, the sandbox stays in a state for a while (the name of a
-duration in `config.Durations`); the last one has no duration and ends the transition. A step
-with state None keeps the state that the sandbox came from: the call was accepted, and no runner
-has taken it up yet.
+A transition is a list of steps. In each step the sandbox stays in a state for a duration (named
+after a field of `config.Durations`); the last step has none and ends the transition. A step with
+state None keeps the previous state: the call was accepted, and no runner has taken it yet.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What to do. `main` is the index of the step that faults slow down, block or fail at."""
+    """A list of steps. `main` is the index of the step that faults slow down, block or fail."""
 
     desired: str
     steps: tuple[Step, ...]
@@ -60,6 +59,6 @@ TRANSITIONS: dict[str, Transition] = {
     "repair": Transition("stopped", (Step(None, "recover_s"), Step("stopped", None)), main=0),
     "destroy": _passing("destroyed", "destroying", "destroy_s", "destroyed"),
     "discard_archived": Transition("destroyed", (Step(None, "discard_s"), Step("destroyed", None)), main=0),
-    # Hidden at once, and nothing is ever cleaned up.
+    # Hidden at once, and never cleaned up.
     "discard_errored": Transition("destroyed", (Step(None, None),), main=0),
 }

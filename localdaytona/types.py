@@ -1,4 +1,4 @@
-"""The few types that every module here shares. No behaviour may live here."""
+"""Types that every module here shares. No behaviour may live here."""
 
 from pydantic import JsonValue
 

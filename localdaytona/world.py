@@ -1,4 +1,4 @@
-"""Everything the routes need, put together once, and the toolbox's view of it."""
+"""The parts that the routes need, assembled once, and the toolbox's view of them."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the server is started with. `base_url` is how clients reach it; '' stands for the bound address."""
+    """The server's options. `base_url` is how clients reach it; '' stands for the bound address."""
 
     data_dir: Path
     base_url: str = ""
@@ -38,7 +38,7 @@ class Options:
 
 
 class World:
-    """The server's parts. Opening it reads the file; `running` sets the clockwork going."""
+    """The server's parts. The constructor reads the file; `running` starts the engine."""
 
     def __init__(self, options: Options) -> None:
         options.data_dir.mkdir(parents=True, exist_ok=True)
@@ -61,11 +61,11 @@ class World:
 
     @property
     def config(self) -> Config:
-        """The knobs as they stand."""
+        """The current knobs."""
         return self._config
 
     def reconfigure(self, config: Config) -> None:
-        """Take new knobs, within the caller's transaction."""
+        """Set new knobs, within the caller's transaction."""
         if config.outage != self._config.outage:
             self.outage_since = now_s() if config.outage else None
         self._config = config
@@ -78,10 +78,10 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the clockwork for as long as the block runs, then close the file."""
+        """Run the engine while the block runs, then close the file."""
         tasks = [asyncio.create_task(self.publisher.run()), asyncio.create_task(self.engine.run())]
         for task in tasks:
-            task.add_done_callback(self._clockwork_ended)
+            task.add_done_callback(self._task_ended)
         with self.store.transaction():
             self.store.journal.append(now_s(), NewEntry("server_started"))
         try:
@@ -94,8 +94,8 @@ class World:
         if self.failure is not None:
             raise self.failure
 
-    def _clockwork_ended(self, task: asyncio.Task[None]) -> None:
-        """Say loudly that the clockwork has stopped: nothing would ever change again."""
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """Log that the engine or the publisher has stopped: nothing would ever change again."""
         if not task.cancelled():
             self.failure = task.exception()
             log.critical("clockwork_failed", exc_info=self.failure)
@@ -130,7 +130,7 @@ class WorldToolboxHost:
             self._world.store.update(replace(sandbox, last_activity_at=now_s()))
 
     def journal(self, kind: str, sandbox_id: str, detail: JSONObject) -> None:
-        """Append an entry in a transaction of its own."""
+        """Append an entry in its own transaction."""
         sandbox = self._world.store.by_id(sandbox_id)
         name = None if sandbox is None else sandbox.name
         with self._world.store.transaction():
@@ -143,5 +143,5 @@ class WorldToolboxHost:
         return self._world.faults.take(Target(operation, sandbox_id, name))
 
     def add_listener(self, listener: ToolboxListener) -> None:
-        """Have the toolbox told of stops and deletions."""
+        """Notify the toolbox of stops and deletions."""
         self._world.publisher.add_listener(listener)

@@ -1,4 +1,4 @@
-"""Temporal workflows: the loop that looks, decides from a table, acts once, and looks again.
+"""Temporal workflows: the entity workflow of an issue with its loop, and the two sweeps, resync and audit.
 
 Everything here is deterministic: no I/O, no clock but ``workflow.now()``, no settings but those that
 an activity returned.

@@ -1,8 +1,8 @@
 """`AuditWorkflow`: does the promise hold? It walks all managed sandboxes and all running issue workflows.
 
-Two walks raise suspicions. Each suspicion is left alone for longer than any cache at Daytona lives, then read
-again by ID, twice. What holds on every look is a finding. What can be mended without risk is mended, and
-looked at once more: only that look says whether it helped.
+Two walks raise suspicions. The audit waits for longer than any cache at Daytona lives, then reads each suspect
+again by ID, twice. A suspicion that both reads confirm is a finding. Findings that can be mended without risk are
+mended and read once more: only that read shows whether the mending helped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
 from workflows.failures import read_failure
 
 RECHECKS = (1.0, 0.2)
-"""The pauses before the looks at the suspects, as shares of `recheck_s`: 75 s, which no cached answer outlives,
-and 15 s, which the *not found* of a Daytona without its database does not outlive."""
+"""The pauses before the suspects are read again, as shares of `recheck_s`: 75 s, which no cached answer outlives,
+and 15 s, which the false *not found* of a Daytona without its database does not outlive."""
 
 
 SHOWN_MAX = 20
@@ -46,24 +46,24 @@ class AuditWorkflow:
             findings = await _mend(findings, terms.recheck_s)
         report = _report(began_at, sandboxes, records, findings)
         _log(report)
-        _tell(_sentence(report))
+        _show(_sentence(report))
         return report
 
 
 async def _walk() -> tuple[Walked, Walked]:
-    """Both walks, one after the other: together they would read Daytona at twice the pace."""
+    """Both walks, one after the other: in parallel they would read Daytona at twice the rate."""
     within = options.sweep(options.WALK_TIMEOUT)
-    _tell("Reading all managed sandboxes at Daytona.")
+    _show("Reading all managed sandboxes at Daytona.")
     sandboxes = await workflow.execute_activity_method(
         AuditActivities.walk_sandboxes, **within, summary="all managed sandboxes"
     )
-    _tell(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
+    _show(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
     records = await workflow.execute_activity_method(AuditActivities.walk_records, **within, summary="all workflows")
     return sandboxes, records
 
 
 async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Finding, ...]:
-    """Those suspects that look wrong on every look."""
+    """The suspects that every reread confirms."""
     findings: tuple[Finding, ...] = ()
     for share in RECHECKS:
         if not suspects:
@@ -76,7 +76,7 @@ async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Fin
 async def _reread_again(
     suspects: tuple[Suspect, ...], after_s: float, *, are_mended: bool = False
 ) -> tuple[Finding, ...]:
-    _tell(f"{len(suspects)} suspects are read again in {after_s:g} s.")
+    _show(f"Reading {len(suspects)} suspects again in {after_s:g} s.")
     await workflow.sleep(after_s, summary="before suspects are read again")
     reply = await workflow.execute_activity_method(
         AuditActivities.reread_suspects,
@@ -88,11 +88,11 @@ async def _reread_again(
 
 
 async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Finding, ...]:
-    """The findings, those marked that do not hold any more after mending."""
+    """The findings; those that no longer hold after mending are marked."""
     mendable = tuple(finding for finding in findings if MENDS[finding.kind] is not Mend.NOTHING)
     if not mendable:
         return findings
-    _tell(f"Mending {len(mendable)} of {len(findings)} findings.")
+    _show(f"Mending {len(mendable)} of {len(findings)} findings.")
     try:
         await workflow.execute_activity_method(
             AuditActivities.mend_findings,
@@ -155,7 +155,7 @@ def _log(report: AuditReport) -> None:
     )
 
 
-def _tell(doing: str) -> None:
+def _show(doing: str) -> None:
     """Show in the Web UI what the audit does."""
     workflow.set_current_details(doing)
 

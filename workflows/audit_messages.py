@@ -1,4 +1,4 @@
-"""What goes into and comes out of `AuditWorkflow`. Public, as `workflows.messages` is: add fields with defaults."""
+"""The input and output of `AuditWorkflow`. Public like `workflows.messages`: add fields only with defaults."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ AUDIT_SUMMARY = "audit of all managed sandboxes"
 
 @dataclass(frozen=True, slots=True)
 class AuditInput:
-    """How to audit. ``mend`` None leaves it to the workers' setting."""
+    """How to audit. With ``mend`` None the workers' setting decides."""
 
     mend: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What an audit found. `seconds` in ``took_s``.
+    """What an audit found. ``took_s`` is in seconds.
 
-    ``sandboxes`` counts the managed sandboxes that Daytona listed, ``sandboxes_leaving`` those of them on their way
-    out, ``issues`` the running workflows, ``issues_compared`` those of them whose sandbox was read by ID,
-    ``suspects`` what was read again. ``is_complete`` is False when there were too many suspects to read all again.
-    ``foreign`` counts the issues whose sandbox is labelled as another installation's: they are left alone, and do
-    not break the promise.
+    ``sandboxes`` counts the managed sandboxes that Daytona listed, ``sandboxes_leaving`` those on their way out,
+    ``issues`` the running workflows, ``issues_compared`` those whose sandbox was read by ID, ``suspects`` what was
+    read again. ``is_complete`` is False when there were too many suspects to read all of them again.
+    ``foreign`` counts the issues whose sandbox carries another installation's labels: the audit leaves them alone,
+    and they do not break the promise.
     """
 
     promise_holds: bool

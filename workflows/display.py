@@ -17,7 +17,7 @@ from workflows.messages import Handover, Published, Status
 
 
 def sentence(memory: Memory) -> str:
-    """What is known of the sandbox, and why it is so."""
+    """What is known of the sandbox, with the reason and the advice when the issue is blocked."""
     about = f"**{memory.name}**"
     issue = memory.told.issue
     if issue is not None and issue.repository:
@@ -26,25 +26,25 @@ def sentence(memory: Memory) -> str:
         reason = memory.progress.blocked.reason.rstrip(".")
         return f"{about} is blocked ({memory.progress.blocked.cause}): {reason}. {memory.progress.blocked.advice}"
     if memory.seen.sandbox is None:
-        return f"{about} does not exist at Daytona, as far as is known." if memory.seen.at else f"{about} is new."
-    is_said = memory.progress.outcome is None or memory.progress.outcome == memory.seen.sandbox.state
-    outcome = "" if is_said else f" and was {memory.progress.outcome}"
+        return f"{about} was not found at Daytona." if memory.seen.at else f"{about} has not been looked up yet."
+    adds_nothing = memory.progress.outcome is None or memory.progress.outcome == memory.seen.sandbox.state
+    outcome = "" if adds_nothing else f" and was {memory.progress.outcome}"
     return f"{about} is {memory.seen.sandbox.state}{outcome}."
 
 
 def outlook(memory: Memory, now: datetime) -> str:
-    """What the sandbox should be, and what happens to it next if nobody does anything."""
+    """What the sandbox should be, and what happens to it next unless somebody acts."""
     goal = f"Goal: {memory.progress.goal}"
     if memory.told.issue is not None:
         goal += f" (the issue is {memory.told.issue.state})"
     due_at = course(memory, now)[1]
     if due_at is not None:
-        goal += f"; {following(memory, now)} at {due_at:%Y-%m-%d %H:%M:%S} UTC unless somebody asks for it"
+        goal += f"; {following(memory, now)} at {due_at:%Y-%m-%d %H:%M:%S} UTC unless somebody asks for the sandbox"
     return f"{goal}."
 
 
 def following(memory: Memory, now: datetime) -> str:
-    """The goal that time alone brings next; '' when it brings none."""
+    """The next goal that time alone brings; '' when there is none."""
     due_at = course(memory, now)[1]
     return str(course(memory, due_at)[0]) if due_at else ""
 
@@ -55,14 +55,14 @@ def details(memory: Memory, doing: str, now: datetime) -> str:
     last_inspection = memory.last_inspection
     if last_inspection is not None and last_inspection.result.state is not WorkState.CLEAN:
         found = "; ".join(last_inspection.result.findings).replace("`", "'")
-        parts.insert(2, f"Work in it is {last_inspection.result.state}: `{found}`")
+        parts.insert(2, f"Work in the sandbox is {last_inspection.result.state}: `{found}`")
     if memory.told.issue is not None and memory.told.issue.url:
         parts.append(f"[The issue]({memory.told.issue.url})")
     return "\n\n".join(parts)
 
 
 def published(memory: Memory, now: datetime) -> Published:
-    """What lists and sweeps read."""
+    """What lists and sweeps read of the issue."""
     issue = memory.told.issue
     return Published(
         phase=str(memory.seen.phase or ""),
@@ -83,9 +83,9 @@ def published(memory: Memory, now: datetime) -> Published:
 
 
 def is_news(shown: Published, published: Published, republish_after_s: float) -> bool:
-    """Whether lists should read `shown` now, which costs a write to Temporal's index.
+    """Whether to publish `shown` now, which costs a write to Temporal's index.
 
-    A later request alone is told of when what was published is so many seconds older.
+    When only the time of the last request changed, publish it once it is `republish_after_s` later.
     """
     if shown == published or not shown.requested_at or not published.requested_at:
         return shown != published
@@ -96,7 +96,7 @@ def is_news(shown: Published, published: Published, republish_after_s: float) ->
 
 
 def searchable(shown: Published) -> list[SearchAttributeUpdate[Any]]:
-    """The search attributes; one without a value is unset."""
+    """The search attributes; an empty one is unset."""
     texts = {
         search_attributes.REPOSITORY: shown.repository,
         search_attributes.ISSUE_STATE: shown.issue_state,
@@ -131,7 +131,7 @@ def status(memory: Memory, doing: str, now: datetime) -> Status:
 
 
 def handover(memory: Memory, answer: Answer | None) -> Handover:
-    """The answer to a request; without one, that the work goes on."""
+    """The answer to a request. While there is none, the outcome is *pending*."""
     if answer is None:
         seen, blocked = memory.seen.sandbox, memory.progress.blocked
         return Handover(memory.issue_id, memory.name, Outcome.PENDING, seen, blocked)

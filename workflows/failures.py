@@ -1,4 +1,4 @@
-"""What a failed activity means for the loop: look again, or blocked. One table, no I/O."""
+"""What a failed activity means for the loop: a new lookup, or a block. One table, no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from issuebox.domain.phase import Cause
 
 PASSING: Mapping[str, Cause | None] = {
-    # The failure's type, and the cause to report if it happens again and again.
+    # The failure's type, and the cause to report when it keeps happening.
     "TransientError": Cause.UNREACHABLE,
     "AmbiguousError": Cause.UNREACHABLE,
     "RateLimitedError": Cause.RATE_LIMITED,
@@ -22,7 +22,7 @@ PASSING: Mapping[str, Cause | None] = {
     "NotSettledError": None,
     # A worker died or was too slow: what it sent may have taken effect.
     "TimeoutError": Cause.UNREACHABLE,
-    # The same for one that was told to stop, or whose activity an operator paused or reset (temporalio 1.35.0:
+    # The same for a worker that shuts down, or an activity that an operator paused or reset (temporalio 1.35.0:
     # the first comes from its core, the others from `worker/_activity.py`).
     "WorkerShutdown": Cause.UNREACHABLE,
     "ActivityPause": Cause.UNREACHABLE,
@@ -30,19 +30,19 @@ PASSING: Mapping[str, Cause | None] = {
 }
 
 CUT_OFF = frozenset({"WorkerShutdown", "ActivityPause", "ActivityReset"})
-"""Failures of activities that somebody on our side ended: nothing is wrong at Daytona, and no attempt was in vain."""
+"""Failures of activities that our side ended: nothing is wrong at Daytona, and the attempt does not count."""
 
 CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
-"""A newer worker may name a cause that this code does not know: that must not fail the workflow task."""
+"""Causes by name. An unknown one, from a newer worker, must not fail the workflow task."""
 
 _OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_TO_CLOSE})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure, read. ``is_final`` means that the same would happen again until somebody acts.
+    """What an activity raised, read. ``is_final``: a retry fails the same way until somebody acts.
 
-    ``is_untold``: the time was up, and no attempt had failed: it waited for a worker, or was lost with one.
+    ``is_unattended``: the time was up before any attempt failed: no worker picked it up, or it was lost with one.
     """
 
     kind: str
@@ -50,21 +50,21 @@ class Failure:
     cause: Cause | None
     is_final: bool
     retry_after_s: float = 0.0
-    is_untold: bool = False
+    is_unattended: bool = False
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the activity was ended on our side, as with each deploy: there is no reason to pause."""
+        """Whether our side ended the activity, as each deploy does: there is no reason to pause."""
         return self.kind in CUT_OFF
 
     @property
     def is_refused(self) -> bool:
-        """Whether Daytona itself said no."""
+        """Whether Daytona itself refused."""
         return self.kind == "RefusedError"
 
 
 class BlockedError(Exception):
-    """Ends a reconciliation, which can go on when somebody has acted or after some time. Stays in its module."""
+    """Ends a reconciliation that can only go on after some time or when somebody acts. Never leaves `workflows`."""
 
     def __init__(self, cause: Cause, reason: str, retry_after_s: float = 0.0) -> None:
         super().__init__(reason)
@@ -74,14 +74,14 @@ class BlockedError(Exception):
 
 
 def read_failure(error: FailureError) -> Failure:
-    """The setback behind an activity's failure. A type that is in no table is a bug of ours, and says so.
+    """Read an activity's failure. A type that is in no table is a bug in issuebox and gets the cause *internal*.
 
-    A failure comes wrapped in an ActivityError, but for those of a local activity: what it raised comes as it is,
-    and its time-out comes wrapped at first and as it is when the workflow is replayed.
+    Failures come wrapped in an ActivityError, except those of local activities: what one raised comes unwrapped,
+    and its timeout comes wrapped at first but unwrapped in a replay.
     """
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, TemporalTimeoutError):
-        # A look that was retried until its time was up carries its last real failure inside.
+        # A lookup that was retried until its time was up carries its last real failure inside.
         inner = cause.cause
         if isinstance(inner, ApplicationError) and inner.type in PASSING:
             return _of_application(inner)
@@ -90,7 +90,7 @@ def read_failure(error: FailureError) -> Failure:
             str(cause.message or "no answer in time"),
             PASSING["TimeoutError"],
             is_final=False,
-            is_untold=cause.type in _OF_THE_WHOLE and inner is None,
+            is_unattended=cause.type in _OF_THE_WHOLE and inner is None,
         )
     if isinstance(cause, ApplicationError):
         return _of_application(cause)

@@ -1,12 +1,12 @@
 """`IssueSandboxWorkflow`: the entity workflow of one issue. Its ID is the name of the issue's sandbox.
 
 Temporal admits one running workflow per ID, so each issue has one decision-maker. Signals and updates
-only change the memory; the loop in `run` is the only one that acts. It works on the newest known state
-of the issue, never on "what the event said to do", and whatever arrives meanwhile is served together.
+only change the memory; only the loop in `run` acts. It works on the newest known state of the issue, never on
+what a single event asked for, and requests that arrive meanwhile are served together.
 
-The workflow never fails on what Daytona or the network do: it is served, or blocked with a reason, and a
-blocked issue is tried again. It ends only for an issue that GitHub deleted, when its sandbox is gone and no
-late delivery can come any more.
+The workflow never fails on what Daytona or the network do: the issue is served, or blocked with a reason and
+tried again. The workflow ends only for an issue that GitHub deleted, when the sandbox is gone and no late
+delivery is expected any more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from workflows.messages import (
 from workflows.reconcile import Reconciliation
 
 WAITING_UPDATES_MAX = 8
-"""Ensure updates in flight. Temporal admits 10 per workflow and then refuses without a reason."""
+"""Ensure updates in flight. Temporal admits 10 per workflow and refuses further ones without a reason."""
 
 IDLE = "resting until the next event"
 BLOCKED = "blocked until a retry"
@@ -95,7 +95,7 @@ class IssueSandboxWorkflow:
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _is_lookup_next(self) -> bool:
-        """Whether the run begins with a look, which brings the worker's settings: before it nothing goes by them."""
+        """Whether the run begins with a lookup. That brings the worker's settings, and nothing before it needs them."""
         return self._memory.requests.is_waiting and not self._memory.told.is_contradicted
 
     async def _next_work(self) -> None:
@@ -111,7 +111,7 @@ class IssueSandboxWorkflow:
         return progress.may_unblock or progress.is_woken or (memory.has_work and progress.blocked is None)
 
     def _sleep(self) -> timedelta | None:
-        """Until the next thing that time alone brings; None when it brings nothing."""
+        """The time until something is due; None when nothing is."""
         memory = self._memory
         moments = [course(memory, workflow.now())[1], self._forget_at()]
         if memory.progress.blocked is not None:
@@ -127,7 +127,7 @@ class IssueSandboxWorkflow:
         return f"{memory.progress.goal}, then {following}" if following else "until the issue is forgotten"
 
     def _forget_at(self) -> datetime | None:
-        """When the workflow of a deleted issue has nothing to remember any more."""
+        """When the workflow of a deleted issue may end; None when it may not."""
         memory = self._memory
         forget_after_s = memory.policy.closing.forget_after_s
         is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
@@ -141,7 +141,7 @@ class IssueSandboxWorkflow:
         return moment is not None and moment <= workflow.now()
 
     async def _settle_contradiction(self) -> None:
-        """Two snapshots of the same second disagree: GitHub knows which is true, when it can be asked."""
+        """When two snapshots of the same second disagree, ask GitHub which one is true, if the worker has a token."""
         memory = self._memory
         if not memory.told.is_contradicted or memory.told.issue is None or not memory.policy.has_github:
             return
@@ -165,22 +165,22 @@ class IssueSandboxWorkflow:
             progress.unblock()
         elif progress.may_unblock or self._is_due():
             if progress.may_unblock:
-                # Somebody changed something: what was given up may work now.
+                # Somebody changed something: builds that failed before may work now.
                 memory.builds.failed = 0
             progress.may_unblock = False
-            await Reconciliation(memory, self._tell).run()
-        self._tell(IDLE if progress.blocked is None else BLOCKED)
+            await Reconciliation(memory, self._show).run()
+        self._show(IDLE if progress.blocked is None else BLOCKED)
         self._publish()
 
     def _is_due(self) -> bool:
-        """Whether a blocked issue may be tried again by itself."""
+        """Whether nothing is blocked, or the next try of a blocked issue is due."""
         blocked = self._memory.progress.blocked
         if blocked is None:
             return True
         return blocked.next_try_at is not None and blocked.next_try_at <= workflow.now()
 
     async def _roll(self) -> None:
-        """Continue as new. Waiting updates answer *pending* first: their requests are in the memory."""
+        """Continue as new. Waiting updates are answered *pending* first; the memory keeps their requests."""
         self._is_rolling = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory))
@@ -192,7 +192,7 @@ class IssueSandboxWorkflow:
             workflow.logger.error("event_misdirected", extra={"issue_id": event.issue.id, "delivery": event.delivery})
             return
         verdict = absorb(self._memory, event, workflow.now())
-        # What is only recorded may still move a timer, or be what lists show.
+        # An event that is only recorded may still move a timer or change what lists show.
         progress = self._memory.progress
         progress.is_woken = progress.is_woken or verdict is not Verdict.UNCHANGED
         progress.may_unblock = progress.may_unblock or verdict is Verdict.TAKEN
@@ -208,9 +208,9 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_RETRY)
     def retry(self) -> None:
-        """Try a blocked issue now; on an issue that is not blocked, have its sandbox as it should be."""
+        """Try a blocked issue now. For an issue that is not blocked, bring its sandbox to its goal."""
         memory = self._memory
-        memory.note(Note(workflow.now(), "retry", "asked for by signal"))
+        memory.note(Note(workflow.now(), "retry", "requested by signal"))
         if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
             memory.ask(workflow.now())
         memory.last_inspection = None
@@ -219,8 +219,8 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_LOOK)
     def look(self) -> None:
-        """Look at the sandbox again and do what the goal wants. Asks for nothing by itself."""
-        self._memory.note(Note(workflow.now(), "look", "asked for by signal"))
+        """Look the sandbox up again and act on the goal. This is no request for the sandbox."""
+        self._memory.note(Note(workflow.now(), "look", "requested by signal"))
         self._memory.orders.is_lookup_asked = self._memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_STOP)
@@ -230,15 +230,15 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_DELETE)
     def delete(self, request: DeleteRequest | None = None) -> None:
-        """Delete the sandbox; what is unsaved in it holds that up unless it is forced."""
+        """Delete the sandbox. Unless forced, unsaved work in it blocks the delete."""
         is_forced = request is not None and request.force
         self._take(Order.DELETE, "delete --force" if is_forced else "delete", is_forced=is_forced)
 
     @workflow.signal(name=SIGNAL_REPLACE)
     def replace(self) -> None:
-        """Delete the sandbox with all that is in it and make a new one."""
+        """Delete the sandbox with all work in it, and create a new one."""
         memory = self._memory
-        memory.note(Note(workflow.now(), "replace", "asked for by signal"))
+        memory.note(Note(workflow.now(), "replace", "requested by signal"))
         if memory.told.is_deleted:
             return
         memory.ask(workflow.now())
@@ -247,13 +247,13 @@ class IssueSandboxWorkflow:
 
     @workflow.update(name=UPDATE_ENSURE)
     async def ensure(self, request: EnsureRequest) -> Handover:
-        """Have the sandbox running; returns when it was handed over, or with the reason why it cannot be."""
+        """Have the sandbox running. Returns when it is handed over, or when the issue is blocked, with the reason."""
         memory = self._memory
         memory.told.issue = memory.told.issue or request.issue
         memory.told.request(workflow.now())
         ticket = memory.ask(workflow.now())
         memory.requests.answers[ticket] = None
-        memory.note(Note(workflow.now(), "ensure", f"asked for by {request.requested_by or 'an update'}"))
+        memory.note(Note(workflow.now(), "ensure", f"requested by {request.requested_by or 'an update'}"))
         memory.progress.may_unblock = True
         steer(memory, workflow.now())
         answers = memory.requests.answers
@@ -265,7 +265,7 @@ class IssueSandboxWorkflow:
 
     @ensure.validator
     def validate_ensure(self, request: EnsureRequest) -> None:
-        """Refuse what is not for this issue, and more waiting requests than Temporal carries."""
+        """Refuse requests for another or a deleted issue, and more waiting requests than Temporal admits."""
         if request.issue.id != self._memory.issue_id:
             raise ApplicationError(
                 f"this is the workflow of issue {self._memory.issue_id}, not {request.issue.id}", type=ERROR_WRONG_ISSUE
@@ -273,16 +273,16 @@ class IssueSandboxWorkflow:
         if self._memory.told.is_deleted:
             raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
         if len(self._memory.requests.answers) >= WAITING_UPDATES_MAX:
-            raise ApplicationError("too many requests wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
+            raise ApplicationError("too many requests already wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
 
     @workflow.query(name=QUERY_STATUS)
     def status(self) -> Status:
-        """What the workflow knows and does."""
+        """What the workflow knows and what it is doing."""
         return display.status(self._memory, self._doing, workflow.now())
 
     @workflow.query(name=QUERY_WHY)
     def why(self) -> Why:
-        """Why the sandbox is in its state: one sentence and the last decisions."""
+        """Why the sandbox is in its state: a summary and the last decisions."""
         memory = self._memory
         return Why(f"{display.sentence(memory)} {display.outlook(memory, workflow.now())}", tuple(memory.notes))
 
@@ -292,13 +292,13 @@ class IssueSandboxWorkflow:
         give(memory, order, workflow.now(), is_forced=is_forced)
         memory.progress.may_unblock = True
 
-    def _tell(self, doing: str) -> None:
-        """Say what is being done: in the Web UI's current details and in `status`."""
+    def _show(self, doing: str) -> None:
+        """Show what is being done, in the Web UI's current details and in `status`."""
         self._doing = doing
         workflow.set_current_details(display.details(self._memory, doing, workflow.now()))
 
     def _publish(self) -> None:
-        """Keep what lists, sweeps and searches read; written only when something in it changed."""
+        """Publish what lists, sweeps and searches read, when it has changed."""
         memory = self._memory
         shown = display.published(memory, workflow.now())
         if self._published is not None and not display.is_news(shown, self._published, memory.policy.republish_after_s):

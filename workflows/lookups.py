@@ -1,10 +1,10 @@
-"""The two ways to look a sandbox up: at once, and for as long as it takes.
+"""The two ways to look a sandbox up: at once, and durably.
 
-A look is most often answered in a few ms. The first is made within the workflow task, as a local activity: it
-costs no task of its own and Temporal a third of the work. What it cannot find out in one short attempt is looked
-for as an activity, with retries that last for hours, that survive every worker, and that people can watch.
+Most lookups are answered in a few ms. The first one runs within the workflow task, as a local activity: it needs no
+activity task and costs Temporal a third of the work. When its one short attempt fails, an ordinary activity takes
+over, with retries that survive any worker and that people can watch.
 
-Either brings the worker's settings, and so does the worker at hand where no lookup comes first.
+Both bring the worker's settings. Where no lookup comes first, `learn_settings` asks the worker at hand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workflows.failures import Failure, read_failure
 
 
 async def lookup_at_once(memory: Memory) -> LookupResult | Failure:
-    """One short attempt. Whatever comes of it, the worker's settings are known then."""
+    """One short attempt. Afterwards the worker's settings are known, even if the attempt failed."""
     lookup = await _found(
         memory,
         workflow.execute_local_activity_method(
@@ -39,7 +39,7 @@ async def lookup_at_once(memory: Memory) -> LookupResult | Failure:
 
 
 async def lookup_durably(memory: Memory, *, is_doubted: bool) -> LookupResult | Failure:
-    """Attempts within `unreachable_after_s`. A doubted look also asks whether Daytona answers lists."""
+    """Attempts within `unreachable_after_s`. A doubted lookup also checks that Daytona answers lists."""
     return await _found(
         memory,
         workflow.execute_activity_method(
@@ -52,11 +52,11 @@ async def lookup_durably(memory: Memory, *, is_doubted: bool) -> LookupResult | 
 
 
 def _summary(memory: Memory) -> str | None:
-    return None if memory.progress.goal is Goal.RUNNING else f"it should be {memory.progress.goal}"
+    return None if memory.progress.goal is Goal.RUNNING else f"the sandbox should be {memory.progress.goal}"
 
 
 async def _found(memory: Memory, answer: Awaitable[LookupResult]) -> LookupResult | Failure:
-    """The look, and with it the worker's settings where they are others than known."""
+    """The lookup's answer. Takes over the worker's settings when they differ from the known ones."""
     try:
         lookup = await answer
     except FailureError as error:
@@ -67,7 +67,7 @@ async def _found(memory: Memory, answer: Awaitable[LookupResult]) -> LookupResul
 
 
 async def learn_settings(memory: Memory) -> None:
-    """Ask the worker at hand."""
+    """Read the settings of the worker at hand."""
     memory.policy = await workflow.execute_local_activity_method(
         SandboxActivities.read_policy, start_to_close_timeout=options.LOCAL_TIMEOUT
     )

@@ -1,7 +1,7 @@
-"""What goes into and comes out of `IssueSandboxWorkflow`: one object per message.
+"""The inputs and outputs of `IssueSandboxWorkflow`: one object per message.
 
 These shapes are public: the `temporal` CLI, the REST API and other programs send and read them, and
-running workflows hold them in their histories. Add fields with defaults; never rename one.
+running workflows hold them in their histories. Add fields only with defaults; never rename one.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ERROR_TOO_MANY_WAITING = "TooManyWaitingError"
 ERROR_ISSUE_DELETED = "IssueDeletedError"
 
 MEMO_STATUS = "status"
-"""The memo that each workflow keeps: a flat object of the fields of `Published`."""
+"""The memo of each workflow: a flat object with the fields of `Published`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartInput:
-    """The input of a workflow run. ``memory`` is set by continue-as-new alone."""
+    """The input of a workflow run. Only continue-as-new sets ``memory``."""
 
     issue_id: int
     name: str
@@ -61,10 +61,10 @@ class DeleteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What lists and sweeps read of an issue without asking its workflow; times in ISO 8601, '' for none.
+    """What lists and sweeps read of an issue without querying its workflow. Times are in ISO 8601, '' for none.
 
-    ``goal`` is what the sandbox should be now, ``goal_due_at`` when that changes by itself. ``work`` is the
-    last verdict on unsaved work.
+    ``goal`` is what the sandbox should be now, ``goal_due_at`` when time alone changes that. ``work`` is the last
+    verdict on unsaved work.
     """
 
     phase: str = ""
@@ -87,8 +87,8 @@ class Published:
 class Handover:
     """The answer to `EnsureRequest`.
 
-    With outcome ``blocked``, ``blocked`` says why and what would help; with ``pending`` the workflow is
-    still at it. Otherwise ``sandbox`` was seen usable after the request arrived.
+    With outcome ``blocked``, ``blocked`` has the reason and the advice; with ``pending`` the workflow is still
+    working on it. Otherwise ``sandbox`` was seen usable after the request arrived.
     """
 
     issue_id: int
@@ -100,10 +100,10 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of an issue's sandbox as the workflow knows it; ``seen_at`` says from when that is.
+    """The state of an issue's sandbox as the workflow saw it at ``seen_at``.
 
-    ``doing`` is one sentence about what the workflow does at this moment, ``goal_due_at`` when the goal
-    changes by itself. ``inspection`` is the last look for unsaved work.
+    ``doing`` is a phrase for what the workflow is doing now, ``goal_due_at`` when time alone changes the goal.
+    ``inspection`` is the last inspection for unsaved work.
     """
 
     issue_id: int
@@ -124,7 +124,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer to *why is this sandbox in this state*: a sentence, and the last decisions, oldest first."""
+    """The answer to *why is this sandbox in this state*: a summary and the last decisions, oldest first."""
 
     summary: str
     notes: tuple[Note, ...] = ()

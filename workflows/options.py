@@ -1,8 +1,8 @@
 """Every timeout and every retry policy of the workflows, in one place.
 
-Retries belong to Temporal alone: the SDK's are switched off (`issuebox.providers.daytona_client`).
-A look is retried by Temporal. A command is never retried as such: its failure leads back to a look,
-and the look decides whether the same command is still right.
+Only Temporal retries: the SDK's retries are switched off (`issuebox.providers.daytona_client`).
+Temporal retries lookups. It never retries a command: the workflow looks the sandbox up after a failure,
+and then decides whether the same command is still right.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import TypedDict
 from temporalio.common import RetryPolicy
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-"""A worker that is silent for so long is dead; activities beat every 2 s."""
+"""A worker that is silent for this long counts as dead; activities heartbeat every 2 s."""
 
 LOOKUP_TIMEOUT = timedelta(seconds=45)
-"""One attempt: up to two reads of 15 s, and what a busy worker adds."""
+"""One attempt of a lookup: up to two reads of 15 s, plus the delay of a busy worker."""
 
-UNTOLD_LOOKUPS_MAX = 30
-"""How often a look is asked for that no worker comes to: half an hour, by default."""
+UNATTENDED_LOOKUPS_MAX = 30
+"""How often a lookup is scheduled again while no worker picks it up: for half an hour, by default."""
 
 COMMAND_TIMEOUT = timedelta(minutes=5)
-"""One command: held by the server for up to 30 s, then listened to for a minute, with reads that may be slow."""
+"""One command: Daytona may hold the request for 30 s, then the activity listens for a minute, with slow reads."""
 
 QUEUE_TIMEOUT = timedelta(minutes=1)
-"""How long a command may wait for a worker. After an outage of all of them the world is looked at first."""
+"""How long a command may wait for a worker. After an outage of all workers, a lookup must come first."""
 
 INSPECT_TIMEOUT = timedelta(minutes=3)
-"""One look into a sandbox's repositories, which bounds itself well below."""
+"""One inspection of a sandbox's repositories. Its own limits are well below this."""
 
 SET_UP_MARGIN = timedelta(minutes=2)
-"""What a set-up may take beside the clone and the configured command: reads, and the marker."""
+"""Time of a set-up for everything but the clone and the configured command: reads, and the marker."""
 
 LOCAL_TIMEOUT = timedelta(seconds=5)
-"""For what a worker knows by itself."""
+"""For reading a worker's own settings."""
 
 AT_ONCE_TIMEOUT = timedelta(seconds=1)
-"""A look within the workflow task. An update is accepted and a query answered when that ends; callers give it 2 s."""
+"""A lookup within the workflow task. Updates and queries are answered only after it; callers give them 2 s."""
 
 LOOKUP_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=0.5),
@@ -50,21 +50,22 @@ THRICE = RetryPolicy(
     initial_interval=timedelta(seconds=0.5), maximum_attempts=3, non_retryable_error_types=["RefusedError"]
 )
 SETTLE_RETRY = RetryPolicy(
-    # The activity itself listens for a minute; in between there is nothing to wait for.
+    # The activity itself listens for a minute, so the pauses between attempts can be short.
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
     non_retryable_error_types=["RefusedError"],
 )
 SETTLE_FLOOR = timedelta(seconds=1)
-"""Least time given to a wait whose budget is nearly spent: enough for one read."""
+"""The least timeout of a wait whose budget is nearly spent: enough for one read."""
 
 RESYNC_TIMEOUT = timedelta(hours=2)
 """One attempt at one repository: thousands of pages, watched by heartbeat."""
 RESYNC_DEADLINE = timedelta(hours=3)
-"""All attempts: longer than GitHub's primary rate limit, which resets within the hour."""
+"""All attempts: longer than a block by GitHub's primary rate limit, which resets within the hour."""
 RESYNC_RETRY = RetryPolicy(
-    # An outage of some four minutes is sat out; after that the next scheduled run goes on from the same mark.
+    # These attempts outlast an outage of about four minutes. After that the next scheduled run continues from the
+    # same mark.
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=60),
@@ -74,13 +75,13 @@ RESYNC_RETRY = RetryPolicy(
 
 
 WALK_TIMEOUT = timedelta(hours=12)
-"""All attempts of one walk of the audit: 100,000 reads at the default pace take an hour and a half."""
+"""All attempts of one walk of the audit: 100,000 reads at the default rate take an hour and a half."""
 
 REREAD_TIMEOUT = timedelta(hours=2)
-"""All attempts to read the audit's suspects again, which wait for Daytona to answer a list."""
+"""All attempts to read the audit's suspects again. They fail until Daytona answers a list."""
 
 MEND_TIMEOUT = timedelta(minutes=10)
-"""All attempts of an audit's mending; what was not mended is reported, and mended by the next audit."""
+"""All attempts of an audit's mending. The report names what was not mended; the next audit tries again."""
 
 SWEEP_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -108,12 +109,12 @@ class LocalOptions(TypedDict):
 
 
 def lookup_at_once() -> LocalOptions:
-    """One short attempt: updates, signals and queries wait for its end."""
+    """One short attempt, because updates, signals and queries wait for its end."""
     return LocalOptions(schedule_to_close_timeout=AT_ONCE_TIMEOUT, retry_policy=ONCE)
 
 
 def lookup(unreachable_after_s: float) -> Options:
-    """Retried until `unreachable_after_s` have passed; then the issue is blocked and tried again slowly."""
+    """Retried for `unreachable_after_s`. Then the workflow blocks the issue and tries again slowly."""
     return Options(
         start_to_close_timeout=LOOKUP_TIMEOUT,
         schedule_to_close_timeout=timedelta(seconds=unreachable_after_s),
@@ -122,7 +123,7 @@ def lookup(unreachable_after_s: float) -> Options:
 
 
 def command() -> Options:
-    """One attempt, watched by heartbeat, and begun while what it was decided from is still fresh."""
+    """One attempt, watched by heartbeat, and begun while the lookup behind the decision is still fresh."""
     return Options(
         schedule_to_start_timeout=QUEUE_TIMEOUT,
         start_to_close_timeout=COMMAND_TIMEOUT,
@@ -132,7 +133,7 @@ def command() -> Options:
 
 
 def settle(budget_left_s: float) -> Options:
-    """Retried, without history, until the phase's budget is spent."""
+    """Retried, without writing history, until the phase's budget is spent."""
     return Options(
         start_to_close_timeout=COMMAND_TIMEOUT,
         schedule_to_close_timeout=max(SETTLE_FLOOR, timedelta(seconds=budget_left_s)),
@@ -142,7 +143,7 @@ def settle(budget_left_s: float) -> Options:
 
 
 def inspect() -> Options:
-    """Reads only, so that a worker's death costs no more than another look."""
+    """It only reads, so the death of a worker costs no more than another inspection."""
     return Options(
         start_to_close_timeout=INSPECT_TIMEOUT,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
@@ -151,9 +152,9 @@ def inspect() -> Options:
 
 
 def set_up(step_timeout_s: float) -> Options:
-    """One attempt, watched by heartbeat; what it left half done is done again after a look.
+    """One attempt, watched by heartbeat. A set-up that is left half done is repeated after a lookup.
 
-    `step_timeout_s` bounds the clone and the command each.
+    `step_timeout_s` bounds the clone and the command, each.
     """
     return Options(
         start_to_close_timeout=timedelta(seconds=2 * step_timeout_s) + SET_UP_MARGIN,
@@ -163,7 +164,7 @@ def set_up(step_timeout_s: float) -> Options:
 
 
 def github() -> Options:
-    """One small read of GitHub; after a minute the tie stays with the later arrival."""
+    """One small read of GitHub. If it fails for a minute, the later arrival wins the tie."""
     return Options(
         start_to_close_timeout=timedelta(seconds=20),
         schedule_to_close_timeout=timedelta(minutes=1),
@@ -176,17 +177,17 @@ def github() -> Options:
 
 
 def sweep(within: timedelta) -> Options:
-    """For what reads on and on, watched by heartbeat: a dead worker's work is taken over where it was."""
+    """For long walks, watched by heartbeat: another worker continues where a dead one stopped."""
     return Options(schedule_to_close_timeout=within, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=SWEEP_RETRY)
 
 
 def best_effort() -> Options:
-    """For what the handover does not depend on: labels and the activity refresh."""
+    """For what the handover does not depend on: labels and the refresh of the activity timer."""
     return Options(start_to_close_timeout=LOOKUP_TIMEOUT, retry_policy=THRICE)
 
 
 def resync() -> Options:
-    """Retried from where the last attempt was, and then given up until the next run."""
+    """Each retry continues where the last attempt stopped; then the repository waits for the next run."""
     return Options(
         start_to_close_timeout=RESYNC_TIMEOUT,
         schedule_to_close_timeout=RESYNC_DEADLINE,

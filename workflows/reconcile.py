@@ -1,10 +1,10 @@
-"""One reconciliation: from something to do to the goal reached, or to being blocked.
+"""One reconciliation: it ends with the goal reached, or with the issue blocked.
 
-Look, decide, act once, look again. The decision is `issuebox.domain.decision.decide`; this module only
-carries it out and keeps the memory true. The goal is read anew for each decision, so that a close that
-arrives during a create is honoured when that settles, and a reopening during a delete when the old sandbox
-is gone. A command's reply ends with a read of the sandbox, and that read is the next look: a create or a
-start costs one lookup and one command.
+Look up, decide, act once, look up again. `issuebox.domain.decision.decide` makes the decision; this module only
+carries it out and keeps the memory up to date. Each decision uses the goal of that moment: a close during a create
+takes effect when the create settles, a reopening during a delete when the old sandbox is gone. Every command
+replies with a read of the sandbox, which serves as the next lookup: a create or a start costs one lookup and one
+command.
 
 Every reconciliation ends: each command has a bounded number of tries and each wait a budget.
 """
@@ -50,21 +50,21 @@ HANDED_OVER: dict[Action | None, Outcome] = {
     Action.START: Outcome.STARTED,
     Action.RECOVER: Outcome.RECOVERED,
 }
-"""What a handover is called, by the last command that brought the sandbox up."""
+"""The outcome of a handover, by the last command that brought the sandbox up."""
 
 REACHED: dict[Goal, Outcome] = {
     Goal.STOPPED: Outcome.STOPPED,
     Goal.ARCHIVED: Outcome.ARCHIVED,
     Goal.DELETED: Outcome.DELETED,
 }
-"""What it is called when any other goal is reached."""
+"""The outcome when any other goal is reached."""
 
 DOING: dict[Action, str] = {
     Action.CREATE: "creating the sandbox",
     Action.START: "starting the sandbox",
     Action.RECOVER: "recovering the sandbox",
     Action.SET_UP: "setting the sandbox up",
-    Action.INSPECT: "looking for unsaved work in the sandbox",
+    Action.INSPECT: "inspecting the sandbox for unsaved work",
     Action.STOP: "stopping the sandbox",
     Action.ARCHIVE: "archiving the sandbox",
     Action.DELETE: "deleting the sandbox",
@@ -78,10 +78,10 @@ BestEffort = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 
 @dataclass(slots=True)
 class Tries:
-    """What was sent, and what came in the way.
+    """The commands sent, and their failures.
 
-    ``raised`` is the last command that brought the sandbox up, which names the outcome. ``reads_at_once`` is False
-    once such a lookup failed.
+    ``raised`` is the last command that brought the sandbox up; it determines the outcome. ``reads_at_once`` is False
+    once a lookup at once has failed.
     """
 
     counts: Counter[Action] = field(default_factory=Counter)
@@ -95,7 +95,8 @@ class Tries:
 class Inspected:
     """What is known about the inspection of this reconciliation.
 
-    ``quiet_id`` is the sandbox that was started for the inspection alone. ``is_stopping``: a stop was sent after it.
+    ``quiet_id`` is the sandbox that was started only to be inspected. ``is_fresh``: an inspection was made and still
+    counts. ``is_stopping``: a stop was sent after it.
     """
 
     quiet_id: str = ""
@@ -105,18 +106,18 @@ class Inspected:
 
 @dataclass(slots=True)
 class Gone:
-    """What is known about absence: the sandbox whose end was followed, and the one that two lookups missed."""
+    """Sandboxes known to be gone: the one whose delete was followed to its end, and the one that two lookups missed."""
 
     destroyed_id: str = ""
     missed_id: str = ""
 
 
 class Reconciliation:
-    """The loop. Holds what counts only until its end; all else is in the memory."""
+    """The loop. It holds only what matters until its end; everything else is in the memory."""
 
-    def __init__(self, memory: Memory, tell: Callable[[str], None]) -> None:
+    def __init__(self, memory: Memory, show: Callable[[str], None]) -> None:
         self._memory = memory
-        self._tell = tell
+        self._show = show
         self._tries = Tries()
         self._inspected = Inspected()
         self._gone = Gone()
@@ -124,7 +125,7 @@ class Reconciliation:
         memory.requests.observe()
 
     async def run(self) -> None:
-        """Reach the goal, or leave the memory blocked. Never raises but on a bug."""
+        """Reach the goal, or record in the memory why the issue is blocked. Raises only on a bug."""
         try:
             await self._run()
         except BlockedError as block:
@@ -137,7 +138,7 @@ class Reconciliation:
         while True:
             situation = self._situation(sandbox)
             if situation.goal is Goal.RUNNING and not self._memory.requests.is_waiting:
-                # Nobody wants the sandbox to run any more, or somebody only wanted it looked at.
+                # No request for the running sandbox is left, or somebody only asked for a lookup.
                 return self._memory.progress.unblock()
             decision = decide(situation, self._memory.policy.limits)
             self._note(decision, sandbox)
@@ -150,10 +151,10 @@ class Reconciliation:
                 continue
             if decision.action is previous:
                 await self._pause()
-                previous = None  # Somebody may want something else by now: decided anew.
+                previous = None  # The goal may have changed meanwhile: decide again.
                 continue
             previous = decision.action
-            self._tell(DOING[previous])
+            self._show(DOING[previous])
             sandbox = await self._carry_out(decision, sandbox)
 
     async def _finish(self, action: Action, sandbox: Sandbox | None) -> None:
@@ -167,12 +168,12 @@ class Reconciliation:
         if self._tries.counts:
             progress.outcome = REACHED.get(progress.goal, progress.outcome)
         if progress.goal is Goal.DELETED:
-            memory.orders.is_forced = False  # A person gave up this sandbox, and none that comes after it.
+            memory.orders.is_forced = False  # The person gave up this sandbox, not a later one.
 
     def _is_doubtful(self, sandbox: Sandbox | None) -> bool:
-        """Whether *not found* is all that says that a known sandbox is gone: one 404 proves nothing.
+        """Whether a single *not found* is the only sign that a known sandbox is gone: one 404 proves nothing.
 
-        Nor that a create made none: its request may be executed late, and a sandbox that nobody knows be left.
+        Nor does it prove that a create made nothing: Daytona may execute the create late and leave an unknown sandbox.
         """
         memory = self._memory
         if sandbox is not None:
@@ -183,14 +184,14 @@ class Reconciliation:
         return bool(known_id) and known_id not in {self._gone.destroyed_id, self._gone.missed_id}
 
     async def _lookup_later(self, goal: Goal) -> Sandbox | None:
-        """Look again when an outage would have been noticed, or at once when somebody wants something else."""
+        """Look up again after a time in which an outage would show, or at once when the goal changes."""
         memory = self._memory
-        self._tell("making sure that the sandbox is gone")
+        self._show("making sure that the sandbox is gone")
         try:
             await workflow.wait_condition(
                 lambda: memory.requests.is_waiting or memory.progress.goal is not goal,
                 timeout=timedelta(seconds=memory.policy.confirm_gone_s),
-                timeout_summary="is it really gone?",
+                timeout_summary="before the sandbox counts as gone",
             )
         except TimeoutError:
             sandbox = await self._lookup(is_doubted=True)
@@ -200,7 +201,7 @@ class Reconciliation:
         return await self._lookup()
 
     async def _carry_out(self, decision: Decision, sandbox: Sandbox | None) -> Sandbox | None:
-        """Send the command, or wait; the sandbox as it is then."""
+        """Send the command, or wait. Returns the sandbox as it is then."""
         action = decision.action
         if sandbox is not None and action is Action.WAIT:
             return await self._wait(sandbox)
@@ -217,14 +218,14 @@ class Reconciliation:
             return await self._after_failure(action, read_failure(error))
         self._tries.trouble, self._pauses = None, 0
         if not reply.is_sent:
-            # Somebody else has woken it, and may be at work in it.
+            # Somebody else has started it, and may be working in it.
             self._tries.raised, self._inspected.quiet_id = None, ""
         if action is Action.DELETE and sandbox is not None and reply.sandbox is None:
             self._gone.destroyed_id = sandbox.id
         return await self._newest(reply.sandbox)
 
     def _remember(self, action: Action, sandbox: Sandbox | None) -> None:
-        """What a command means for the outcome and for the worth of a look that follows it."""
+        """Note what a command means for the outcome, and for an inspection that follows it."""
         if action in HANDED_OVER:
             self._tries.raised = action
             is_for_inspection = sandbox is not None and goal_for(self._memory, sandbox) is Goal.DELETED
@@ -238,7 +239,7 @@ class Reconciliation:
                 SandboxActivities.create_sandbox,
                 create_input(memory),
                 **options.command(),
-                summary="there is none",
+                summary="there is no sandbox",
             )
         if action is Action.INSPECT:
             return await self._inspect(sandbox)
@@ -249,17 +250,17 @@ class Reconciliation:
             COMMANDS[action],
             command_input(memory, sandbox, only_at_rest=is_for_inspection),
             **options.command(),
-            summary=f"it was {sandbox.state}",
+            summary=f"the sandbox was {sandbox.state}",
         )
 
     async def _inspect(self, sandbox: Sandbox) -> CommandReply:
-        """LookupResult for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
+        """Inspect the sandbox for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""
         try:
             inspection = await workflow.execute_activity_method(
                 InsideActivities.inspect_sandbox,
                 command_input(self._memory, sandbox),
                 **options.inspect(),
-                summary="before it is stopped",
+                summary="before the sandbox is stopped",
             )
         except ActivityError as error:
             failure = read_failure(error)
@@ -270,7 +271,7 @@ class Reconciliation:
             inspection, sandbox.id, is_quiet=self._inspected.quiet_id == sandbox.id
         )
         self._inspected.is_stopping = False
-        self._inspected.quiet_id = ""  # One look per start: who starts it in between is at work at the next one.
+        self._inspected.quiet_id = ""  # It holds for one inspection: somebody may work in it by the next.
         self._inspected.is_fresh = True
         found = "; ".join(inspection.findings)
         self._memory.note(Note(workflow.now(), f"work is {inspection.state}", found, sandbox.phase, sandbox.state))
@@ -281,17 +282,17 @@ class Reconciliation:
             InsideActivities.set_up_sandbox,
             command_input(self._memory, sandbox, names_issue=True),
             **options.set_up(self._memory.policy.setup_timeout_s),
-            summary="it runs and is not set up",
+            summary="the sandbox runs but is not set up",
         )
-        # One that did not run any more comes back as it is: nothing was done in it.
+        # A sandbox that no longer ran comes back unchanged: nothing was done in it.
         if reply.sandbox is not None and reply.sandbox.phase is Phase.USABLE:
             self._memory.seen.set_up_id = sandbox.id
         return reply
 
     async def _after_failure(self, action: Action, failure: Failure) -> Sandbox | None:
-        """Look again: at once after a refusal, which a look may disprove, else after a pause."""
+        """Look up again: at once after a refusal, which a lookup may disprove, else after a pause."""
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{failure.kind}: {failure.reason}"))
-        self._inspected.quiet_id = ""  # Who started it is not known: somebody may be at work in it.
+        self._inspected.quiet_id = ""  # Somebody else may have started it and be working in it.
         if failure.is_final:
             self._tries.refusal = Refusal(action, failure.cause or Cause.INTERNAL, failure.reason)
             return await self._lookup()
@@ -303,35 +304,35 @@ class Reconciliation:
         return await self._lookup()
 
     async def _wait_out(self, failure: Failure, at_most_s: float) -> None:
-        """Pause for as long as Daytona asks for; where that is longer than `at_most_s`, the issue is blocked."""
+        """Pause for as long as Daytona asks. If that is longer than `at_most_s`, block the issue instead."""
         if failure.retry_after_s > at_most_s:
             raise BlockedError(failure.cause or Cause.INTERNAL, failure.reason, failure.retry_after_s)
         await self._pause(failure.retry_after_s)
 
     async def _lookup(self, *, is_doubted: bool = False) -> Sandbox | None:
-        """The sandbox as it is."""
+        """The sandbox as it is now."""
         return await self._newest(await self._read(is_doubted=is_doubted))
 
     async def _newest(self, sandbox: Sandbox | None) -> Sandbox | None:
-        """What was read, and is from now on known; read again as long as that is less than was known before."""
+        """Take over what was read. While it shows an earlier state than the last one seen, read again."""
         memory = self._memory
         while memory.seen.shows_past(sandbox, workflow.now()):
             state = sandbox.state if sandbox else ""
-            memory.note(Note(workflow.now(), "stale read", "it has been seen in a later state", state=state))
+            memory.note(Note(workflow.now(), "stale read", "a later state was already seen", state=state))
             workflow.logger.info("sandbox_stale_read", extra=self._fields(state=state))
             await self._pause()
             sandbox = await self._read()
         return self._seen(sandbox)
 
     async def _read(self, *, is_doubted: bool = False) -> Sandbox | None:
-        """Read the sandbox: at once where that can be, else for as long as it takes within `unreachable_after_s`.
+        """Read the sandbox: at once where that works, else durably, within `unreachable_after_s`.
 
-        What Daytona refused at once is not asked for again. A look that no worker came to tells nothing about
-        Daytona, and is asked for again.
+        When the lookup at once was refused, block. A lookup that no worker picked up shows nothing about Daytona and
+        is scheduled again.
         """
         memory, tries = self._memory, 0
         while True:
-            self._tell("looking the sandbox up")
+            self._show("looking the sandbox up")
             memory.requests.observe()
             is_at_once = self._tries.reads_at_once and not is_doubted
             lookup = await (lookup_at_once(memory) if is_at_once else lookup_durably(memory, is_doubted=is_doubted))
@@ -340,11 +341,11 @@ class Reconciliation:
             if is_at_once and not lookup.is_refused:
                 self._tries.reads_at_once = False
                 if lookup.retry_after_s > 0:
-                    # A limited look was given a turn: asking before would take another.
+                    # The rate limiter has reserved a slot for this lookup: asking before would take another.
                     await self._wait_out(lookup, memory.policy.unreachable_after_s)
                 continue
             tries += 1
-            if not lookup.is_untold or tries >= options.UNTOLD_LOOKUPS_MAX:
+            if not lookup.is_unattended or tries >= options.UNATTENDED_LOOKUPS_MAX:
                 raise BlockedError(lookup.cause or Cause.UNREACHABLE, lookup.reason, lookup.retry_after_s)
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
@@ -357,7 +358,7 @@ class Reconciliation:
                 SandboxActivities.settle_sandbox,
                 command_input(self._memory, sandbox),
                 **options.settle(budget_s - waited_s),
-                summary=f"it is {sandbox.state}",
+                summary=f"the sandbox is {sandbox.state}",
             )
         except ActivityError as error:
             self._tries.trouble = read_failure(error).cause
@@ -365,12 +366,12 @@ class Reconciliation:
         return await self._newest(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
-        """The sandbox runs and is set up: adopt it and keep it awake where that is due, and serve who asked.
+        """The sandbox runs and is set up: adopt it and keep it awake where needed, and serve the requests.
 
         Running an agent's job inside the sandbox will be one more step here, before serving.
         """
         memory = self._memory
-        self._tell(DOING[Action.USE])
+        self._show(DOING[Action.USE])
         if ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.UNLABELLED:
             await self._best_effort(SandboxActivities.label_sandbox, sandbox)
         if sandbox.needs_activity_refresh(workflow.now()) and self._tries.raised is None:
@@ -381,11 +382,11 @@ class Reconciliation:
         memory.requests.serve(memory.requests.observed, Answer(outcome, memory.seen.sandbox))
 
     async def _best_effort(self, activity: BestEffort, sandbox: Sandbox) -> None:
-        """What the handover does not depend on: a failure is remembered, unless the sandbox is another's by now."""
+        """Do what the handover does not depend on. A failure is only noted, unless the sandbox is no longer ours."""
         try:
             request = command_input(self._memory, sandbox, names_issue=True)
             await workflow.execute_activity_method(
-                activity, request, **options.best_effort(), summary="before it is handed over"
+                activity, request, **options.best_effort(), summary="before the sandbox is handed over"
             )
         except ActivityError as error:
             failure = read_failure(error)
@@ -394,10 +395,10 @@ class Reconciliation:
             self._memory.note(Note(workflow.now(), f"{activity.__name__} failed", failure.reason))
 
     async def _pause(self, at_least_s: float = 0.0) -> None:
-        """A pause that grows with the setbacks in a row."""
+        """Pause; the pause grows with the number of failures in a row."""
         self._pauses += 1
         backoff_s = self._memory.policy.backoff_s(self._pauses, workflow.random().random())
-        self._tell(f"trying again in {max(at_least_s, backoff_s):.1f} s")
+        self._show(f"trying again in {max(at_least_s, backoff_s):.1f} s")
         await asyncio.sleep(max(at_least_s, backoff_s))
 
     def _block(self, block: BlockedError) -> None:
@@ -442,7 +443,7 @@ class Reconciliation:
         memory, now = self._memory, workflow.now()
         memory.see(sandbox, now)
         if self._inspected.is_stopping and sandbox is not None and sandbox.phase in AWAKE:
-            # It was stopped after the look and runs: somebody started it, and writes after the look.
+            # It was stopped after the inspection and runs again: somebody started it, and may work in it.
             self._inspected.is_fresh = False
         if self._inspected.is_fresh:
             memory.settle_inspection(now)

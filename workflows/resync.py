@@ -1,8 +1,8 @@
-"""`ResyncWorkflow`: repairs what GitHub did not deliver, one repository at a time and each by itself.
+"""`ResyncWorkflow`: finds what GitHub did not deliver and sends it, each repository independently of the others.
 
-Temporal hands a scheduled run the result of the last run that completed, also when others failed, were
-terminated or timed out in between. So the workflow completes whatever GitHub does: a repository that could
-not be read is reported, and keeps the mark that it had.
+Temporal hands a scheduled run the result of the last run that completed, even when others failed, were
+terminated or timed out in between. So the workflow always completes, whatever GitHub does: it reports a repository
+that it could not read, and keeps the repository's mark.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from workflows.failures import read_failure
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
 
 CONCURRENT_MAX = 4
-"""Repositories read at once. GitHub wants few requests at a time; one that is down must not hold up the others."""
+"""Repositories read at once. GitHub wants few parallel requests, and one slow repository must not hold up the rest."""
 
 
 @workflow.defn(name=RESYNC_WORKFLOW_TYPE)
 class ResyncWorkflow:
-    """What was missed is found at GitHub and sent."""
+    """One resync of all configured repositories."""
 
     @workflow.run
     async def run(self, request: ResyncRequest) -> ResyncReport:
@@ -36,14 +36,14 @@ class ResyncWorkflow:
         reports = await asyncio.gather(
             *(_read(repository, request, last, slots) for repository in request.repositories)
         )
-        _tell(reports)
+        _show(reports)
         return ResyncReport(tuple(reports))
 
 
 async def _read(
     repository: str, request: ResyncRequest, last: ResyncReport, slots: asyncio.Semaphore
 ) -> RepositoryReport:
-    """One repository. Whatever goes wrong with it stays in its report."""
+    """Read one repository. Its failure goes into its report and affects no other."""
     mark = _mark(repository, request, last)
     asked = RepositoryInput(repository, mark, is_sweep=_is_sweep(request, mark), takes_all=request.is_full)
     async with slots:
@@ -63,7 +63,7 @@ async def _read(
 
 
 def _mark(repository: str, request: ResyncRequest, last: ResyncReport) -> Mark:
-    """Where to begin: as told, else where the last run was, else a while ago."""
+    """Where to begin: at `since`, else where the last run ended, else `lookback_s` ago."""
     if request.since is not None:
         return Mark.at(request.since)
     return last.mark_of(repository) or Mark.at(workflow.now() - timedelta(seconds=request.lookback_s))
@@ -76,8 +76,8 @@ def _is_sweep(request: ResyncRequest, mark: Mark) -> bool:
     return bool(interval) and (mark.swept_at is None or workflow.now() - mark.swept_at >= interval)
 
 
-def _tell(reports: list[RepositoryReport]) -> None:
-    """One line per repository in the Web UI."""
+def _show(reports: list[RepositoryReport]) -> None:
+    """Show one line per repository in the Web UI."""
     lines = []
     for report in reports:
         counts = report.counts

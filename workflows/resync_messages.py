@@ -1,6 +1,6 @@
-"""What goes into and comes out of `ResyncWorkflow`. Its report is kept by Temporal as the state of the next run.
+"""The input and output of `ResyncWorkflow`. Temporal keeps its report as the state for the next run.
 
-Add fields with defaults; never rename one.
+Add fields only with defaults; never rename one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from issuebox.domain.resync import Mark
 
 RESYNC_WORKFLOW_TYPE = "ResyncWorkflow"
 RESYNC_SCHEDULE_ID = "issuebox-resync"
-RESYNC_SUMMARY = "find at GitHub what its deliveries missed"
+RESYNC_SUMMARY = "find at GitHub what webhooks missed"
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """Which repositories to read, durations in seconds.
+    """Which repositories to read. Durations are in seconds.
 
-    ``since`` overrides what is remembered; ``lookback_s`` is for a repository of which nothing is. A sweep, the
-    comparison of all that is known as open, is due every ``sweep_interval_s``; 0 for never. ``is_full``, a
-    person's wish, sweeps now and lets every open issue ask, however old it is.
+    ``since`` overrides the remembered mark; ``lookback_s`` is for a repository without one. A sweep, the comparison
+    of everything known as open, is due every ``sweep_interval_s``; 0 for never. ``is_full``, set by a person, sweeps
+    now and treats every open issue as just opened, however old it is.
     """
 
     repositories: tuple[str, ...]
@@ -34,7 +34,7 @@ class ResyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryReport:
-    """What came of one repository. With ``error``, ``mark`` is still where the next run has to begin."""
+    """The report on one repository. Also with ``error``, ``mark`` is where the next run begins."""
 
     repository: str
     mark: Mark
@@ -46,12 +46,12 @@ class RepositoryReport:
 
 @dataclass(frozen=True, slots=True)
 class ResyncReport:
-    """What came of a run, and what the next one goes on from."""
+    """The report of a run, from which the next one continues."""
 
     repositories: tuple[RepositoryReport, ...] = ()
 
     def mark_of(self, repository: str) -> Mark | None:
-        """How far the repository was read; None for one that was not asked for."""
+        """How far the repository was read; None when it is not in the report."""
         for report in self.repositories:
             if report.repository.lower() == repository.lower():
                 return report.mark

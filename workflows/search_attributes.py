@@ -1,8 +1,8 @@
 """The search attributes of the issues' workflows: names, types, and what each is for.
 
-`issuebox dev`, docker-compose.yml and `issuebox doctor --fix` register them. A workflow that upserts one
-that is not registered fails its task until somebody registers it, so workflows set them only when the worker
-that looked found all of them.
+`issuebox dev`, docker-compose.yml and `issuebox doctor --fix` register them. Upserting an unregistered one fails the
+workflow task until somebody registers it. So workflows set them only when their worker has found all of them
+registered.
 """
 
 from __future__ import annotations

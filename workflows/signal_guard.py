@@ -1,8 +1,8 @@
-"""Keeps a malformed signal from failing the workflow task, and with it everything that waits.
+"""Keeps a malformed signal from failing the workflow task, which would stop the whole workflow.
 
-The SDK drops a signal whose payload it cannot read, but calls the handler when there are too few or too
-many arguments, or untyped ones. The error would fail the task again and again until somebody resets
-the workflow; `temporal workflow signal` is open to anyone's typing, so such a signal is dropped too.
+The SDK drops a signal whose payload it cannot read, but calls the handler with too few, too many or untyped
+arguments. The error would fail the task again and again until somebody resets the workflow. People type signals by
+hand in `temporal workflow signal`, so the guard drops these signals too.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ SHAPES: dict[str, tuple[type, ...]] = {
 """The arguments that each signal takes."""
 
 OPTIONAL = frozenset({SIGNAL_DELETE})
-"""Signals that may also come without any."""
+"""Signals that may also come without arguments."""
 
 
 class SignalGuard(Interceptor):
-    """Put it on every worker."""
+    """The interceptor that drops malformed signals. Every worker needs it."""
 
     def workflow_interceptor_class(
         self,

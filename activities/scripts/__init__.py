@@ -1,7 +1,7 @@
-"""The shell scripts that activities run inside a sandbox: POSIX sh, for dash and busybox as for bash.
+"""The shell scripts that activities run inside a sandbox: POSIX sh, which dash, busybox and bash all run.
 
-A script is one argument of ``sh -c`` with its arguments behind it, so that it means the same whatever
-shell the sandbox's daemon uses, and so that no value is ever read as a piece of a script.
+A script is one argument of ``sh -c``, followed by its own arguments. So it works the same in whatever shell the
+sandbox's daemon uses, and no value is ever parsed as part of a script.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ def text_of(name: str) -> str:
 
 
 def command_line(name: str, *arguments: str, is_silent: bool = False) -> str:
-    """The command that runs a script with its arguments; without its errors when `is_silent`."""
+    """The command that runs a script with its arguments; its stderr is dropped when `is_silent`."""
     command = shlex.join(("sh", "-c", text_of(name), f"issuebox-{name}", *arguments))
     return f"{command} 2>/dev/null" if is_silent else command

@@ -3,7 +3,7 @@
 set -eu
 cd -- "$HOME"
 partial=.issuebox/clone.partial/$2
-# With -T, a directory that has appeared meanwhile is not moved into. A busybox without it has to be asked first.
+# -T keeps mv from moving into a directory that has appeared meanwhile. For a busybox without -T, test first.
 mv -T -- "$partial" "$1" 2>/dev/null || [ -e "$1" ] || mv -- "$partial" "$1"
 rm -rf .issuebox/clone.partial || :
 [ -e "$1/.git" ] || { echo "~/$1 is no git repository"; exit 3; }

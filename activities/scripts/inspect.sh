@@ -1,19 +1,19 @@
-# Looks for git repositories, and in each for work that is nowhere else. Changes nothing.
-# $1: the script for what was found. $2: how many levels deep. $3: how many repositories.
-# $4: seconds for one question to git. The others: where to look; ~ is the home directory.
+# Finds git repositories, and in each the work that is nowhere else. Changes nothing.
+# $1: the script for each repository. $2: how many levels deep. $3: how many repositories.
+# $4: seconds for one git command. The others: paths to search; ~ is the home directory.
 #
-# The report is lines of five fields between tabs: issuebox, kind, count, place, detail. The last is `end`:
-# a report without it was cut off. issuebox/domain/inspection.py reads it.
+# Each line of the report has five fields, separated by tabs: issuebox, kind, count, place, detail. The last line is
+# `end`: a report without it was cut off. issuebox/domain/unsaved_work.py reads it.
 visit=$1 depth=$2
 export LC_ALL=C ISSUEBOX_REPOSITORIES_MAX="$3" ISSUEBOX_SECONDS="$4" ISSUEBOX_PLACE
 shift 4
 
-# A name may hold anything: what would end a line or a field, or write to a terminal, becomes a question mark.
+# A name may contain anything: control characters, which end a line or field or drive a terminal, become '?'.
 record() {
     printf 'issuebox\t%s\t%s\t%s\t%s\n' "$1" "$2" "$(printf '%s' "$3" | tr '\001-\037\177' '?')" "$4"
 }
 
-# A directory that cannot be entered hides what is in it, and then nothing can be said of the path.
+# A directory that cannot be entered hides its content, so the path below it is unknown.
 is_hidden() {
     near=$1
     while [ ! -e "$near" ]; do near=$(dirname -- "$near"); done
@@ -31,7 +31,7 @@ for ISSUEBOX_PLACE in "$@"; do
     elif ! cd -- "$path"; then
         record unchecked 1 "$ISSUEBOX_PLACE" "cannot be read"
     else
-        # Pruned: copies of others' repositories that tools keep for themselves, and our own half clones.
+        # Pruned: copies of other repositories that tools keep, and our own unfinished clones.
         find . -maxdepth "$depth" \
             \( -name node_modules -o -path ./.cache -o -path ./.cargo -o -path ./.rustup -o -path ./.npm \
             -o -path ./.nvm -o -path ./go/pkg -o -path ./.issuebox \) -prune \

@@ -1,4 +1,4 @@
-# Asks git what would be lost with each repository. Run by inspect.sh, with the .git of each as an argument.
+# Asks git what would be lost with each repository. inspect.sh runs it with the .git of each as an argument.
 # Whatever git does not answer is reported as unchecked.
 export GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_NAMESPACE GIT_OBJECT_DIRECTORY
@@ -13,10 +13,10 @@ commons=$line tops=$line others=
 ask() { $limit git -C "$top" -c safe.directory='*' -c core.fsmonitor=false "$@" </dev/null; }
 plain() { printf '%s' "$1" | tr '\001-\037\177' '?'; }
 record() { printf 'issuebox\t%s\t%s\t%s\t%s\n' "$1" "$2" "$(plain "$name")" "$(plain "$3")"; }
-lost() { record unchecked 1 "git does not say $1"; }
+lost() { record unchecked 1 "git did not report $1"; }
 lines() { [ -z "$1" ] && echo 0 || echo $(($(printf '%s\n' "$1" | wc -l))); }
 
-# $1: its directory. $2: what to call it.
+# $1: the directory of the repository. $2: its name in the report.
 visit() {
     top=$1 name=$2
     here=$(cd -- "$top" && pwd -P) || { lost "anything: the directory cannot be read"; return; }
@@ -29,14 +29,14 @@ visit() {
     case $common in /*) ;; *) common=$here/$common ;; esac
     common=$(cd -- "$common" && pwd -P) || { lost "where its branches are"; return; }
     bare=$(ask rev-parse --is-bare-repository) || { lost "whether it is bare"; return; }
-    # An empty or broken .git lets git find the repository around it; that one has a visit of its own.
+    # With an empty or broken .git, git finds the repository around it, which is visited separately.
     [ "$bare" = true ] || [ "$(ask rev-parse --show-toplevel)" = "$here" ] || { lost "what belongs to it"; return; }
     look_at_files
     look_for_operations
     find_head || return
     find_remotes || return
     look_at_head
-    # Worktrees of one repository share all of this: it is told once.
+    # Worktrees of one repository share all of this: report it once.
     case $commons in *"$line$common$line"*) return ;; esac
     commons=$commons$common$line
     look_at_branches
@@ -57,7 +57,7 @@ look_for_operations() {
     done
 }
 
-# head: the commit that is checked out, empty before the first one. branch: empty when on none.
+# head: the commit that is checked out, empty before the first commit. branch: empty when detached.
 find_head() {
     head=$(ask rev-parse -q --verify 'HEAD^{commit}')
     case $? in 0 | 1) ;; *) lost "what is checked out"; return 1 ;; esac
@@ -65,7 +65,7 @@ find_head() {
     case $? in 0 | 1) ;; *) lost "which branch is checked out"; return 1 ;; esac
 }
 
-# elsewhere: what git has seen of remotes outside of this sandbox. One on its own disk goes with it.
+# elsewhere: what git has seen of remotes outside of this sandbox. A remote on its own disk would be lost with it.
 find_remotes() {
     elsewhere=
     remotes=$(ask remote) || { lost "its remotes"; return 1; }
@@ -89,18 +89,18 @@ look_at_head() {
 }
 
 look_at_branches() {
-    # A branch that git cannot read is left out with a warning, and the code is 0.
+    # git leaves out a branch that it cannot read, with a warning and exit code 0.
     refs=$(ask for-each-ref --format='%(refname)' refs/heads) || { lost "its branches"; return; }
     [ -z "$(ask for-each-ref refs/heads 2>&1 >/dev/null)" ] || lost "everything about its branches"
     [ -n "$refs" ] || return
     count=$(ask rev-list --count --branches --not $elsewhere) || { lost "which commits are pushed"; return; }
     [ "$count" -gt 0 ] || return
     [ -n "$elsewhere" ] || { record homeless "$count" ""; return; }
-    told=0
+    named=0
     for ref in $refs; do
-        [ "$told" -lt 20 ] || { record unpushed "$count" "all branches"; return; }
+        [ "$named" -lt 20 ] || { record unpushed "$count" "all branches"; return; }
         ahead=$(ask rev-list --count "$ref" --not $elsewhere) || { lost "which commits are pushed"; return; }
-        [ "$ahead" -eq 0 ] || { record unpushed "$ahead" "${ref#refs/heads/}"; told=$((told + 1)); }
+        [ "$ahead" -eq 0 ] || { record unpushed "$ahead" "${ref#refs/heads/}"; named=$((named + 1)); }
     done
 }
 
@@ -112,7 +112,7 @@ look_at_stashes() {
     record stashed "$((count > 0 ? count : 1))" ""
 }
 
-# A worktree may be anywhere in the sandbox. Those elsewhere are visited at the end.
+# A worktree may be anywhere in the sandbox. Those outside of the paths are visited at the end.
 find_worktrees() {
     trees=$(ask worktree list --porcelain) || { lost "its worktrees"; return; }
     others=$others$(printf '%s\n' "$trees" | sed -n 's/^worktree //p')$line

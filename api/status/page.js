@@ -1,5 +1,5 @@
 "use strict";
-// Titles are anybody's text: everything the API says is put on the page as text, never as markup.
+// Anybody can write a title: everything from the API goes onto the page as text, never as markup.
 
 const KEY = "issuebox-token";
 const REFRESH_MS = 5000;
@@ -39,7 +39,7 @@ class Refusal extends Error {
   }
 }
 
-/** Ask the API; its answer as an object. Throws a Refusal. */
+/** Call the API and return its answer as an object. Throws a Refusal. */
 async function ask(method, path) {
   let reply;
   try {
@@ -73,7 +73,7 @@ function near(iso) {
   return seconds >= 0 ? `in ${count} ${unit}` : `${count} ${unit} ago`;
 }
 
-/** A time of this browser's zone, to the second. */
+/** The time in this browser's time zone, to the second. */
 function local(iso) {
   const date = new Date(iso);
   return Number.isNaN(date.getTime()) ? "" : date.toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
@@ -112,7 +112,7 @@ function connected(sentence, isUp) {
   $("#link").dataset.up = isUp ? "yes" : "no";
 }
 
-/** Ask for a token, and say why. */
+/** Forget the token and ask for one, with the reason. */
 function lock(reason) {
   clearTimeout(timer);
   asking += 1;
@@ -159,7 +159,7 @@ function draw() {
   put($("#empty"), issues.length ? "No issue fits." : "No issue has asked for a sandbox yet.");
 }
 
-/** What the filter looks through. */
+/** The text that the filter searches. */
 function text(issue) {
   const { issue_id, repository, number, title, phase, state, outcome, goal, blocked, work } = issue;
   return `${repository}#${number} ${issue_id} ${title} ${phase} ${state} ${outcome} ${goal} ${blocked} ${words(blocked)} ${work}`.toLowerCase();
@@ -183,7 +183,7 @@ function fill(row, issue) {
   row.published = published;
   put($(".number", main), named(issue));
   put($(".title", main), issue.title || "(no title yet)");
-  put($(".state", main), words(issue.state || issue.phase || "not looked at yet"));
+  put($(".state", main), words(issue.state || issue.phase || "not looked up yet"));
   $(".state", main).dataset.tone = TONES[issue.phase] ?? "";
   $(".state", main).title = issue.phase ? `phase: ${issue.phase}` : "";
   put($(".blocked", main), issue.blocked ? `blocked: ${words(issue.blocked)}` : "");
@@ -207,7 +207,7 @@ async function explain(row) {
   try {
     const [status, why] = await Promise.all([ask("GET", path), ask("GET", `${path}/why`)]);
     put($(".summary", row.detail), why.summary.replaceAll("**", ""));
-    $("dl", row.detail).replaceChildren(...facts(status).flatMap(([name, value]) => [element("dt", name), value]));
+    $("dl", row.detail).replaceChildren(...details(status).flatMap(([name, value]) => [element("dt", name), value]));
     $("ol", row.detail).replaceChildren(...why.notes.toReversed().map(noted));
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
@@ -215,8 +215,8 @@ async function explain(row) {
   }
 }
 
-/** What the detail lists: pairs of a name and an element. Facts that are not there are left out. */
-function facts(status) {
+/** The list in the detail: pairs of a name and an element, without those that have no value. */
+function details(status) {
   const { blocked, sandbox, issue, inspection } = status;
   const found = [
     ["now", status.doing],
@@ -261,7 +261,7 @@ async function act(row, button) {
   say("asked");
   try {
     const answer = await ask(wanted.method, wanted.path(row.id));
-    say(answer.blocked ? answer.blocked.reason : answer.outcome ? `the sandbox was ${words(answer.outcome)}` : "asked; it is looked at");
+    say(answer.blocked ? answer.blocked.reason : answer.outcome ? `the sandbox was ${words(answer.outcome)}` : "asked; the sandbox is being looked up");
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     say(refusal.message);
@@ -271,7 +271,7 @@ async function act(row, button) {
   await refresh();
 }
 
-/** The first press of what interrupts somebody's work only arms the button. */
+/** This button interrupts somebody's work, so its first press only arms it. */
 function askTwice(button) {
   const label = button.textContent;
   button.classList.add("sure");

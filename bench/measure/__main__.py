@@ -1,6 +1,6 @@
-"""``make bench``: run measurements, store their results, and make docs/benchmarks.md and its charts from them.
+"""Run measurements, store their results, and render docs/benchmarks.md and its charts from them.
 
-Exit code 0 when every target is met. Quick runs are only shown, unless ``--keep`` says to store them.
+The exit code is 0 when every target is met. Results of quick runs are only stored with ``--keep``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEED = 20_260_101
 
 
 async def measure(measurement: Measurement[Any], *, is_quick: bool, seed: int, console: Console) -> Record:
-    """One measurement in a scratch directory of its own."""
+    """Run one measurement in its own scratch directory."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="issuebox-bench-") as scratch:
         context = Context(
@@ -51,7 +51,7 @@ async def measure(measurement: Measurement[Any], *, is_quick: bool, seed: int, c
 
 
 async def run(chosen: Sequence[Measurement[Any]], options: argparse.Namespace, console: Console) -> bool:
-    """Run them one after the other; whether every target is met."""
+    """Run them one after the other, and return whether every target is met."""
     console.print(f"seed {options.seed}; {one_line(describe())}", highlight=False)
     is_met = True
     for measurement in chosen:
@@ -69,7 +69,7 @@ async def run(chosen: Sequence[Measurement[Any]], options: argparse.Namespace, c
 
 
 def render(*, is_check: bool) -> list[str]:
-    """Write what is stale of the page and its charts; the names of what was stale."""
+    """Write the stale files among the page and its charts, and return their names."""
     stale = []
     for path, text in page.files(MEASUREMENTS).items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -88,12 +88,12 @@ def _seed(seed: int) -> str:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     names = [measurement.name for measurement in MEASUREMENTS]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all when none is given")
-    parser.add_argument("--quick", action="store_true", help="few samples, to see that it works")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)}; all without a name")
+    parser.add_argument("--quick", action="store_true", help="take only a few samples, to see that it works")
     parser.add_argument("--keep", action="store_true", help="store the results of a quick run too")
-    parser.add_argument("--seed", type=int, default=SEED, help="of whatever is drawn at random")
-    parser.add_argument("--render", action="store_true", help="measure nothing; make page and charts anew")
-    parser.add_argument("--check", action="store_true", help="with --render: fail when they are stale, write nothing")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of everything drawn at random")
+    parser.add_argument("--render", action="store_true", help="measure nothing; render page and charts again")
+    parser.add_argument("--check", action="store_true", help="with --render: write nothing, fail when they are stale")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(names):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
@@ -101,11 +101,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, store, render; the exit code."""
+    """Measure, store and render. Returns the exit code."""
     console = Console()
     options = _options(arguments)
-    # As where it is deployed: the image carries compiled modules, and everybody else's Python keeps them.
-    # Without, each start compiles everything, and a worker compiles the workflow anew for every issue.
+    # As when deployed: the image contains compiled modules, and other installations keep them. Without them
+    # each start compiles everything, and a worker compiles the workflow again for every issue.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     is_met = True
     if not options.render:

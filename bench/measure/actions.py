@@ -1,8 +1,8 @@
-"""Temporal Cloud's billable actions in a piece of history. Pure.
+"""Temporal Cloud's billable actions in a part of a history. Pure.
 
-The rules are those of https://docs.temporal.io/cloud/actions, read on 2026-11-24. What no history shows is not
-counted here: queries, refused updates, and heartbeats, of which ours begin after 2 s; the SDK then thins them out to
-one in 8 s (0.8 of our timeout).
+The rules are those of https://docs.temporal.io/cloud/actions, read on 2026-11-24. Not counted is what no history
+shows: queries, refused updates, and heartbeats. Ours begin after 2 s, and the SDK then sends only one every 8 s (0.8
+of our timeout).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VERSION_ATTRIBUTE = "TemporalChangeVersion"
 
 
 def billable(events: Iterable[HistoryEvent]) -> int:
-    """How many actions these events are, the retries of activities included."""
+    """How many actions these events are, including retries of activities."""
     found = list(events)
     total = sum(_is_action(event) for event in found) + sum(_retries(event) for event in found)
     # All markers of one workflow task are one action.
@@ -54,7 +54,7 @@ def _retries(event: HistoryEvent) -> int:
 
 
 def _is_signal_with_start(events: list[HistoryEvent]) -> bool:
-    """Both together are one action."""
+    """Whether these are a start and its signal, which together are one action."""
     started, signalled = (
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,

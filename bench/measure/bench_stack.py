@@ -1,4 +1,4 @@
-"""The stack under measurement: `issuebox dev` with its own defaults, on a localdaytona whose changes are short."""
+"""The stack under measurement: `issuebox dev` with its defaults, on a localdaytona with short transitions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ CALL_TIMEOUT_S = 10.0
 
 SETTINGS: Mapping[str, str] = {
     "ISSUEBOX_LOG_FORMAT": "json",
-    # Nothing but what is measured runs.
+    # Only what is measured runs.
     "ISSUEBOX_AUDIT_INTERVAL_S": "0",
     "ISSUEBOX_RESYNC_INTERVAL_S": "0",
-    "ISSUEBOX_RESYNC_SWEEP_INTERVAL_S": "0",
 }
 
 DURATIONS_S: Mapping[str, float] = {
@@ -33,7 +32,7 @@ DURATIONS_S: Mapping[str, float] = {
     "destroy_s": 0.1,
     "archive_s": 0.1,
 }
-"""How long Daytona's own changes take: long enough to be waited for, short enough to be measured often."""
+"""How long Daytona's state changes take: long enough for a wait, short enough for many samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class BenchStack:
         return self.temporal.get_workflow_handle(self.stack.name(issue))
 
     def environment(self) -> dict[str, str]:
-        """What a further worker or client of the same stack is started with."""
+        """The environment of another worker or client of the same stack."""
         dev = self.stack.stack
         return {
             **inherited(),
@@ -65,13 +64,13 @@ class BenchStack:
 
 
 def issues_over(client: Client) -> Issues:
-    """The issues' workflows of an installation with the usual names."""
+    """The issues' workflows of an installation with the default names."""
     return Issues.over(client, name_prefix=DEFAULT_NAME_PREFIX, task_queue=TASK_QUEUE, timeout_s=CALL_TIMEOUT_S)
 
 
 @asynccontextmanager
 async def measured(data_dir: Path, **settings: str) -> AsyncIterator[BenchStack]:
-    """The stack, with `settings` beside those of all measurements; ended when the block ends."""
+    """Run the stack for the block, with `settings` in addition to those of all measurements."""
     async with running(data_dir, base=SETTINGS, **settings) as stack:
         await stack.admin.config(durations=dict(DURATIONS_S))
         dev = stack.stack

@@ -1,6 +1,6 @@
-"""The whole way of a burst: thousands of deliveries at once, until every issue has its one started sandbox.
+"""A burst from end to end: thousands of deliveries at once, until every issue has its one started sandbox.
 
-What is right is read from localdaytona and judged by `proofs.checker`, which trusts nothing of issuebox.
+`proofs.checker` judges the run by localdaytona's journal and trusts nothing of issuebox.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from proofs.checker.rules import check
 
 WORKERS = 2
 CALLERS = 64
-"""Deliveries under way at once."""
+"""Concurrent deliveries."""
 ACKNOWLEDGED_LIMIT_S = 5.0
 RIGHT_TIMEOUT_S = 600.0
 POLL_INTERVAL_S = 1.0
-"""Only to know when it is over: when each issue was right is read from the journal afterwards."""
+"""Only detects the end: when each issue was right is read from the journal afterwards."""
 FLOOR_QUEUE = "floor"
 STEPS = 200
 """Points of a curve in the charts."""
 
 
 class Acknowledged(BaseModel):
-    """How long one side's calls took."""
+    """The durations of one side's calls."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,31 +57,31 @@ class Burst(BaseModel):
 
     issues: int
     statuses: dict[str, int]
-    """How often each HTTP status was answered; `none` for no answer."""
+    """How often each HTTP status was returned; `none` for no answer."""
     ours: Acknowledged
     bare: Acknowledged
     acknowledged_curve_s: list[float]
     right_each_s: list[float]
-    """When each issue's sandbox was started, in order."""
+    """When each issue's sandbox was started, in ascending order."""
     violations: int
     requests: dict[str, int]
-    """Of Daytona, by operation."""
+    """Requests to Daytona, by operation."""
     processor_s: dict[str, float]
     memory_mib: dict[str, float]
 
     @property
     def deliveries(self) -> int:
-        """How many POSTs there were."""
+        """The number of POSTs."""
         return sum(self.statuses.values())
 
     @property
     def refused(self) -> int:
-        """How many of them were not answered with 2xx."""
+        """The number of POSTs without a 2xx answer."""
         return sum(count for status, count in self.statuses.items() if not status.startswith("2"))
 
 
 async def run(context: Context) -> Burst:
-    """The bare burst first, on the same server and served by a worker as well; then issuebox."""
+    """Run the bare burst first, on the same server and also served by a worker; then that of issuebox."""
     issues = context.samples(full=1000, quick=100)
     async with running(context.scratch / "burst", workers=0) as parts:
         bare = await _bare(parts, issues * PER_ISSUE // 4)
@@ -124,7 +124,7 @@ async def run(context: Context) -> Burst:
 
 
 async def _bare(parts: Parts, count: int) -> Window:
-    """As many callers, an empty workflow, and a worker that serves it."""
+    """The same number of callers on an empty workflow that a worker serves."""
     ready_file = parts.around.data_dir / "floor.ready"
     environment = parts.around.environment()
     async with serving(["-m", "bench.measure.floor", FLOOR_QUEUE, str(ready_file)], environment, ready_file):
@@ -141,7 +141,7 @@ async def _signals(parts: Parts, issues: int) -> list[Signal]:
 
 
 def _are_handled(signals: list[Signal]) -> bool:
-    """Whether Temporal holds no event any more that its workflow has not seen."""
+    """Whether the workflows have seen every event that Temporal holds."""
     return all(signal.is_handled for signal in signals)
 
 
@@ -155,7 +155,7 @@ def noted_took_s(noted: Sequence[Delivery]) -> float:
 
 
 def started_at(journal: Iterable[Entry]) -> list[float]:
-    """When each name first had a started sandbox, in order; epoch seconds."""
+    """When each name first had a started sandbox, in ascending order; epoch seconds."""
     first: dict[str, float] = {}
     for entry in journal:
         if entry.kind == "state" and entry.detail.get("new") == "started" and entry.name:

@@ -1,4 +1,4 @@
-"""How a burst is shown, and what it has to reach. Pure."""
+"""Targets, tables and charts of the burst. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def targets(figures: Burst) -> Sequence[Target]:
 
 
 def render(figures: Burst) -> str:
-    """Acknowledgements of both sides, and what the rest of the way took."""
+    """The acknowledgements of both sides, and the durations of the remaining steps."""
     head = ("Acknowledgement", "n", "p50", "p99", "slowest", "rate, a second")
     both = page.table(head, [_row("webhook", figures.ours), _row("bare signal-with-start", figures.bare)])
     right = figures.right_each_s
@@ -71,10 +71,10 @@ BURST = Measurement(
     title="A burst of deliveries",
     sentence=(
         "Ten deliveries for each issue, two of them copies, all shuffled (out of order, several of an issue at once), "
-        f"sent over {CALLERS} kept connections as fast as the answers come: one API, {WORKERS} workers, Temporal's dev "
-        "server with a database file, localdaytona with its usual durations. An issue is right when its one sandbox is "
-        "started, by localdaytona's journal; the checker of `proofs/checker` judges the whole run. Bare: "
-        "signal-with-starts of an empty workflow with a worker, as many at once, on the same server before the burst."
+        f"are sent over {CALLERS} kept connections as fast as the answers come, to one API and {WORKERS} workers, with "
+        "Temporal's dev server on a database file and localdaytona with its default durations. An issue is right when "
+        "localdaytona's journal shows its one sandbox started; the checker of `proofs/checker` judges the whole run. "
+        "Bare: as many concurrent signal-with-starts of an empty workflow with a worker, on the same server before it."
     ),
     figures=Burst,
     run=run,
@@ -82,7 +82,7 @@ BURST = Measurement(
     render=render,
     charts=draw,
     chart_captions={
-        "burst": "How many acknowledgements were not slower than that.",
+        "burst": "Share of acknowledgements that were not slower.",
         "burst_course": "Deliveries acknowledged, and issues that had their one started sandbox, over time.",
     },
 )

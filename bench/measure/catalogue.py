@@ -1,4 +1,4 @@
-"""The measurements, in the order in which they run and are shown."""
+"""The measurements, in the order in which they run and appear."""
 
 from __future__ import annotations
 

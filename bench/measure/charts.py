@@ -1,6 +1,6 @@
-"""How charts look and how they are saved: the same figures give the same bytes.
+"""The style and the file format of charts: the same figures give the same bytes.
 
-White ground and dark lines, so that they are readable on GitHub's light and dark pages alike.
+A white background and dark lines are readable on GitHub's light and dark pages.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#1f6feb", "#d1580a", "#2da44e", "#8250df", "#6e7781")
-"""Distinct in shade too, for who does not see the hues."""
+"""They also differ in brightness, for readers who do not see the hues."""
 
 _STYLE: Mapping[str, object] = {
     # Element IDs are hashes with a random salt unless one is given.
     "svg.hashsalt": "issuebox",
-    # Glyphs as paths: the page needs no font, and none of this machine's is asked for.
+    # Glyphs as paths: the page needs no font, and the file depends on none of this machine.
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -47,5 +47,5 @@ def svg(figure: Figure) -> str:
     target = io.StringIO()
     with mpl.rc_context(dict(_STYLE)):  # type: ignore[arg-type]
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
-    # Matplotlib leaves blanks at the ends of lines, which git complains of.
+    # Matplotlib leaves blanks at the ends of lines, about which git complains.
     return "\n".join(line.rstrip() for line in target.getvalue().splitlines()) + "\n"

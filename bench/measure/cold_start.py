@@ -1,4 +1,4 @@
-"""How long things take to start in a process that has loaded nothing yet."""
+"""How long programs take to start in a new process."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "import of the API": ("-P", "-c", _IMPORT.format("api.app")),
     "import of the worker": ("-P", "-c", _IMPORT.format("issuebox.worker, daytona")),
 }
-"""What is started, each in a process of its own, which ends when the import is done: to clear up takes a quarter of
-the whole. Imported as `issuebox api` and `issuebox worker` do. Only the workers load Daytona's SDK."""
+"""The programs, each in its own process. An import ends its process at once, because cleaning up takes a quarter of
+the time. It imports as `issuebox api` and `issuebox worker` do. Only workers load Daytona's SDK."""
 
 LIMITED = {"issuebox --help", "import of the API"}
 
 
 class Start(BaseModel):
-    """One program: seconds from its start to its end, and of processor time, its children's included."""
+    """One program: seconds from its start to its end, and its processor time including its children's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +48,7 @@ class Start(BaseModel):
 
 
 class ColdStart(BaseModel):
-    """All programs, and `issuebox dev` from its start until it says that it is ready."""
+    """All programs, and `issuebox dev` from its start until it is ready."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ class ColdStart(BaseModel):
 
 
 async def run(context: Context) -> ColdStart:
-    """Start each program so many times, in turn."""
+    """Start each program many times, alternating between them."""
     times: dict[str, list[tuple[float, float]]] = {what: [] for what in COMMANDS}
     count = context.samples(full=20, quick=3)
     for number in range(count):
@@ -77,7 +77,7 @@ async def run(context: Context) -> ColdStart:
 
 
 async def dev_ready_s(data_dir: Path) -> float:
-    """Seconds from the start of `issuebox dev` on a new directory until it is ready; it is ended again."""
+    """Start `issuebox dev` on a new directory and end it again. Returns the seconds until it was ready."""
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
@@ -115,7 +115,7 @@ def _timed(arguments: Sequence[str]) -> tuple[float, float]:
 
 
 def targets(figures: ColdStart) -> Sequence[Target]:
-    """Who types --help does not wait, and nor does who scales the API out."""
+    """Nobody should wait for `--help`, or for another process of the API."""
     return [
         Target(name=f"{_shown(start.what)}, median", value=start.wall_s.p50, limit=LOADED_LIMIT_S, unit="s")
         for start in figures.starts
@@ -128,7 +128,7 @@ def _shown(what: str) -> str:
 
 
 def render(figures: ColdStart) -> str:
-    """One row for each program."""
+    """A table with one row for each program."""
     rows: list[tuple[object, ...]] = []
     for start in figures.starts:
         what = _shown(start.what)
@@ -165,5 +165,5 @@ COLD_START = Measurement(
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"cold_start": "Time to start, and the processor time of it."},
+    chart_captions={"cold_start": "Time to start, and processor time."},
 )

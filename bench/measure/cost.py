@@ -1,7 +1,7 @@
-"""A month's cost as a formula: what Temporal Cloud and Daytona charge for so many issues. Pure; measures nothing.
+"""The cost of a month as a formula: what Temporal Cloud and Daytona charge for the issues. Pure; measures nothing.
 
 Prices are list prices in US dollars, before tax, credits and negotiated discounts, each with its source and the day
-on which it was read. Change an input and call `month`.
+on which it was read. To vary an input, change it and call `month`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TemporalPrices:
     action_tiers: Sequence[tuple[float, float]] = (
         (5e6, 50.0), (5e6, 45.0), (10e6, 40.0), (30e6, 35.0), (50e6, 30.0), (100e6, 25.0),
     )  # fmt: skip
-    """So many actions at so many dollars a million; all beyond them at the last price, which is Sales' to better."""
+    """Tiers of (actions, dollars per million). The last price applies to all further actions; Sales may lower it."""
     included_actions: float = 2.5e6
     active_gbh: float = 0.042
     included_active_gbh: float = 2.5 * HOURS_OF_A_MONTH
@@ -42,7 +42,7 @@ class TemporalPrices:
     included_retained_gbh: float = 100 * HOURS_OF_A_MONTH
     plan_least: float = 500.0
     plan_share: float = 0.10
-    """The plan costs this share of what is consumed, `plan_least` at least."""
+    """The plan costs this share of the consumption, but at least `plan_least`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,33 +58,33 @@ class DaytonaPrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """What happens in a month: so many issues are opened, and each lives like this one. All of it are assumptions."""
+    """A month's issues: their number, and the life of each of them. All values are assumptions."""
 
     issues: float = 1_000_000
     reuses: float = 4.0
-    """Events of an issue that meet its sandbox running."""
+    """Events of an issue that find its sandbox running."""
     starts: float = 1.0
-    """Events that meet it stopped."""
+    """Events that find it stopped."""
     is_closed: bool = True
-    """Whether it goes down the whole ladder, to the delete."""
+    """Whether its sandbox is stopped, archived and in the end deleted."""
     running_h: float = 2.0
-    """Hours that its sandbox runs, the hour until the idle stop included."""
+    """Hours that its sandbox runs, including the hour until the idle stop."""
     stopped_h: float = 24.0
     archived_h: float = 29 * 24.0
     workflow_h: float = HOURS_OF_A_MONTH
-    """Hours that its workflow is open; an issue's workflow stays for as long as the issue may come back."""
+    """Hours that its workflow is open: for as long as the issue may be reopened."""
     retained_h: float = 0.0
     vcpus: float = 1.0
     memory_gib: float = 1.0
     disk_gib: float = 3.0
-    """Daytona's default sandbox."""
+    """The size of Daytona's default sandbox."""
     reads_of_status: float = 2.0
-    """Times that somebody looks at the issue's status: a query each, which is an action."""
+    """How often somebody reads the issue's status: each time a query, which is an action."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one outcome takes, as `bench.measure.history` measured it: actions, and bytes of history."""
+    """What one outcome uses, as `bench.measure.history` measured it: actions, and bytes of history."""
 
     actions: float
     history_bytes: float
@@ -92,7 +92,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What the outcomes of an issue's life take. `closed` is the whole way down the ladder."""
+    """What the outcomes of an issue's life use. `closed` is everything from the close to the delete."""
 
     created: Usage
     reused: Usage
@@ -130,7 +130,7 @@ class Bill:
 
 
 def action_cost(actions: float, prices: TemporalPrices) -> float:
-    """The dollars for so many actions beyond those of the plan, tier by tier."""
+    """The dollars for these actions beyond those of the plan, tier by tier."""
     left, cost = max(0.0, actions - prices.included_actions), 0.0
     for size, price in prices.action_tiers:
         taken = min(left, size)
@@ -149,7 +149,7 @@ def month(life: Life, inputs: Month, temporal: TemporalPrices, daytona: DaytonaP
     ]
     actions = inputs.issues * (sum(usage.actions * times for usage, times in parts) + inputs.reads_of_status)
     history_gb = inputs.issues * sum(usage.history_bytes * times for usage, times in parts) / 1e9
-    # A history grows over its life; that it has its whole length from the first hour on errs to the dear side.
+    # A history grows over its life. Billing its whole length from the first hour on overestimates the cost.
     active_gbh = max(0.0, history_gb * inputs.workflow_h - temporal.included_active_gbh)
     retained_gbh = max(0.0, history_gb * inputs.retained_h - temporal.included_retained_gbh)
     spent = (

@@ -1,4 +1,4 @@
-"""A burst as its senders make it: which deliveries in which order, and what became of each."""
+"""The deliveries of a burst: which are sent, in which order, and the answer to each."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from datetime import datetime, timedelta
 
 from bench.measure.load import Line, drive, post_request
 from issuebox.dev.mock_delivery import MockIssue, build
-from proofs.checker.evidence import Delivery, Wish
+from proofs.checker.evidence import Delivery, Expectation
 
 REPOSITORY = "octo/repo"
 
 SCRIPT = ("opened", "labeled", "comment", "comment", "reopened", "labeled", "comment", "comment")
-"""What happens to each issue, a second apart. Every one of them asks for the sandbox."""
+"""What happens to each issue, one second apart. Every event asks for the sandbox."""
 COPIES = 2
-"""Deliveries of each issue that are sent twice, byte for byte."""
+"""How many deliveries of each issue are sent twice, byte for byte."""
 PER_ISSUE = len(SCRIPT) + COPIES
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One POST: the request as it goes over the wire, and what its sender knows of it."""
+    """One POST: the request as sent, and what its sender knows about it."""
 
     request: bytes
     delivery: str
@@ -50,14 +50,14 @@ def burst(issues: int, secret: str, seed: int, base: datetime) -> list[Post]:
 def _post(issue: int, step: int, action: str, secret: str, base: datetime) -> Post:
     updated_at = base + timedelta(seconds=step)
     about = MockIssue(issue, REPOSITORY, title=f"Bench issue {issue}", updated_at=updated_at)
-    # Two comments of one second would be one event with two IDs, if they said the same.
+    # Two comments of one second with the same text would be one event with two IDs.
     mock = build(action, about, secret, comment=f"@claude, step {step}")
     request = post_request("/webhooks/github", mock.headers, mock.body)
     return Post(request, mock.delivery, issue, action, updated_at)
 
 
 async def send(port: int, posts: Sequence[Post], callers: int) -> list[Delivery]:
-    """Post them all to the API on this port, so many at once; what the senders note, in the order of the answers."""
+    """Post them to the API on this port by `callers` at once. Returns the deliveries in the order of the answers."""
     lines = [Line(port) for _ in range(callers)]
     noted: list[Delivery] = []
 
@@ -82,7 +82,7 @@ def _noted(post: Post, sent_at: float, answered_at: float, status: int | None) -
         delivery=post.delivery,
         issue=post.issue,
         action=post.action,
-        wish=Wish.RUNNING,
+        expects=Expectation.RUNNING,
         updated_at=post.updated_at.timestamp(),
         sent_at=sent_at,
         answered_at=answered_at if status is not None else None,

@@ -1,6 +1,6 @@
 """The floor of the latency: an empty workflow with empty activities, and the worker process that serves it.
 
-`python -m bench.measure.floor QUEUE` serves it until it is ended. The worker has the settings of
+`python -m bench.measure.floor QUEUE` serves it until a signal ends it. The worker has the settings of
 `issuebox.worker.build_worker`: the same workflow runner, the same data converter and the same number of slots.
 """
 
@@ -30,7 +30,7 @@ ACTIVITY_TIMEOUT = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How many activities a floor has, how long the last one waits, and whether the first is a local one."""
+    """How many activities a floor has, how long the last one waits, and whether the first is local."""
 
     activities: int = 1
     wait_s: float = 0.0
@@ -44,7 +44,7 @@ async def nothing() -> None:
 
 @activity.defn(name="wait")
 async def wait(seconds: float) -> float:
-    """Do nothing for so long, as an activity does that waits for Daytona; returns how long it was."""
+    """Sleep, like an activity that waits for Daytona. Returns the seconds slept."""
     began = time.perf_counter()
     await asyncio.sleep(seconds)
     return time.perf_counter() - began
@@ -52,7 +52,7 @@ async def wait(seconds: float) -> float:
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class FloorWorkflow:
-    """Runs as many empty activities as an update asks for, one after the other, and stays."""
+    """Runs as many empty activities as an update asks for, one after the other, and stays open."""
 
     @workflow.run
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class FloorWorkflow:
 
     @workflow.update(name=UPDATE)
     async def floor(self, kind: Kind) -> float:
-        """Return when its activities have run; the seconds that the last one waited."""
+        """Run the activities. Returns the seconds that the last one waited."""
         is_waiting = kind.wait_s > 0
         for number in range(kind.activities - is_waiting):
             if number == 0 and kind.is_first_local:
@@ -74,7 +74,7 @@ class FloorWorkflow:
 
 
 async def run_floor(client: Client, workflow_id: str, task_queue: str, kind: Kind = Kind()) -> float:
-    """Update-with-start of the empty workflow; the seconds that its last activity waited."""
+    """Send an update-with-start to the empty workflow. Returns the seconds that its last activity waited."""
     operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
         WORKFLOW_TYPE,
         args=[],

@@ -1,8 +1,8 @@
-"""What a measurement is: how it runs, what it has to reach, how it is shown and stored. Measures nothing itself.
+"""What a measurement is: how it runs, its targets, and how it is rendered and stored. Measures nothing itself.
 
 A measurement is one module with one `Measurement`, listed in `bench.measure.catalogue`. Its figures are a
-pydantic model, stored as JSON; targets, text and charts are made from the stored figures alone, so that
-`--render` shows an old run anew without running anything.
+pydantic model, stored as JSON. Targets, text and charts depend only on the stored figures, so that `--render`
+can render an old run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=BaseModel)
 
 
 class Sense(StrEnum):
-    """On which side of its limit a value has to be."""
+    """On which side of its limit a value must be."""
 
     AT_MOST = "at most"
     AT_LEAST = "at least"
@@ -45,7 +45,7 @@ class Target(BaseModel):
 
 
 class Record(BaseModel):
-    """One run of one measurement, as it is stored."""
+    """One run of one measurement, as stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,19 +53,19 @@ class Record(BaseModel):
     measured_at: str
     """UTC, ISO 8601, to the second."""
     command: str
-    """What repeats it."""
+    """The command that repeats it."""
     seed: int
     is_quick: bool
     took_s: float
     machine: dict[str, str]
     targets: list[Target]
     figures: dict[str, Any]
-    """The measurement's own model as plain data; `Measurement.figures_of` gives the model back."""
+    """The measurement's own model as plain data; `Measurement.figures_of` returns the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a measurement is given."""
+    """What a measurement gets for its run."""
 
     seed: int
     is_quick: bool
@@ -90,7 +90,7 @@ class Measurement(Generic[F]):
     name: str
     title: str
     sentence: str
-    """What is measured and against what; it opens the section in the docs."""
+    """What is measured and against what. It opens the section in the docs."""
     figures: type[F]
     run: Callable[[Context], Awaitable[F]]
     targets: Callable[[F], Sequence[Target]]
@@ -99,7 +99,7 @@ class Measurement(Generic[F]):
     charts: Callable[[F], Mapping[str, Figure]] = field(default=_no_charts)
     """Charts by file name without suffix; each name begins with the measurement's. Drawn with `charts.axes`."""
     chart_captions: Mapping[str, str] = field(default_factory=dict)
-    """File name without suffix, and the sentence shown for it: every chart has one."""
+    """The caption of every chart, by file name without suffix."""
 
     def figures_of(self, record: Record) -> F:
         """The stored figures as the model. Raises pydantic's ValidationError when the shape has changed since."""

@@ -1,7 +1,7 @@
-"""What an event costs with few and with many live issues: the same figures at each size, on one growing stack.
+"""The cost of an event with few and with many live issues: the same figures at each size, on one growing stack.
 
-Every issue is real: a live workflow, and a started sandbox in localdaytona. The sandboxes are made beforehand
-over Daytona's API, so that the workflows find theirs (reused) and ten thousand are there within minutes.
+Every issue is real: a live workflow, and a started sandbox in localdaytona. The sandboxes are created beforehand
+over Daytona's API, so that the workflows find and reuse them, and ten thousand exist within minutes.
 """
 
 from __future__ import annotations
@@ -36,45 +36,45 @@ from workflows.search_attributes import PHASE
 
 QUEUE = "floor"
 CALLERS = 32
-"""How many at once while the stack grows. What is measured is measured one after the other."""
+"""Concurrent calls while the stack grows. Measured calls are made one after the other."""
 STEP = 200
 """How many issues are added at once while the stack grows."""
 GROWN_TIMEOUT_S = 300.0
 COUNT_INTERVAL_S = 0.5
-"""Temporal's dev server reads every row for a count: ten in a second would be most of its work."""
+"""Temporal's dev server reads every row for a count: ten counts a second would be most of its work."""
 INSTANCE = "default"
 
 ACK, BARE_SIGNAL = "acknowledgement", "bare signal-with-start"
 ENSURE, BARE_UPDATE = "ensure, reused", "bare update with one local activity"
 AGAIN, BARE_AGAIN = "the same again", "the bare one again"
-"""Of the issue, or empty workflow, of the call before: the worker has it in memory."""
+"""The same call for the issue or empty workflow of the previous call, which the worker has in memory."""
 FLOOR_OF: Mapping[str, str] = {ACK: BARE_SIGNAL, ENSURE: BARE_UPDATE, AGAIN: BARE_AGAIN}
 AGAIN_OF: Mapping[str, str] = {ENSURE: AGAIN, BARE_UPDATE: BARE_AGAIN}
 LOOKUP: Final = floor.Kind(activities=1, is_first_local=True)
-"""An update of the kind of an ensure that finds the sandbox running."""
+"""An update like that of an ensure that finds the sandbox running."""
 
 
 class Size(BaseModel):
-    """The figures with so many live issues, and as many empty workflows beside them."""
+    """The figures with this many live issues, and as many empty workflows beside them."""
 
     model_config = ConfigDict(frozen=True)
 
     issues: int
     times_ms: dict[str, Spread]
     requests_per_event: float
-    """Of Daytona, for an event that finds the sandbox running."""
+    """Requests to Daytona for an event that finds the sandbox running."""
     history_per_event: float
-    """Events of Temporal's history, for the same."""
+    """Events in Temporal's history for the same."""
     memory_mib: dict[str, float]
     grown_in_s: float
 
     def ratio(self, what: str) -> float:
-        """Ours to the floor, at the median."""
+        """Our time over the floor's, at the median."""
         return self.times_ms[what].p50 / self.times_ms[FLOOR_OF[what]].p50
 
 
 class Growth(BaseModel):
-    """All sizes, growing."""
+    """All sizes, in ascending order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,17 +92,17 @@ class Bench:
     base: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(hours=6))
 
     async def grow(self, size: int) -> None:
-        """Have so many issues served, and as many empty workflows."""
+        """Grow to this many served issues, and as many empty workflows."""
         api, daytona = _Lines(self.parts.api_port), _Lines(self.parts.daytona_port)
         while self.size < size:
-            # In steps: thousands of events at once are the burst's subject, and take far longer to be served.
+            # In steps: thousands of events at once, which the burst measures, take far longer to serve.
             first, self.size = self.size + 1, min(self.size + STEP, size)
             await self._add(api, daytona, first)
         await api.close()
         await daytona.close()
 
     async def _add(self, api: _Lines, daytona: _Lines, first: int) -> None:
-        """The issues from `first` to `size`, and the empty workflows, all served."""
+        """Add the issues from `first` to `size` and the empty workflows, and wait until all are served."""
         count = self.size - first + 1
         await drive(count, CALLERS, lambda caller, number: self._make(daytona.of(caller), first + number))
         await drive(count, CALLERS, lambda caller, number: self._open(api.of(caller), first + number))
@@ -110,17 +110,17 @@ class Bench:
         await until(
             self._served, lambda served: served >= self.size, "all are served", GROWN_TIMEOUT_S, COUNT_INTERVAL_S
         )
-        await self.update_floor(self.size)  # Behind all that the floor's worker has still to do.
+        await self.update_floor(self.size)  # Queued behind everything that the floor's worker still has to do.
 
     async def deliver(self, line: Line, action: str, issue: int) -> None:
-        """One delivery, newer than every one before. Raises RuntimeError when it is not accepted."""
+        """Send one delivery, newer than all before it. Raises RuntimeError when it is not accepted."""
         self.sent += 1
         about = MockIssue(issue, REPOSITORY, title="Bench issue", updated_at=self.base + timedelta(seconds=self.sent))
         mock = build(action, about, self.parts.around.webhook_secret)
         await _post(line, post_request("/webhooks/github", mock.headers, mock.body))
 
     async def ensure(self, issue: int) -> None:
-        """Update-with-start, as the API sends it; returns when all before it is served too."""
+        """Send an update-with-start as the API does. Returns when all earlier requests are served, too."""
         about = Issue(issue, REPOSITORY, issue, "Bench issue")
         await self.parts.client.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
@@ -130,7 +130,7 @@ class Bench:
         )
 
     async def signal_floor(self, number: int) -> None:
-        """A bare signal-with-start, as large as a delivery's."""
+        """Send a bare signal-with-start with a payload as large as a delivery's."""
         await self.parts.client.start_workflow(
             floor.WORKFLOW_TYPE,
             id=f"floor-{number}",
@@ -141,7 +141,7 @@ class Bench:
         )
 
     async def update_floor(self, number: int) -> None:
-        """A bare update-with-start, with one empty local activity."""
+        """Send a bare update-with-start with one empty local activity."""
         await floor.run_floor(self.parts.client, f"floor-{number}", QUEUE, LOOKUP)
 
     async def history_length(self, issue: int) -> int:
@@ -149,7 +149,7 @@ class Bench:
         return (await self.parts.client.get_workflow_handle(_name(issue)).describe()).history_length
 
     async def requests(self, after: int = 0) -> Counter[str]:
-        """Requests that Daytona got, by operation."""
+        """Requests that Daytona received, by operation."""
         entries = await self.parts.admin.journal(after, kind="request")
         return Counter(entry.operation or "" for entry in entries)
 
@@ -158,7 +158,7 @@ class Bench:
             {
                 "name": _name(issue),
                 "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: INSTANCE, LABEL_ISSUE_ID: str(issue)},
-                # An activity refresh now and then would be counted as the cost of an event.
+                # An occasional activity refresh would count as the cost of an event.
                 "autoStopInterval": 0,
             }
         ).encode()
@@ -202,9 +202,9 @@ async def run(context: Context) -> Growth:
 
 
 async def _measure(bench: Bench, rounds: int, dice: random.Random, grown_in_s: float) -> Size:
-    """Rounds of all calls in an order drawn anew, each about a workflow drawn anew, and with nothing else under way.
+    """Rounds of all calls in a random order, each for a random workflow, one call at a time.
 
-    An update is followed by the same once more.
+    Each update is sent twice in a row.
     """
     times: dict[str, list[float]] = {what: [] for pair in FLOOR_OF.items() for what in pair}
     calls: Mapping[str, Callable[[int], Awaitable[None]]] = {
@@ -222,7 +222,7 @@ async def _measure(bench: Bench, rounds: int, dice: random.Random, grown_in_s: f
                 took_ms = (time.perf_counter() - began) * 1000
                 if number >= 0:
                     times[name].append(took_ms)
-            if what == ACK:  # What it set going has ended when the next call is measured.
+            if what == ACK:  # What it started must end before the next call is measured.
                 await bench.ensure(subject)
             elif what == BARE_SIGNAL:
                 await bench.update_floor(subject)
@@ -238,7 +238,7 @@ async def _measure(bench: Bench, rounds: int, dice: random.Random, grown_in_s: f
 
 
 async def _costs(bench: Bench, dice: random.Random) -> tuple[float, float]:
-    """Daytona requests and history events of one event, over a few events."""
+    """Daytona requests and history events per event, as the mean of a few events."""
     subjects = dice.sample(range(1, bench.size + 1), 10)
     entries = await bench.parts.admin.journal(kind="request", operation="get")
     last = entries[-1].seq
@@ -251,7 +251,7 @@ async def _costs(bench: Bench, dice: random.Random) -> tuple[float, float]:
 
 
 class _Lines:
-    """A line for each caller."""
+    """One connection for each caller."""
 
     def __init__(self, port: int) -> None:
         self._lines = [Line(port) for _ in range(CALLERS)]

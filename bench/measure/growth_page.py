@@ -1,4 +1,4 @@
-"""How growth is shown, and what it has to keep to. Pure."""
+"""Targets, tables and charts of the growth. Pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ FLAT = 1.15
 """Growth that still counts as flat."""
 MEMORY = ("api", "worker-1")
 CACHED_WORKFLOWS: int = WorkerSettings.model_fields["cached_workflows"].default
-"""How many a worker keeps in memory, by default."""
+"""How many workflows a worker keeps in memory by default."""
 
 REPLAYED = (
-    "Beyond the thousand issues that a worker keeps in memory, an event for another one is preceded by a replay of its "
-    "history: the time of *ensure, reused* over *the same again*. Most of that is paid by an empty "
-    "workflow too, as the bare figures show. Workers share their issues: with as many as hold all of them, or with a "
+    "Beyond the thousand issues that a worker keeps in memory, an event for another issue first needs a replay of its "
+    "history: the difference between *ensure, reused* and *the same again*. Most of that applies to an empty workflow, "
+    "too, as the bare figures show. Workers share the issues: with enough workers to hold all of them, or with a "
     "larger `ISSUEBOX_CACHED_WORKFLOWS`, nothing is replayed."
 )
 
 MENDED = (
-    "What it was: each workflow that a worker held built the validators of its messages anew, so that a worker with a "
-    "thousand took 718 MiB and not 354 MiB, and an event that finds its sandbox 40 ms of its processor time and not "
-    "22 ms (same machine). A process shares them now. Two thousand replays and evictions in a row left the memory of a "
-    "process as it was."
+    "Before: each workflow that a worker held built its own validators for its messages, so that a worker with a "
+    "thousand used 718 MiB instead of 354 MiB, and 40 ms of processor time instead of 22 ms for an event that finds "
+    "its sandbox (same machine). Now a process shares them. Two thousand replays and evictions in a row did not change "
+    "the memory of a process."
 )
 
 
 def targets(figures: Growth) -> Sequence[Target]:
-    """Flat from the fewest issues to the most; memory flat once a worker's cache of workflows is full."""
+    """Times stay flat from the fewest issues to the most, and memory once a worker's workflow cache is full."""
     few, many = figures.sizes[0], figures.sizes[-1]
     found = [
         Target(name=f"{what} / floor, {many.issues} to {few.issues} issues", value=_grown(what, few, many), limit=FLAT)
@@ -58,7 +58,7 @@ def _grown(what: str, few: Size, many: Size) -> float:
 
 
 def render(figures: Growth) -> str:
-    """One column for each size."""
+    """A table with one column for each size."""
     sizes = figures.sizes
     rows: list[tuple[object, ...]] = []
     for what, below in FLOOR_OF.items():
@@ -99,11 +99,11 @@ GROWTH = Measurement(
     name="growth",
     title="Growth",
     sentence=(
-        "The same figures with more and more live issues on one stack, each with its workflow and its started sandbox; "
-        "beside them as many empty workflows, which a worker of the same settings serves, so that what Temporal's dev "
-        "server loses with size shows in both. Each of them began with one local activity, as an issue's "
-        "does. Calls come one at a time, each about a workflow drawn at random: beyond the thousand that a worker "
-        "keeps in memory, most have to be replayed first, the empty ones as well."
+        "The same figures with more and more live issues on one stack, each with its workflow and its started sandbox. "
+        "A worker with the same settings serves as many empty workflows beside them, so that a slowdown of Temporal's "
+        "dev server shows in both. Each empty workflow begins with one local activity, like an issue's. Calls come one "
+        "at a time, each for a random workflow: beyond the thousand that a worker keeps in memory, most need a replay "
+        "first, the empty ones as well."
     ),
     figures=Growth,
     run=run,

@@ -28,7 +28,7 @@ from bench.measure.outcomes import (
 
 
 class Row(BaseModel):
-    """One outcome asked for in one way; means over the samples."""
+    """One outcome, requested in one way; means over the samples."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,33 +39,33 @@ class Row(BaseModel):
     history_bytes: float
     actions: float
     kinds: dict[str, float]
-    """Events by Temporal's word."""
+    """Events by Temporal's name."""
 
     @property
     def usage(self) -> Usage:
-        """For the formula."""
+        """The usage for the cost formula."""
         return Usage(actions=self.actions, history_bytes=self.history_bytes)
 
 
 class History(BaseModel):
-    """One row for each outcome and way."""
+    """All outcomes, requested in each way."""
 
     model_config = ConfigDict(frozen=True)
 
     rows: list[Row]
 
     def usage(self, outcome: str) -> Usage:
-        """Of an outcome that was asked for by webhook."""
+        """The usage of an outcome that was requested by webhook."""
         return next(row for row in self.rows if (row.outcome, row.way) == (outcome, WEBHOOK)).usage
 
 
 async def run(context: Context) -> History:
-    """Play so many issues, half of them over REST."""
+    """Run the lives of several issues, half of them over REST."""
     return History(rows=summarize(await lived(context, context.scratch / "data"), _row))
 
 
 def bill(figures: History, inputs: Month) -> Bill:
-    """The month's bill at list prices, for issues that are asked for by webhook."""
+    """The month's bill at list prices, for issues that come by webhook."""
     ladder = [figures.usage(step) for step in (STOPPED, ARCHIVED, DELETED)]
     closed = Usage(
         actions=sum(step.actions for step in ladder), history_bytes=sum(step.history_bytes for step in ladder)
@@ -121,14 +121,14 @@ def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
 
 
 _COUNTED = """\
-Actions are counted by Temporal Cloud's rules from the history itself: a start, a signal (with a start in one), an
-update, an activity and each retry of it, a timer, a change of search attributes, and one for all markers of a workflow
-task. Heartbeats are in no history: an activity that waits for Daytona sends one after 2 s and then one in 8 s, so that
-only creates, starts and the like that take longer cost more than is counted here."""
+Actions are counted from the history by Temporal Cloud's rules: a start, a signal (one action together with its start),
+an update, an activity and each retry, a timer, a change of search attributes, and one for all markers of a workflow
+task. No history shows heartbeats: an activity that waits for Daytona sends one after 2 s and then one every 8 s, so
+that only creates, starts and the like that take longer cost more than is counted here."""
 
 
 def _costs(figures: History) -> str:
-    """A table of bills, with the inputs that make them."""
+    """A table of bills, with their inputs."""
     cases = {
         "as assumed": Month(),
         "twice the events": Month(reuses=8.0, starts=2.0),
@@ -154,8 +154,8 @@ daytona  = issues * running_h * (vcpus * 0.0504 + memory_gib * 0.0162)
          + issues * disk_gib * (running_h + stopped_h) * 0.000108 + issues * disk_gib * archived_h * 0
 ```
 
-`bench.measure.cost.month` is the formula; the measured inputs are those of the table above, asked for by webhook. As
-assumed: {given.reuses:g} reuses and {given.starts:g} start of each issue, {given.running_h:g} h running,
+`bench.measure.cost.month` is the formula; its measured inputs are the webhook rows of the table above. The
+assumptions: {given.reuses:g} reuses and {given.starts:g} start of each issue, {given.running_h:g} h running,
 {given.stopped_h:g} h stopped, {given.archived_h:g} h archived, {given.vcpus:g} vCPU, {given.memory_gib:g} GiB of
 memory, {given.disk_gib:g} GiB of disk, its workflow open for {given.workflow_h:g} h of the month, its status read
 {given.reads_of_status:g} times. Beyond 200 million actions the last public price is used. Prices:
@@ -172,5 +172,5 @@ HISTORY = Measurement(
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"history": "History events and billable actions per outcome, asked for by webhook."},
+    chart_captions={"history": "History events and billable actions per outcome, requested by webhook."},
 )

@@ -1,7 +1,7 @@
-"""What issuebox adds to the same operation done with the bare SDK, beside the floor that Temporal sets.
+"""What issuebox adds to the same operation with the bare SDK, compared with the floor that Temporal sets.
 
-The ways take turns within each round, so that what slows the machine slows all of them: an update-with-start as
-the API sends it, the same over REST, the bare SDK, the floor, and a floor of the same kind as what is measured.
+The ways alternate within each round, so that a slow machine slows all of them: an update-with-start as the API
+sends it, the same over REST, the bare SDK, the floor, and a floor of the same kind as the measured operation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLOOR_QUEUE = "floor"
 WARM_UP = 5
 RATIO_MAX = 1.25
 ACTIVITIES: Mapping[str, int] = {Outcome.REUSED: 1, Outcome.STARTED: 2, Outcome.CREATED: 2}
-"""Activities of each outcome: a look, and a command where one is needed."""
+"""Activities of each outcome: a lookup, and a command where one is needed."""
 
 WAIT_S = 0.1
 """What localdaytona takes for a create or a start."""
@@ -43,7 +43,7 @@ WAYS = (*SANDBOX_WAYS, FLOOR, ALIKE)
 
 
 def floor_kind(outcome: str, way: str) -> Kind:
-    """The floor of an outcome: so many activities, or as ours are, the look local and the command as long."""
+    """The floor of an outcome: plain activities, or ones like ours, with a local lookup and a command as long."""
     activities = ACTIVITIES[outcome]
     if way == FLOOR:
         return Kind(activities)
@@ -51,7 +51,7 @@ def floor_kind(outcome: str, way: str) -> Kind:
 
 
 class Row(BaseModel):
-    """One outcome, all in milliseconds. `added` is the time of ours less that of the bare SDK in the same round."""
+    """One outcome, in milliseconds. `added` is our time minus that of the bare SDK in the same round."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,12 +63,12 @@ class Row(BaseModel):
 
     @property
     def ratio(self) -> float:
-        """What is added, as a multiple of the floor; medians."""
+        """The added time as a multiple of the floor; medians."""
         return self.added_ms.p50 / self.times_ms[FLOOR].p50
 
     @property
     def ratio_alike(self) -> float:
-        """The same of the floor of the same kind, less what it waits."""
+        """The same for the floor of the same kind, minus its wait."""
         return self.added_ms.p50 / self.times_ms[ALIKE].p50
 
     @property
@@ -87,16 +87,16 @@ class Latency(BaseModel):
 
 @dataclass
 class Bench:
-    """The stack, the bare SDK, and the numbers of issues and sandboxes that have not been used yet."""
+    """The stack, the bare SDK, and unused numbers for issues and sandboxes."""
 
     bench: BenchStack
     sdk: AsyncDaytona
     next_issue: int = 1
     prepared: dict[str, int] = field(default_factory=dict)
-    """The issue that each way uses again and again, for the outcomes that need a sandbox to be there."""
+    """The issue that each way uses in every round, for outcomes that need an existing sandbox."""
 
     async def ensure(self, issue: int) -> str:
-        """Update-with-start: the outcome."""
+        """Send an update-with-start and return the outcome."""
         about = Issue(issue, "octo/repo", issue, "A title")
         handover: messages.Handover = await self.bench.temporal.execute_update_with_start_workflow(
             messages.UPDATE_ENSURE,
@@ -119,7 +119,7 @@ class Bench:
         return str(reply.json()["outcome"])
 
     async def bare(self, name: str) -> str:
-        """Get or create, start if it is stopped, with the SDK as it comes: what a caller without issuebox does."""
+        """Get or create the sandbox, and start it if stopped, with the plain SDK, as a caller without issuebox does."""
         try:
             sandbox = await self.sdk.get(name)
         except DaytonaNotFoundError:
@@ -131,11 +131,11 @@ class Bench:
         return Outcome.STARTED
 
     async def floor(self, issue: int, kind: Kind) -> float:
-        """Update-with-start of the empty workflow; the seconds that it waited."""
+        """Send an update-with-start to the empty workflow. Returns the seconds that it waited."""
         return await run_floor(self.bench.temporal, f"floor-{issue}", FLOOR_QUEUE, kind)
 
     def subject(self, outcome: str, way: str) -> int:
-        """The issue for this way: a new one for a create, else the same in every round."""
+        """The issue for this way: a new one for each create, else the same in every round."""
         if outcome == Outcome.CREATED or way not in self.prepared:
             self.next_issue += 1
             if outcome == Outcome.CREATED:
@@ -144,7 +144,7 @@ class Bench:
         return self.prepared[way]
 
     async def begin(self, outcome: str) -> None:
-        """New issues for this outcome: no workflow is used so long that it continues as new. Not measured."""
+        """Use new issues for this outcome, so that no workflow gets so long that it continues as new. Not measured."""
         self.prepared.clear()
         if outcome == Outcome.CREATED:
             return
@@ -152,7 +152,7 @@ class Bench:
             await self.call(Outcome.CREATED, way, self.subject(outcome, way))
 
     async def prepare(self, outcome: str, way: str, issue: int) -> None:
-        """Bring the sandbox of this way to where the outcome begins. Not measured."""
+        """Bring the sandbox of this way into the state in which the outcome begins. Not measured."""
         name = self.bench.stack.name(issue)
         if outcome == Outcome.CREATED or way not in SANDBOX_WAYS:
             return
@@ -161,7 +161,7 @@ class Bench:
             await self.bench.stack.settled(issue, "stopped")
 
     async def call(self, outcome: str, way: str, issue: int) -> float:
-        """Milliseconds of one call; raises AssertionError when it had another outcome."""
+        """Milliseconds of one call. Raises AssertionError when it had another outcome."""
         name = self.bench.stack.name(issue)
         calls: Mapping[str, Callable[[], Awaitable[str | float]]] = {
             UPDATE_WAY: lambda: self.ensure(issue),
@@ -181,7 +181,7 @@ class Bench:
 
 
 async def run(context: Context) -> Latency:
-    """Measure each outcome in rounds; the order of the ways within a round is drawn anew each time."""
+    """Measure each outcome in rounds, with the ways in a random order in each round."""
     dice = random.Random(context.seed)
     rounds = context.samples(full=200, quick=20)
     rows = []
@@ -229,7 +229,7 @@ def summarize(outcome: str, times: Mapping[str, Sequence[float]]) -> Row:
 
 
 def targets(figures: Latency) -> Sequence[Target]:
-    """No more than a quarter over what Temporal itself takes."""
+    """The added time is at most a quarter above the time that Temporal itself takes."""
     return [
         Target(name=f"{row.outcome}: added by issuebox / floor, p50", value=row.ratio, limit=RATIO_MAX)
         for row in figures.rows
@@ -237,7 +237,7 @@ def targets(figures: Latency) -> Sequence[Target]:
 
 
 def render(figures: Latency) -> str:
-    """The ways, then what is added."""
+    """The times of all ways, then the added time."""
     by_way = page.table(
         ("Time of one call, ms", "n", "p50", "p99"),
         (
@@ -279,17 +279,17 @@ def render(figures: Latency) -> str:
 
 
 _EXPLANATION = """\
-The bare SDK does the same with the same requests: it gets the sandbox by its name, and creates or starts it when it
-has to. What is added is the difference within a round. The floor is an update-with-start of an empty workflow with as
+The bare SDK does the same with the same requests: it gets the sandbox by its name, and creates or starts it if
+needed. The added time is the difference within a round. The floor is an update-with-start of an empty workflow with as
 many empty activities, on a worker with the same settings: new workflows for *created*, a running one otherwise.
 
-*Floor of the same kind*: the first activity is local, as our look is, and the last one waits for 100 ms, which are
-taken off: after a pause, processors and caches have to be woken before anything goes on. The limit is held against the
-floor of plain activities."""
+*Floor of the same kind*: the first activity is local, like our lookup, and the last one waits for 100 ms, which are
+subtracted: after a pause, processors and caches need time to wake up. The limit applies to the floor of plain
+activities."""
 
 
 def draw(figures: Latency) -> Mapping[str, Figure]:
-    """What is added beside the floor."""
+    """Bars of the added time beside the floor."""
     figure, axes = charts.axes("Added to the bare SDK, and the floor that Temporal sets", "", "milliseconds")
     series = {
         "floor, p50": [row.times_ms[FLOOR].p50 for row in figures.rows],
@@ -314,13 +314,13 @@ LATENCY = Measurement(
     name="latency",
     title="Latency added to the bare SDK",
     sentence=(
-        "From the call to the sandbox in hand, one caller at a time. localdaytona's creates and starts take 100 ms in "
-        "all ways alike."
+        "From the call to the usable sandbox, one caller at a time. localdaytona's creates and starts take 100 ms in "
+        "every way."
     ),
     figures=Latency,
     run=run,
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"latency": "Milliseconds added to the bare SDK beside the floor, medians."},
+    chart_captions={"latency": "Milliseconds added to the bare SDK, beside the floor; medians."},
 )

@@ -1,7 +1,7 @@
-"""Load: many calls at once in a closed loop, and how long each one took.
+"""Load: many concurrent calls in a closed loop, and how long each one took.
 
-`Line` speaks just enough HTTP/1.1 for a POST over a connection that is kept: what the sender spends is
-taken from the same cores as what is measured, and httpx spends as much on a request as the API does.
+`Line` speaks just enough HTTP/1.1 for a POST over a kept connection: the sender uses the same cores as
+what is measured, and httpx spends as much time on a request as the API does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from issuebox.dev.dev_stack import LOOPBACK
 
 Call = Callable[[int, int], Awaitable[None]]
-"""One call: the number of who makes it, from 0, and the number of the call."""
+"""One call, given the number of its caller and the number of the call, both from 0."""
 
 _STATUS = slice(9, 12)
 _LENGTH = b"content-length:"
@@ -22,21 +22,21 @@ _LENGTH = b"content-length:"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one stretch of load gave. Times in seconds."""
+    """The result of one period of load. Times in seconds."""
 
     took_s: float
     latencies_s: list[float]
 
     @property
     def rate_per_s(self) -> float:
-        """Calls that came back in a second."""
+        """Completed calls per second."""
         return len(self.latencies_s) / self.took_s
 
 
 async def drive(calls: int, callers: int, call: Call) -> Window:
-    """Make so many calls, by so many callers of whom each makes its next one when its last came back.
+    """Make this many calls by this many callers, each of which makes its next call when its last one returns.
 
-    Raises what a call raises; the others are cancelled then.
+    Raises what a call raises, and then cancels the others.
     """
     numbers = iter(range(calls))
     latencies_s: list[float] = []
@@ -62,9 +62,9 @@ class Line:
     _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = field(default=None, init=False)
 
     async def post(self, request: bytes) -> int:
-        """Send a whole request, read the whole reply; its status. Raises OSError and IncompleteReadError.
+        """Send a request, read the reply, and return its status. Raises OSError and IncompleteReadError.
 
-        Each reply must announce its length, as all of the API's do. After an error the line is closed.
+        Each reply must announce its length, as all of the API's do. An error closes the connection.
         """
         try:
             return await self._exchange(request)
@@ -73,7 +73,7 @@ class Line:
             raise
 
     async def close(self) -> None:
-        """Hang up; the next request dials again."""
+        """Close the connection; the next request opens another."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -91,15 +91,15 @@ class Line:
 
 
 def content_length(head: bytes) -> int:
-    """The length that a reply's head announces. Raises ValueError when it announces none."""
+    """The length that a reply's head announces. Raises ValueError without one."""
     for line in head.split(b"\r\n"):
         if line.lower().startswith(_LENGTH):
             return int(line[len(_LENGTH) :])
-    raise ValueError("the reply does not say how long it is")
+    raise ValueError("the reply does not announce its length")
 
 
 def post_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """A POST as it goes over the wire."""
+    """The bytes of a POST."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {LOOPBACK}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

@@ -1,6 +1,6 @@
-"""Plays the life of an issue on the real stack and notes what each outcome asked of Daytona and of Temporal.
+"""Runs the life of an issue on the real stack and records what each outcome needs from Daytona and Temporal.
 
-Counts only: how long it took is `bench.measure.latency`.
+It only counts; `bench.measure.latency` measures times.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ STOPPED, ARCHIVED, DELETED = "closed: stopped", "closed: archived", "closed: del
 WEBHOOK, REST = "webhook", "REST"
 
 IDLE_S = 2400
-"""Long enough for the idle stop to be near, so that the hand-over puts it off; short of the stop itself."""
+"""Idle long enough that the stop is near and the handover postpones it, but not long enough for the stop."""
 
 LADDER = {
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3",
     "ISSUEBOX_CLOSE_DELETE_AFTER_S": "6",
 }
-"""The days after a close, in seconds: the same steps and the same timers."""
+"""The days after a close, shortened to seconds: the same steps and the same timers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one outcome cost. `operations` are Daytona's, in order; `events` are what the history grew by."""
+    """What one outcome cost. `operations` are Daytona's, in order; `events` are those added to the history."""
 
     outcome: str
     way: str
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass
 class Player:
-    """One issue on its way, asked for by webhook (a signal) or over REST (an update)."""
+    """The life of one issue, with requests by webhook (a signal) or over REST (an update)."""
 
     bench: BenchStack
     issue: int
@@ -61,7 +61,7 @@ class Player:
     deliveries: int = 0
 
     async def live(self) -> None:
-        """One of everything, in the order of a life. Only deliveries close issues."""
+        """Run each step once, in order. Only deliveries close issues."""
         await self.open()
         await self.reuse()
         await self.reuse_after_idling()
@@ -89,7 +89,7 @@ class Player:
         await self._note(STARTED, lambda: self._ask("comment"))
 
     async def close(self) -> None:
-        """The issue is closed, and its sandbox goes all the way down the ladder."""
+        """The issue is closed, and its sandbox is stopped, archived and deleted."""
         await self._note(STOPPED, self._close)
         await self._note(ARCHIVED, lambda: self._resting("archived"))
         await self._note(DELETED, lambda: self._resting("deleted"))
@@ -113,7 +113,7 @@ class Player:
         await self._resting("stopped")
 
     async def _resting(self, goal: str) -> None:
-        """Wait until this goal is reached: nothing is done any more, and the next timer runs."""
+        """Wait until this goal is reached: nothing more is done, and the next timer runs."""
         await until(
             lambda: self.bench.stack.status(self.issue),
             lambda seen: bool(seen) and seen["goal"] == goal and seen["doing"].startswith("resting"),
@@ -121,7 +121,7 @@ class Player:
         )
 
     async def _note(self, outcome: str, happen: Callable[[], Awaitable[None]]) -> None:
-        """Let it happen, and note what came of it."""
+        """Make it happen, and record what it caused."""
         self.journal_end = await self._journal_end()
         await happen()
         entries = await self._entries()
@@ -138,7 +138,7 @@ class Player:
         self.events_seen = len(events)
 
     async def _entries(self) -> list[Entry]:
-        """What the journal says about this issue's sandbox since the mark."""
+        """The journal's entries about this issue's sandbox since the mark."""
         name = self.bench.stack.name(self.issue)
         found = await self.bench.stack.admin.journal(after=self.journal_end)
         rows = await self.bench.stack.admin.sandboxes()
@@ -151,24 +151,24 @@ class Player:
 
 
 def event_name(event: HistoryEvent) -> str:
-    """Temporal's word, such as `ACTIVITY_TASK_SCHEDULED`."""
+    """Temporal's name, such as `ACTIVITY_TASK_SCHEDULED`."""
     return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
 
 
 async def lived(context: Context, data_dir: Path) -> list[Sample]:
-    """The samples of whole lives on a stack of their own, every other issue asked for over REST."""
+    """The samples of whole lives on their own stack, every other issue over REST."""
     samples: list[Sample] = []
     async with measured(data_dir, **LADDER) as bench:
         for issue in range(1, context.samples(full=20, quick=2) + 1):
             player = Player(bench, issue, WEBHOOK if issue % 2 else REST)
             await player.live()
             samples += player.samples
-            context.say(f"issue {issue} has lived, asked for by {player.way}")
+            context.say(f"issue {issue} is done, requested by {player.way}")
     return samples
 
 
 def summarize(samples: Iterable[Sample], row: Callable[[str, str, list[Sample]], Row]) -> list[Row]:
-    """One row for each outcome and way, in the order in which they were first met."""
+    """One row for each outcome and way, in the order of their first samples."""
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.outcome, sample.way), []).append(sample)

@@ -1,7 +1,7 @@
-"""The parts of issuebox as processes of their own, in the numbers that a measurement wants.
+"""The parts of issuebox as separate processes, in the numbers that a measurement needs.
 
-Described by what `issuebox dev` uses, so that what is measured is what runs: Temporal with a database file,
-localdaytona, so many workers, one API. All on free ports of loopback, all ended at the end.
+They use the descriptions of `issuebox dev`, so that a measurement runs what people run: Temporal with a database
+file, localdaytona, some workers, one API. All use free ports on loopback and are stopped at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from localdaytona.testing import AdminClient, free_port
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs, and how it is reached."""
+    """The running parts, and how to reach them."""
 
     around: Surroundings
     supervisor: Supervisor
@@ -51,7 +51,7 @@ class Parts:
         return self.supervisor.pids
 
     async def start_worker(self, number: int) -> None:
-        """Start one more worker of issuebox, and return when it polls."""
+        """Start another worker of issuebox, and return when it polls."""
         data_dir = self.around.data_dir / f"worker-{number}"
         data_dir.mkdir()
         service = services.worker_service(replace(self.around, data_dir=data_dir))
@@ -60,7 +60,7 @@ class Parts:
 
 @asynccontextmanager
 async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **settings: str) -> AsyncIterator[Parts]:
-    """All parts on this directory, ready. `settings` are environment variables beside those of every run."""
+    """Run all parts in this directory. `settings` are environment variables in addition to those of every run."""
     around = _surroundings(data_dir, speed, settings)
     log_dir = data_dir / "logs"
     log_dir.mkdir(parents=True)
@@ -78,7 +78,7 @@ async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **setting
 
 
 async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
-    """Temporal and localdaytona, and the clients of both."""
+    """Start Temporal and localdaytona, and create the clients of both."""
     ports = around.ports
     assert ports.temporal is not None and ports.ui is not None and ports.daytona is not None  # noqa: S101, PT018
     server = DevServer(
@@ -96,7 +96,7 @@ async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
 
 
 def _surroundings(data_dir: Path, speed: float, settings: dict[str, str]) -> Surroundings:
-    """Nothing of the caller's own Temporal, Daytona or issuebox settings reaches the parts."""
+    """The parts get none of the caller's own settings of Temporal, Daytona or issuebox."""
     data_dir.mkdir(parents=True, exist_ok=True)
     return Surroundings(
         data_dir=data_dir,

@@ -1,4 +1,4 @@
-"""Processes that a measurement starts beside the stack, each ended by whoever started it."""
+"""Processes that a measurement starts beside the stack; their starter ends them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_TIMEOUT_S = 15.0
 async def serving(
     arguments: Sequence[str], environment: Mapping[str, str], ready_file: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python process with these arguments, once it has touched `ready_file`; it may be killed in the block."""
+    """Run a Python process with these arguments, once it has touched `ready_file`. The block may kill it."""
     ready_file.unlink(missing_ok=True)  # noqa: ASYNC240 -- one inode
     with ready_file.with_suffix(".log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Spread(BaseModel):
-    """How samples are spread, in the unit that the field is named after."""
+    """The distribution of samples, in the unit that the field's name ends with."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +25,7 @@ class Spread(BaseModel):
 def quantile(samples: Sequence[float], share: float) -> float:
     """The value that `share` (0 to 1) of the samples do not exceed, interpolated between neighbours.
 
-    The definition of NumPy's default (Hyndman and Fan, type 7). Raises ValueError without samples.
+    This is NumPy's default definition (Hyndman and Fan, type 7). Raises ValueError without samples.
     """
     if not samples or not 0 <= share <= 1:
         raise ValueError(f"no quantile {share} of {len(samples)} samples")
@@ -37,7 +37,7 @@ def quantile(samples: Sequence[float], share: float) -> float:
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """All of it. Raises ValueError without samples."""
+    """The distribution of these samples. Raises ValueError without samples."""
     return Spread(
         count=len(samples),
         least=min(samples),

@@ -1,4 +1,4 @@
-"""From the end of a worker in the middle of a create, by kill -9 or SIGTERM, until whoever asked has the sandbox."""
+"""From the end of a worker during a create, by kill -9 or SIGTERM, until the caller has the sandbox."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from workflows import messages
 from workflows.options import HEARTBEAT_TIMEOUT
 
 CREATE_S = 1.0
-"""How long Daytona takes for the create that the worker ends in; part of what is measured."""
+"""How long Daytona takes for the create during which the worker ends; it is part of the measured time."""
 
 LONG_CREATE_S = 8.0
-"""A create that lasts longer than a worker that was told to stop waits for it (`issuebox.worker.GRACEFUL_SHUTDOWN`)."""
+"""A create that takes longer than a stopping worker waits for it (`issuebox.worker.GRACEFUL_SHUTDOWN`)."""
 
 ALONE, ANOTHER = "the same worker, restarted", "another worker"
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How the worker ends, and in the middle of a create of how many seconds."""
+    """How the worker ends, and how long the interrupted create takes."""
 
     signal: signal.Signals
     create_s: float
@@ -54,23 +54,23 @@ ENDS = (End(signal.SIGKILL, CREATE_S), End(signal.SIGTERM, CREATE_S), End(signal
 
 
 class _Metronome:
-    """`issuebox dev` gives up a worker that ends too often in too short a time: so it is not ended as often."""
+    """Spaces the ends of the worker out: `issuebox dev` gives up on a worker that ends too often."""
 
     def __init__(self) -> None:
-        self._turns: deque[float] = deque(maxlen=DEATHS_MAX - 2)
+        self._ended_at: deque[float] = deque(maxlen=DEATHS_MAX - 2)
 
-    async def turn(self) -> None:
-        """Return when the worker may be ended once more."""
-        if len(self._turns) == self._turns.maxlen:
-            await asyncio.sleep(max(0.0, self._turns[0] + DEATHS_WINDOW_S - time.monotonic()))
-        self._turns.append(time.monotonic())
+    async def wait(self) -> None:
+        """Return when the worker may be ended again."""
+        if len(self._ended_at) == self._ended_at.maxlen:
+            await asyncio.sleep(max(0.0, self._ended_at[0] + DEATHS_WINDOW_S - time.monotonic()))
+        self._ended_at.append(time.monotonic())
 
 
-_pace = _Metronome()
+_metronome = _Metronome()
 
 
 class Case(BaseModel):
-    """How the worker ended, who goes on, and the seconds from the signal to the handover."""
+    """How the worker ended, which worker continues, and the seconds from the signal to the handover."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,7 +91,7 @@ class Recovery(BaseModel):
 
 
 async def run(context: Context) -> Recovery:
-    """End the worker so many times with only the restarted worker, and as often with another one beside it."""
+    """End the worker several times with only its restart to continue, and as often with another worker beside it."""
     count, issues = context.samples(full=8, quick=1), itertools.count(100)
     alone: dict[End, list[tuple[float, str]]] = {end: [] for end in ENDS}
     another: dict[End, list[tuple[float, str]]] = {end: [] for end in ENDS}
@@ -105,7 +105,7 @@ async def run(context: Context) -> Recovery:
 
 
 async def _beside_another(bench: BenchStack, issue: int, end: End, context: Context) -> tuple[float, str]:
-    """The same with a second worker, of which one is ended: the one that creates."""
+    """The same with two workers, of which the one that creates is ended."""
     ready = context.scratch / f"worker-{issue}.ready"
     async with serving(("-m", "issuebox", "worker", "--ready-file", str(ready)), bench.environment(), ready):
         return await _end_in_a_create(bench, issue, end, context)
@@ -114,7 +114,7 @@ async def _beside_another(bench: BenchStack, issue: int, end: End, context: Cont
 async def _end_in_a_create(bench: BenchStack, issue: int, end: End, context: Context) -> tuple[float, str]:
     """Seconds from the signal to the handover, and its outcome."""
     await _workers_are_up(bench)
-    await _pace.turn()
+    await _metronome.wait()
     name = bench.stack.name(issue)
     asked = asyncio.create_task(_ensure(bench, issue))
     try:
@@ -133,7 +133,7 @@ async def _end_in_a_create(bench: BenchStack, issue: int, end: End, context: Con
 
 
 async def _ensure(bench: BenchStack, issue: int) -> messages.Handover:
-    """Ask by update, and wait for the answer for as long as it takes."""
+    """Request by update, and wait for the answer for as long as it takes."""
     about = Issue(issue, "octo/repo", issue, "A title")
     handle = await bench.temporal.start_update_with_start_workflow(
         messages.UPDATE_ENSURE,
@@ -183,7 +183,7 @@ def _case(end: End, who: str, samples: Sequence[tuple[float, str]]) -> Case:
 
 
 def targets(_: Recovery) -> Sequence[Target]:
-    """None is promised but that it ends, with one sandbox: a run in which it does not fails."""
+    """None. A run fails unless each case ends with one sandbox."""
     return []
 
 
@@ -200,16 +200,16 @@ def render(figures: Recovery) -> str:
         )
         for case in figures.cases
     )
-    return page.table(("How it ended", "who goes on", "times", "p50", "slowest", "handed over as"), rows) + (
-        f"\n\nA dead worker is noticed when its heartbeats have been missing for {figures.heartbeat_timeout_s:g} s; "
-        "then the sandbox is looked up, found, and handed over. One that is told to stop (SIGTERM, as by a deploy) "
-        "finishes what ends within its grace of 5 s, and leaves the rest to the next worker. It is counted in the "
-        "journal that each was created once."
+    return page.table(("How it ended", "continued by", "times", "p50", "slowest", "handed over as"), rows) + (
+        f"\n\nTemporal notices a dead worker when heartbeats have been missing for {figures.heartbeat_timeout_s:g} s; "
+        "then the sandbox is looked up, found, and handed over. A worker that gets SIGTERM, as in a deploy, finishes "
+        "what ends within its grace period of 5 s, and leaves the rest to the next worker. The journal confirms that "
+        "each sandbox was created once."
     )
 
 
 def draw(figures: Recovery) -> Mapping[str, Figure]:
-    """One point for each time."""
+    """One point for each sample."""
     figure, axes = charts.axes("From the signal to the handover", "seconds", "", height_in=3.6)
     for place, case in enumerate(figures.cases):
         axes.plot(case.each_s, [place] * len(case.each_s), "o", color=charts.COLOURS[place % 2], alpha=0.6)
@@ -225,13 +225,13 @@ RECOVERY = Measurement(
     name="recovery",
     title="Recovery from a worker's end",
     sentence=(
-        "A caller asks for a sandbox and waits; while Daytona creates it, the worker that sent the create is killed "
-        "with -9, or told to stop with SIGTERM."
+        "A caller requests a sandbox and waits. While Daytona creates it, the worker that sent the create gets kill -9 "
+        "or SIGTERM."
     ),
     figures=Recovery,
     run=run,
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"recovery": "Seconds from the signal to the handover, each a point."},
+    chart_captions={"recovery": "Seconds from the signal to the handover, one point per sample."},
 )

@@ -14,17 +14,17 @@ from bench.measure.outcomes import CREATED, REUSED, STARTED, WEBHOOK, Player, Sa
 
 COMMANDS = frozenset({"create", "start", "stop", "archive", "delete", "recover"})
 EXTRAS = frozenset({"last_activity", "labels"})
-"""Not needed for the outcome: putting off the idle stop, and labels that people read."""
+"""Not needed for the outcome: postponing the idle stop, and labels for people."""
 
 SET_UP = "created and set up"
-"""With ISSUEBOX_SETUP_COMMAND: the set-up's own requests and those to the sandbox's toolbox come on top."""
+"""With ISSUEBOX_SETUP_COMMAND, which adds the set-up's own requests and those to the sandbox's toolbox."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {REUSED: (1, 0), STARTED: (1, 1), CREATED: (1, 1)}
-"""Looks before the command, and commands, that an outcome may take."""
+"""How many lookups before the command, and how many commands, an outcome may take."""
 
 
 class Count(BaseModel):
-    """Requests of one kind: the least and the most that a sample had, and their mean."""
+    """Requests of one kind: least, most and mean of the samples."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class Count(BaseModel):
 
 
 class Row(BaseModel):
-    """One outcome asked for in one way. `lookups` come before its first command, `reads` after it."""
+    """One outcome, requested in one way. `lookups` come before its first command, `reads` after it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +49,7 @@ class Row(BaseModel):
 
 
 class Requests(BaseModel):
-    """One row for each outcome and way."""
+    """All outcomes, requested in each way."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ class Requests(BaseModel):
 
 
 async def run(context: Context) -> Requests:
-    """Play so many issues by webhook and as many over REST, then some with a set-up command."""
+    """Run the lives of issues by webhook and as many over REST, then some with a set-up command."""
     samples = await lived(context, context.scratch / "plain")
     async with measured(context.scratch / "set-up", ISSUEBOX_SETUP_COMMAND="true") as bench:
         for issue in range(1, context.samples(full=10, quick=1) + 1):
@@ -68,21 +68,21 @@ async def run(context: Context) -> Requests:
 
 
 def targets(figures: Requests) -> Sequence[Target]:
-    """One look for each outcome, and one command where one is needed: the worst sample counts."""
+    """One lookup for each outcome, and one command where one is needed: the worst sample counts."""
     found = []
     for row in figures.rows:
         if row.outcome not in LIMITS:
             continue
         lookups, commands = LIMITS[row.outcome]
         about = f"{row.outcome} ({row.way})"
-        found.append(Target(name=f"{about}: looks before the command", value=row.lookups.most, limit=lookups))
+        found.append(Target(name=f"{about}: lookups before the command", value=row.lookups.most, limit=lookups))
         found.append(Target(name=f"{about}: commands", value=row.commands.most, limit=commands))
     return found
 
 
 def render(figures: Requests) -> str:
-    """One row for each outcome and way."""
-    head = ("Outcome", "asked by", "n", "looks", "commands", "reads after it", "labels, activity", "toolbox")
+    """A table with one row for each outcome and way."""
+    head = ("Outcome", "asked by", "n", "lookups", "commands", "reads after it", "labels, activity", "toolbox")
     rows = [
         (
             row.outcome,
@@ -93,10 +93,10 @@ def render(figures: Requests) -> str:
         for row in figures.rows
     ]
     return page.table(head, rows) + (
-        "\n\nA look is a read of the sandbox before the first command. Reads after it wait for the end of the state "
-        "change that the event stream announces; a start is answered when it is done and needs none. The last two "
-        "columns are counted apart: putting off the idle stop, labels for people, and what runs inside the sandbox "
-        "(set-up, and looking for unsaved work before a stop or a delete)."
+        "\n\nA lookup is a read of the sandbox before the first command. Reads after the command wait for the end of "
+        "the state change, which the event stream announces; Daytona answers a start when it is done, so that needs "
+        "none. The last two columns are counted separately: postponing the idle stop, labels for people, and what runs "
+        "inside the sandbox (set-up, and the inspection for unsaved work before a stop or a delete)."
     )
 
 
@@ -107,7 +107,7 @@ def draw(figures: Requests) -> Mapping[str, Figure]:
     left = [0.0] * len(rows)
     for number, (label, counts) in enumerate(
         {
-            "look": [row.lookups for row in rows],
+            "lookup": [row.lookups for row in rows],
             "command": [row.commands for row in rows],
             "read after it": [row.reads for row in rows],
             "labels, activity": [row.extras for row in rows],
@@ -138,7 +138,7 @@ def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
 
 
 def split(operations: Sequence[str]) -> tuple[int, int, int, int]:
-    """How many looks, commands, reads after the first command, and extras these are."""
+    """How many lookups, commands, reads after the first command, and extras these are."""
     first = next((place for place, operation in enumerate(operations) if operation in COMMANDS), len(operations))
     commands = sum(operation in COMMANDS for operation in operations)
     extras = sum(operation in EXTRAS for operation in operations)
@@ -166,5 +166,5 @@ REQUESTS = Measurement(
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"requests": "Requests to Daytona per outcome, asked for by webhook."},
+    chart_captions={"requests": "Requests to Daytona per outcome, requested by webhook."},
 )

@@ -1,4 +1,4 @@
-"""Where results are: one JSON file per measurement, of its latest full run."""
+"""The stored results: one JSON file per measurement, of its latest full run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIRECTORY = ROOT / "bench" / "results"
 
 
 def write(record: Record, directory: Path = DIRECTORY) -> Path:
-    """Store it in place of the one before; the file."""
+    """Store the record in place of the previous one, and return the file."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{record.name}.json"
     path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

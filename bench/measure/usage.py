@@ -1,4 +1,4 @@
-"""What processes use, from Linux's /proc. Raises FileNotFoundError elsewhere, and for a process that is gone."""
+"""What processes use, from Linux's /proc. Raises FileNotFoundError elsewhere, and for a process that has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 MEBIBYTE = 2**20
 _UTIME, _STIME, _RSS = 11, 12, 21
-"""Places in /proc/PID/stat after the name, which may hold blanks (proc_pid_stat(5): fields 14, 15 and 24)."""
+"""Positions in /proc/PID/stat after the name, which may contain blanks (proc_pid_stat(5): fields 14, 15 and 24)."""
 
 
 def processor_s(pid: int) -> float:

@@ -1,7 +1,7 @@
-"""What the API adds to a delivery: its acknowledgements against bare signal-with-starts, in turn.
+"""What the API adds to a delivery: its acknowledgements alternate with bare signal-with-starts.
 
-No worker runs, on either side: an acknowledgement says that Temporal has stored the event, and so does the
-reply to a signal-with-start. The rest of an event's way is measured by `bench.measure.burst`.
+No worker runs on either side: an acknowledgement means that Temporal has stored the event, and so does the
+reply to a signal-with-start. `bench.measure.burst` measures the rest of an event's path.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from bench.measure.quantiles import Spread, spread
 from issuebox.dev.mock_delivery import MockIssue, build
 
 PER_ISSUE = 10
-"""Deliveries of each issue: the first starts the workflow, the others signal it, as in the burst."""
+"""How many deliveries each issue gets: the first starts the workflow, the others signal it, as in the burst."""
 CALLERS = (1, 8, 32)
 RATE_LIMIT = 0.7
 QUEUE = "nobody-serves-this"
 START_BYTES, SIGNAL_BYTES = 64, 466
-"""Sizes of our start's and our signal's payload for a delivery of this load; a test compares."""
+"""Payload sizes of our start and our signal for a delivery of this load; a test compares them."""
 
 
 class Side(BaseModel):
-    """One side at one level: rates of its windows, and all its latencies together."""
+    """One side at one level: the rates of its windows, and the latencies of all of them."""
 
     model_config = ConfigDict(frozen=True)
 
     rates_per_s: list[float]
     latency_ms: Spread
     processor_ms: dict[str, float]
-    """Of each process, for one call."""
+    """Processor time of each process for one call."""
 
     @property
     def rate_per_s(self) -> float:
-        """The median window's."""
+        """The rate of the median window."""
         return spread(self.rates_per_s).p50
 
 
 class Level(BaseModel):
-    """Both sides with so many callers at once."""
+    """Both sides with this many concurrent callers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ class Level(BaseModel):
     ours: Side
     bare: Side
     ratio: Spread
-    """Our rate to the bare one, of each round by itself: what slows a round slows both."""
+    """Our rate over the bare one, round by round: what slows a round slows both."""
 
 
 class Webhook(BaseModel):
@@ -76,7 +76,7 @@ class Webhook(BaseModel):
 
 @dataclass(slots=True)
 class _Taken:
-    """What one side's windows gave so far."""
+    """The results of one side's windows so far."""
 
     windows: list[Window]
     processors_s: list[dict[str, float]]
@@ -94,7 +94,7 @@ class _Taken:
 
 
 async def run(context: Context) -> Webhook:
-    """Both sides at each level, in rounds, each round with the other side first."""
+    """Measure both sides at each level in rounds. The sides alternate in going first."""
     calls = {callers: context.samples(full=200 + 25 * callers, quick=40 + 10 * callers) for callers in CALLERS}
     rounds = context.samples(full=10, quick=2)
     taken = {(callers, who): _Taken([], []) for callers in CALLERS for who in ("ours", "bare")}
@@ -105,7 +105,7 @@ async def run(context: Context) -> Webhook:
                 for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                     block = (number + 1) * len(CALLERS) + place
                     window, processor_s = await _window(parts, who, block, count, callers)
-                    if number < 0:  # The first calls of all pay for connections and imports.
+                    if number < 0:  # The very first calls pay for connections and imports.
                         continue
                     taken[callers, who].windows.append(window)
                     taken[callers, who].processors_s.append(processor_s)
@@ -114,7 +114,7 @@ async def run(context: Context) -> Webhook:
 
 
 async def _window(parts: Parts, who: str, block: int, count: int, callers: int) -> tuple[Window, dict[str, float]]:
-    """One window, and the processor time that each process spent in it."""
+    """Run one window. Returns it with the processor time that each process spent in it."""
     work = requests(parts.around.webhook_secret, block, count) if who == "ours" else []
     before = usage.processors_s(parts.pids)
     window = await (
@@ -127,7 +127,7 @@ async def _window(parts: Parts, who: str, block: int, count: int, callers: int) 
 
 
 def requests(secret: str, block: int, count: int) -> list[bytes]:
-    """So many deliveries as they go over the wire, for issues of their own in each block."""
+    """The bytes of `count` deliveries. Each block has its own issues."""
     base = datetime.now(UTC) - timedelta(hours=1)
     made = []
     for number in range(count):
@@ -155,7 +155,7 @@ async def post_all(port: int, work: Sequence[bytes], callers: int) -> Window:
 
 
 async def signal_all(client: Client, name: str, count: int, callers: int, task_queue: str = QUEUE) -> Window:
-    """As many bare signal-with-starts, with payloads of the same size, by the same kind of client."""
+    """Send as many bare signal-with-starts, with payloads of the same size, by the same kind of client."""
     start, signal = "s" * (START_BYTES - 2), "e" * (SIGNAL_BYTES - 2)
 
     async def call(_caller: int, number: int) -> None:
@@ -191,9 +191,9 @@ def _progress(done: int, rounds: int, taken: Mapping[tuple[int, str], _Taken]) -
 
 
 MENDED = (
-    "What it was: with h11 and asyncio's own loop a call took the API 1.39 ms of processor time and not 1.05 ms, and "
-    "the rate at 8 callers was 0.62 of the bare one (same machine). httptools and uvloop made the difference. Of the "
-    "rest about half is the SDK's own call, which the bare side pays as well, in the sender."
+    "Before: with h11 and asyncio's own loop a call took 1.39 ms of the API's processor time instead of 1.05 ms, and "
+    "the rate at 8 callers was 0.62 of the bare one (same machine). httptools and uvloop made the difference. About "
+    "half of the rest is the SDK's own call, for which the bare side pays, too, in the sender."
 )
 
 
@@ -204,7 +204,7 @@ def targets(figures: Webhook) -> Sequence[Target]:
 
 
 def render(figures: Webhook) -> str:
-    """One row for each level and side, and where the processor time went at saturation."""
+    """A table with one row for each level and side, and the processor time at saturation."""
     rows: list[tuple[object, ...]] = []
     for level in figures.levels:
         for who, side in (("webhook", level.ours), ("bare", level.bare)):
@@ -246,15 +246,15 @@ WEBHOOK = Measurement(
     name="webhook",
     title="Webhook acknowledgement",
     sentence=(
-        "A signed delivery over a kept HTTP connection to the API's own process, until its 202, against a bare "
+        "A signed delivery over a kept HTTP connection to the API's own process, until its 202, compared with a bare "
         "signal-with-start of an empty workflow by the same Temporal client, with payloads of the same size, as many "
-        f"at once and as often to the same workflow ({PER_ISSUE} times). Both sides share one Temporal server, in "
-        "alternate windows, and no worker runs. Temporal's dev server on SQLite sets the pace of both."
+        f"at once and as often to the same workflow ({PER_ISSUE} times). Both sides use one Temporal server in "
+        "alternating windows, and no worker runs. Temporal's dev server on SQLite limits both."
     ),
     figures=Webhook,
     run=run,
     targets=targets,
     render=render,
     charts=draw,
-    chart_captions={"webhook": "Acknowledged deliveries a second, beside bare signal-with-starts of the same run."},
+    chart_captions={"webhook": "Acknowledged deliveries per second, beside bare signal-with-starts of the same run."},
 )

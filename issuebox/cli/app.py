@@ -1,4 +1,4 @@
-"""The `issuebox` command. Imports are made inside the commands: `--help` must not pay for Temporal's SDK."""
+"""The `issuebox` command. Each command imports what it needs: `--help` must not pay for Temporal's SDK."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import typer
 
 from issuebox.cli import ask, doctor, read
 from issuebox.cli.audit import audit
-from issuebox.cli.command_line import EPILOG, fail
+from issuebox.cli.command_line import EPILOG, load_or_fail
 from issuebox.cli.demo import demo
 from issuebox.cli.dev import dev
 from issuebox.cli.resync import resync
@@ -27,11 +27,11 @@ from issuebox.cli.send import send
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import within this block. What exists at its end is never looked at again by the garbage collector.
+    """Import modules within this block. The garbage collector never examines again what exists at its end.
 
-    The collector would walk through all modules again and again while more of them come, and find nothing: a tenth
-    of the time that the API takes to import, and a quarter of the worker's. Full collections of the running process
-    get as much shorter.
+    Otherwise the collector walks through all modules again and again during the imports, and finds nothing. That
+    takes a tenth of the API's import time and a quarter of the worker's. Full collections of the running process
+    also get shorter.
     """
     gc.disable()
     try:
@@ -42,17 +42,17 @@ def uncollected() -> Iterator[None]:
 
 
 API = "api.app:from_environment"
-"""What uvicorn serves, by its name: the command line imports no HTTP."""
+"""The name of what uvicorn serves: the command line imports no HTTP code."""
 
 KEEP_ALIVE_S = 75
-"""How long the API keeps an idle connection: longer than the proxies before it do, most of them for 60 s.
+"""How long the API keeps an idle connection: longer than the proxies in front of it, most of which use 60 s.
 
-Where the server hangs up first, a delivery that is just being sent is lost as a 502, and GitHub does not send it
-again. uvicorn's own 5 s are meant for browsers.
+If the server hangs up first, a delivery that is just being sent is lost as a 502, and GitHub does not send it
+again. uvicorn's default of 5 s is meant for browsers.
 """
 
 STARTUP_FAILURE = 3
-"""What the API ends with when it cannot listen, as uvicorn does."""
+"""The exit code of an API that cannot listen, the same as uvicorn's."""
 
 app = typer.Typer(
     name="issuebox",
@@ -75,32 +75,19 @@ doctor.register(app)
 def worker(
     *,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Touched once the worker polls its task queue; for scripts that wait for it.")
+        Path | None, typer.Option(help="File to touch once the worker polls its task queue, for scripts that wait.")
     ] = None,
 ) -> None:
-    """Run a worker: the workflow and its activities. Start as many as you like."""
-    import asyncio  # noqa: PLC0415
+    """Run a worker, which executes the workflows and activities. Start as many as you like."""
+    from issuebox.logs import begin  # noqa: PLC0415
+    from issuebox.settings import WorkerSettings  # noqa: PLC0415
 
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from issuebox.logs import configure  # noqa: PLC0415
-    from issuebox.settings import WorkerSettings, first_mistake  # noqa: PLC0415
-
-    try:
-        settings = WorkerSettings()
-    except ValidationError as error:
-        fail(f"a setting is wrong: {first_mistake(error)}")
-    if not settings.daytona_api_key.get_secret_value():
-        fail("DAYTONA_API_KEY is not set: the worker needs a key of your Daytona organization")
-    configure(settings.log_format, settings.log_level)
-
+    settings = load_or_fail(WorkerSettings, required=("daytona_api_key",))
+    begin(settings)
     with uncollected():
-        from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
-        from issuebox.watchdog import watched  # noqa: PLC0415
-        from issuebox.worker import run_worker  # noqa: PLC0415
+        from issuebox.worker import WorkerOptions, serve  # noqa: PLC0415
 
-    forward_core_log()
-    asyncio.run(watched(run_worker(settings, ready_file)))
+    serve(WorkerOptions.of(settings), ready_file)
 
 
 @app.command()
@@ -113,17 +100,11 @@ def api(
     import asyncio  # noqa: PLC0415
 
     import uvicorn  # noqa: PLC0415
-    from pydantic import ValidationError  # noqa: PLC0415
 
-    from issuebox.logs import configure  # noqa: PLC0415
-    from issuebox.settings import ApiSettings, first_mistake  # noqa: PLC0415
+    from issuebox.logs import begin  # noqa: PLC0415
+    from issuebox.settings import ApiSettings  # noqa: PLC0415
 
-    try:
-        settings = ApiSettings()
-    except ValidationError as error:
-        fail(f"a setting is wrong: {first_mistake(error)}")
-    configure(settings.log_format, settings.log_level)
-
+    begin(load_or_fail(ApiSettings))
     config = uvicorn.Config(API, factory=True, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE_S)
     with uncollected():
         from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
@@ -133,7 +114,7 @@ def api(
     forward_core_log()
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, _end_by)
-    # As `uvicorn.run`, which leaves no room for the watchdog.
+    # What `uvicorn.run` does, and the watchdog, for which it has no place.
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(watched(server.serve()))
     if not server.started:
@@ -141,7 +122,7 @@ def api(
 
 
 def _end_by(number: int, _frame: FrameType | None) -> None:
-    """End by the signal, as if it had not been handled, but with the last lines of the log."""
+    """Write the last lines of the log, then end by the signal as if it had not been handled."""
     logging.shutdown()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
@@ -150,8 +131,8 @@ def _end_by(number: int, _frame: FrameType | None) -> None:
 def main() -> NoReturn:
     """The console script: run the command, and end the process with its exit code.
 
-    Without Python's own ending: the SDK's threads may still hold on to it then, and abort the process with
-    exit code 134 although all is done (temporalio 1.35.0, every second `issuebox show` on two cores).
+    It skips Python's own shutdown, during which the SDK's threads may still run and abort the process with exit
+    code 134 although the command succeeded (temporalio 1.35.0, every second `issuebox show` on two cores).
     """
     try:
         app()
@@ -161,7 +142,7 @@ def main() -> NoReturn:
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code if isinstance(code, int) else int(bool(code)))  # The documented name of it.
+    os._exit(code if isinstance(code, int) else int(bool(code)))  # `_exit` is its documented, public name.
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The commands that ask an issue's workflow for something: ensure, start, stop, delete, replace, retry.
 
-Each is one message to the workflow, which decides. Temporal's SDK is imported inside, so that `--help` is quick.
+Each sends one message to the workflow, which decides. The commands import Temporal's SDK, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 WAIT_MAX_S = 3600.0
 
-Repository = Annotated[str, typer.Option("--repo", help="owner/name, when issuebox does not know the issue yet.")]
-Number = Annotated[int, typer.Option(min=0, help="Issue number, likewise.")]
-Title = Annotated[str, typer.Option(help="Title, likewise.")]
+Repository = Annotated[str, typer.Option("--repo", help="Repository (owner/name) of an issue that is not known yet.")]
+Number = Annotated[int, typer.Option(min=0, help="Number of an issue that is not known yet.")]
+Title = Annotated[str, typer.Option(help="Title of an issue that is not known yet.")]
 Wait = Annotated[float, typer.Option(min=0, max=WAIT_MAX_S, help="Seconds to wait for the sandbox.")]
 
 
@@ -40,13 +40,14 @@ def ensure(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Have the issue's sandbox running, and wait for it: missing it is created, stopped it is started."""
+    """Create or start the issue's sandbox unless it runs already, and wait until it can be used."""
 
     async def work(issues: Issues) -> Exit:
         import uuid  # noqa: PLC0415
 
-        from issuebox.cli.cards import READY, handover_card  # noqa: PLC0415
+        from issuebox.cli.cards import handover_card  # noqa: PLC0415
         from issuebox.cli.screen import show, show_json, waiting  # noqa: PLC0415
+        from issuebox.domain.phase import READY  # noqa: PLC0415
         from workflows.messages import Handover  # noqa: PLC0415
 
         wanted = await _wanted(issues, issue, repo, number, title)
@@ -70,14 +71,14 @@ def start(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Ask for the issue's sandbox to be running, and do not wait; the request is stored when this ends."""
+    """Request the issue's sandbox like `ensure`, but do not wait for it. Temporal stores the request."""
 
     async def work(issues: Issues) -> Exit:
         import uuid  # noqa: PLC0415
 
         wanted = await _wanted(issues, issue, repo, number, title)
         await issues.request(wanted, str(uuid.uuid4()), _caller())
-        _say(issues, wanted.id, "start", "to have its sandbox running", as_json=as_json)
+        _say(issues, wanted.id, "start", "to run its sandbox", as_json=as_json)
         return Exit.DONE
 
     run(data, work)
@@ -91,31 +92,31 @@ def stop(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> Non
 def delete(
     issue: IssueName,
     *,
-    force: Annotated[bool, typer.Option("--force", help="Also when unsaved work would be lost.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete it even if that loses unsaved work.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Delete the issue's sandbox. One with unsaved work in it is kept, and the issue is blocked, unless --force."""
+    """Delete the issue's sandbox. Without --force, one with unsaved work is kept and the issue is blocked."""
     if force:
         confirm(f"Delete the sandbox of {issue} with all unsaved work in it?", yes=yes)
-    doing = "to delete its sandbox" + (" with all that is in it" if force else "")
+    doing = "to delete its sandbox" + (" with everything in it" if force else "")
     _signal(data, issue, "delete", doing, is_forced=force, as_json=as_json)
 
 
 def replace(issue: IssueName, *, yes: Yes = False, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Delete the issue's sandbox with all that is in it, and create a new one."""
+    """Delete the issue's sandbox with everything in it, and create a new one."""
     confirm(f"Delete the sandbox of {issue} with all unsaved work in it, and create a new one?", yes=yes)
-    _signal(data, issue, "replace", "to replace its sandbox by a new one", as_json=as_json)
+    _signal(data, issue, "replace", "to replace its sandbox with a new one", as_json=as_json)
 
 
 def retry(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Try a blocked issue now. On one that is not blocked: look at its sandbox again."""
+    """Retry a blocked issue now. If the issue is not blocked, look its sandbox up again."""
     _signal(data, issue, "retry", "to try again", as_json=as_json)
 
 
 def _signal(data: Path, issue: str, asked: str, doing: str, *, is_forced: bool | None = None, as_json: bool) -> None:
-    """Send the signal that `asked` names, the delete with its argument, and say so."""
+    """Send the signal that `asked` names, a delete with its argument, and print that it was sent."""
 
     async def work(issues: Issues) -> Exit:
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
@@ -153,7 +154,7 @@ def _say(issues: Issues, issue_id: int, asked: str, doing: str, *, as_json: bool
     if as_json:
         show_json(Asked, Asked(issue_id, name, asked))
     else:
-        show(Text(f"{name} was asked {doing}. See how it goes: issuebox show {issue_id}"))
+        show(Text(f"{name} was asked {doing}. Follow it with: issuebox show {issue_id}"))
 
 
 def _caller() -> Caller:

@@ -1,4 +1,4 @@
-"""The command line of `issuebox audit`: starts an audit, shows how far it is, prints what it found."""
+"""The command line of `issuebox audit`: starts an audit, shows its progress, prints its findings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 def audit(
     *,
     mend: Annotated[
-        bool | None, typer.Option("--mend/--no-mend", help="Mend what cannot lose work; else the workers' setting.")
+        bool | None,
+        typer.Option("--mend/--no-mend", help="Mend findings when no work can be lost. Default: the workers' setting."),
     ] = None,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Walk all managed sandboxes and say whether each issue has exactly one. Needs a running worker.
+    """Check all managed sandboxes: does each issue have exactly one? Needs a running worker.
 
-    The answer is no when findings are left, and when the audit could not be finished.
+    The exit code is 1 when findings are left or the audit could not be finished.
     """
 
     async def work(issues: Issues) -> Exit:

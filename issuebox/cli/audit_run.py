@@ -1,7 +1,7 @@
-"""One audit from the command line: started, watched until it ends, and its report in words for people.
+"""Runs one audit for the command line: starts it, shows its progress, and puts its report into words.
 
-Progress is read from the server (what is pending, and the heartbeat of a walk), so it also shows when no
-worker serves the task queue.
+Progress is read from the server (the pending activity and its heartbeat), so it is shown even when no worker
+serves the task queue.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ STEPS = {
     "reread_suspects": "reading the suspects again",
     "mend_findings": "mending",
 }
-"""What each activity of the audit does, in the words of the progress line."""
+"""What the progress line says for each activity of the audit."""
 
 _WALKED = TypeAdapter(Walked)
 
 
 async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
-    """The report of a new audit.
+    """Start an audit and return its report.
 
-    Raises WorkflowFailureError when it failed, ProblemError when Temporal does not answer, and RPCError when it
-    went away meanwhile; the audit then goes on without anybody who waits for it.
+    Raises WorkflowFailureError when the audit fails, IssuesError when Temporal does not answer, and RPCError when
+    Temporal goes away meanwhile; the audit then continues with nobody waiting for it.
     """
     task_queue = issues.task_queue
     async with issues.within():
@@ -54,7 +54,7 @@ async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
             result_type=AuditReport,
         )
     result: asyncio.Task[AuditReport] = asyncio.create_task(handle.result())
-    # On standard error: the report alone goes to standard output.
+    # Progress goes to standard error: standard output is for the report alone.
     try:
         with Console(stderr=True).status("") as status:
             while not result.done():
@@ -71,7 +71,7 @@ async def progress(handle: WorkflowHandle[object, AuditReport], task_queue: str)
     pending = description.raw_description.pending_activities
     if pending:
         return await _step(description, pending[0])
-    if description.history_length <= 3:  # noqa: PLR2004 -- started, and a workflow task that nobody has taken up
+    if description.history_length <= 3:  # noqa: PLR2004 -- started, with a workflow task that no worker has taken
         return f"waiting for a worker on {task_queue!r}"
     return "waiting before suspects are read again"
 
@@ -88,7 +88,7 @@ async def _step(description: WorkflowExecutionDescription, pending: PendingActiv
 
 
 def failure_of(error: WorkflowFailureError) -> str:
-    """The innermost reason: what an activity said, not that one failed."""
+    """The innermost cause: the activity's own error, not the statement that an activity failed."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -96,7 +96,7 @@ def failure_of(error: WorkflowFailureError) -> str:
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """The findings for people, with what to do about each."""
+    """The findings as a table, with what to do about each."""
     table = Table("kind", "sandbox", "it is", "mended", "what to do", show_lines=True)
     for found in findings:
         sandbox = f"{plain(found.name)}\n{found.sandbox_id}"
@@ -106,7 +106,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
 
 
 def verdict(report: AuditReport) -> str:
-    """The report in two lines, and a third when there are sandboxes of other installations."""
+    """The report in two lines, or three when there are sandboxes of other installations."""
     if report.promise_holds:
         first = "The promise holds."
     elif report.is_complete:

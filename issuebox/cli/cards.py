@@ -1,4 +1,4 @@
-"""What people see of an issue: the handover, the status, the decisions, the list. Nothing here asks anybody."""
+"""Renders what people see of an issue: the handover, the status, the decisions, the list. Sends no request."""
 
 from __future__ import annotations
 
@@ -14,39 +14,36 @@ from rich.text import Text
 
 from issuebox.cli.screen import fields_table, plain, when
 from issuebox.domain.memory import Blocked
-from issuebox.domain.phase import Outcome
+from issuebox.domain.phase import READY, Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.temporal.index import Row
 from workflows.messages import Handover, Status, Why
 
-READY = frozenset({Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.REUSED})
-"""The outcomes with which a sandbox can be used."""
-
 TABLE_WIDTH_MIN = 72
-"""Below this, columns would fold into single letters: each issue gets lines of its own instead."""
+"""In a narrower terminal columns would fold into single letters: each issue gets several lines instead."""
 
 
 def handover_card(handover: Handover, wait_s: float) -> RenderableType:
-    """The sandbox with its address, or why it cannot be had, or that it is on its way."""
+    """The sandbox with its address, or why there is none, or that the request is still pending."""
     name = handover.name
     if handover.blocked is not None:
         return Group(Text(f"{name} is blocked.", style="bold red"), fields_table(_block(handover.blocked)))
     if handover.outcome is Outcome.PENDING:
         waited = f"is not ready after {wait_s:g} s" if wait_s else "was asked for"
-        return Text(f"{name} {waited}; the work goes on. Look again with: issuebox show {handover.issue_id}")
+        return Text(f"{name} {waited}; the work continues. Follow it with: issuebox show {handover.issue_id}")
     if handover.outcome not in READY:
-        called_off = f"{name} was {handover.outcome}: the request was called off by a close or an order after it."
-        return Text(f"{called_off} More: issuebox why {handover.issue_id}")
+        called_off = f"{name} was {handover.outcome}: the request was called off by a later close or order."
+        return Text(f"{called_off} Details: issuebox why {handover.issue_id}")
     return Group(Text(f"{name} was {handover.outcome}.", style="bold green"), fields_table(_sandbox(handover.sandbox)))
 
 
 def status_card(status: Status, now: datetime) -> RenderableType:
-    """All that the workflow knows and does, from the most to the least asked for."""
+    """All that the workflow knows and does, with what people need most at the top."""
     issue = status.issue
     place = f"{issue.repository}#{issue.number}" if issue and issue.repository else ""
     heading = " · ".join(part for part in (status.name, place, issue.title if issue else "") if part)
     rows = [
-        ("Phase", str(status.phase or "not looked at yet")),
+        ("Phase", str(status.phase or "not looked up yet")),
         *_sandbox(status.sandbox),
         ("Seen", f"{when(status.seen_at)} ({_ago(now, status.seen_at)})" if status.seen_at else ""),
         ("Last outcome", str(status.outcome or "")),
@@ -54,7 +51,7 @@ def status_card(status: Status, now: datetime) -> RenderableType:
         ("Goal", _goal(status)),
         ("Now", status.doing),
         ("Unsaved work", _work(status)),
-        ("Issue", f"{issue.state}, updated {when(issue.updated_at) or 'at a time not known'}" if issue else ""),
+        ("Issue", f"{issue.state}, updated {when(issue.updated_at) or 'at an unknown time'}" if issue else ""),
         ("Link", issue.url if issue else ""),
         ("Waiting", f"{status.requests_waiting} request(s)" if status.requests_waiting else ""),
         ("Deliveries", str(status.deliveries_seen)),
@@ -63,7 +60,7 @@ def status_card(status: Status, now: datetime) -> RenderableType:
 
 
 def why_card(why: Why, width: int) -> RenderableType:
-    """The sentence, and the decisions with the latest at the bottom, where the eye is."""
+    """The summary and the decisions, the latest at the bottom, next to the prompt."""
     if not why.notes:
         return Markdown(plain(why.summary))
     if width < TABLE_WIDTH_MIN:
@@ -83,14 +80,14 @@ def why_card(why: Why, width: int) -> RenderableType:
 
 @dataclass(frozen=True, slots=True)
 class IssueList:
-    """What `issuebox list` prints for machines. ``is_more`` says that the limit cut it short."""
+    """What `issuebox list --json` prints. ``is_more``: the limit left issues out."""
 
     issues: tuple[Row, ...]
     is_more: bool
 
 
 def issues_card(rows: Sequence[Row], width: int) -> RenderableType:
-    """One line per issue, or a few where the terminal is narrow."""
+    """One line per issue, or several in a narrow terminal."""
     if width < TABLE_WIDTH_MIN:
         return Group(*(_narrow(row) for row in rows))
     table = _table(("issue", "id", "phase", "state", "blocked", "title"))
@@ -128,7 +125,7 @@ def _place(row: Row) -> str:
 
 
 def _seen(phase: object, state: str) -> str:
-    """Our word and Daytona's, such as ``usable (started)``."""
+    """Our phase and Daytona's state, such as ``usable (started)``."""
     return f"{phase} ({state})" if phase and state else str(phase or state or "")
 
 

@@ -1,24 +1,28 @@
-"""What the commands share: their options, their exit codes, and the way from an error to one.
+"""What the commands share: options, exit codes, and which error ends with which exit code.
 
-Imported by `issuebox --help`, so nothing heavy is imported up here.
+`issuebox --help` imports this module, so it imports nothing heavy at its top.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from issuebox.settings import CommonSettings
     from issuebox.temporal.issues import Issues, IssuesError
 
 
+Settings = TypeVar("Settings", bound="CommonSettings")
+
+
 class Exit(IntEnum):
-    """What a command ends with. Scripts rely on these: never renumber them."""
+    """The exit code of a command. Scripts rely on these: never renumber them."""
 
     DONE = 0
     NO = 1
@@ -29,7 +33,7 @@ class Exit(IntEnum):
 
 EPILOG = (
     "Exit codes: 0 done; 1 the answer is no (blocked, not ready yet, problems found, not confirmed); "
-    "2 misuse or wrong settings; 3 Temporal or a worker does not answer; 4 an issue that is not known."
+    "2 misuse or wrong settings; 3 Temporal or a worker does not answer; 4 unknown issue."
 )
 
 IssueName = Annotated[
@@ -39,45 +43,42 @@ IssueName = Annotated[
     ),
 ]
 Data = Annotated[
-    Path, typer.Option(help="Data directory of a running `issuebox dev`, used when TEMPORAL_ADDRESS is not set.")
+    Path, typer.Option(help="Data directory of a running `issuebox dev`; used unless TEMPORAL_ADDRESS is set.")
 ]
 DATA = Path(".issuebox")
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 TIMEOUT_S = 8.0
-"""Most that a call to Temporal takes, a worker gets half of it: a person waits longer than GitHub does."""
+"""Timeout of a call to Temporal; a worker gets half of it. A person waits longer than GitHub does."""
 
 _HINTS = {
-    Exit.UNKNOWN: "`issuebox ensure` asks for one. If that was a number and no global ID, write owner/repo#number.",
-    Exit.NO: "`issuebox why` may tell more.",
+    Exit.UNKNOWN: "`issuebox ensure` requests one. If it is an issue number, not a global ID, give owner/repo#number.",
+    Exit.NO: "`issuebox why` may say more.",
     Exit.AWAY: "Temporal is expected at {place}; `issuebox doctor` looks for the cause.",
 }
 
 
 def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
-    """Connect, do the work, and exit; every error that a person can cause or mend becomes one line.
+    """Do the work and exit. An error that a person can cause or correct is printed as one line.
 
-    Temporal is that of the environment, else that of a running `issuebox dev` on the data directory. The connection
-    is made with the first call.
+    The Temporal server is the one in the environment, else that of the `issuebox dev` running on the data directory.
+    The first call connects to it.
     """
     import asyncio  # noqa: PLC0415
 
-    from pydantic import ValidationError  # noqa: PLC0415
     from temporalio.service import RPCError  # noqa: PLC0415
 
     from issuebox.cli.issue_names import NotAnIssueNameError  # noqa: PLC0415
     from issuebox.dev.dev_stack import temporal_environment  # noqa: PLC0415
-    from issuebox.settings import ApiSettings, first_mistake  # noqa: PLC0415
+    from issuebox.settings import ApiSettings  # noqa: PLC0415
     from issuebox.temporal.connect import TemporalConfigError, configuration, connect  # noqa: PLC0415
     from issuebox.temporal.issues import Issues, IssuesError  # noqa: PLC0415
 
     try:
         environment = temporal_environment(data)
         config = configuration(environment)
-        settings = ApiSettings()
-    except ValidationError as error:
-        fail(f"a setting is wrong: {first_mistake(error)}")
+        settings = load_or_fail(ApiSettings)
     except TemporalConfigError as error:
         fail(str(error))
     place = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
@@ -95,12 +96,12 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
         code = _code_of(error)
         fail(f"{error}. {_HINTS[code].format(place=place)}", code)
     except RPCError as error:
-        fail(f"Temporal at {place} refuses: {error.message}", Exit.AWAY)
+        fail(f"Temporal at {place} refused the call: {error.message}", Exit.AWAY)
     raise typer.Exit(code)
 
 
 def _code_of(error: IssuesError) -> Exit:
-    """What a failure of an issue's workflow is as an exit code."""
+    """The exit code for an error of `Issues`."""
     from issuebox.temporal.issues import IssueDeletedError, UnknownIssueError, WrongIssueError  # noqa: PLC0415
 
     match error:
@@ -116,17 +117,28 @@ async def _awaited(work: Awaitable[Exit]) -> Exit:
     return await work
 
 
+def load_or_fail(model: type[Settings], *, required: Collection[str] = ()) -> Settings:
+    """The settings from the environment; with mistakes, all of them on standard error and the end."""
+    from issuebox.environment import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return load(model, required=required)
+    except SettingsError as error:
+        one, *others = error.mistakes
+        fail("\n  ".join(["these settings are wrong:", one, *others]) if others else f"a setting is wrong: {one}")
+
+
 def confirm(question: str, *, yes: bool) -> None:
-    """Return when a person agrees, or did so with --yes. Without a terminal nobody can: that is misuse."""
+    """Return when the user agrees, or has passed --yes. Exit with MISUSE when there is no terminal to ask on."""
     if yes:
         return
     if not sys.stdin.isatty():
-        fail(f"there is no terminal to ask on, so say --yes to this: {question}")
+        fail(f"there is no terminal to ask on; confirm with --yes: {question}")
     if not typer.confirm(question, err=True):
         fail("not confirmed; nothing was done", Exit.NO)
 
 
 def fail(reason: str, code: Exit = Exit.MISUSE) -> NoReturn:
-    """Say what is wrong on standard error, and exit."""
+    """Print what is wrong on standard error, and exit."""
     print(f"issuebox: {reason}", file=sys.stderr)  # noqa: T201
     raise typer.Exit(code)

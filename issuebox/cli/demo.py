@@ -9,11 +9,11 @@ import typer
 
 def demo(
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, for a look.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, to explore it.")] = False,
 ) -> None:
-    """See the promise kept on real parts, through duplicates, races, faults and kill -9. Takes under a minute.
+    """Check the promise on real parts, through duplicates, races, faults and kill -9. Takes under a minute.
 
-    A stack of its own is started on a scratch directory. Exits with 1 unless every validation holds.
+    The demo starts its own stack in a scratch directory. The exit code is 1 unless every check holds.
     """
     import asyncio  # noqa: PLC0415
 

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Must be free when given.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Must be free. Default: the usual or any free port.")]
 
 
 def dev(
     *,
-    data: Annotated[Path, typer.Option(help="Everything is kept here, so that a restart finds it again.")] = Path(
-        ".issuebox"
-    ),
+    data: Annotated[Path, typer.Option(help="Directory that keeps everything across restarts.")] = Path(".issuebox"),
     api_port: Port = None,
     temporal_port: Port = None,
     ui_port: Port = None,
@@ -22,16 +20,16 @@ def dev(
     temporal_binary: Annotated[
         Path | None, typer.Option(envvar="ISSUEBOX_TEMPORAL_BINARY", help="The Temporal CLI to use.")
     ] = None,
-    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster localdaytona is.")] = 1.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not repeat the parts' logs here.")] = False,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How many times faster localdaytona runs.")] = 1.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the logs of the parts.")] = False,
 ) -> None:
     """Run everything on this machine: Temporal, localdaytona, worker and API, on loopback.
 
-    With TEMPORAL_ADDRESS set that cluster is used, with DAYTONA_API_KEY set the real Daytona.
+    If TEMPORAL_ADDRESS is set, it uses that cluster; if DAYTONA_API_KEY is set, the real Daytona.
     """
     import asyncio  # noqa: PLC0415
 
-    # Here and not above: `issuebox --help` should not pay for importing Temporal's SDK.
+    # Imported here: `issuebox --help` should not pay for importing Temporal's SDK.
     from issuebox.dev.run import DevOptions, run_dev  # noqa: PLC0415
 
     options = DevOptions(

@@ -1,4 +1,4 @@
-"""The command line of `issuebox doctor`: is this installation set up so that it can work?"""
+"""The command line of `issuebox doctor`, which checks whether this installation can work."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Register missing search attributes. Changes nothing else.")
     ] = False,
-    only: Annotated[list[str] | None, typer.Option(help=f"Look at {PARTS} alone; may be given again.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"Check only {PARTS}; repeat it for more.")] = None,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
     """Check the settings, Temporal, Daytona and GitHub, and say what to do about each failure.
 
-    Looks from here, with this environment: run it where the API and the workers run. Exits with 1 when a check
-    failed; warnings are allowed.
+    Run it where the API and the workers run: it uses this machine's network and environment.
+    The exit code is 1 when a check fails; warnings do not count.
     """
     import asyncio  # noqa: PLC0415
 
@@ -43,7 +43,7 @@ def doctor(
         if wrong:
             raise typer.BadParameter(f"{wrong[0]!r} is none of {PARTS}", param_hint="--only")
         parts = [part for part in parts if part in only]
-    with screen.waiting("Looking"):
+    with screen.waiting("Checking"):
         found = asyncio.run(examine(Order(data, parts, is_fixing=fix)))
     if as_json:
         screen.show_json(Report, found)

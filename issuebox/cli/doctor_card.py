@@ -1,4 +1,4 @@
-"""How people see what the doctor found."""
+"""Renders the doctor's check results for people."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from issuebox.cli.screen import plain
 from issuebox.doctor.check_results import Report, Verdict
 
 TABLE_WIDTH_MIN = 72
-"""Below this each finding gets lines of its own."""
+"""In a narrower terminal each check result gets its own lines."""
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def report_card(found: Report, width: int) -> RenderableType:
-    """A table, what to do, and one line that says it all; the table becomes a list where it would not fit."""
+    """A table, what to do, and a summary in one line. In a narrow terminal the table becomes a list."""
     rows = _list(found) if width < TABLE_WIDTH_MIN else _table(found)
     troubles = [result for result in found.checks if result.advice]
     advice = [

@@ -1,4 +1,4 @@
-"""From what a person calls an issue to its global ID."""
+"""Resolves what a person calls an issue to its global ID."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACE = re.compile(
 )
 
 _LATEST = "ExecutionStatus != 'ContinuedAsNew'"
-"""Runs that went on in a later one say nothing new."""
+"""Workflow runs that continued as new publish nothing that their successors do not."""
 
 
 class NotAnIssueNameError(ValueError):
@@ -25,9 +25,9 @@ class NotAnIssueNameError(ValueError):
 
 
 async def resolve(issues: Issues, text: str) -> int:
-    """The global ID of the issue. Temporal is asked only for ``owner/repo#number``.
+    """The global ID of the issue. Only ``owner/repo#number`` needs a call to Temporal.
 
-    Raises NotAnIssueNameError, UnknownIssueError when no issue, or more than one, is known under this name, and
+    Raises NotAnIssueNameError, UnknownIssueError when no issue or more than one is known by this name, and
     UnavailableError when Temporal does not answer.
     """
     if _ID.fullmatch(text) and int(text) <= ISSUE_ID_MAX:
@@ -44,14 +44,14 @@ async def resolve(issues: Issues, text: str) -> int:
 
 
 async def _find(issues: Issues, repository: str, number: int) -> int:
-    """By the search attribute where there is one, else, and for workflows without it, by what all of them published."""
+    """Search by the search attribute. If it is not registered or finds nothing, search what all workflows published."""
     rows: list[Row] = []
     for condition in (f"IssueNumber = {number} AND {_LATEST}", _LATEST):
         try:
             rows = [
                 row
                 async for row in Index(issues).rows(condition)
-                # GitHub's names are the same in upper and lower case.
+                # GitHub ignores case in names.
                 if (row.published.repository.casefold(), row.published.number) == (repository.casefold(), number)
             ]
         except NotIndexedError:
@@ -59,7 +59,7 @@ async def _find(issues: Issues, repository: str, number: int) -> int:
                 raise
         if rows:
             break
-    # A repository that was made anew under its old name has its old issues' numbers again.
+    # A repository that was deleted and created again under its name uses the numbers of its old issues again.
     known = {row.issue_id for row in rows if row.is_running} or {row.issue_id for row in rows}
     return _only(known, repository, number)
 

@@ -1,4 +1,4 @@
-"""The commands that read: list, show, why. They change nothing and ask Daytona nothing."""
+"""The commands that read: list, show, why. They change nothing and do not call Daytona."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def list_issues(
     *,
     repo: Annotated[str, typer.Option(help="Only issues of this repository, owner/name.")] = "",
     phase: Annotated[Phase | None, typer.Option(help="Only sandboxes in this phase.")] = None,
-    state: Annotated[str, typer.Option(help="Only sandboxes in this state, in Daytona's words: started …")] = "",
+    state: Annotated[str, typer.Option(help="Only sandboxes in this state of Daytona, such as started.")] = "",
     issue_state: Annotated[IssueState | None, typer.Option(help="Only issues in this state.")] = None,
     blocked: Annotated[bool, typer.Option("--blocked", help="Only issues that are blocked.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="List at most this many.")] = 50,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """List the issues and their sandboxes, the newest first. Temporal's index lags a moment; `show` is exact."""
+    """List the issues and their sandboxes, newest first. Temporal's index lags by a moment; `show` is exact."""
 
     def fits(row: Row) -> bool:
         known = row.published
@@ -58,7 +58,7 @@ def list_issues(
 
 
 def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Show what the issue's workflow knows and does: state, goal, what blocks it, when it was last seen."""
+    """Show what the issue's workflow knows and does: the sandbox's state, the goal, what blocks the issue."""
 
     async def work(issues: Issues) -> Exit:
         from datetime import UTC, datetime  # noqa: PLC0415
@@ -80,7 +80,7 @@ def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> Non
 
 
 def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Say why the issue's sandbox is in its state, with the last decisions, the latest at the bottom."""
+    """Explain the state of the issue's sandbox by the last decisions, the latest at the bottom."""
 
     async def work(issues: Issues) -> Exit:
         from issuebox.cli import screen  # noqa: PLC0415
@@ -102,8 +102,8 @@ def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None
 async def _first(issues: Issues, fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
     """The newest issues that fit, and whether there are more.
 
-    What the workflows published is judged here and not by Temporal: it is there without search attributes, too,
-    and for workflows that are older than these.
+    The filter runs here, not in Temporal, on what the workflows published: that exists even without search
+    attributes, and for workflows that are older than them.
     """
     from issuebox.temporal.index import RUNNING, Index  # noqa: PLC0415
 
@@ -129,4 +129,4 @@ def _show_list(rows: list[Row], *, is_more: bool, as_json: bool) -> None:
     else:
         screen.show(issues_card(rows, screen.console().width))
         if is_more:
-            screen.show(Text(f"The newest {len(rows)}; there are more: raise --limit."))
+            screen.show(Text(f"These are the newest {len(rows)}; there are more: raise --limit."))

@@ -1,55 +1,55 @@
-"""The command line of `issuebox resync`: starts the workflow under an ID of its own, waits, and shows its report."""
+"""The command line of `issuebox resync`: starts the workflow with a new ID, waits, and prints its report."""
 
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, load_or_fail
 
 if TYPE_CHECKING:
-    from issuebox.settings import WorkerSettings
     from workflows.resync_messages import ResyncReport, ResyncRequest
 
 TIMEOUT_S = 10.0
-"""A run of a quiet repository takes less than a second: after this, the person is told what is waited for."""
+"""A resync of a quiet repository takes less than a second. After this time the command prints what it waits for."""
 
 
 def resync(
     repositories: Annotated[
-        list[str] | None, typer.Argument(metavar="[REPOSITORY]...", help="owner/name; else the configured ones.")
+        list[str] | None, typer.Argument(metavar="[REPOSITORY]...", help="owner/name. Default: the configured ones.")
     ] = None,
     *,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Compare all that is open, and let every open issue ask, however old it is."),
+        typer.Option("--full", help="Compare all open issues, and let each request its sandbox, however old it is."),
     ] = False,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="Look back to this time (ISO 8601) instead of the usual three days.")
+        str, typer.Option(metavar="TIME", help="Look back to this time (ISO 8601) instead of three days.")
     ] = "",
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Ask GitHub for what its deliveries missed, and send it. Needs a running worker.
+    """Read from GitHub what its deliveries missed, and send it to the workflows. Needs a running worker.
 
-    Exit code 0: all repositories were read, 1: one could not be read, 2: misuse, 3: Temporal is not reached.
+    Exit codes: 0 all repositories were read; 1 one could not be read; 2 misuse; 3 Temporal cannot be reached.
     """
     import asyncio  # noqa: PLC0415
 
     from issuebox.cli import screen  # noqa: PLC0415
     from issuebox.domain.issue_source import is_repository  # noqa: PLC0415
+    from issuebox.settings import WorkerSettings  # noqa: PLC0415
     from issuebox.temporal.schedules import resync_request  # noqa: PLC0415
     from workflows.resync_messages import ResyncReport  # noqa: PLC0415
 
-    settings = _settings()
+    settings = load_or_fail(WorkerSettings)
     names = tuple(repositories or ())
     for name in names:
         if not is_repository(name):
-            fail(f"{name!r} is no repository: give owner/name", Exit.MISUSE)
+            fail(f"{name!r} is not a repository: give owner/name", Exit.MISUSE)
     request = resync_request(settings, names, since=_time(since), is_full=full)
     if not request.repositories:
         fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", Exit.MISUSE)
@@ -87,30 +87,20 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
     except WorkflowFailureError as error:
         fail(f"the workflow {workflow_id} did not complete: {error.cause}", Exit.NO)
     except (RPCError, RuntimeError) as error:
-        # The SDK raises RuntimeError when a connection cannot be made.
+        # The SDK raises RuntimeError when it cannot connect.
         fail(f"Temporal is not reached: {error}", Exit.AWAY)
 
 
-def _settings() -> WorkerSettings:
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from issuebox.settings import WorkerSettings, first_mistake  # noqa: PLC0415
-
-    try:
-        return WorkerSettings()
-    except ValidationError as error:
-        fail(f"a setting is wrong: {first_mistake(error)}")
-
-
 def _time(text: str) -> datetime | None:
-    """The time as given; without a zone it is UTC, as all that GitHub shows."""
+    """The time as given. Without a zone it is UTC, like everything that GitHub shows."""
+    from issuebox.domain.issue import time_of  # noqa: PLC0415
+
     if not text:
         return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text!r} is no time: give one such as 2026-01-31T12:00:00Z", Exit.MISUSE)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    time = time_of(text)
+    if time is None:
+        fail(f"{text!r} is not a time: give one such as 2026-01-31T12:00:00Z", Exit.MISUSE)
+    return time
 
 
 def _print_table(report: ResyncReport) -> None:

@@ -15,15 +15,17 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from issuebox.domain.text import one_line
+
 T = TypeVar("T")
 
 PIPE_WIDTH = 200
-"""Lines for `grep` and files are not folded at the 80 columns that rich assumes without a terminal."""
+"""Without a terminal rich assumes 80 columns. Lines for `grep` and files are not folded there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """That a request was stored, for machines."""
+    """What the asking commands print with --json: the request was stored."""
 
     issue_id: int
     name: str
@@ -31,13 +33,13 @@ class Asked:
 
 
 def console() -> Console:
-    """Standard output, as wide as the terminal; COLUMNS has the last word."""
+    """Standard output, as wide as the terminal; COLUMNS overrides the width."""
     is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(highlight=False, width=PIPE_WIDTH if is_free else None)
 
 
 def show(renderable: RenderableType) -> None:
-    """Print something of rich's."""
+    """Print a renderable of rich."""
     console().print(renderable)
 
 
@@ -48,7 +50,7 @@ def show_json(kind: type[T], value: T) -> None:
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Something that moves, on standard error and only where a person looks at it."""
+    """Show a spinner on standard error, and only when that is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -57,8 +59,8 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Text of others without control characters: a title must not steer the terminal that it is shown on."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Foreign text as one line without control characters: a title must not steer the terminal that shows it."""
+    return one_line(text, keeps_markup=True)
 
 
 def when(moment: datetime | None) -> str:

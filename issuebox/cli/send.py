@@ -23,20 +23,20 @@ def send(
     *,
     issue: Annotated[int, typer.Option(min=1, help="Issue number.")] = 1,
     repo: Annotated[str, typer.Option(help="Repository, owner/name.")] = "octo/repo",
-    issue_id: Annotated[int, typer.Option("--id", min=0, help="Global issue ID; the number when not given.")] = 0,
+    issue_id: Annotated[int, typer.Option("--id", min=0, help="Global issue ID. Default: the issue number.")] = 0,
     title: Annotated[str, typer.Option(help="Title of the issue.")] = "An issue",
     comment: Annotated[str, typer.Option(help="Text of the comment, for `comment`.")] = "@claude please",
-    detail: Annotated[str, typer.Option(help="Label of `labeled`, login of `assigned`.")] = "claude",
-    delivery: Annotated[str, typer.Option(help="Delivery ID; a new one when not given. Repeat one to redeliver.")] = "",
-    label: Annotated[list[str] | None, typer.Option(help="Label that the issue carries; repeat it for more.")] = None,
-    sender: Annotated[str, typer.Option(help="Login of who does it. The issue's author is octocat.")] = "octocat",
+    detail: Annotated[str, typer.Option(help="The label for `labeled`, the login for `assigned`.")] = "claude",
+    delivery: Annotated[str, typer.Option(help="Delivery ID. Default: a new one. Repeat one to redeliver.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="Label on the issue; repeat it for more.")] = None,
+    sender: Annotated[str, typer.Option(help="Login of the sender. The issue's author is octocat.")] = "octocat",
     association: Annotated[
         Association,
-        typer.Option(case_sensitive=False, help="What the author of issue and comment is to the repository."),
+        typer.Option(case_sensitive=False, help="Association of the author of issue and comment with the repository."),
     ] = Association.OWNER,
     bot: Annotated[bool, typer.Option("--bot", help="The sender is a bot.")] = False,
     data: Annotated[Path, typer.Option(help="Data directory of the running `issuebox dev`.")] = Path(".issuebox"),
-    url: Annotated[str, typer.Option(help="API to send to, instead of the one of `issuebox dev`.")] = "",
+    url: Annotated[str, typer.Option(help="URL of the API, instead of that of `issuebox dev`.")] = "",
     secret: Annotated[
         str, typer.Option(envvar="ISSUEBOX_WEBHOOK_SECRETS", help="Webhook secret; the first of several is used.")
     ] = "",
@@ -47,7 +47,7 @@ def send(
     from issuebox.dev.mock_delivery import ACTIONS, MockIssue, MockSender, build  # noqa: PLC0415
 
     if action not in ACTIONS:
-        _fail(f"there is no {action!r}; use one of: {', '.join(ACTIONS)}")
+        _fail(f"{action!r} is not an action; use one of: {', '.join(ACTIONS)}")
     target, signing = _target(data, url, secret)
     mock = build(
         action,
@@ -62,7 +62,7 @@ def send(
 
 
 def _target(data: Path, url: str, secret: str) -> tuple[str, str]:
-    """Where to send and what to sign with: as given, else from the running `issuebox dev`."""
+    """The API's URL and the webhook secret: as given, else those of the running `issuebox dev`."""
     from issuebox.dev.dev_stack import DevStack  # noqa: PLC0415
 
     secret = secret.partition(",")[0].strip()

@@ -1,9 +1,9 @@
-"""Becomes another program that cannot outlive the process which asked for it.
+"""Executes another program that cannot outlive the process that started it.
 
-Run as a script, `python -I child.py PARENT_PID PROGRAM [ARGUMENT…]`, and never imported: on Linux
-the kernel is told to kill this process when its parent dies, which survives the exec. Doing it here
-and not in `preexec_fn` keeps Python code out of the moment between fork and exec, where it can
-deadlock. Elsewhere there is no such call; the lock that children inherit makes survivors known.
+Run as a script, `python -I child.py PARENT_PID PROGRAM [ARGUMENT…]`, and never imported. On Linux it
+asks the kernel to kill this process when its parent dies, which survives the exec. Doing it here
+instead of in `preexec_fn` keeps Python code out of the moment between fork and exec, where it can
+deadlock. Other systems have no such call; there, the lock that children inherit reveals survivors.
 """
 
 import ctypes
@@ -21,5 +21,5 @@ if __name__ == "__main__":
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     # The parent may have died before the line above took effect.
     if os.getppid() != parent_pid:
-        sys.exit("the process that started this one is gone")
+        sys.exit("the process that started this one has ended")
     os.execvp(program[0], program)  # noqa: S606 - the program is our own caller's, and no shell is wanted

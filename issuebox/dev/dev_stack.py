@@ -1,7 +1,7 @@
 """What `issuebox dev` keeps in its data directory, and how others read it.
 
-The lock says that one runs; `dev.json` says where everything is while it does; `secrets.json`
-outlives it. Nothing here starts or stops anything.
+The lock is held while a stack runs; `dev.json` says where its parts are; `secrets.json` outlives
+it. Nothing here starts or stops anything.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LOCK_INTERVAL_S: Final = 0.1
 
 
 class DevError(Exception):
-    """`issuebox dev` cannot go on; the text says why and what to do, in words for a person."""
+    """`issuebox dev` cannot continue; the text tells a person why and what to do."""
 
 
 class DevSecrets(BaseModel):
-    """Made up once per data directory, so that a restarted stack takes the same signatures and tokens."""
+    """Generated once per data directory, so that a restarted stack accepts the same signatures and tokens."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +49,7 @@ class DevSecrets(BaseModel):
 
 
 class DevStack(BaseModel):
-    """Where the parts of a running `issuebox dev` are. None stands for a part that is not ours."""
+    """Where the parts of a running `issuebox dev` are. None stands for a part that it does not run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,19 +68,19 @@ class DevStack(BaseModel):
 
     @classmethod
     def lookup(cls, data_dir: Path = DEFAULT_DATA_DIR) -> Self | None:
-        """The stack that last said to run on this directory; None when none did, or it has stopped."""
+        """The stack that runs on this directory, as last published; None when none does."""
         try:
             return cls.model_validate_json(_path(data_dir).read_text())
         except (FileNotFoundError, ValidationError):
             return None
 
     def write(self, data_dir: Path) -> None:
-        """Publish, in one step and for this user only."""
+        """Publish the stack, atomically and readable by this user only."""
         write_private(_path(data_dir), self.model_dump_json(indent=2))
 
 
 def temporal_environment(data_dir: Path) -> Mapping[str, str]:
-    """Temporal's variables as they count here: our own, or those of the dev stack on this directory."""
+    """Temporal's variables to use here: the process's own, or those of the dev stack on this directory."""
     stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(data_dir)
     if stack is None:
         return os.environ
@@ -93,7 +93,7 @@ def temporal_environment(data_dir: Path) -> Mapping[str, str]:
 
 
 def forget(data_dir: Path) -> None:
-    """Say that no stack runs on this directory any more."""
+    """Record that no stack runs on this directory any more."""
     _path(data_dir).unlink(missing_ok=True)
 
 
@@ -126,10 +126,10 @@ def claimed(data_dir: Path) -> Iterator[int]:
 
 
 def choose_port(name: str, given: int | None, preferred: int, taken: set[int]) -> int:
-    """The given port or an error naming it; else the preferred one if free, else any free one."""
+    """The given port; without one the preferred port if free, else any free one. Raises `DevError`."""
     if given is not None:
         if given in taken or not _is_free(given):
-            raise DevError(f"Port {given} for {name} is taken. Choose another with --{name}-port, or leave it out.")
+            raise DevError(f"Port {given} for {name} is taken. Choose another with --{name}-port, or omit the option.")
         return given
     if preferred not in taken and _is_free(preferred):
         return preferred
@@ -163,7 +163,7 @@ def _held(data_dir: Path) -> str:
         return f"{data_dir} is in use by another `issuebox dev` ({who}). Stop that one, or give another --data."
     survivors = [f"{name} {pid}" for name, pid in stack.processes.items() if _is_alive(pid)]
     return (
-        f"`issuebox dev` on {data_dir} was killed, and processes of it still run ({', '.join(survivors)}). "
+        f"`issuebox dev` on {data_dir} was killed, and some of its processes still run ({', '.join(survivors)}). "
         "End them, then try again."
     )
 
@@ -180,7 +180,7 @@ def _is_alive(pid: int) -> bool:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do, so that connections of an earlier run that linger do not count.
+        # Servers set this too, so lingering connections of an earlier run do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

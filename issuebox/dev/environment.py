@@ -1,4 +1,4 @@
-"""What the processes of a run are started with: the caller's environment without what would lead the run astray."""
+"""The environment of the processes that a demo, a test or a benchmark starts: the caller's, cleaned."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 from issuebox.dev.services import NAMESPACE
 
 SERVERS = ("TEMPORAL_", "DAYTONA_")
-"""Beginnings of the variables that say which servers are meant."""
+"""Prefixes of the variables that select the servers."""
 
 
 def inherited() -> dict[str, str]:
-    """The caller's variables, but for those that say which Temporal and which Daytona are meant."""
+    """The caller's variables without those that select a Temporal or a Daytona."""
     return _without(*SERVERS)
 
 
 def bare() -> dict[str, str]:
-    """The same without the caller's settings of issuebox: a run depends on its own and on nobody else's."""
+    """The same without the caller's settings of issuebox, so that only the run's own settings count."""
     return _without(*SERVERS, "ISSUEBOX_")
 
 
 def to_temporal(address: str, namespace: str = NAMESPACE) -> dict[str, str]:
-    """What leads a process to this Temporal, whatever the caller's own profiles say."""
+    """Variables that point a process to this Temporal, whatever the caller's own profiles say."""
     return {"TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": namespace, "TEMPORAL_CONFIG_FILE": os.devnull}
 
 

@@ -1,7 +1,7 @@
-"""Deliveries as GitHub would send them, for trying things out by hand and for the demo.
+"""Deliveries as GitHub would send them, for manual trials and for the demo.
 
-Only the fields that GitHub always sends and that are used. The mock's global issue ID is the issue's
-number unless one is given, so that issue #1 has the sandbox ``claude-issue-1``.
+They hold only fields that GitHub always sends and issuebox reads. The global issue ID defaults to the
+issue number, so that issue #1 has the sandbox ``claude-issue-1``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import httpx
 from issuebox.domain.triggers import Association
 
 ACTIONS: Mapping[str, tuple[str, str]] = {
-    # what a person types, and the GitHub event and action
+    # what a person types: GitHub's event and action
     "ping": ("ping", ""),
     "opened": ("issues", "opened"),
     "reopened": ("issues", "reopened"),
@@ -34,14 +34,14 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 
 
 AUTHOR = "octocat"
-"""Who wrote every mock issue."""
+"""The author of every mock issue."""
 
 
 @dataclass(frozen=True, slots=True)
 class MockIssue:
-    """The issue that the delivery is about, with the labels that it carries.
+    """The issue that the delivery is about, with its labels.
 
-    ``closed_at`` says that it is closed already, for what happens to a closed one.
+    ``closed_at`` marks it as closed, for events on a closed issue.
     """
 
     number: int
@@ -55,7 +55,7 @@ class MockIssue:
 
 @dataclass(frozen=True, slots=True)
 class MockSender:
-    """Who did it. ``association`` is what the author of the issue, and of the comment, is to the repository."""
+    """The sender. ``association`` is that of the author of issue and comment with the repository."""
 
     login: str = AUTHOR
     association: Association = Association.OWNER
@@ -101,7 +101,7 @@ def build(
 
 
 async def post(client: httpx.AsyncClient, api_url: str, delivery: MockDelivery) -> httpx.Response:
-    """Send it."""
+    """POST the delivery to the API's webhook path."""
     return await client.post(f"{api_url}/webhooks/github", content=delivery.body, headers=dict(delivery.headers))
 
 
@@ -119,7 +119,7 @@ def _payload(action: str, issue: MockIssue, sender: MockSender, comment: str, de
         "assigned": {"assignee": _account(detail)},
         "created": {"comment": said},
     }
-    # GitHub sends the issue as it is then: with the label that was just put on it.
+    # GitHub sends the issue as it is after the action: with the label that was just added.
     labels = (*issue.labels, detail) if action == "labeled" and detail not in issue.labels else issue.labels
     closed_at = _written(issue.closed_at) if issue.closed_at else now if action == "closed" else None
     about = _issue(issue, now, closed_at) | {

@@ -1,7 +1,7 @@
-"""`issuebox dev`: Temporal, localdaytona, worker and API on this machine, on loopback.
+"""`issuebox dev`: runs Temporal, localdaytona, worker and API on this machine, on loopback.
 
-Nothing else may start processes. What runs is described in `issuebox.dev.services`, kept alive by
-`issuebox.dev.supervisor`, and published in `issuebox.dev.dev_stack`.
+Nothing else may start processes. `issuebox.dev.services` describes what runs, `issuebox.dev.supervisor`
+keeps it alive, and `issuebox.dev.dev_stack` publishes it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from issuebox.dev.mock_delivery import MockIssue, build
 from issuebox.dev.services import Ports, Surroundings
 from issuebox.dev.supervisor import Reporter, ServiceFailedError, Supervisor
 from issuebox.dev.temporal_server import DevServer, TemporalBinaryError, ensure_binary
+from issuebox.environment import SettingsError, load, load_both
+from issuebox.settings import WorkerSettings
 from issuebox.temporal.connect import connect
 from issuebox.temporal.search_attributes import register_or_say
 
@@ -44,7 +46,7 @@ STYLES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevOptions:
-    """What a person may choose. A port that is None is the usual one when free, any free one otherwise."""
+    """What the user may choose. A port that is None is the usual one when free, any free one otherwise."""
 
     data_dir: Path = DEFAULT_DATA_DIR
     api_port: int | None = None
@@ -59,15 +61,19 @@ class DevOptions:
 async def run_dev(options: DevOptions) -> int:
     """Run the stack until a signal or a failure, and return the exit code.
 
-    Safe to repeat on one data directory: workflows, sandboxes and secrets are found again. A second
-    one at the same time is refused.
+    Safe to repeat on one data directory, which keeps workflows, sandboxes and secrets. A second run
+    at the same time is refused.
     """
     console = Console(highlight=False)
     data_dir = options.data_dir.absolute()
     try:
+        load_both()
         with dev_stack.claimed(data_dir) as lock:
             stack = _Stack(options, data_dir, lock, console)
             return await _until_signalled(stack)
+    except SettingsError as error:
+        console.print(Text("\n".join(error.mistakes), style="red"), soft_wrap=True)
+        return 2
     except (DevError, ServiceFailedError, TemporalBinaryError) as error:
         console.print(Text(str(error), style="red"), soft_wrap=True)
         return 1
@@ -96,7 +102,7 @@ class _Stack:
         self._publish()
 
     async def run(self) -> None:
-        """Start every part in order of dependence, say how to use it, and watch over it."""
+        """Start the parts in the order of their dependencies, print how to use them, and supervise them."""
         around = self._around
         await self._start_temporal()
         await register_or_say(await connect(environment=around.environment()), self.say)
@@ -110,13 +116,13 @@ class _Stack:
         await self.supervisor.watch()
 
     async def stop(self) -> None:
-        """Stop every part in reverse, and say no more that it runs."""
+        """Stop the parts in reverse order, and unpublish the stack."""
         self.say("Stopping.")
         await self.supervisor.stop()
         dev_stack.forget(self._around.data_dir)
 
     def say(self, text: str) -> None:
-        """Our own words, told from those of the parts."""
+        """Print a line of our own, distinguishable from the lines of the parts."""
         self._show("issuebox", text)
 
     async def _start_temporal(self) -> None:
@@ -129,12 +135,12 @@ class _Stack:
             database=around.data_dir / "temporal.db",
             port=around.ports.temporal,
             ui_port=around.ports.ui,
-            log_level="error",  # At "warn" it reports each of its own connections that a stop cuts.
+            log_level="error",  # At "warn" it reports each of its own connections when it stops.
         )
         await self.supervisor.start(services.temporal_service(server, around))
 
     async def _await_cluster(self) -> None:
-        """The cluster is somebody else's: a wrong address should be said now, not in a worker's log."""
+        """Wait for the given cluster, so that a wrong address is reported here and not in a worker's log."""
         address = os.environ["TEMPORAL_ADDRESS"]
         try:
             async with asyncio.timeout(CLUSTER_TIMEOUT_S):
@@ -169,7 +175,7 @@ class _Stack:
         self._console.print(prefix + Text.from_ansi(line), soft_wrap=True)
 
     def _welcome(self) -> None:
-        """The panel of addresses, and commands to paste; the commands stand outside of any frame."""
+        """Print a panel of addresses, and commands to paste, which stand outside any frame."""
         around = self._around
         table = Table.grid(padding=(0, 2))
         for name, place in _places(around):
@@ -183,7 +189,7 @@ class _Stack:
 
 
 async def _until_signalled(stack: _Stack) -> int:
-    """Run until done or signalled, then stop in order; a second signal makes it short."""
+    """Run until done or signalled, then stop in order; a second signal kills what still runs."""
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
 
@@ -206,7 +212,7 @@ async def _until_signalled(stack: _Stack) -> int:
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
     if not work.cancelled():
-        work.result()  # Raises what ended it: nothing ends it well but a signal.
+        work.result()  # Raises what ended the stack: without a signal only a failure does.
     return 0
 
 
@@ -219,7 +225,7 @@ def _choose_ports(options: DevOptions, environment: Mapping[str, str]) -> Ports:
         return port
 
     has_cluster = bool(environment.get("TEMPORAL_ADDRESS"))
-    has_daytona = bool(environment.get("DAYTONA_API_KEY"))
+    has_daytona = bool(load(WorkerSettings, environment).daytona_api_key.get_secret_value())
     return Ports(
         api=choose("api", options.api_port, 8787),
         temporal=None if has_cluster else choose("temporal", options.temporal_port, 7233),
@@ -246,20 +252,20 @@ def _commands(around: Surroundings) -> list[tuple[str, str]]:
     sandbox_url = f"{around.api_url}/v1/issues/1/sandbox"
     return [
         ("Send what GitHub sends when an issue is opened:", webhook),
-        ("The same, signed for you:", f"issuebox send opened --issue 1 --repo {SAMPLE_REPOSITORY}"),
-        ("Ask the API:", _curl(sandbox_url, {"Authorization": f"Bearer {around.api_token}"})),
+        ("Have the command line sign and send it:", f"issuebox send opened --issue 1 --repo {SAMPLE_REPOSITORY}"),
+        ("Ask the API for the sandbox:", _curl(sandbox_url, {"Authorization": f"Bearer {around.api_token}"})),
     ]
 
 
 def _curl(url: str, headers: Mapping[str, str], body: str | None = None) -> str:
-    """A command that can be pasted into a shell as it is."""
+    """A command to paste into a shell."""
     flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     data = [] if body is None else ["--data-raw", body]
     return shlex.join(["curl", "-sS", *flags, *data, url])
 
 
 def _rotate(log_dir: Path) -> None:
-    """Keep one older file of each log, so that logs cannot fill the disk over many runs."""
+    """Keep one older file of each log, so that many runs cannot fill the disk."""
     for log in log_dir.glob("*.log"):
         if log.stat().st_size > LOG_BYTES_MAX:
             log.replace(log.with_suffix(".log.1"))

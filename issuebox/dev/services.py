@@ -1,13 +1,13 @@
-"""What `issuebox dev` runs: each part's command, environment and sign of readiness.
+"""What `issuebox dev` runs: the command, the environment and the readiness check of each part.
 
-Only describes; `issuebox.dev.supervisor` runs it. Each part gets the secrets that it needs and no others.
+This module only describes; `issuebox.dev.supervisor` runs. Each part gets only the secrets that it needs.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,17 +21,19 @@ from temporalio.service import RPCError
 from issuebox.dev.dev_stack import LOOPBACK, DevSecrets
 from issuebox.dev.supervisor import Service
 from issuebox.dev.temporal_server import DevServer
+from issuebox.environment import load, secrets_of
+from issuebox.settings import ApiSettings, CommonSettings, WorkerSettings
 
 NAMESPACE: Final = "default"
 PROBE_TIMEOUT_S: Final = 2.0
-# -P: an `api` directory where `issuebox dev` happens to be run must not become our `api` package.
+# -P: an `api` directory in the working directory must not become our `api` package.
 PYTHON: Final = (sys.executable, "-P")
-FOREIGN_SECRETS: Final = ("ISSUEBOX_WEBHOOK_SECRETS", "ISSUEBOX_API_TOKENS")
+SECRETS: Final = secrets_of(ApiSettings, WorkerSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where the parts listen, all on loopback; None for a part that is not ours to run."""
+    """Where the parts listen, all on loopback; None for a part that `issuebox dev` does not run."""
 
     api: int
     temporal: int | None
@@ -41,7 +43,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every part is made from."""
+    """What the descriptions of all parts are made from."""
 
     data_dir: Path
     ports: Ports
@@ -61,16 +63,18 @@ class Surroundings:
 
     @property
     def webhook_secret(self) -> str:
-        """What webhooks are signed with: the first configured one, or ours."""
-        return _first(self.inherited, "ISSUEBOX_WEBHOOK_SECRETS") or self.secrets.webhook_secret
+        """What signs webhooks: the first configured secret, or else the one that was made for this data directory."""
+        configured = load(ApiSettings, self.inherited).webhook_secrets
+        return configured[0].get_secret_value() if configured else self.secrets.webhook_secret
 
     @property
     def api_token(self) -> str:
-        """What callers of the REST API show: the first configured one, or ours."""
-        return _first(self.inherited, "ISSUEBOX_API_TOKENS") or self.secrets.api_token
+        """What callers of the REST API present: the first configured token, or else the one made here."""
+        configured = load(ApiSettings, self.inherited).api_tokens
+        return configured[0].get_secret_value() if configured else self.secrets.api_token
 
     def environment(self) -> dict[str, str]:
-        """What all of our own processes share: how Temporal is reached, and how to log."""
+        """What our own processes share: how to reach Temporal, and how to log."""
         own = {"PYTHONUNBUFFERED": "1", "ISSUEBOX_LOG_FORMAT": self.inherited.get("ISSUEBOX_LOG_FORMAT", "console")}
         if self.ports.temporal is None:
             return {**self.inherited, **own}
@@ -91,12 +95,12 @@ def temporal_service(server: DevServer, around: Surroundings) -> Service:
         return await has_namespace(around.environment())
 
     return Service(
-        name="temporal", command=server.command(), environment=_without_secrets(around.inherited), is_ready=is_ready
+        name="temporal", command=server.command(), environment=_with_secrets_of((), around.inherited), is_ready=is_ready
     )
 
 
 def daytona_service(around: Surroundings, port: int) -> Service:
-    """localdaytona, which keeps its sandboxes under the same data directory."""
+    """localdaytona, which keeps its sandboxes in the same data directory."""
     command = [
         *(*PYTHON, "-m", "localdaytona"),
         *("--host", LOOPBACK, "--port", str(port)),
@@ -109,14 +113,14 @@ def daytona_service(around: Surroundings, port: int) -> Service:
         return await answers(f"http://{LOOPBACK}:{port}/_local/healthz")
 
     return Service(
-        name="localdaytona", command=command, environment=_without_secrets(around.inherited), is_ready=is_ready
+        name="localdaytona", command=command, environment=_with_secrets_of((), around.inherited), is_ready=is_ready
     )
 
 
 def worker_service(around: Surroundings) -> Service:
-    """One worker, ready when it says that it polls."""
+    """One worker, ready when it polls its task queue."""
     ready_file = around.data_dir / "worker.ready"
-    environment = _without_secrets(around.environment())
+    environment = _with_secrets_of((WorkerSettings,), around.environment())
     if around.ports.daytona:
         environment = {key: value for key, value in environment.items() if not key.startswith("DAYTONA_")}
         environment |= {
@@ -137,11 +141,13 @@ def worker_service(around: Surroundings) -> Service:
 
 
 def api_service(around: Surroundings) -> Service:
-    """The FastAPI shim. It never talks to Daytona, so it gets no key for it."""
-    inherited = around.environment()
-    environment = {key: value for key, value in inherited.items() if not key.startswith("DAYTONA_")}
-    environment.setdefault("ISSUEBOX_WEBHOOK_SECRETS", around.secrets.webhook_secret)
-    environment.setdefault("ISSUEBOX_API_TOKENS", around.secrets.api_token)
+    """The FastAPI shim. It never calls Daytona, so it gets no API key."""
+    environment = _with_secrets_of((ApiSettings,), around.environment())
+    own = load(ApiSettings, around.inherited)
+    if not own.webhook_secrets:
+        environment["ISSUEBOX_WEBHOOK_SECRETS"] = around.webhook_secret
+    if not own.api_tokens:
+        environment["ISSUEBOX_API_TOKENS"] = around.api_token
     if around.ports.ui:
         environment.setdefault("ISSUEBOX_TEMPORAL_UI_URL", f"http://{LOOPBACK}:{around.ports.ui}")
 
@@ -166,7 +172,7 @@ async def answers(url: str) -> bool:
 
 
 async def has_namespace(environment: Mapping[str, str]) -> bool:
-    """Whether the Temporal cluster of this environment is reached and serves its namespace."""
+    """Whether the Temporal cluster of this environment can be reached and serves its namespace."""
     config = ClientConfig.load_client_connect_config(override_env_vars=dict(environment))
     namespace = config.get("namespace", NAMESPACE)
     try:
@@ -177,10 +183,7 @@ async def has_namespace(environment: Mapping[str, str]) -> bool:
     return True
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if key not in FOREIGN_SECRETS}
-
-
-def _first(environment: Mapping[str, str], name: str) -> str | None:
-    """The first of a comma-separated list, as `issuebox.settings` splits it."""
-    return next((part.strip() for part in environment.get(name, "").split(",") if part.strip()), None)
+def _with_secrets_of(models: Sequence[type[CommonSettings]], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the secrets that only other parts need."""
+    foreign = SECRETS - secrets_of(*models)
+    return {key: value for key, value in environment.items() if key not in foreign}

@@ -1,7 +1,7 @@
-"""Keeps a few child processes alive, in order, until told to stop.
+"""Keeps a few child processes alive, in order, until it is told to stop.
 
-Knows nothing of what the processes are. Honcho was considered (no readiness, no restart), as was
-circus (a daemon with its own message bus); what is needed of them is this file.
+It does not know what the processes are. Considered and rejected: Honcho (no readiness, no restart) and
+circus (a daemon with its own message bus).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ DRAIN_TIMEOUT_S: Final = 1.0
 
 
 class ServiceFailedError(Exception):
-    """A service did not become ready, or died too often; carries its last lines."""
+    """A service did not become ready, or died too often; the text holds its last lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One program to keep running.
 
-    ``before_start`` runs before every start, so that what ``is_ready`` looks at cannot be left over
-    from an earlier life.
+    ``before_start`` runs before every start and removes what an earlier process left for ``is_ready``
+    to see.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
-    """How the supervisor speaks: `say` its own words, `show` a line of a service, `changed` new pids."""
+    """What the supervisor reports to: `say` its own lines, `show` a line of a service, `changed` new pids."""
 
     say: Callable[[str], None]
     show: Callable[[str, str], None]
@@ -62,7 +62,7 @@ class Reporter:
 
 @dataclass(slots=True)
 class Runner:
-    """One service through all its lives."""
+    """One service, through all its restarts."""
 
     service: Service
     log: Path
@@ -77,16 +77,16 @@ class Runner:
 
     @property
     def pid(self) -> int | None:
-        """The process of the present life, None between two lives."""
+        """The current process, None between two."""
         return self.process.pid if self.process and self.process.returncode is None else None
 
     async def run(self) -> None:
-        """Live, and live again after each death, until stopped. Raises `ServiceFailedError`."""
+        """Run the service, and restart it after each death, until stopped. Raises `ServiceFailedError`."""
         while not self.stopping.is_set():
             code = await self._live()
             if not self.stopping.is_set():
                 pause_s = self._pause_after_death(code)
-                self.reporter.say(f"{self.service.name} {_how(code)}; starting it again in {pause_s:.2g} s.")
+                self.reporter.say(f"{self.service.name} {_how(code)}; restarting it in {pause_s:.2g} s.")
                 await _set_within(self.stopping, pause_s)
 
     def failure(self, what: str) -> ServiceFailedError:
@@ -107,7 +107,7 @@ class Runner:
             await asyncio.wait({exited, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not exited.done():
                 await self._terminate(process.pid, exited)
-            # A grandchild may hold the pipe open for longer than we care to listen.
+            # A grandchild may hold the pipe open for longer than we want to listen.
             await asyncio.wait({pump}, timeout=DRAIN_TIMEOUT_S)
             return await exited
         finally:
@@ -116,7 +116,7 @@ class Runner:
                 task.cancel()
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, int]:
-        """Start the program in a session of its own: Ctrl-C in the terminal is ours to pass on, in order."""
+        """Start the program in its own session, so that Ctrl-C reaches only us and we stop services in order."""
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -142,7 +142,7 @@ class Runner:
         await asyncio.wait({exited, hurrying}, timeout=self.service.stop_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         hurrying.cancel()
         if not exited.done():
-            self.reporter.say(f"{self.service.name} does not stop by itself; killing it.")
+            self.reporter.say(f"{self.service.name} did not stop in time; killing it.")
             _send(os.killpg, pid, signal.SIGKILL)
 
     async def _pump(self, descriptor: int) -> None:
@@ -166,7 +166,7 @@ class Runner:
             self.reporter.say(f"{self.service.name} is ready again.")
 
     def _pause_after_death(self, code: int) -> float:
-        """How long to wait before the next life; raises when it died too often lately."""
+        """Seconds to wait before the restart. Raises `ServiceFailedError` when it died too often recently."""
         now_s = time.monotonic()
         self.deaths_s.append(now_s)
         recent = sum(now_s - death_s <= DEATHS_WINDOW_S for death_s in self.deaths_s)
@@ -211,18 +211,18 @@ class Supervisor:
         self._raise_failure()
 
     async def stop(self) -> None:
-        """Stop all services, last started first; each has its bound, after which it is killed."""
+        """Stop all services, last started first. Each is killed when its time to stop is up."""
         for runner, task in reversed(self._running):
             runner.stopping.set()
             await asyncio.wait({task})
         done, self._running = self._running, []
         for _, task in done:
-            # A service that failed was reported by start or watch; here it only has to be gone.
+            # `start` or `watch` has reported a failure; here the service only has to be gone.
             with contextlib.suppress(ServiceFailedError):
                 task.result()
 
     def hurry(self) -> None:
-        """Give no service any more time to stop by itself."""
+        """Kill services at once instead of giving them time to stop."""
         for runner, _ in self._running:
             runner.hurrying.set()
 
@@ -246,7 +246,7 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 
 
 def _send(send: Callable[[int, int], None], pid: int, number: signal.Signals) -> None:
-    """Signal a process, or its group, that may have been reaped before the event loop heard of it."""
+    """Signal a process or its group; it may have been reaped before the event loop noticed."""
     with contextlib.suppress(ProcessLookupError):
         send(pid, number)
 

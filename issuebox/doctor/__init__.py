@@ -1,1 +1,1 @@
-"""What `issuebox doctor` looks at. Nothing here changes anything but `temporal.examine` with `is_fixing`."""
+"""The checks of `issuebox doctor`. They change nothing, except `temporal.examine` with `is_fixing`."""

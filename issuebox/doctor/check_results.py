@@ -1,4 +1,4 @@
-"""What one check found, and what follows from all of them. Findings never hold a secret."""
+"""The result of one check, and the report on all of them. Results never contain a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Part(StrEnum):
-    """What a check is about."""
+    """The part of the installation that a check is about."""
 
     SETTINGS = "settings"
     TEMPORAL = "temporal"
@@ -17,7 +17,7 @@ class Part(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Completes "this is …", or "this has …"."""
+    """How a check ended. A warning may be intended."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One row: what was looked at, what was seen, and, unless all is well, what to do."""
+    """One row: what was checked, what was seen and, unless the verdict is ok, what to do."""
 
     part: Part
     check: str
@@ -37,13 +37,13 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings. Warnings leave it healthy."""
+    """All check results. Warnings leave the installation healthy."""
 
     is_healthy: bool
     checks: tuple[CheckResult, ...]
 
 
 def report(results: Sequence[CheckResult]) -> Report:
-    """The findings with the verdict over all of them."""
+    """The report on these results."""
     is_healthy = all(result.verdict is not Verdict.FAILED for result in results)
     return Report(is_healthy, tuple(results))

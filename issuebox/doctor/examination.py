@@ -1,4 +1,4 @@
-"""The whole examination: which settings count, and every part in turn."""
+"""The whole examination: it reads the settings, and then checks each part in turn."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from issuebox.dev.dev_stack import DevStack, temporal_environment
 from issuebox.doctor import github, temporal
 from issuebox.doctor.check_results import CheckResult, Part, Report, Verdict, report
-from issuebox.settings import ApiSettings, WorkerSettings, first_mistake
+from issuebox.environment import SettingsError, load_both, unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of the doctor."""
+    """What the doctor should examine."""
 
     data_dir: Path
     parts: Collection[Part]
@@ -25,21 +23,19 @@ class Order:
 
 
 async def examine(order: Order) -> Report:
-    """All findings of the parts that were asked for. Settings that are wrong are findings too."""
-    results: list[CheckResult] = []
+    """The check results of the requested parts. Wrong settings are check results, too."""
     stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(order.data_dir)
+    environ = dict(os.environ) if stack is None else os.environ | _of_dev(stack)
     try:
-        worker, api = _worker_settings(stack), _api_settings(stack)
-    except ValidationError as error:
-        result = CheckResult(
-            Part.SETTINGS, "settings", Verdict.FAILED, first_mistake(error), "Correct it: docs/reference/settings.md."
-        )
-        return report([result])
+        api, worker = load_both(environ)
+    except SettingsError as error:
+        return report([_settings(Verdict.FAILED, mistake) for mistake in error.mistakes])
+    results = [_settings(Verdict.WARNING, f"{name}: no setting has this name") for name in unknown(environ)]
     if Part.TEMPORAL in order.parts:
         environment = temporal_environment(order.data_dir)
         results += await temporal.examine(environment, worker.task_queue, is_fixing=order.is_fixing)
     if Part.DAYTONA in order.parts:
-        # Here, because the SDK takes seconds to import, and the other parts do not need it.
+        # Imported here, because the SDK takes seconds to import and the other parts do not need it.
         from issuebox.doctor import daytona  # noqa: PLC0415
 
         results += await daytona.examine(worker)
@@ -48,16 +44,14 @@ async def examine(order: Order) -> Report:
     return report(results)
 
 
-def _worker_settings(stack: DevStack | None) -> WorkerSettings:
-    """As the environment says; what a running `issuebox dev` made up for its own Daytona stands in for it."""
-    if stack is None or stack.daytona_api_key is None or os.environ.get("DAYTONA_API_KEY"):
-        return WorkerSettings()
-    own = {"DAYTONA_API_KEY": stack.daytona_api_key, "DAYTONA_API_URL": stack.daytona_api_url, "DAYTONA_TARGET": ""}
-    return WorkerSettings.model_validate(own)
+def _settings(verdict: Verdict, seen: str) -> CheckResult:
+    return CheckResult(Part.SETTINGS, "settings", verdict, seen, "Correct it: docs/reference/settings.md.")
 
 
-def _api_settings(stack: DevStack | None) -> ApiSettings:
-    if stack is None:
-        return ApiSettings()
-    own = {"webhook_secrets": stack.webhook_secret, "api_tokens": stack.api_token}
-    return ApiSettings.model_validate(own)
+def _of_dev(stack: DevStack) -> dict[str, str]:
+    """What a running `issuebox dev` generated for its parts. A Daytona that the caller configured takes precedence."""
+    own = {"ISSUEBOX_WEBHOOK_SECRETS": stack.webhook_secret, "ISSUEBOX_API_TOKENS": stack.api_token}
+    if stack.daytona_api_key is None or os.environ.get("DAYTONA_API_KEY"):
+        return own
+    daytona = {"DAYTONA_API_KEY": stack.daytona_api_key, "DAYTONA_API_URL": stack.daytona_api_url}
+    return own | daytona | {"DAYTONA_TARGET": ""}

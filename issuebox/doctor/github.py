@@ -1,4 +1,4 @@
-"""Looks at GitHub: are we ready to take its webhooks, and may the token read what resync needs? GETs alone."""
+"""Checks GitHub, with GETs only: is the API ready for its webhooks, and may the token read what resync needs?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from issuebox.temporal.schedules import resync_repositories
 
 TIMEOUT_S = 10.0
 REPOSITORIES_MAX = 50
-"""Read at most; each costs two requests of the token's 5,000 an hour."""
+"""Limit on the checked repositories. Each costs two of the token's 5,000 requests an hour."""
 REMAINING_LOW = 500
 WEBHOOK_PATH = "/webhooks/github"
 
@@ -44,15 +44,15 @@ class _Hook(BaseModel):
 
 
 async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]:
-    """The findings about GitHub: first what the API needs of us, then what the token is good for."""
+    """The check results for GitHub: first the API's own secrets, then what the token may do."""
     token = worker.github_token.get_secret_value()
     repositories = resync_repositories(worker)
     results = [_secret(api), _tokens(api)]
     if worker.github_app_id:
-        seen = f"GitHub App {worker.github_app_id}; the doctor does not sign in as it"
+        seen = f"GitHub App {worker.github_app_id}; the doctor does not authenticate as an App"
         return [*results, _found("token", Verdict.OK, seen)]
     if not token and not repositories:
-        seen = "neither a token nor repositories: missed webhooks are not made up for"
+        seen = "neither a token nor repositories: missed deliveries are not recovered"
         advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
         return [*results, _found("token", Verdict.WARNING, seen, advice)]
     headers = {"Accept": "application/vnd.github+json", "User-Agent": "issuebox"}
@@ -74,7 +74,7 @@ def _secret(api: ApiSettings) -> CheckResult:
     count = len(api.webhook_secrets)
     if count:
         return _found("webhook secret", Verdict.OK, f"{count} set")
-    advice = "Set ISSUEBOX_WEBHOOK_SECRETS for the API to the secret of the hook; without it every webhook is refused."
+    advice = "Set ISSUEBOX_WEBHOOK_SECRETS for the API to the webhook's secret; without it every delivery is refused."
     return _found("webhook secret", Verdict.WARNING, "not set in this environment", advice)
 
 
@@ -87,31 +87,31 @@ def _tokens(api: ApiSettings) -> CheckResult:
 
 
 async def _token(client: httpx.AsyncClient, *, has_token: bool) -> CheckResult:
-    """The rate limit can always be asked for, and asking costs nothing of it."""
+    """The rate limit can always be read, and reading it does not count against it."""
     try:
         reply = await client.get("/rate_limit")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        advice = "Check GitHub's API URL and that this machine may reach it."
+        advice = "Check ISSUEBOX_GITHUB_API_URL, and that this machine may reach it."
         return _found("token", Verdict.FAILED, f"GitHub cannot be reached: {type(error).__name__}", advice)
     if reply.status_code == httpx.codes.UNAUTHORIZED:
-        return _found("token", Verdict.FAILED, "refused: 401", "Make a new token; this one is wrong, or has expired.")
+        return _found("token", Verdict.FAILED, "refused: 401", "Create a new token; this one is wrong or has expired.")
     try:
         core = _RateLimit.model_validate_json(reply.content).resources.core
     except ValidationError:
-        advice = "Check GitHub's API URL: GitHub Enterprise has its API under /api/v3."
+        advice = "Check ISSUEBOX_GITHUB_API_URL: GitHub Enterprise has its API under /api/v3."
         return _found("token", Verdict.FAILED, f"{_UNREADABLE}: {reply.status_code}", advice)
     left = f"{core.remaining} of {core.limit} requests left this hour"
     if not has_token:
-        advice = "Set ISSUEBOX_GITHUB_TOKEN: without one only public issues are seen, with 60 requests an hour."
-        return _found("token", Verdict.WARNING, f"none set, {left}", advice)
+        advice = "Set ISSUEBOX_GITHUB_TOKEN: without it only public issues can be read, with 60 requests an hour."
+        return _found("token", Verdict.WARNING, f"not set, {left}", advice)
     seen = f"accepted, {left}"
     if core.remaining < REMAINING_LOW:
-        return _found("token", Verdict.WARNING, seen, "Others use the same token: give issuebox one of its own.")
+        return _found("token", Verdict.WARNING, seen, "Others use the same token: give issuebox its own.")
     return _found("token", Verdict.OK, seen)
 
 
 async def _repository(client: httpx.AsyncClient, repository: str) -> list[CheckResult]:
-    """Whether the issues can be read, and, where the token may look, whether a hook leads to us."""
+    """Whether the issues can be read and, if the token may list hooks, whether one leads to us."""
     try:
         reply = await client.get(f"/repos/{repository}/issues", params={"per_page": 1, "state": "all"})
     except httpx.HTTPError as error:
@@ -120,14 +120,14 @@ async def _repository(client: httpx.AsyncClient, repository: str) -> list[CheckR
     if reply.is_success:
         return [_found(repository, Verdict.OK, "issues can be read"), *await _hook(client, repository)]
     if reply.is_redirect:
-        advice = "It was renamed or moved: configure its new name."
+        advice = "The repository was renamed or moved: configure its new name."
         return [_found(repository, Verdict.FAILED, f"has moved: {reply.status_code}", advice)]
     advice = "Let the token read the repository's issues (fine-grained: Issues, read), or correct its name."
     return [_found(repository, Verdict.FAILED, f"cannot be read: {reply.status_code}", advice)]
 
 
 async def _hook(client: httpx.AsyncClient, repository: str) -> list[CheckResult]:
-    """Nothing is found where the token may not list hooks: few should."""
+    """No result if the token may not list hooks, which few tokens should."""
     try:
         reply = await client.get(f"/repos/{repository}/hooks", params={"per_page": 100})
         hooks = TypeAdapter(list[_Hook]).validate_json(reply.content) if reply.is_success else None
@@ -141,7 +141,7 @@ async def _hook(client: httpx.AsyncClient, repository: str) -> list[CheckResult]
         advice = f"Add a webhook to https://<your host>{WEBHOOK_PATH}, or ignore this if the organization has one."
         return [_found(name, Verdict.WARNING, f"none leads to {WEBHOOK_PATH}", advice)]
     if not any(hook.active for hook in ours):
-        return [_found(name, Verdict.WARNING, "is switched off", "Switch it on, in the repository's settings.")]
+        return [_found(name, Verdict.WARNING, "is not active", "Activate it in the repository's settings.")]
     missing = {"issues", "issue_comment"} - {event for hook in ours if hook.active for event in hook.events}
     if missing and not any("*" in hook.events for hook in ours if hook.active):
         seen = f"does not send {', '.join(sorted(missing))}"

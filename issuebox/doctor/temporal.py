@@ -1,6 +1,6 @@
-"""Looks at Temporal: configuration, server, namespace, search attributes, workers, schedules.
+"""Checks Temporal: configuration, server, namespace, search attributes, workers, schedules.
 
-A check that the later ones build on ends the examination when it fails: they would only repeat it.
+When a check fails that later ones depend on, the examination ends: they would only fail for the same reason.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.dev.temporal_server import SERVER_MINIMUM
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
+from issuebox.domain.text import one_line
 from issuebox.temporal import search_attributes as setup
 from issuebox.temporal.connect import TemporalConfigError, configuration, connect
 from issuebox.temporal.index import Index, running_on
@@ -32,13 +33,15 @@ from workflows.messages import QUERY_STATUS
 
 TIMEOUT_S = 8.0
 POLL_MAX_S = 150.0
-"""A poll lasts a minute; a worker that has not come back after twice that and a bit is gone."""
+"""A poll lasts a minute; a worker without a poll for more than two minutes is silent."""
 
 ANSWER_MAX_S = 10.0
-"""A worker answers a query in milliseconds, and in a second or two when it has to replay a long history for it."""
+"""A worker answers a query in milliseconds, or in a second or two if it must first replay a long history."""
 
 LISTED_MAX = 100
-"""Workflows that are looked through for one of ours. All are ours, but for task queues with quotes in their name."""
+"""Limit on the workflows that are searched for one of ours. All are ours, unless the task queue's name has quotes."""
+
+REASON_MAX = 300
 
 CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
 SCHEDULE_PREFIX = "issuebox-"
@@ -51,14 +54,14 @@ _UNANSWERED = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLE
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """A process that Temporal lists as polling a task queue, and the seconds since it last did."""
+    """A process that Temporal lists as polling a task queue, and the seconds since its last poll."""
 
     identity: str
     age_s: float
 
 
 class _EndError(Exception):
-    """Ends the examination with its last finding. Never leaves this module."""
+    """Ends the examination with this last check result. Never leaves this module."""
 
     def __init__(self, result: CheckResult) -> None:
         super().__init__(result.seen)
@@ -66,7 +69,7 @@ class _EndError(Exception):
 
 
 async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing: bool) -> list[CheckResult]:
-    """The findings about Temporal. With `is_fixing` missing search attributes are registered first."""
+    """The check results for Temporal. With `is_fixing`, missing search attributes are registered first."""
     results: list[CheckResult] = []
     try:
         results.append(_configured(environment))
@@ -76,27 +79,31 @@ async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing:
         results.append(await _search_attributes(client, is_fixing=is_fixing))
         workers = {kind: polled(kind, task_queue, await _pollers(client, task_queue, kind)) for kind in _KINDS}
         results += workers.values()
-        if workers["workflows"].verdict is not Verdict.FAILED:  # Where nobody polls, nobody is there to answer.
+        if workers["workflows"].verdict is not Verdict.FAILED:  # Without a poller, nobody answers.
             results.append(await _answers(client, task_queue))
         results.append(await _schedules(client))
     except _EndError as end:
         results.append(end.result)
     except (RPCError, RuntimeError, TimeoutError, IssuesError) as error:
         results.append(
-            _found("access", Verdict.FAILED, reason(error), "Let the credentials read what the doctor looks at.")
+            _found("access", Verdict.FAILED, reason(error), "Allow the credentials to read what the doctor checks.")
         )
     return results
 
 
+def _line(text: str) -> str:
+    return one_line(text, REASON_MAX, keeps_markup=True)
+
+
 def reason(error: Exception) -> str:
-    """Why Temporal did not do it, on one line."""
+    """Why the call to Temporal failed, on one line."""
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"
     if isinstance(error, RPCError):
-        return f"{error.status.name}: {' '.join(error.message.split())[:300]}"
-    # The SDK wraps what the system said in the names of its own parts (1.35.0).
-    said = re.search(r'message: "([^"]+)"', str(error))
-    return f"no connection: {said[1] if said else ' '.join(str(error).split())[:300]}"
+        return f"{error.status.name}: {_line(error.message)}"
+    # The SDK wraps the system's message in the names of its own parts (1.35.0).
+    message = re.search(r'message: "([^"]+)"', str(error))
+    return f"no connection: {_line(message[1] if message else str(error))}"
 
 
 def _configured(environment: Mapping[str, str]) -> CheckResult:
@@ -112,7 +119,7 @@ def _configured(environment: Mapping[str, str]) -> CheckResult:
 
 
 async def _server(client: Client) -> CheckResult:
-    """Whether it is reached and new enough: we need update-with-start and its conflict policy."""
+    """Whether the server answers and is new enough: we need update-with-start and its conflict policy."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
@@ -121,12 +128,12 @@ async def _server(client: Client) -> CheckResult:
         advice = (
             "Correct TEMPORAL_API_KEY or the client certificate (TEMPORAL_TLS_…)."
             if is_refused
-            else "Check TEMPORAL_ADDRESS, that Temporal runs there, and that TLS is on only where the server wants it."
+            else "Check TEMPORAL_ADDRESS, that Temporal runs there, and that TLS is on only if the server requires it."
         )
         raise _EndError(_found("server", Verdict.FAILED, reason(error), advice)) from error
     version = re.match(r"(\d+)\.(\d+)\.(\d+)", info.server_version)
     if version is None:
-        return _found("server", Verdict.WARNING, f"version {info.server_version or 'not told'}", f"Needs {_MINIMUM}.")
+        return _found("server", Verdict.WARNING, f"version {info.server_version or 'unknown'}", f"Needs {_MINIMUM}.")
     if tuple(map(int, version.groups())) < SERVER_MINIMUM:
         return _found("server", Verdict.FAILED, f"version {info.server_version}", f"Upgrade it to {_MINIMUM} or later.")
     return _found("server", Verdict.OK, f"reached, version {info.server_version}")
@@ -140,16 +147,16 @@ async def _namespace(client: Client) -> CheckResult:
     except (RPCError, TimeoutError) as error:
         is_missing = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
         advice = (
-            f"Set TEMPORAL_NAMESPACE, or make it: temporal operator namespace create --namespace {client.namespace}"
+            f"Set TEMPORAL_NAMESPACE, or create it: temporal operator namespace create --namespace {client.namespace}"
             if is_missing
             else "Check TEMPORAL_NAMESPACE and what the credentials may see."
         )
         raise _EndError(_found("namespace", Verdict.FAILED, reason(error), advice)) from error
     if _refuses_updates(found):
-        advice = "Allow updates in it: frontend.enableUpdateWorkflowExecution."
-        return _found("namespace", Verdict.FAILED, f"{client.namespace} takes no updates", advice)
+        advice = "Allow updates there: set frontend.enableUpdateWorkflowExecution."
+        return _found("namespace", Verdict.FAILED, f"{client.namespace} does not accept updates", advice)
     kept_days = found.config.workflow_execution_retention_ttl.ToTimedelta().days
-    return _found("namespace", Verdict.OK, f"{client.namespace}, keeps closed runs for {kept_days} d")
+    return _found("namespace", Verdict.OK, f"{client.namespace}, keeps closed workflow runs for {kept_days} d")
 
 
 def _refuses_updates(found: DescribeNamespaceResponse) -> bool:
@@ -176,16 +183,18 @@ async def _search_attributes(client: Client, *, is_fixing: bool) -> CheckResult:
 
 
 def by_hand(client: Client) -> str:
-    """How somebody with more rights than ours registers the search attributes."""
+    """How somebody with more rights registers the search attributes."""
     namespace, types = client.namespace, setup.needed().items()
     if client.service_client.config.target_host.partition(":")[0].endswith(CLOUD_HOSTS):
         pairs = " ".join(f"--sa {name}={kind}" for name, kind in types)
         return (
-            "Temporal Cloud leaves this to its own tools: add them to the namespace in its web UI, or with: "
+            "Temporal Cloud allows this only with its own tools: add them to the namespace in its web UI, or run: "
             f"tcld namespace search-attributes add --namespace {namespace} {pairs}"
         )
     flags = " ".join(f"--name {name} --type {kind}" for name, kind in types)
-    return f"Have somebody who may do it run: temporal operator search-attribute create --namespace {namespace} {flags}"
+    return (
+        f"Ask somebody who may do it to run: temporal operator search-attribute create --namespace {namespace} {flags}"
+    )
 
 
 async def _pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
@@ -202,7 +211,7 @@ async def _pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
 
 
 def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> CheckResult:
-    """What the list of a task queue's pollers says about its workers."""
+    """What the pollers of a task queue show about its workers."""
     fresh = [poller for poller in pollers if poller.age_s < POLL_MAX_S]
     silent = sorted(set(pollers) - set(fresh), key=lambda poller: poller.age_s)
     name = f"worker: {kind}"
@@ -211,14 +220,14 @@ def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> CheckResult
     if silent:
         named = ", ".join(f"{poller.identity} (last polled {poller.age_s:.0f} s ago)" for poller in silent)
         seen += f"; silent: {named}"
-        # For so long Temporal lists who polled: PollerHistoryTTL of the server (1.31).
-        advice += "What is silent has ended within the last five minutes, or it hangs: restart it if it still runs."
+        # Temporal lists a poller for this long after its last poll: the server's PollerHistoryTTL (1.31).
+        advice += "A silent worker has ended within the last five minutes, or it hangs: restart it if it still runs."
     verdict = Verdict.FAILED if not fresh else Verdict.WARNING if silent else Verdict.OK
     return _found(name, verdict, seen, advice.strip())
 
 
 async def _answers(client: Client, task_queue: str) -> CheckResult:
-    """Ask the newest issue for its status, which a worker has to answer: one that hangs is listed as polling."""
+    """Query the newest issue's status, which a worker must answer: one that hangs is still listed as polling."""
     name = "worker: answers"
     workflow_id = await _newest(client, task_queue)
     if workflow_id is None:
@@ -227,8 +236,8 @@ async def _answers(client: Client, task_queue: str) -> CheckResult:
         async with asyncio.timeout(ANSWER_MAX_S):
             await client.get_workflow_handle(workflow_id).query(QUERY_STATUS)
     except WorkflowQueryFailedError as error:
-        seen = f"a worker answers, but not for {workflow_id}: {' '.join(str(error).split())[:300]}"
-        return _found(name, Verdict.WARNING, seen, f"See the worker's log about {workflow_id}.")
+        seen = f"a worker answers, but not for {workflow_id}: {_line(str(error))}"
+        return _found(name, Verdict.WARNING, seen, f"Search the worker's log for {workflow_id}.")
     except (RPCError, TimeoutError) as error:
         return _unanswered(name, workflow_id, error)
     return _found(name, Verdict.OK, f"the status of {workflow_id}")
@@ -237,16 +246,16 @@ async def _answers(client: Client, task_queue: str) -> CheckResult:
 def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> CheckResult:
     if isinstance(error, TimeoutError) or error.status in _UNANSWERED:
         seen = f"no worker has answered for {workflow_id} within {ANSWER_MAX_S:g} s"
-        advice = "A worker hangs or has far too much to do: see its log, and restart it. Nothing is lost by that."
+        advice = "A worker hangs or is overloaded: see its log, and restart it. Nothing is lost by a restart."
         return _found(name, Verdict.FAILED, seen, advice)
     if error.status is RPCStatusCode.NOT_FOUND:
-        return _found(name, Verdict.OK, f"{workflow_id} has ended just now, so there is nothing to ask")
-    advice = "Start a worker (`issuebox worker`), or restart the one that runs; its log tells what it lacks."
+        return _found(name, Verdict.OK, f"{workflow_id} has just ended, so there is nothing to ask")
+    advice = "Start a worker (`issuebox worker`), or restart the one that runs; its log says what is missing."
     return _found(name, Verdict.FAILED, f"no answer for {workflow_id}: {reason(error)}", advice)
 
 
 async def _newest(client: Client, task_queue: str) -> str | None:
-    """The issue whose workflow began last, as Temporal's list has it; None when none runs on this task queue."""
+    """The ID of the newest workflow that runs on this task queue, by Temporal's list; None when none runs."""
     issues = Issues.over(client, name_prefix="", task_queue=task_queue, timeout_s=TIMEOUT_S)
     page = await Index(issues).page(running_on(task_queue), size=LISTED_MAX)
     return next((row.name for row in page.rows if row.task_queue == task_queue), None)
@@ -260,7 +269,7 @@ async def _schedules(client: Client) -> CheckResult:
                 is_paused = schedule.schedule is not None and schedule.schedule.state.paused
                 found[schedule.id] = " (paused)" if is_paused else ""
     if not found:
-        advice = "A worker makes them when it starts and may; until then nothing is audited and nothing resynced."
+        advice = "A worker creates them when it starts, if it may; until then there is no audit and no resync."
         return _found("schedules", Verdict.WARNING, f"none whose name begins with {SCHEDULE_PREFIX}", advice)
     seen = ", ".join(f"{name}{paused}" for name, paused in sorted(found.items()))
     if any(found.values()):

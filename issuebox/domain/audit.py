@@ -1,7 +1,7 @@
-"""What the audit concludes from what it reads: pure, and the same on the walk and on every look after it.
+"""What the audit concludes from its reads. Pure, and the same for the walk and for every reread.
 
-A walk only raises suspicions, because Daytona's list and Temporal's are both late. A suspicion becomes a
-finding when reads by ID, spread over longer than any cache lives, all lead to it again.
+A walk only raises suspicions, because the lists of Daytona and Temporal both lag. A suspicion becomes a
+finding when reads by ID confirm it every time, over a longer time than any cache lives.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from issuebox.domain.records import IssueRecord
 from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
 
 SUSPECTS_MAX = 500
-"""Per walk. They travel in heartbeats and histories, where Temporal admits 2 MB; the next audit sees the rest."""
+"""Per walk. Heartbeats and histories carry them, and Temporal limits those to 2 MB. The next audit sees the rest."""
 
 ISSUE_ID_DIGITS_MAX = 18
-"""Longer numbers are no issue IDs: GitHub's fit in 64 bits. Labels and names may be anything."""
+"""Longer numbers are not issue IDs: GitHub's fit in 64 bits. Labels and names may contain anything."""
 
 
 class Kind(StrEnum):
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 class Mend(StrEnum):
-    """What the audit may do by itself: nothing that stops or deletes a sandbox."""
+    """What the audit may do by itself. None of it stops or deletes a sandbox."""
 
     NOTHING = "nothing"
     START_WORKFLOW = "start_workflow"
@@ -52,35 +52,35 @@ MENDS: Mapping[Kind, Mend] = {
 """What the audit does about each kind."""
 
 ADVICE: Mapping[Kind, str] = {
-    Kind.DUPLICATE: "Save what is in it, then delete it at Daytona or take its issuebox labels off.",
-    Kind.STRAY: "It is no issue's sandbox: save what is in it, then delete it or take its issuebox labels off.",
-    Kind.CONFLICT: "Name and label are of two issues: find out whose it is, then correct the label `issue-id`.",
-    Kind.ORPHAN: "Start its workflow: `issuebox audit` does; the next resync tells it the issue's state.",
-    Kind.LEAK: "It costs money: see `why` of its workflow, or stop it with the signal `stop`.",
-    Kind.LOST: "Somebody deleted it at Daytona: the next request for it makes a new one.",
+    Kind.DUPLICATE: "Save what is in it, then delete it at Daytona or remove its issuebox labels.",
+    Kind.STRAY: "It is no issue's sandbox: save what is in it, then delete it or remove its issuebox labels.",
+    Kind.CONFLICT: "Name and label belong to two issues: find out whose it is, then correct the label `issue-id`.",
+    Kind.ORPHAN: "Start its workflow with `issuebox audit`; the next resync brings the issue's state.",
+    Kind.LEAK: "It costs money: query `why` of its workflow, or send the signal `stop`.",
+    Kind.LOST: "Somebody deleted it at Daytona; the next request creates a new one.",
 }
 """What a person can do about each kind."""
 
 SEEN: Mapping[Kind, str] = {
-    Kind.DUPLICATE: "{state}, and labelled as issue {issue_id}, which has {canonical} already",
-    Kind.STRAY: "{state}, and labelled as issue {issue_id}, whose sandbox would be {canonical}",
-    Kind.CONFLICT: "{state}, named as issue {issue_id}'s, and labelled as issue {label!r}",
+    Kind.DUPLICATE: "{state}, and labelled for issue {issue_id}, which already has {canonical}",
+    Kind.STRAY: "{state}, and labelled for issue {issue_id}, whose sandbox would be {canonical}",
+    Kind.CONFLICT: "{state}, named for issue {issue_id}, and labelled for issue {label!r}",
     Kind.ORPHAN: "{state}, and no workflow runs for it",
     Kind.LEAK: "{state}, although it should be {goal}{blocked}",
-    Kind.LOST: "{phase}, says its workflow, and Daytona does not find its ID{blocked}",
+    Kind.LOST: "{phase} according to its workflow, but Daytona does not find its ID{blocked}",
 }
 """What was seen of each kind; completes "the sandbox is …"."""
 
 IRREPARABLE = frozenset({Kind.DUPLICATE, Kind.STRAY, Kind.CONFLICT})
-"""Kinds that break the promise of one sandbox for an issue; only a person can tell which one to keep."""
+"""Kinds that break the promise of one sandbox per issue. Only a person can decide which sandbox to keep."""
 
 
 OF_RECORDS = frozenset({Kind.LEAK, Kind.LOST})
-"""Kinds that start from what a workflow says; the others start from a sandbox."""
+"""Kinds found by comparing a workflow's record with its sandbox; the others are found by reading a sandbox."""
 
 
 class Naming(StrEnum):
-    """What a managed sandbox's name says, against its label `issue-id`."""
+    """How a managed sandbox's name relates to its label `issue-id`."""
 
     CANONICAL = "canonical"
     CONTRADICTING = "contradicting"
@@ -88,15 +88,15 @@ class Naming(StrEnum):
 
 
 SANDBOXES: Mapping[Naming, Mapping[bool, Kind | None]] = {
-    # By whether the issue has already what the sandbox would need or would be too many for:
-    # a running workflow for a canonical one, a sandbox under the canonical name for another one.
+    # By whether the issue has the counterpart: for a canonical sandbox a running workflow, which it needs;
+    # for any other a sandbox with the canonical name, which makes this one a duplicate.
     Naming.CANONICAL: {True: None, False: Kind.ORPHAN},
     Naming.OTHER: {True: Kind.DUPLICATE, False: Kind.STRAY},
     Naming.CONTRADICTING: {True: Kind.CONFLICT, False: Kind.CONFLICT},
 }
 
 GOING = frozenset({Phase.LEAVING, Phase.MISSING})
-"""A sandbox on its way out is nobody's too many, under whatever name it is listed."""
+"""A sandbox on its way out is no duplicate, whatever name it is listed under."""
 
 _BELIEVED_GONE = frozenset({"", *GOING})
 _AT_REST = frozenset({Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED})
@@ -117,7 +117,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Whose a managed sandbox says to be; ``issue_id`` is 0 when it names no issue."""
+    """The issue that a managed sandbox names; ``issue_id`` is 0 when it names none."""
 
     naming: Naming
     issue_id: int
@@ -125,7 +125,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Something to be read again. The kind may change with better knowledge, within the same walk's kinds."""
+    """Something to be read again. A reread may change the kind, but only to one that the same walk finds."""
 
     kind: Kind
     issue_id: int
@@ -144,7 +144,7 @@ class Reread:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What held on every look. ``mended`` is True when it did not hold any more after mending."""
+    """What every reread confirmed. ``mended`` is True when it no longer held after mending."""
 
     kind: Kind
     issue_id: int
@@ -156,16 +156,16 @@ class Finding:
 
     @property
     def suspect(self) -> Suspect:
-        """The same as something to be read once more."""
+        """The same, as a suspect to be read once more."""
         return Suspect(self.kind, self.issue_id, self.sandbox_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """How far a walk has come. ``passed`` counts the rows that could not be judged and need not be.
+    """How far a walk has come. ``passed`` counts the rows that need no judgement.
 
-    ``foreign`` counts the issues whose sandbox is another's. They are no suspects: whatever is wrong with such a
-    sandbox, the audit of its own installation tells.
+    ``foreign`` counts the issues whose sandbox belongs to another installation. They are no suspects: the audit of
+    that installation reports what is wrong with such a sandbox.
     """
 
     cursor: str | None = None
@@ -180,7 +180,7 @@ class Walked:
     def turn(
         self, rows: int, passed: int, suspects: Iterable[Suspect | None], next_cursor: str | None, *, foreign: int = 0
     ) -> Walked:
-        """The walk with one page more. A row that a list shows twice is one suspect."""
+        """The walk after one more page. A row that the list shows twice is one suspect."""
         known = dict.fromkeys((*self.suspects, *(suspect for suspect in suspects if suspect is not None)))
         return replace(
             self,
@@ -201,7 +201,7 @@ def is_anothers(sandbox: Sandbox, ours: Installation) -> bool:
 
 
 def claim_of(sandbox: Sandbox, prefix: str) -> Claim:
-    """Whose the sandbox says to be. The label counts where the name is not one of ours."""
+    """The issue that the sandbox names. The label counts only when the name is not one of ours."""
     named, label = _issue_id(sandbox.name, prefix), sandbox.labels.get(LABEL_ISSUE_ID, "")
     labelled = _issue_id(label)
     if named is None:
@@ -231,10 +231,10 @@ def judge_sandbox(
 def judge_record(
     record: IssueRecord, sandbox: Sandbox | None, ours: Installation, *, despite_block: bool = False
 ) -> Kind | None:
-    """What is wrong with what a workflow says of its sandbox, given a read of that sandbox by ID.
+    """What is wrong with a workflow's record of its sandbox, given a read of that sandbox by ID; None for nothing.
 
-    Nothing is wrong with one that is another's, whatever the goal here. A blocked issue's sandbox may run against the
-    goal: that is known, and somebody is told, unless `despite_block`.
+    A sandbox that belongs to another installation is never wrong here. The sandbox of a blocked issue may run against
+    the goal: the block already reports that. With `despite_block` it counts as a leak all the same.
     """
     if not record.sandbox_id:
         return None
@@ -248,10 +248,10 @@ def judge_record(
 
 
 def confirm(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool = False) -> Finding | None:
-    """The finding when the fresh reads lead to the suspicion again, else None.
+    """The finding when the fresh reads confirm the suspicion, else None.
 
-    With `despite_block` a leak that became blocked is one still: so it is asked after mending, where being
-    blocked means that asking did not help.
+    With `despite_block` a leak whose issue is blocked still counts. It is set after mending, where the block
+    shows that the mending did not help.
     """
     kind = _judge_again(suspect, reread, ours, despite_block=despite_block)
     if kind is None:
@@ -261,12 +261,12 @@ def confirm(suspect: Suspect, reread: Reread, ours: Installation, *, despite_blo
 
 
 def _judge_again(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool) -> Kind | None:
-    """The kind by the fresh reads. What is about another sandbox or issue by now is left to the next audit."""
+    """The kind by the fresh reads. A suspect that is about another sandbox or issue by now waits for the next audit."""
     record, sandbox = reread.record, reread.sandbox
     if suspect.kind in OF_RECORDS and record is not None:
         is_same = record.sandbox_id == suspect.sandbox_id
         return judge_record(record, sandbox, ours, despite_block=despite_block) if is_same else None
-    # A workflow that ended meanwhile says nothing any more; its sandbox may be an orphan by now.
+    # A workflow that ended meanwhile has no record any more; its sandbox may be an orphan by now.
     if sandbox is None or claim_of(sandbox, ours.name_prefix).issue_id != suspect.issue_id:
         return None
     return judge_sandbox(sandbox, record, reread.canonical, ours)
@@ -275,7 +275,7 @@ def _judge_again(suspect: Suspect, reread: Reread, ours: Installation, *, despit
 def promise_holds(findings: Iterable[Finding], *, is_complete: bool) -> bool:
     """Whether every issue has its one sandbox and each sandbox its issue, as far as an audit can know.
 
-    False also when it did not get to see everything: `is_complete` says that no suspect was left out.
+    False also when the audit did not see everything. `is_complete`: no suspect was left out.
     """
     return is_complete and all(finding.mended and finding.kind not in IRREPARABLE for finding in findings)
 
@@ -284,7 +284,7 @@ def _seen(kind: Kind, suspect: Suspect, reread: Reread, prefix: str) -> str:
     """What was seen; completes "the sandbox is …"."""
     sandbox, record, issue_id = reread.sandbox, reread.record, suspect.issue_id
     if kind is Kind.STRAY and not issue_id:
-        return f"{sandbox.state if sandbox else 'gone'}, and labelled as ours, but for no issue"
+        return f"{sandbox.state if sandbox else 'gone'}, and labelled as ours, but not for any issue"
     return SEEN[kind].format(
         state=sandbox.state if sandbox else "gone",
         label=sandbox.labels.get(LABEL_ISSUE_ID, "") if sandbox else "",
@@ -297,5 +297,5 @@ def _seen(kind: Kind, suspect: Suspect, reread: Reread, prefix: str) -> str:
 
 
 def _issue_id(text: str, prefix: str = "") -> int | None:
-    """The issue that a name or a label means. Either may hold anything, and numbers of any length."""
+    """The issue that a name or a label refers to. Either may contain anything, and numbers of any length."""
     return issue_id_of(text, prefix) if len(text) <= len(prefix) + ISSUE_ID_DIGITS_MAX else None

@@ -1,10 +1,10 @@
-"""The decision: one table from (phase, goal) to an action, and the rules that come before it.
+"""The decision: one table from (phase, goal) to an action, and the overrides that may replace its action.
 
 1. The table is total; a missing row fails at import.
-2. ``Action.CREATE`` stands in exactly one cell. What is unknown waits and reports; it never creates.
-3. A rule may only turn the table's action into waiting less: into BLOCK, or for a sandbox that is
-   overdue and nothing can be lost with, into DELETE.
-4. Nothing here knows the time, the network or Temporal: the caller says how long it has waited,
+2. ``Action.CREATE`` stands in exactly one cell. An unknown state is waited on and reported; it never leads to a create.
+3. An override may replace the table's action with BLOCK. For an overdue sandbox that cannot hold work it may also
+   choose DELETE.
+4. Nothing here knows the time, the network or Temporal: the caller passes in how long it has waited,
    how often it has tried, and what was refused.
 """
 
@@ -22,10 +22,10 @@ _P, _A = Phase, Action
 
 
 class Column(StrEnum):
-    """What the table is read by: the goal, and for a delete what is known about unsaved work.
+    """The columns of the table: the goal, and for a delete what is known about unsaved work.
 
-    ``deleted`` is the goal before anybody looked into the sandbox, ``held`` when there is something to lose
-    or it could not be found out, ``cleared`` when there is nothing to lose or a person gave it up.
+    ``deleted``: the sandbox has not been inspected yet. ``held``: it has unsaved work, or the inspection could not
+    rule that out. ``cleared``: nothing can be lost, or a person gave the sandbox up.
     """
 
     RUNNING = "running"
@@ -57,10 +57,10 @@ TABLE: Mapping[Phase, Mapping[Column, Action]] = {
         _P.UNKNOWN: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
     }.items()
 }
-"""INSPECT stands for a stop before which somebody has to look for unsaved work: once that is known, STOP."""
+"""INSPECT stands for a stop that needs an inspection first; `decide` turns it into STOP once there is a verdict."""
 
 OVERDUE: Mapping[Phase, Cause] = dict.fromkeys(Phase, Cause.STUCK) | {_P.UNKNOWN: Cause.UNKNOWN_STATE}
-"""The cause to report when the budget of a phase is spent."""
+"""The cause to report when a phase has used up its budget."""
 
 FRUITLESS: Mapping[Action, Cause] = {
     _A.CREATE: Cause.NAME_HELD,
@@ -73,7 +73,7 @@ FRUITLESS: Mapping[Action, Cause] = {
     _A.DELETE: Cause.STUCK,
     _A.WAIT: Cause.STUCK,
 }
-"""The cause to report when a command was taken again and again and the phase did not change."""
+"""The cause to report when a command was sent again and again and the phase did not change."""
 
 assert set(TABLE) == set(Phase), "every phase has its row"  # noqa: S101
 assert set(OVERDUE) == set(Phase), "every phase has its cause"  # noqa: S101
@@ -81,7 +81,7 @@ assert set(OVERDUE) == set(Phase), "every phase has its cause"  # noqa: S101
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait in each phase, in seconds, and how often to try. Phases not named never wait."""
+    """How long to wait in each phase, in seconds, and how often to try. A phase that is not listed has no budget."""
 
     budget_s: Mapping[Phase, float] = field(
         default_factory=lambda: {
@@ -97,8 +97,11 @@ class Limits:
         }
     )
     builds_max: int = 3
+    """Sandboxes in a row that may fail before they ever ran: more would only cost, the snapshot is broken."""
     recovers_max: int = 3
-    attempts_max: int = 8
+    """Recoveries tried before a person must act."""
+    attempts_max: int = 9
+    """Attempts of one command without effect before the issue is blocked: with the pauses, over a minute."""
 
     def attempts_for(self, action: Action) -> int:
         """How often the action may be tried in one reconciliation."""
@@ -107,7 +110,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that the provider refused until somebody acts."""
+    """A command that the provider refuses until somebody acts."""
 
     action: Action
     cause: Cause
@@ -116,13 +119,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that the decision is made from.
+    """Everything that the decision depends on.
 
-    ``waited_s`` is the time since the phase was first seen, ``attempts`` how often each command was sent
-    since the last handover or block, ``trouble`` what came in the way of the last one. ``verdict`` is what
-    is known about unsaved work and still counts; ``is_forced`` says that a person gave it up.
-    ``is_set_up`` is False while the sandbox has to be set up before it can be used. ``instance`` is what this
-    installation is called.
+    ``waited_s`` is the time since the phase was first seen, ``attempts`` how often this reconciliation sent each
+    command, ``trouble`` the cause of the last command's failure. ``verdict`` is the verdict on unsaved work that
+    still counts; ``is_forced``: a person gave that work up. ``is_set_up`` is False while the sandbox needs a set-up
+    before it can be used. ``instance`` is the name of this installation.
     """
 
     issue_id: int
@@ -142,7 +144,7 @@ class Situation:
 
     @property
     def phase(self) -> Phase:
-        """The phase of what was seen, refined by what is remembered of it."""
+        """The phase that the lookup showed, refined by what the workflow remembers of the sandbox."""
         if self.sandbox is None:
             return Phase.MISSING
         if self.sandbox.phase is Phase.BROKEN and self.sandbox.id == self.unbuilt_id:
@@ -153,7 +155,7 @@ class Situation:
 
     @property
     def column(self) -> Column:
-        """Which column of the table is meant."""
+        """The column of the table that applies."""
         if self.goal is not Goal.DELETED:
             return Column(self.goal.value)
         if self.is_forced or self.verdict is WorkState.CLEAN:
@@ -162,7 +164,7 @@ class Situation:
 
     @property
     def nothing_to_lose(self) -> bool:
-        """Whether the sandbox may be deleted in whatever state it is stuck."""
+        """Whether nothing is lost when a sandbox that is stuck before its first start is deleted."""
         is_untouched = self.sandbox is not None and self.phase is Phase.PENDING and self.sandbox.never_ran
         return is_untouched or (self.column is Column.CLEARED and self.phase is Phase.PENDING)
 
@@ -196,22 +198,22 @@ def decide(situation: Situation, limits: Limits) -> Decision:
 
 
 def _foreign(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:
-    """A sandbox under our name that is labelled as another's is never touched."""
+    """A sandbox that has our name and somebody else's labels is never touched."""
     sandbox = situation.sandbox
     if sandbox is None or situation.phase is Phase.LEAVING:
         return None
     whose = foreign_labels(sandbox.labels, situation.issue_id, situation.instance)
     if not whose:
         return None
-    reason = f"sandbox {sandbox.id} has the name of issue {situation.issue_id} and is another's: {whose}"
+    reason = f"sandbox {sandbox.id} has the name of issue {situation.issue_id}'s sandbox but is not ours: {whose}"
     return Decision(Action.BLOCK, situation.phase, reason, Cause.FOREIGN)
 
 
 def _refused(situation: Situation, action: Action, _limits: Limits) -> Decision | None:
-    """What was refused is not sent again while the world still calls for it.
+    """A refused command is not sent again while the table still asks for it.
 
-    The look in between matters: a duplicate create may be answered with a quota error although the
-    first one succeeded, because Daytona checks the name last.
+    The lookup in between matters: Daytona checks the name last, so it may answer a duplicate create with a
+    quota error although the first create succeeded.
     """
     refusal = situation.refusal
     if refusal is None or refusal.action is not action:
@@ -220,7 +222,7 @@ def _refused(situation: Situation, action: Action, _limits: Limits) -> Decision 
 
 
 def _builds_exhausted(situation: Situation, action: Action, limits: Limits) -> Decision | None:
-    """A sandbox that never ran is made again a few times, then somebody has to look at the snapshot."""
+    """After ``builds_max`` sandboxes that failed before they ran, a person must check the snapshot."""
     if situation.goal is not Goal.RUNNING or situation.builds_failed < limits.builds_max:
         return None
     if situation.phase is Phase.UNBUILT or action is Action.CREATE:
@@ -232,25 +234,25 @@ def _builds_exhausted(situation: Situation, action: Action, limits: Limits) -> D
 
 
 def _overdue(situation: Situation, action: Action, limits: Limits) -> Decision | None:
-    """A wait beyond its budget is reported, or ended by a delete where provably nothing can be lost."""
+    """A wait beyond its budget blocks the issue, or ends in a delete where provably nothing can be lost."""
     phase = situation.phase
     if action is not Action.WAIT or situation.waited_s <= limits.budget_s.get(phase, 0.0):
         return None
     is_delete_refused = situation.attempts.get(Action.DELETE, 0) > 0
     if situation.nothing_to_lose and not is_delete_refused:
-        return Decision(Action.DELETE, phase, f"{phase} for {situation.waited_s:.0f} s, and nothing to lose")
+        return Decision(Action.DELETE, phase, f"{phase} for {situation.waited_s:.0f} s, with nothing to lose")
     state = situation.sandbox.state if situation.sandbox else "missing"
     reason = f"Daytona has reported {state} for {situation.waited_s:.0f} s"
     return Decision(Action.BLOCK, phase, reason, OVERDUE[phase])
 
 
 def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision | None:
-    """A command that was taken several times without effect is not sent for ever."""
+    """A command that had no effect in several attempts is not sent again."""
     attempts = situation.attempts.get(action, 0)
     if action not in FRUITLESS or action is Action.WAIT or attempts < limits.attempts_for(action):
         return None
     state = situation.sandbox.state if situation.sandbox else "missing"
-    reason = f"after {attempts} attempts to {action} it, the sandbox is still {state}"
+    reason = f"after {attempts} attempts to {action.replace('_', ' ')} the sandbox, it is still {state}"
     return Decision(Action.BLOCK, situation.phase, reason, situation.trouble or FRUITLESS[action])
 
 
@@ -258,7 +260,7 @@ OVERRIDES: tuple[Override, ...] = (_foreign, _refused, _builds_exhausted, _overd
 
 
 def _block(situation: Situation) -> Decision:
-    """Why nothing is done: there is something to lose, or a person has to repair it."""
+    """The block that the table asks for: work may be lost, or a person must repair the sandbox."""
     sandbox, phase = situation.sandbox, situation.phase
     state = sandbox.state if sandbox else "missing"
     if situation.column is Column.HELD:
@@ -266,6 +268,6 @@ def _block(situation: Situation) -> Decision:
         return Decision(Action.BLOCK, phase, f"the sandbox may hold unsaved work: {found}", Cause.UNSAVED)
     detail = sandbox.error_reason if sandbox and sandbox.error_reason else "no reason given"
     if situation.goal is Goal.DELETED:
-        reason = f"the sandbox is {state} ({detail}), so that nobody can look for unsaved work in it"
+        reason = f"the sandbox is {state} ({detail}) and cannot be inspected for unsaved work"
         return Decision(Action.BLOCK, phase, reason, Cause.UNSAVED)
     return Decision(Action.BLOCK, phase, f"Daytona reports the sandbox as {state}: {detail}", Cause.BROKEN)

@@ -2,7 +2,7 @@
 
 *Not found* is a value, not an error. Messages carry the provider's own sentence with status and code,
 never request bodies or secrets. Activities turn each class into an ``ApplicationError`` of that
-name, so the names are part of what people see in Temporal's Web UI.
+name, so people see these names in Temporal's Web UI.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class RateLimitedError(TransientError):
 
 
 class AmbiguousError(ProviderError):
-    """A command was sent and may or may not have taken effect: look before doing anything else."""
+    """A command was sent and may or may not have taken effect: look the sandbox up before doing anything else."""
 
 
 class ConflictError(ProviderError):
-    """The world is not as the command assumed: look again. Nothing was done."""
+    """The sandbox is not as the command assumed: look it up again. Nothing was done."""
 
 
 class NameTakenError(ConflictError):
-    """A create met the unique name: some sandbox holds it."""
+    """A create was refused because some sandbox holds the unique name."""
 
 
 class ChangeInProgressError(ConflictError):
@@ -48,11 +48,11 @@ class NotInStateError(ConflictError):
 
 
 class GoneError(ConflictError):
-    """A command addressed to a known sandbox met a 404, which proves nothing by itself."""
+    """A command for a known sandbox got a 404, which proves nothing by itself."""
 
 
 class RefusedError(ProviderError):
-    """The provider will not do this until somebody acts (or a limit frees up): the issue is blocked."""
+    """The provider refuses this until somebody acts or a limit frees up: block the issue."""
 
     def __init__(self, message: str, *, cause: Cause, status: int | None = None) -> None:
         super().__init__(message, status=status)

@@ -14,7 +14,7 @@ from issuebox.domain.issue import Issue, in_utc
 
 
 class Intention(StrEnum):
-    """What a delivery asks for. One of *ignore* that reaches a workflow all the same carries only facts."""
+    """What a delivery asks for. An event with *ignore* reaches a workflow only for its snapshot of the issue."""
 
     ENSURE = "ensure"
     STOP = "stop"
@@ -30,7 +30,7 @@ class IssueEvent:
     ``digest`` is the SHA-256 of the body in hex: a hook that is registered twice sends the same body
     under two delivery IDs. ``is_explicit`` marks a person's own request (trigger comment or label),
     made at ``requested_at``; such a request on a closed issue is served when it is newer than the close.
-    ``is_resync`` marks what resync found at GitHub: it counts only where it is news.
+    ``is_resync`` marks an event that resync found at GitHub: it counts only when it is new to the workflow.
     """
 
     issue: Issue
@@ -44,5 +44,5 @@ class IssueEvent:
     is_resync: bool = False
 
     def __post_init__(self) -> None:
-        """As for the times of an issue."""
+        """A time without a zone counts as UTC, as in `Issue`."""
         object.__setattr__(self, "requested_at", in_utc(self.requested_at))

@@ -1,12 +1,12 @@
-"""What the issue's sandbox should be, when that changes by itself, and which sandbox a person gave up.
+"""What the issue's sandbox should be, when time alone changes that, and which sandbox a person gave up.
 
-An open issue's sandbox runs for who asks; Daytona stops it when nobody uses it. A closed one goes down a
-ladder, each rung so long after the close, or after a person's request on the closed issue:
+An open issue's sandbox runs on request; Daytona stops it when nobody uses it. The sandbox of a closed issue goes down
+a ladder. The times count from the close, or from a person's later request on the closed issue:
 
     close ── stop_after_s ──> stopped ── archive_after_s ──> archived ── delete_after_s ──> deleted
 
-A deleted issue, or a person's order, needs no ladder. `steer` is the one place where the goal is set.
-A person's word is never about a sandbox that came later: the one that was meant is remembered by its ID.
+A deleted issue and a person's order take effect at once. Only `steer` sets the goal. A person's order never applies
+to a sandbox that came later: the memory holds the ID of the one that was meant.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from issuebox.domain.policy import Closing
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 
 CALLED_OFF: Mapping[Goal, Outcome] = {
-    # A closed issue keeps its running sandbox for a while, and gives it to nobody who asked before the close.
+    # A closed issue keeps its running sandbox for a while, but hands it to nobody who asked before the close.
     Goal.RUNNING: Outcome.STOPPED,
     Goal.STOPPED: Outcome.STOPPED,
     Goal.ARCHIVED: Outcome.ARCHIVED,
     Goal.DELETED: Outcome.DELETED,
 }
-"""What a request is answered that a close or an order calls off."""
+"""The outcome for a request that a close or an order calls off, by goal."""
 
 
 def steer(memory: Memory, now: datetime) -> None:
-    """Turn to the goal as of `now`. A new goal ends a block, and one that is not *running* calls requests off."""
+    """Set the goal as of `now`. A new goal ends a block; any goal but *running* calls off the waiting requests."""
     goal, _ = course(memory, now)
     is_new = goal is not memory.progress.goal
     if goal is not Goal.RUNNING and (is_new or memory.requests.is_waiting):
@@ -40,14 +40,14 @@ def steer(memory: Memory, now: datetime) -> None:
 
 
 def call_off(memory: Memory, now: datetime) -> None:
-    """The requests that wait get no sandbox: something newer says that none is wanted."""
+    """Call off the waiting requests, because something newer wants no running sandbox."""
     answer = Answer(CALLED_OFF[course(memory, now)[0]], memory.seen.sandbox)
     memory.orders.keep_the_sandbox()
     memory.requests.serve(memory.requests.asked, answer)
 
 
 def give(memory: Memory, order: Order, now: datetime, *, is_forced: bool = False) -> None:
-    """Take a person's order. It calls off who waits for the sandbox."""
+    """Take a person's order. It calls off the waiting requests."""
     memory.orders.stand(order, is_forced=is_forced)
     memory.progress.reached = None
     call_off(memory, now)
@@ -65,7 +65,7 @@ def course(memory: Memory, now: datetime) -> tuple[Goal, datetime | None]:
 
 
 def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[Goal, datetime | None]:
-    """The rung of the ladder that a closed issue stands on, and when it steps further down."""
+    """The rung that a closed issue has reached, and when the next one is due."""
     goal = Goal.RUNNING
     if ended_at is None:
         return goal, None
@@ -80,9 +80,9 @@ def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[G
 
 
 def abandon(memory: Memory, sandbox: Sandbox | None) -> None:
-    """Tie a person's order to the sandbox of now, and end it with that sandbox."""
+    """Tie a person's order to the current sandbox, and end the order with that sandbox."""
     if _is_anothers(memory, sandbox):
-        # Nobody here can give it up. Should it become ours, what is in it is given up by a new word alone.
+        # Nobody here may give it up. Should it become ours, only a new order gives up what is in it.
         memory.orders.is_replace_asked = memory.orders.is_forced = False
         memory.orders.abandoned_id = memory.orders.forced_id = ""
         return
@@ -96,7 +96,7 @@ def abandon(memory: Memory, sandbox: Sandbox | None) -> None:
 
 
 def is_forced(memory: Memory, sandbox: Sandbox | None) -> bool:
-    """Whether a person gave up what is in this very sandbox."""
+    """Whether a person gave up the work in this very sandbox."""
     is_meant = memory.orders.is_forced and sandbox is not None and sandbox.id == memory.orders.forced_id
     return is_meant or (sandbox is not None and sandbox.id == memory.orders.abandoned_id)
 
@@ -109,7 +109,7 @@ def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:
 
 
 def _is_anothers(memory: Memory, sandbox: Sandbox | None) -> bool:
-    """Whether it is labelled as another's."""
+    """Whether the sandbox's labels name another owner."""
     if sandbox is None:
         return False
     return ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.FOREIGN

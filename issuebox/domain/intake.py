@@ -1,13 +1,13 @@
 """How an event changes what is known: `absorb` is the only function that judges deliveries.
 
-It is pure apart from the memory it is given. Deliveries come twice, late, and in any order, so nothing here
-goes by the order of arrival: the newest snapshot of the issue counts, deleted and transferred are final, and
-a request on a closed issue is set against the time of the close. The one exception is a tie, two snapshots
-of the same second that disagree: the later arrival counts until GitHub itself was asked. A delivery that only
-came by, such as a comment, never wins a tie: the delivery of the close or of the reopening itself does.
+It changes nothing but the memory that it is given. Deliveries come twice, late, and in any order, so nothing here
+depends on the order of arrival: the newest snapshot of the issue counts, deleted and transferred are final, and
+a request on a closed issue is compared with the time of the close. The one exception is a tie, two snapshots
+of the same second that disagree: the later arrival counts until GitHub itself has been asked. The delivery of a
+close or a reopening wins a tie against one that only carries the state along, such as a comment.
 
-A delivery carries facts, its snapshot of the issue, and perhaps a request. Who may not ask is refused the
-request alone: what is left of it has the intention *ignore* and is taken for its facts.
+A delivery carries a snapshot of the issue and perhaps a request. If its sender may not ask, only the request is
+refused: the event then has the intention *ignore*, and its snapshot still counts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.memory import Memory, Note
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
-"""A state of a higher rank is final against those below, whatever the times say: the issue left for good."""
+"""A state of a higher rank is final against those of a lower one, whatever their times: the issue left for good."""
 
 
 ENDS = frozenset({Intention.STOP, Intention.DELETE})
-"""Intentions of the events that end an issue, or end it here."""
+"""Intentions of the events that end an issue, at all or in this repository."""
 
 STATE_ACTIONS = frozenset({"opened", "reopened", "closed", "transferred", "deleted"})
-"""GitHub's actions that change the state of an issue; every other delivery only saw it."""
+"""GitHub's actions that change the state of an issue; every other delivery only carries it along."""
 
 
 class Verdict(StrEnum):
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
 
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
-    """Take one delivery into the memory and say what became of it. Safe to repeat: a repetition changes nothing."""
+    """Take one delivery into the memory and return what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries.seen += 1
     if event.intention is Intention.IGNORE:
         return _take_snapshot(memory, event, now)
@@ -63,8 +63,8 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
 def _take_snapshot(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take the snapshot of a delivery that asks for nothing.
 
-    Its ID is not remembered: a repetition teaches nothing, and a lively issue must not crowd out the IDs that
-    keep a request from being taken twice. Nor is it noted, unless the issue's state is another one now.
+    Its ID is not remembered: a repetition is harmless, and a busy issue must not push out the IDs that keep a
+    request from being taken twice. It is noted only when it changes the issue's state.
     """
     before = memory.told.issue
     if not learn(memory, event.issue, now, is_witness=event.action not in STATE_ACTIONS):
@@ -79,10 +79,10 @@ def _take_snapshot(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
 
 
 def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, is_witness: bool = False) -> bool:
-    """Take a snapshot of the issue for the newest known one when it is; whether it was.
+    """Take a snapshot of the issue if it is newer than the known one. Returns whether it was taken.
 
-    `is_end` says that the issue ended at the very moment of the snapshot, `is_witness` that the delivery is of
-    something else, and only saw the state of the issue: in the second of a change it may have seen either.
+    `is_end`: the issue ended at the moment of the snapshot. `is_witness`: the delivery is about something else and
+    only carries the state along. In the second of a change it may carry the old or the new state.
     """
     told, known = memory.told, memory.told.issue
     if known is not None and not _supersedes(issue, known):
@@ -109,7 +109,7 @@ def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, 
 def correct(memory: Memory, issue: Issue, now: datetime) -> None:
     """Take GitHub's own answer about the issue, which settles a tie.
 
-    Where it is open after all, its sandbox is asked for again: the close had called that off.
+    If the issue is open after all, ask for its sandbox again: the close had called off the requests.
     """
     was_ended = memory.told.ended_at is not None
     learn(memory, issue, now)
@@ -144,12 +144,12 @@ def _may_run(memory: Memory, event: IssueEvent) -> bool:
         return False
     if memory.told.closed_at is None or event.requested_at is None:
         return True
-    # Strictly: who closes with a comment makes both in the same second.
+    # Strictly later: closing with a comment creates both in the same second.
     return event.requested_at > memory.told.closed_at
 
 
 def _is_news(memory: Memory, event: IssueEvent) -> bool:
-    """Whether what resync found was missed: it repeats all that happened, with IDs of its own."""
+    """Whether resync found something new. It sends again what was delivered already, under its own delivery IDs."""
     if event.intention is not Intention.ENSURE:
         return memory.told.issue is None or event.issue.state is not memory.told.issue.state
     if event.is_explicit:
@@ -180,7 +180,7 @@ def _differ_in_time_alone(one: Issue, other: Issue) -> bool:
 
 
 def _ended_at(issue: Issue, *, is_end: bool) -> datetime | None:
-    """When the issue ended here, by GitHub's clock; None when this snapshot does not tell."""
+    """When the issue ended in this repository, by GitHub's clock; None when the snapshot does not contain it."""
     if issue.state is IssueState.CLOSED and issue.closed_at is not None:
         return issue.closed_at
     return issue.updated_at if is_end else None

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NewType
 
+from issuebox.domain.text import one_line
+
 IssueId = NewType("IssueId", int)
 SandboxName = NewType("SandboxName", str)
 
@@ -19,7 +21,7 @@ TITLE_MAX = 256
 
 
 class IssueState(StrEnum):
-    """GitHub's ``issue.state``, and what we were told when the issue left its repository."""
+    """GitHub's ``issue.state``, and how an issue left its repository: transferred or deleted."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -45,20 +47,28 @@ class Issue:
     closed_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        """A time without a zone, which a person may send by hand, is UTC: it has to compare with GitHub's."""
+        """A time without a zone, which a person may send by hand, counts as UTC to be comparable with GitHub's."""
         object.__setattr__(self, "updated_at", in_utc(self.updated_at))
         object.__setattr__(self, "closed_at", in_utc(self.closed_at))
 
     def is_older_than(self, other: Issue) -> bool:
-        """Whether `other` is known to be newer. A snapshot without a time is older than any with one."""
+        """Whether `other` is known to be newer. A snapshot without a time is older than any that has one."""
         if other.updated_at is None:
             return False
         return self.updated_at is None or self.updated_at < other.updated_at
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
-    """The same time with a zone."""
+    """The same time; one without a zone counts as UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def time_of(text: str) -> datetime | None:
+    """The time in ISO 8601, in UTC when it names no zone; None when it cannot be read."""
+    try:
+        return in_utc(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def sandbox_name(issue_id: int, prefix: str = DEFAULT_NAME_PREFIX) -> SandboxName:
@@ -76,5 +86,5 @@ def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
 
 
 def title_line(text: str) -> str:
-    """People's text as one line. Control and bidirectional characters would rewrite what it is shown in."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TITLE_MAX]
+    """Text from people on one line, without control and bidirectional characters, which could rewrite the output."""
+    return one_line(text, TITLE_MAX, keeps_markup=True)

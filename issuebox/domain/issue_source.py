@@ -1,6 +1,6 @@
 """Where issues are read: GitHub, behind a Protocol. `issuebox.providers.github` implements it.
 
-Every method sends one question, follows at most a renamed repository, never retries, and raises only
+Every method sends one query, follows only the redirect of a renamed repository, never retries, and raises only
 `ProviderError`s. A listing leaves out pull requests, which GitHub counts among the issues.
 """
 
@@ -26,7 +26,7 @@ def is_repository(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ListedIssue:
-    """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` are about who wrote it."""
+    """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` describe who wrote it."""
 
     issue: Issue
     created_at: datetime
@@ -40,7 +40,7 @@ class ListedIssue:
 
 @dataclass(frozen=True, slots=True)
 class ListedComment:
-    """A comment as GitHub has it now. It names its issue by number alone."""
+    """A comment as GitHub has it now. It identifies its issue only by number."""
 
     id: int
     number: int
@@ -57,8 +57,8 @@ class ListedComment:
 class PageQuery:
     """One page of a listing. ``cursor`` is a page's ``next_cursor``, '' for the first page.
 
-    ``etag`` is that of an earlier answer to the same query: when nothing changed since, the page is
-    ``is_unchanged``, has no items, and costs nothing of the rate limit.
+    ``etag`` is that of an earlier answer to the same query. When nothing changed since, the page is
+    ``is_unchanged``, has no items, and does not count against the rate limit.
     """
 
     repository: str
@@ -71,8 +71,8 @@ class PageQuery:
 class Page(Generic[T_co]):
     """A page of a listing.
 
-    ``size`` and ``reached`` count what was left out too: how many GitHub listed, and when the last of them
-    was updated. ``read_at`` is GitHub's clock, ``requests`` what the page cost.
+    ``size`` is how many rows GitHub listed and ``reached`` when the last of them was updated, both including what
+    ``items`` leaves out. ``read_at`` is GitHub's clock, ``requests`` what the page cost.
     """
 
     items: tuple[T_co, ...]
@@ -86,7 +86,7 @@ class Page(Generic[T_co]):
 
 
 class Presence(StrEnum):
-    """What one read says about an issue. ``unknown`` proves nothing."""
+    """What one read shows about an issue. ``unknown`` proves nothing."""
 
     FOUND = "found"
     GONE = "gone"
@@ -104,14 +104,14 @@ class Reading:
 
 
 class IssueSource(Protocol):
-    """GitHub, as far as it is asked."""
+    """The part of GitHub that issuebox reads."""
 
     @property
     def is_authorized(self) -> bool:
-        """Whether it asks with credentials. Without any, GitHub shows public repositories, 60 times an hour."""
+        """Whether requests carry credentials. Without, GitHub shows only public repositories, 60 times an hour."""
 
     async def read_issue(self, repository: str, number: int, issue_id: int = 0) -> Reading:
-        """Read one issue. With `issue_id`, an issue that has another ID is not the one that was meant.
+        """Read one issue. With `issue_id`, an issue with another ID does not count as the one asked for.
 
         GONE: somebody deleted it. MOVED: it was transferred and has another ID there. UNKNOWN: not found,
         or not visible, or its repository has no issues any more.

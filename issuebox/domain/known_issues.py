@@ -1,4 +1,4 @@
-"""What the workflows know of issues, and the way to tell them, behind a Protocol.
+"""What the workflows know of issues, and how to send them events, behind a Protocol.
 
 `issuebox.temporal` implements it; every method raises TransientError when Temporal does not answer.
 """
@@ -15,10 +15,10 @@ from issuebox.domain.issue import Issue
 
 @dataclass(frozen=True, slots=True)
 class KnownIssue:
-    """An issue that has a workflow, as that published it last.
+    """An issue that has a workflow, as the workflow published it last.
 
-    ``is_published`` is False for one that has not said anything about the issue yet. ``requested_at`` is the
-    newest request of a person for its sandbox.
+    ``is_published`` is False when the workflow has published nothing about the issue yet. ``requested_at`` is the
+    time of a person's newest request for its sandbox.
     """
 
     issue: Issue
@@ -41,10 +41,10 @@ class KnownIssues(Protocol):
         """What is known of the issue now; None when it has no workflow."""
 
     async def list_open(self, repositories: tuple[str, ...], token: str = "") -> KnownPage:
-        """One page of the issues that are known as open in any of these repositories; the index lags a moment."""
+        """One page of the issues known as open in any of these repositories, from an index that lags a moment."""
 
     async def deliver(self, event: IssueEvent) -> None:
-        """Hand the event to its workflow, which is started when there is none. It is stored when this returns.
+        """Hand the event to its workflow, starting one if none runs. Temporal has stored the event when this returns.
 
-        One that asks for nothing starts no workflow: where none runs, nothing is done.
+        An event that asks for nothing starts no workflow: when none runs, nothing is done.
         """

@@ -1,7 +1,7 @@
 """What the workflow of one issue remembers.
 
-`Memory` is the one object that is carried from run to run, and everything in it is bounded. It is made of small
-value objects, one for each thing that is known: what GitHub told, who asked, what a person ordered, what was seen.
+`Memory` is the one object that continue-as-new carries on, and everything in it is bounded. It consists of small
+value objects, one per subject: what GitHub reported, the requests, a person's orders, what lookups showed.
 Events change it in `issuebox.domain.intake`, time in `issuebox.domain.goal`, and lookups in `Memory.see`.
 """
 
@@ -23,11 +23,12 @@ DELIVERIES_MAX = 256
 NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
 PAST_SHOWN_MAX = timedelta(seconds=30)
-"""How long a read may show the past: Daytona keeps its answers for up to 10 s. After that its clock is not believed."""
+"""How long a read may show an earlier state: Daytona caches its answers for up to 10 s. Later, a read with an
+older ``updated_at`` is accepted, because Daytona's clock may have been set back."""
 
 
 class Order(StrEnum):
-    """What a person told us to do with the sandbox; it stands until somebody asks for the sandbox again."""
+    """What a person ordered for the sandbox; it stands until somebody asks for the sandbox again."""
 
     STOP = "stop"
     DELETE = "delete"
@@ -48,7 +49,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why the issue cannot be served now, since when, and when it is tried again by itself."""
+    """Why the issue cannot be served now, since when, and when the workflow tries again by itself."""
 
     cause: Cause
     reason: str
@@ -60,12 +61,12 @@ class Blocked:
 
 @dataclass(slots=True)
 class Told:
-    """What GitHub told of the issue.
+    """What GitHub reported about the issue.
 
     ``issue`` is the newest snapshot. ``closed_at`` and ``requested_at`` are GitHub's times of the newest close and of
-    the newest request that a person made; which is later decides whether a closed issue has a running sandbox.
-    ``ended_at`` is when we learned of the close, or of a request after it: from then on the timers of a closed issue
-    count. None while the issue is open. ``is_contradicted``: two snapshots of the same second disagree.
+    a person's newest request; the later one decides whether a closed issue has a running sandbox. ``ended_at`` is when
+    the workflow learned of the close, or of a request after it; the timers of a closed issue count from then. None
+    while the issue is open. ``is_contradicted``: two snapshots of the same second disagree.
     """
 
     issue: Issue | None = None
@@ -85,7 +86,7 @@ class Told:
         return self.requested_at is not None and self.closed_at is not None and self.requested_at > self.closed_at
 
     def request(self, moment: datetime | None) -> None:
-        """Remember when a person asked. In whole seconds, as GitHub's closes are: within one, the close wins."""
+        """Remember when a person asked, in whole seconds as GitHub's closes are. Within one second the close wins."""
         if moment is not None:
             second = moment.replace(microsecond=0)
             self.requested_at = max(second, self.requested_at or second)
@@ -93,18 +94,18 @@ class Told:
 
 @dataclass(slots=True)
 class Deliveries:
-    """Which deliveries were taken, so that none is taken twice; ``seen`` counts all that arrived."""
+    """Which deliveries were taken, so that none is taken twice. ``seen`` counts all that arrived."""
 
     ids: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     seen: int = 0
 
     def is_repeated(self, delivery: str, digest: str) -> bool:
-        """Whether it was taken before: under its own ID, or with the same body under another."""
+        """Whether the delivery was taken before: under this ID, or with the same body under another ID."""
         return (bool(delivery) and delivery in self.ids) or (bool(digest) and digest in self.digests)
 
     def remember(self, delivery: str, digest: str) -> None:
-        """Remember one that is taken; the oldest is forgotten."""
+        """Remember a taken delivery; the oldest is forgotten."""
         for known, item in ((self.ids, delivery), (self.digests, digest)):
             if item:
                 known.append(item)
@@ -113,7 +114,7 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request. Given once, and true from then on, whatever happens later."""
+    """What became of a request. It is given once and never changed."""
 
     outcome: Outcome
     sandbox: Sandbox | None = None
@@ -122,12 +123,12 @@ class Answer:
 
 @dataclass(slots=True)
 class Requests:
-    """Who asked for a running sandbox. Each request has a ticket, and the tickets are counted.
+    """The requests for a running sandbox. Each one has a ticket, and tickets are numbered from 1.
 
-    ``observed`` is the last ticket before the observation under way began: only these requests may be served by it.
-    ``served`` is the ticket up to which a sandbox was handed over, or the request called off. ``answers`` are those
-    of the requests that wait for one, by ticket; None until it is given. ``delivery`` is the last delivery that waits,
-    for the log.
+    ``asked`` is the last ticket. ``observed`` is the last ticket before the current observation began: the observation
+    may serve the requests up to it, and no later one. Up to ``served``, requests got their sandbox or were called off.
+    ``answers`` has an entry for each ticket whose caller waits for an answer; None until it is given. ``delivery`` is
+    the last delivery that waits, for the log.
     """
 
     asked: int = 0
@@ -138,7 +139,7 @@ class Requests:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether somebody asked for the sandbox and has not got it."""
+        """Whether a request has not been served yet."""
         return self.asked > self.served
 
     def ask(self, delivery: str = "") -> int:
@@ -148,17 +149,17 @@ class Requests:
         return self.asked
 
     def observe(self) -> None:
-        """An observation begins: it may serve all who have asked by now."""
+        """An observation begins: it may serve every request made so far."""
         self.observed = self.asked
 
     def answer(self, ticket: int, answer: Answer) -> None:
-        """Give this answer to all who wait for one up to `ticket`."""
+        """Give this answer to all callers who wait, up to `ticket`."""
         for waiting, known in self.answers.items():
             if waiting <= ticket and known is None:
                 self.answers[waiting] = answer
 
     def serve(self, ticket: int, answer: Answer) -> None:
-        """All requests up to `ticket` have got their sandbox, or get none."""
+        """Close all requests up to `ticket`: they got their sandbox, or will get none."""
         self.answer(ticket, answer)
         self.served = max(self.served, ticket)
         if not self.is_waiting:
@@ -170,7 +171,7 @@ class Orders:
     """What a person wants done with the sandbox.
 
     ``forced_id`` is the sandbox that a forced delete was meant for, ``abandoned_id`` the one that a person gave up
-    for a new one: nobody's word is about a sandbox that came later.
+    for a new one. An order never applies to a sandbox that came later.
     """
 
     standing: Order | None = None
@@ -181,11 +182,11 @@ class Orders:
     is_lookup_asked: bool = False
 
     def stand(self, order: Order | None, *, is_forced: bool = False) -> None:
-        """Take an order for the one that counts; with None a standing order ends."""
+        """Replace the standing order; None ends it."""
         self.standing, self.is_forced, self.forced_id = order, is_forced, ""
 
     def keep_the_sandbox(self) -> None:
-        """Nobody gives the sandbox up for a new one any more."""
+        """Cancel the order to replace the sandbox with a new one."""
         self.is_replace_asked, self.abandoned_id = False, ""
 
 
@@ -193,8 +194,8 @@ class Orders:
 class Seen:
     """What lookups showed. The known ID is kept on *not found*: one 404 proves nothing.
 
-    ``phase_since`` is when the sandbox was first seen in its phase, ``set_up_id`` the sandbox whose set-up was seen
-    to finish.
+    ``phase_since`` is when the sandbox was first seen in its phase, ``set_up_id`` the sandbox whose set-up is known
+    to be finished.
     """
 
     sandbox: Sandbox | None = None
@@ -205,7 +206,7 @@ class Seen:
 
     @property
     def phase(self) -> Phase | None:
-        """The phase of what was seen last; None before the first lookup."""
+        """The phase that the last lookup showed; None before the first one."""
         if self.at is None:
             return None
         return Phase.MISSING if self.sandbox is None else self.sandbox.phase
@@ -219,22 +220,22 @@ class Seen:
         self.sandbox_id = sandbox.id if sandbox else self.sandbox_id
 
     def shows_past(self, read: Sandbox | None, now: datetime) -> bool:
-        """Whether a read shows what the sandbox was before it was seen last."""
+        """Whether a read shows a state from before the last one seen."""
         if read is None or self.sandbox is None or self.at is None:
             return False
         return now - self.at < PAST_SHOWN_MAX and read.is_older_than(self.sandbox)
 
     def waited_s(self, now: datetime) -> float:
-        """Seconds since the sandbox came into its phase, as far as was seen."""
+        """Seconds since the sandbox was first seen in its phase."""
         return 0.0 if self.phase_since is None else (now - self.phase_since).total_seconds()
 
 
 @dataclass(slots=True)
 class Builds:
-    """What is known of the sandboxes that we create.
+    """What is known of the sandboxes that the workflow created.
 
     ``is_create_open``: a create was sent, and no sandbox was seen since. ``unbuilt_id`` is a sandbox that failed
-    before it ever ran, ``failed`` how many did so in a row, and ``counted_id`` the last of them.
+    before it ever ran, ``failed`` the number of such sandboxes in a row, ``counted_id`` the last one counted.
     """
 
     is_create_open: bool = False
@@ -248,25 +249,25 @@ class Builds:
         if sandbox.phase is Phase.UNBUILT:
             self.unbuilt_id = sandbox.id
         elif sandbox.id == self.unbuilt_id and sandbox.phase in HAS_RUN:
-            self.unbuilt_id = ""  # Somebody brought it up by hand, and may have worked in it since.
+            self.unbuilt_id = ""  # Somebody started it by hand and may have worked in it.
 
     def fail(self, sandbox_id: str) -> None:
-        """Count a failed build: once, however often its sandbox has to be deleted."""
+        """Count a failed build, once per sandbox however often its delete is tried."""
         self.failed += sandbox_id != self.counted_id
         self.counted_id = sandbox_id
 
     def succeed(self) -> None:
-        """One ran: none in a row failed."""
+        """A sandbox runs: start counting failed builds anew."""
         self.failed, self.unbuilt_id = 0, ""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far the sandbox has come towards what it should be.
+    """How far the sandbox has come towards its goal.
 
-    ``goal`` is what all this is about; `issuebox.domain.goal.course` says what it should be now. ``reached`` is the
-    goal that it was last seen to have reached. ``may_unblock``: something happened since the last reconciliation that
-    may end a block, ``is_woken``: something that the loop has to see. No new run loses either.
+    ``goal`` is the goal that the loop works on; `issuebox.domain.goal.course` computes it. ``reached`` is the last
+    goal that was reached. ``may_unblock``: something happened since the last reconciliation that may end a block.
+    ``is_woken``: something happened that the loop must see. Continue-as-new keeps both.
     """
 
     goal: Goal = Goal.RUNNING
@@ -278,15 +279,15 @@ class Progress:
 
     @property
     def is_open(self) -> bool:
-        """Whether the goal has still to be reached. *Running* is reached by those who ask for it."""
+        """Whether the goal is not reached yet. *Running* is open only for requests, which `Requests` counts."""
         return self.goal is not Goal.RUNNING and self.goal is not self.reached
 
     def turn_to(self, goal: Goal) -> None:
-        """Begin anew with another goal, which ends a block."""
+        """Start over with another goal. This ends a block."""
         self.goal, self.reached, self.blocked, self.may_unblock = goal, None, None, True
 
     def unblock(self) -> None:
-        """Nothing is in the way any more, or nothing has to be done."""
+        """End a block: the obstacle is gone, or nothing is left to do."""
         self.blocked = None
         if self.outcome is Outcome.BLOCKED:
             self.outcome = None
@@ -296,8 +297,8 @@ class Progress:
 class Memory:
     """The state of one issue's workflow.
 
-    ``evidence`` is the last inspection and what it is worth. ``policy`` is what a worker's settings hand to the
-    workflow, and ``policy_hash`` names it; '' while no worker has told them.
+    ``policy`` is what a worker's settings hand to the workflow, and ``policy_hash`` identifies it; '' until the first
+    worker has supplied it.
     """
 
     issue_id: int
@@ -325,7 +326,7 @@ class Memory:
         del self.notes[:-NOTES_MAX]
 
     def ask(self, now: datetime, delivery: str = "") -> int:
-        """Count one more request for a running sandbox; returns its ticket. A standing order ends with it."""
+        """Count one more request for a running sandbox; returns its ticket. This ends a standing order."""
         self.orders.stand(None)
         if self.told.ended_at is not None:
             self.told.ended_at = now
@@ -334,7 +335,7 @@ class Memory:
     def block(
         self, cause: Cause, reason: str, now: datetime, retry_after_s: float, chance: Callable[[], float]
     ) -> None:
-        """Remember why nothing can be done now, and when it is tried again: after `retry_after_s`, if not 0."""
+        """Remember why nothing can be done now and when to try again: after `retry_after_s`, unless that is 0."""
         progress, remedy = self.progress, REMEDIES[cause]
         tries = progress.blocked.tries + 1 if progress.blocked else 1
         next_try_at = None
@@ -353,13 +354,13 @@ class Memory:
             self.builds.see(sandbox)
 
     def is_set_up(self, sandbox: Sandbox | None) -> bool:
-        """Whether the sandbox needs no set-up before it is used, or has had it."""
+        """Whether the sandbox is set up, or needs no set-up before it is used."""
         if sandbox is None or not self.policy.is_setup_configured:
             return True
         return sandbox.id == self.seen.set_up_id or sandbox.labels.get(LABEL_SET_UP) == SET_UP_DONE
 
     def settle_inspection(self, now: datetime) -> None:
-        """The sandbox that was inspected is seen asleep: from now on, any activity in it makes that stale."""
+        """Note when the inspected sandbox is first seen asleep: later activity in it makes the inspection stale."""
         last_inspection, sandbox = self.last_inspection, self.seen.sandbox
         if last_inspection is None or last_inspection.stopped_at is not None or sandbox is None:
             return

@@ -39,10 +39,10 @@ ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVED})
 
 
 AWAKE = frozenset({Phase.USABLE, Phase.BUSY, Phase.STOPPING, Phase.THAWING})
-"""Phases in which somebody may be at work, or is about to be."""
+"""Phases in which somebody may be working in the sandbox, now or soon."""
 
 HAS_RUN = ASLEEP | AWAKE | {Phase.RECOVERABLE}
-"""Phases that a sandbox reaches only after it ran, or for a repair that may have brought it up."""
+"""Phases that a sandbox reaches only after it ran, or after a repair that may have started it."""
 
 
 class Goal(StrEnum):
@@ -85,6 +85,10 @@ class Outcome(StrEnum):
     PENDING = "pending"
 
 
+READY = frozenset({Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.REUSED})
+"""The outcomes after which the sandbox can be used."""
+
+
 class Cause(StrEnum):
     """Why an issue is blocked."""
 
@@ -108,7 +112,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """How a block ends: what somebody can do, and whether it may pass without anybody."""
+    """How a block ends: what somebody can do, and whether it may pass by itself."""
 
     advice: str
     passes: bool
@@ -116,27 +120,39 @@ class Remedy:
 
 REMEDIES: dict[Cause, Remedy] = {
     Cause.QUOTA: Remedy("Delete or archive other sandboxes, or raise the organization's limit.", passes=True),
-    Cause.CAPACITY: Remedy("Daytona has no free runner in this region; it is tried again.", passes=True),
-    Cause.RATE_LIMITED: Remedy("Nothing to do: Daytona asked for fewer requests; it is tried again.", passes=True),
+    Cause.CAPACITY: Remedy(
+        "Nothing to do: Daytona has no free runner in this region; issuebox tries again.", passes=True
+    ),
+    Cause.RATE_LIMITED: Remedy("Nothing to do: Daytona asks for fewer requests; issuebox tries again.", passes=True),
     Cause.CREDENTIALS: Remedy("Set a valid DAYTONA_API_KEY for the workers and restart them.", passes=True),
-    Cause.FORBIDDEN: Remedy("Check the key's permissions and that the organization is not suspended.", passes=True),
-    Cause.INVALID: Remedy("Correct the sandbox settings (snapshot, region, resources) of the workers.", passes=True),
-    Cause.BROKEN: Remedy("Look into the sandbox at Daytona; repair it there, or delete it there.", passes=True),
-    Cause.UNBUILT: Remedy("Check the snapshot: sandboxes made from it fail before they ever run.", passes=False),
+    Cause.FORBIDDEN: Remedy(
+        "Check the API key's permissions, and that the organization is not suspended.", passes=True
+    ),
+    Cause.INVALID: Remedy("Correct the workers' sandbox settings (snapshot, region, resources).", passes=True),
+    Cause.BROKEN: Remedy("Check the sandbox at Daytona, and repair or delete it there.", passes=True),
+    Cause.UNBUILT: Remedy(
+        "Check the snapshot: sandboxes created from it fail before they run. Then send `retry`.", passes=False
+    ),
     Cause.FOREIGN: Remedy(
-        "Delete or rename that sandbox at Daytona, if its owner agrees. If it is ours, correct its label there, or set "
-        "ISSUEBOX_INSTANCE back when that was changed. Then send `retry`.",
+        "If its owner agrees, delete or rename that sandbox at Daytona. If it is ours, correct its label there, or "
+        "restore ISSUEBOX_INSTANCE if that was changed. Then send `retry`.",
         passes=False,
     ),
-    Cause.STUCK: Remedy("Daytona has not finished a state change in time; ask Daytona, or delete it.", passes=True),
-    Cause.UNKNOWN_STATE: Remedy("Daytona reports a state that this version does not know: upgrade.", passes=True),
-    Cause.NAME_HELD: Remedy("Daytona says that the name is taken but shows no such sandbox; tried again.", passes=True),
-    Cause.UNREACHABLE: Remedy("Check that the workers can reach Daytona's API; it is tried again.", passes=True),
+    Cause.STUCK: Remedy(
+        "Daytona did not finish a state change in time: ask Daytona's support, or delete the sandbox.", passes=True
+    ),
+    Cause.UNKNOWN_STATE: Remedy(
+        "Upgrade issuebox: this version does not know the state that Daytona reports.", passes=True
+    ),
+    Cause.NAME_HELD: Remedy(
+        "Nothing to do: Daytona refuses the name as taken but shows no such sandbox; issuebox tries again.", passes=True
+    ),
+    Cause.UNREACHABLE: Remedy("Check that the workers can reach Daytona's API; issuebox tries again.", passes=True),
     Cause.SETUP: Remedy(
-        "The set-up inside the sandbox failed: look at .issuebox/setup.log in its home directory.", passes=True
+        "The set-up inside the sandbox failed: read .issuebox/setup.log in its home directory.", passes=True
     ),
     Cause.UNSAVED: Remedy(
-        "Push the work from the sandbox and send `retry`, or delete it with `issuebox delete --force`.", passes=True
+        "Push the work from the sandbox and send `retry`, or give it up with `issuebox delete --force`.", passes=True
     ),
-    Cause.INTERNAL: Remedy("This is a bug in issuebox: please report it with the reason above.", passes=True),
+    Cause.INTERNAL: Remedy("This is a bug in issuebox: please report it with the reason.", passes=True),
 }

@@ -18,7 +18,7 @@ class Closing:
     archive_after_s: float = 86400.0
     delete_after_s: float = 30 * 86400.0
     forget_after_s: float = 7 * 86400.0
-    """How long the workflow of a deleted issue remembers that it was, once the sandbox is gone."""
+    """How long after an issue's deletion its workflow stays for late deliveries, if the sandbox is gone by then."""
 
     @property
     def ladder(self) -> tuple[tuple[Goal, float], ...]:
@@ -33,41 +33,47 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Durations in seconds, what the workers are equipped for, and which installation they are of.
+    """Durations in seconds, what the workers are equipped for, and the installation they belong to.
 
-    They travel with every look from a worker to the workflow, so that the workflow stays deterministic
-    and a changed setting takes effect with the next look, without a new version of the workflow.
+    Lookups carry it from a worker to the workflow. So the workflow stays deterministic, and a changed setting takes
+    effect with the next lookup, without a new version of the workflow.
     """
 
     limits: Limits = field(default_factory=Limits)
     backoff_initial_s: float = 0.5
+    """The first pause after a failure; doubles, with jitter."""
     backoff_max_s: float = 30.0
+    """The longest pause between attempts. Daytona asks for a longer one: the issue is blocked until then."""
     blocked_retry_initial_s: float = 60.0
+    """The first pause before a blocked issue is tried again by itself; doubles, with jitter."""
     blocked_retry_max_s: float = 3600.0
     unreachable_after_s: float = 60.0
+    """How long a lookup is retried before the issue counts as blocked: longer than a restart of Daytona's API."""
     confirm_gone_s: float = 75.0
+    """How long a sandbox that was not found is left before it is read again and counts as gone: Daytona finds nothing
+    while its database is down, and keeps that answer for up to 10 s."""
     closing: Closing = field(default_factory=Closing)
     is_setup_configured: bool = False
     setup_timeout_s: float = 600.0
     has_search_attributes: bool = False
     has_github: bool = False
     republish_after_s: float = 60.0
-    """How late the published time of the last request may be while nothing else changes. Publishing is an event, and
-    a write to Temporal's index."""
+    """How far the published time of the last request may lag while nothing else changes. Publishing costs an event in
+    the history and a write to Temporal's index."""
 
     instance: str = DEFAULT_INSTANCE
-    """What this installation is called on the labels of its sandboxes, by which the workflow judges whose one is."""
+    """The name of this installation on the labels of its sandboxes. The workflow judges ownership by it."""
 
     def hash(self) -> str:
         """A short name for exactly these settings, the same in every process."""
         return sha256(repr(self).encode()).hexdigest()[:12]
 
     def backoff_s(self, failures: int, chance: float) -> float:
-        """The pause after so many setbacks in a row: doubling, with jitter. `chance` is in [0, 1)."""
+        """The pause in seconds after this many failures in a row: doubling, with jitter. `chance` is in [0, 1)."""
         return _grown(self.backoff_initial_s, self.backoff_max_s, failures, chance)
 
     def blocked_retry_s(self, tries: int, chance: float) -> float:
-        """The pause before a blocked issue is tried again by itself."""
+        """The pause in seconds before the workflow tries a blocked issue again by itself."""
         return _grown(self.blocked_retry_initial_s, self.blocked_retry_max_s, tries, chance)
 
 

@@ -27,8 +27,8 @@ class SandboxSpec:
 class Execution:
     """How a command in a sandbox ended.
 
-    ``exit_code`` is None when the command was killed because its time was up. ``output`` is what it said on
-    both streams: whoever works in the sandbox may have written it.
+    ``exit_code`` is None when the command was killed at its timeout. ``output`` is what it wrote to both streams.
+    It is untrusted: whoever works in the sandbox may have written it.
     """
 
     exit_code: int | None
@@ -50,12 +50,12 @@ class SandboxProvider(Protocol):
         """Read a sandbox: by ID when one is known, by name when that ID is gone or unknown.
 
         None means that the platform answered *not found*, once: enough to try a create under a
-        unique name, never enough to destroy or replace anything. With `is_doubted`, None means that it said
-        so before and after a moment in which it was not in an outage; raises TransientError when it is.
+        unique name, never enough to destroy or replace anything. With `is_doubted`, None means that it answered
+        so both before and after a check that it is not in an outage. Raises TransientError when that check fails.
         """
 
     async def lookup_by_id(self, sandbox_id: str) -> Sandbox | None:
-        """Read this sandbox and no other, whatever has its name by now. None as for `lookup`."""
+        """Read this sandbox and no other, even if another one has its name by now. None as for `lookup`."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox | None:
         """Send one create and wait for the sandbox to settle. Raises NameTakenError when the name is held."""
@@ -87,34 +87,34 @@ class SandboxProvider(Protocol):
     async def execute(self, sandbox_id: str, command: str, timeout_s: float) -> Execution:
         """Run a command line in a shell of the running sandbox and wait for its end, `timeout_s` at most.
 
-        The platform may run it twice, so it has to be safe to repeat. For what ends within a minute.
+        The platform may run it twice, so it must be safe to repeat. Only for commands that end within a minute.
         """
 
     async def clone(self, sandbox_id: str, url: str, path: str, *, token: str, timeout_s: float) -> None:
         """Clone a git repository into `path` of the running sandbox. Raises RefusedError when git cannot.
 
-        The token, '' for a public repository, is in this one request: not in the clone, no error names it.
-        After any other error the clone may be there, in part or as a whole, or still be going on.
+        The token, '' for a public repository, is only in this one request: neither the clone nor an error contains it.
+        After any other error the clone may be there, in part or as a whole, or may still be running.
         """
 
     async def run_job(self, sandbox_id: str, job_id: str, command: str, timeout_s: float) -> Execution:
         """Run a command in the running sandbox that outlives its caller, and wait for its end.
 
-        Of one `job_id` one command runs at a time. Called again while the same command runs, it follows that
-        one; a different command takes its place. `timeout_s` counts from the command's start; then it is
-        killed. After an error the command may go on: call again to follow it. Output is not returned.
+        At most one command runs per `job_id`. A repeated call with the same command follows the one that runs; a
+        different command replaces it. The command is killed `timeout_s` after its start. After an error the command
+        may still run: call again to follow it. Output is not returned.
         """
 
     async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
-        """One page of those with these labels, oldest first, as an eventually consistent index shows them.
+        """One page of the sandboxes with these labels, oldest first, as an eventually consistent index shows them.
 
-        Hints, for sweeps only: rows may be late, missing, or on their way out. The order is by creation, which
-        never changes, so that a sandbox which starts or stops between two pages is not skipped. A cursor stays
-        valid when the sandbox it was taken from is gone.
+        Hints, for sweeps only: rows may be late or missing, or the sandbox may be on its way out. The order is by
+        creation, which never changes, so a sandbox that starts or stops between two pages is not skipped. A cursor
+        stays valid when the sandbox it was taken from is gone.
         """
 
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
-        """All with these labels, page by page, with what is said of `list_page`."""
+        """All sandboxes with these labels, page by page, with the limits of `list_page`."""
 
     async def close(self) -> None:
         """Release connections."""

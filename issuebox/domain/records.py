@@ -1,7 +1,7 @@
-"""The record of an issue: what its workflow publishes about itself, and what sweeps ask and tell workflows.
+"""The record of an issue: what its workflow publishes about itself, and what sweeps ask of workflows.
 
-The sweeps (audit, resync) know workflows only through `IssueRecords`; whoever builds the worker gives them
-an implementation that speaks to Temporal.
+The sweeps (audit, resync) know workflows only through `IssueRecords`. The worker injects an implementation that
+talks to Temporal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class IssueRecord:
-    """A running workflow and what it last published: possibly not yet anything. Words of `Phase` and `Goal`.
+    """A running workflow and what it last published, perhaps nothing yet. The words are those of `Phase` and `Goal`.
 
     ``sandbox_id`` is '' when it knows no sandbox, ``blocked`` the cause of being blocked or ''.
     """
@@ -39,10 +39,10 @@ class IssueRecords(Protocol):
         """The newest record under this name; None when no workflow runs there. Never an old answer."""
 
     async def list_page(self, cursor: str | None = None) -> RecordPage:
-        """One page of our running workflows, as an index shows them that lags: hints, as `describe` is not."""
+        """One page of our running workflows from an index that lags: hints only, unlike `describe`."""
 
     async def start(self, issue_id: int) -> None:
-        """Have the issue's workflow run. It is asked for nothing; one that runs is left alone."""
+        """Start the issue's workflow without a request for a sandbox. One that runs is left alone."""
 
     async def look(self, name: str) -> bool:
-        """Ask the workflow to look at its sandbox and to act on its goal; False when none runs."""
+        """Ask the workflow to look its sandbox up and to act on its goal; False when none runs."""

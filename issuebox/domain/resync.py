@@ -1,8 +1,8 @@
-"""What resync makes of what it finds at GitHub: tables from (known, found) to what is sent. Pure.
+"""What resync does about what it finds at GitHub: tables from (known, found) to what is sent. Pure.
 
-1. Nothing is sent that is known already; the workflow drops what turns out to be no news.
-2. An issue that nobody knows is treated as at ``opened``: the trigger rules decide, and only within the window.
-3. Only GitHub's word *deleted* leads to a delete. Not found proves nothing.
+1. Nothing is sent that is known already; the workflow drops what turns out not to be new.
+2. An issue without a workflow is treated as just ``opened``: the triggers decide, and only within the window.
+3. Only GitHub's answer *deleted* leads to a delete. *Not found* proves nothing.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from issuebox.domain.known_issues import KnownIssue
 from issuebox.domain.triggers import Criteria, Facts, detect, says
 
 OVERLAP = timedelta(minutes=2)
-"""What was read already and is looked at again: GitHub's listings may show two updates out of order."""
+"""How far each run reads back over what was read already: GitHub's listings may show updates out of order."""
 
 SETTLED = timedelta(minutes=1)
-"""So long after an issue's last update, a comment that caused it is in the listing of comments, too."""
+"""This long after an issue's last update, the comment that caused the update is in the listing of comments too."""
 
 RELISTED_MAX = 50
-"""A listing is asked from the same time on, so that its ETag stays good, until it has more than this."""
+"""A listing keeps its ``since``, so that its ETag stays valid, until it holds more rows than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far one listing of a repository was read: everything updated before ``to`` is dealt with.
 
-    ``since`` is what the listing is asked with, at or before ``to``; ``etag`` is that of its last answer.
+    ``since`` is the parameter of the listing, at or before ``to``; ``etag`` is that of its last answer.
     """
 
     to: datetime
@@ -41,11 +41,11 @@ class Reach:
 
     @property
     def floor(self) -> datetime:
-        """What was updated before this is not looked at again."""
+        """What was updated before this time is not judged again."""
         return self.to - OVERLAP
 
     def moved(self, newest: datetime | None, size: int, etag: str, *, is_one_page: bool) -> Reach:
-        """The reach after a whole listing was read; `newest` is the last update in it."""
+        """The reach after the whole listing was read; `newest` is the last update in it."""
         to = max(self.to, newest or self.to)
         if is_one_page and etag and size <= RELISTED_MAX:
             return Reach(to, self.since, etag)
@@ -63,17 +63,17 @@ class Mark:
 
     @classmethod
     def at(cls, since: datetime) -> Mark:
-        """The mark of a repository that is read from here on."""
+        """The mark of a repository that is to be read from this time on."""
         return cls(Reach(since, since), Reach(since, since))
 
     @property
     def covers_comments(self) -> bool:
-        """Whether no comment can be missing while the listing of issues is unchanged: each updates its issue."""
+        """Whether an unchanged listing of issues proves that no comment is missing: each comment updates its issue."""
         return self.comments_read_at is not None and self.comments_read_at >= self.issues.to + SETTLED
 
 
 class Standing(StrEnum):
-    """What is known of an issue. ``unread``: it has a workflow that has not published anything yet."""
+    """What is known of an issue. ``unread``: it has a workflow that has published nothing yet."""
 
     UNKNOWN = "unknown"
     UNREAD = "unread"
@@ -84,7 +84,7 @@ class Standing(StrEnum):
 
 
 class Step(StrEnum):
-    """What the difference between known and found calls for."""
+    """What to do about the difference between known and found."""
 
     ASK = "ask"
     REOPEN = "reopen"
@@ -100,7 +100,7 @@ TABLE: Mapping[Standing, Mapping[IssueState, Step]] = {
         Standing.UNREAD: (Step.REOPEN, Step.CLOSE),
         Standing.OPEN: (Step.NOTHING, Step.CLOSE),
         Standing.CLOSED: (Step.REOPEN, Step.NOTHING),
-        # Both are final for the workflow: an ID never comes back.
+        # Both are final for the workflow: the ID never comes back.
         Standing.TRANSFERRED: (Step.NOTHING, Step.NOTHING),
         Standing.DELETED: (Step.NOTHING, Step.NOTHING),
     }.items()
@@ -110,7 +110,7 @@ assert set(TABLE) == set(Standing), "every standing has its row"  # noqa: S101
 
 
 class Answer(StrEnum):
-    """Completes "the issue was …": ``unasked`` means that nobody asks for a sandbox."""
+    """Completes "the issue was …". ``unasked``: nobody asks for a sandbox."""
 
     SENT = "sent"
     KNOWN = "known"
@@ -121,9 +121,9 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What becomes of a finding. ``event`` is set exactly when it has to be sent.
+    """What becomes of something found at GitHub. ``event`` is set exactly when an event must be sent.
 
-    A request that is refused sends the facts of the issue, where its workflow does not know them.
+    A refused request still sends the snapshot of the issue when its workflow does not know it.
     """
 
     answer: Answer
@@ -133,7 +133,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which unknown issues count: those created since, or with ``takes_all`` every open one."""
+    """Which unknown issues count: those created since ``since``, or with ``takes_all`` every open one."""
 
     since: datetime
     takes_all: bool = False
@@ -161,12 +161,12 @@ def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, cr
             detection = detect(_facts(found, "reopened"), criteria)
             if detection.intention is Intention.ENSURE:
                 return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
-            reason = f"it is open; nobody may ask for it: {detection.reason}"
+            reason = f"it is open, but its sandbox may not be requested: {detection.reason}"
             return _send(found.issue, Intention.IGNORE, "reopened", reason, Answer.REFUSED)
 
 
 def may_ask(comment: ListedComment, since: datetime, criteria: Criteria) -> bool:
-    """Whether the comment is worth reading its issue for. An old comment that was edited is none."""
+    """Whether the comment may ask for a sandbox, so that its issue must be read. An edited old comment never does."""
     is_spoken = bool(criteria.phrase) and says(comment.body, criteria.phrase)
     return is_spoken and not comment.is_pull_request and comment.created_at >= since
 
@@ -174,13 +174,13 @@ def may_ask(comment: ListedComment, since: datetime, criteria: Criteria) -> bool
 def judge_comment(
     comment: ListedComment, found: ListedIssue, known: KnownIssue | None, criteria: Criteria
 ) -> Judgement:
-    """What becomes of a comment that says the trigger phrase."""
+    """What becomes of a comment that contains the trigger phrase."""
     issue, asked_at = found.issue, comment.created_at
     if known is not None and (
         (known.requested_at is not None and known.requested_at >= asked_at) or standing_of(known) is Standing.DELETED
     ):
         return Judgement(Answer.KNOWN)
-    # Who closes with a comment makes both in the same second.
+    # Closing with a comment creates both in the same second.
     if found.is_pull_request or (issue.closed_at is not None and issue.closed_at >= asked_at):
         return Judgement(Answer.UNASKED, reason="it is a pull request, or was closed after the comment")
     facts = replace(
@@ -231,7 +231,7 @@ def authoritative(issue: Issue, reading: Reading) -> Issue | None:
 
 
 def _ask(found: ListedIssue, window: Window, criteria: Criteria) -> Judgement:
-    """The first of the ways to ask that the rules let in."""
+    """The first way to ask that the criteria admit."""
     reason = ""
     for facts in _ways(found, window):
         detection = detect(facts, criteria)
@@ -242,7 +242,7 @@ def _ask(found: ListedIssue, window: Window, criteria: Criteria) -> Judgement:
 
 
 def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
-    """How somebody may have asked: by opening it, by a label that it carries, by an assignment."""
+    """How somebody may have asked: by opening the issue, by a label that it carries, by an assignment."""
     if window.takes_all or found.created_at >= window.since:
         yield _facts(found, "opened")
     for label in found.labels:
@@ -252,10 +252,10 @@ def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
 
 
 def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = "") -> Facts:
-    """What the triggers look at.
+    """What trigger detection reads of a listed issue.
 
-    GitHub's listing does not say who labelled, assigned or reopened an issue, so that its author is taken for
-    it. Otherwise resync would let in a moment later whom the webhook has just refused.
+    GitHub's listing does not name who labelled, assigned or reopened an issue, so the issue's author counts as the
+    sender. Otherwise resync would soon admit a request that the webhook has just refused.
     """
     return Facts(
         "issues",
@@ -272,7 +272,7 @@ def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = 
 
 
 def _send(issue: Issue, intention: Intention, action: str, reason: str, answer: Answer = Answer.SENT) -> Judgement:
-    """One delivery ID per state that an issue was found in, so that finding it again is no second delivery."""
+    """An event whose delivery ID names the state of the issue, so that finding it again is a repeated delivery."""
     stamp = int(issue.updated_at.timestamp()) if issue.updated_at else 0
     event = IssueEvent(
         issue=issue, intention=intention, delivery=f"resync-{issue.id}-{stamp}-{issue.state}", event="issues",

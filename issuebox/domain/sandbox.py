@@ -1,4 +1,4 @@
-"""The sandbox as the domain sees it: what a look found, what a create needs, whose it is."""
+"""The sandbox as the domain sees it: what a lookup shows, and whom it belongs to."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ MANAGED_BY = "issuebox"
 DEFAULT_INSTANCE = "default"
 
 HERE = {LABEL_INSTANCE: "this installation", LABEL_MANAGED_BY: "the manager here", LABEL_ISSUE_ID: "the issue here"}
-"""What each label of identity is compared with, in the reasons that people read."""
+"""What each identity label is compared with, in the words of the reasons that people read."""
 
 LABEL_SHOWN_MAX = 80
-"""Characters of a label's value in a reason: whoever may label a sandbox wrote it."""
+"""Characters of a label's value in a reason. The value is untrusted: anyone who may label a sandbox can set it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """A sandbox at Daytona, as one read showed it.
 
-    ``state`` and ``desired_state`` are Daytona's own words; ``phase`` is what they mean to us.
-    ``auto_stop_interval_s`` is 0 when Daytona never stops it by itself. ``toolbox_url`` is where
-    the sandbox's processes and files are reached. ``never_ran`` is True only when it is proven that
-    nobody can have worked in it: its state comes before the first start, or every state from its
-    creation to its error was seen. ``updated_at`` is Daytona's time of its last change of state.
+    ``state`` and ``desired_state`` are Daytona's own words; ``phase`` is our word for them.
+    ``auto_stop_interval_s`` is 0 when Daytona never stops it by itself. ``toolbox_url`` serves its processes and
+    files. ``never_ran`` is True only when provably nobody worked in it: its state comes before the first start, or
+    every state from its creation to its error was seen. ``updated_at`` is Daytona's time of the last state change.
     """
 
     id: str
@@ -52,7 +51,7 @@ class Sandbox:
     labels: dict[str, str] = field(default_factory=dict)
 
     def is_older_than(self, other: Sandbox) -> bool:
-        """Whether it is the same sandbox in a state that it had before the `other` one, by Daytona's own clock."""
+        """Whether this is the same sandbox in a state from before that of `other`, by Daytona's own clock."""
         if self.id != other.id or self.updated_at is None or other.updated_at is None:
             return False
         is_alike = (self.state, self.desired_state) == (other.state, other.desired_state)
@@ -68,7 +67,7 @@ class Sandbox:
 
 
 class Ownership(StrEnum):
-    """Whose sandbox carries our name."""
+    """Whom a sandbox with our name belongs to."""
 
     OURS = "ours"
     UNLABELLED = "unlabelled"
@@ -76,11 +75,10 @@ class Ownership(StrEnum):
 
 
 def ownership(labels: Mapping[str, str], issue_id: int, instance: str) -> Ownership:
-    """Judge a sandbox that was found under our name by its labels.
+    """Judge by its labels whom a sandbox with our name belongs to.
 
-    `instance` is what this installation is called.
-    Absent identity labels mean somebody made it by hand for us: it may be adopted. Labels that name another
-    issue, another manager or another installation are a conflict that a person has to settle.
+    `instance` is the name of this installation. Absent identity labels mean that somebody made the sandbox by hand for
+    us: it may be adopted. A person must settle labels that name another issue, manager or installation.
     """
     if foreign_labels(labels, issue_id, instance):
         return Ownership.FOREIGN
@@ -89,14 +87,14 @@ def ownership(labels: Mapping[str, str], issue_id: int, instance: str) -> Owners
 
 
 def foreign_labels(labels: Mapping[str, str], issue_id: int, instance: str) -> str:
-    """What the labels say that makes a sandbox another's, each beside what it is here; '' when they say nothing."""
+    """The labels that make a sandbox another's, each with the value expected here; '' when there are none."""
     return "; ".join(
-        f"its label {label} says {one_line(labels[label], LABEL_SHOWN_MAX)!r}, and {HERE[label]} is {own!r}"
+        f"its label {label} is {one_line(labels[label], LABEL_SHOWN_MAX)!r}, but {HERE[label]} is {own!r}"
         for label, own in _identity(issue_id, instance).items()
         if labels.get(label, own) != own
     )
 
 
 def _identity(issue_id: int, instance: str) -> dict[str, str]:
-    """The labels that ownership is judged by, the most telling first."""
+    """The labels that decide ownership, the most informative first."""
     return {LABEL_INSTANCE: instance, LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: str(issue_id)}

@@ -1,4 +1,4 @@
-"""What is done in a new sandbox before it is handed over: the order, and the names in it. Pure."""
+"""What is done in a new sandbox before it is handed over: what to clone and run, and under which names. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_A_CLONE = frozenset({".", "..", ".git", ".issuebox"})
 class SetUp:
     """What to clone and to run; '' for neither. The timeout is in seconds, for each of the two.
 
-    The token is for the clone alone. It is shown by no repr, and nothing but the one request carries it.
+    The token is only for the clone: no repr shows it, and only the clone request carries it.
     """
 
     clone_url: str = ""
@@ -26,7 +26,7 @@ class SetUp:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is anything to do. Otherwise a sandbox is ready as it comes."""
+        """Whether there is anything to do. Otherwise a sandbox is ready as soon as it runs."""
         return bool(self.clone_url or self.command)
 
     def url_of(self, repository: str) -> str:
@@ -37,9 +37,9 @@ class SetUp:
 def directory_of(repository: str) -> str:
     """The directory under the home directory for the clone of ``owner/name``: its name alone.
 
-    Raises ValueError for what is no repository's name, or would not be a directory of its own.
+    Raises ValueError when this is not the name of a repository, or not usable as a directory.
     """
     match = _REPOSITORY.fullmatch(repository)
     if match is None or match["name"] in _NOT_A_CLONE or match["name"].startswith("-"):
-        raise ValueError(f"{repository!r} is no name of a repository that can be cloned")
+        raise ValueError(f"{repository!r} is not the name of a repository that can be cloned")
     return match["name"]

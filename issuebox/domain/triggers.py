@@ -1,8 +1,8 @@
 """From a delivery to an intention: two tables, read from top to bottom, with a reason for every answer.
 
-`TABLE` says what each GitHub event and action asks for, and on which condition; `ADMISSION` says who may
-ask for a sandbox. A delivery that meets no row, or that nobody may send, is ignored, and the reason says
-why. Nothing here knows GitHub's JSON: `api.payload` reduces it to `Facts`.
+`TABLE` maps each GitHub event and action to what it asks for, and on which condition; `ADMISSION` holds who may
+ask for a sandbox. A delivery is ignored, with a reason, when it matches no row or its sender may not ask.
+Nothing here knows GitHub's JSON: `api.payload` reduces it to `Facts`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from issuebox.domain.events import Intention
 class Association(StrEnum):
     """GitHub's ``author_association``: what an author is to the repository. In the order of trust, least first.
 
-    The order is ours, GitHub gives none. A mannequin stands for somebody of another platform and cannot act.
-    The two that are about first pull requests prove less than one merged commit (CONTRIBUTOR); a collaborator
-    was invited to this repository; a member belongs to the organization that owns it; the owner owns it.
+    The order is ours; GitHub defines none. A mannequin stands for a user of another platform and cannot act.
+    FIRST_TIMER and FIRST_TIME_CONTRIBUTOR prove less than one merged commit (CONTRIBUTOR). A collaborator was
+    invited to this repository, a member belongs to the organization that owns it, and the owner owns it.
     """
 
     NONE = "NONE"
@@ -41,10 +41,10 @@ class Association(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What people do to ask for a sandbox ('' switches a way off), and who may.
+    """What people do to ask for a sandbox ('' switches a way off), and who may ask.
 
     ``allowed_repositories`` are globs over ``owner/name``, or ``*`` for all; ``min_association`` is the least
-    that the person who asks must be; ``required_label`` is one that the issue must carry, '' for none.
+    association that may ask; ``required_label`` is a label that the issue must carry, '' for none.
     """
 
     label: str = "claude"
@@ -57,11 +57,11 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a delivery says, as far as a trigger cares.
+    """What trigger detection reads of a delivery.
 
-    ``label`` is the one that was just put on the issue, ``labels`` are all that it carries. ``sender`` did it,
-    ``author`` wrote the issue; the associations are those of the issue's and of the comment's author, as GitHub
-    words them, '' when it says nothing.
+    ``label`` was just put on the issue; ``labels`` are all that it carries. ``sender`` caused the delivery,
+    ``author`` wrote the issue. The associations are those of the issue's author and of the comment's author in
+    GitHub's words, '' when GitHub gives none.
     """
 
     event: str
@@ -83,8 +83,8 @@ class Facts:
 class Detection:
     """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request.
 
-    ``start_objection`` says why no workflow may be started for it, '' when one may: the facts of what asks for
-    nothing, and what ends work in a repository that is not allowed, are for workflows that run already.
+    ``start_objection`` is why the delivery must not start a workflow, '' when it may. A delivery that asks for nothing,
+    or that ends an issue in a repository that is not allowed, goes only to a workflow that already runs.
     """
 
     intention: Intention
@@ -144,7 +144,7 @@ TABLE: tuple[Row, ...] = (
     Row("issues", "opened", Intention.ENSURE, "the issue was opened", _none),
     Row("issues", "reopened", Intention.ENSURE, "the issue was reopened", _none),
     Row("issues", "labeled", Intention.ENSURE, "the trigger label was put on the issue", _label, is_explicit=True),
-    # What was refused at `opened` for want of this label is let in when somebody puts it on.
+    # An issue that was refused at `opened` because it lacks this label is admitted when somebody adds it.
     Row("issues", "labeled", Intention.ENSURE, "the required label was put on the issue", _newly_required),
     Row("issues", "assigned", Intention.ENSURE, "the issue was assigned to the trigger login", _assignee),
     Row("issue_comment", "created", Intention.ENSURE, "a comment asks for it", _phrase, is_explicit=True),
@@ -154,7 +154,7 @@ TABLE: tuple[Row, ...] = (
 )
 
 EVENTS = frozenset(row.event for row in TABLE)
-"""The GitHub events that any row is about."""
+"""The GitHub events that have a row."""
 
 
 def _bot(facts: Facts, _criteria: Criteria) -> str:
@@ -171,11 +171,11 @@ def _association(facts: Facts, criteria: Criteria) -> str:
     association = _whose(facts)
     if association is None or not association.is_below(criteria.min_association):
         return ""
-    return f"the author is {association} to the repository and ISSUEBOX_MIN_ASSOCIATION is {criteria.min_association}"
+    return f"the author's association is {association}, below ISSUEBOX_MIN_ASSOCIATION {criteria.min_association}"
 
 
 def _required_label(facts: Facts, criteria: Criteria) -> str:
-    # GitHub may leave the labels out, but it always says which one was just put on.
+    # GitHub may leave the list of labels out, but it always names the one that was just put on.
     carried = (*facts.labels, facts.label)
     if not criteria.required_label or any(_is_same(label, criteria.required_label) for label in carried):
         return ""
@@ -183,11 +183,11 @@ def _required_label(facts: Facts, criteria: Criteria) -> str:
 
 
 ADMISSION: tuple[Objection, ...] = (_bot, _repository, _association, _required_label)
-"""Who may ask for a sandbox; each objection names the setting that an operator would change."""
+"""Who may ask for a sandbox. Each objection names the setting that an operator would change."""
 
 
 def detect(facts: Facts, criteria: Criteria) -> Detection:
-    """What the delivery asks for. Total: whatever is not in the table is ignored with a reason."""
+    """What the delivery asks for. Total: a delivery that is not in the table is ignored with a reason."""
     if facts.event not in EVENTS:
         return _ignored(f"the event {facts.event!r} is not used")
     objections = []
@@ -207,11 +207,11 @@ def detect(facts: Facts, criteria: Criteria) -> Detection:
 
 
 def _whose(facts: Facts) -> Association | None:
-    """What the person who asks is to the repository; None for one who needs triage rights to do this at all.
+    """The association of the person who asks; None when the action itself requires triage rights.
 
-    A comment has its own author. Whoever labels, assigns or reopens an issue without being its author has such
-    rights; its author may have none: a template puts its labels on in the author's name. An unknown author may
-    be the sender.
+    A comment has its own author. Anyone but the issue's author needs triage rights to label, assign or reopen it.
+    The author may have none, because a template adds its labels in the author's name. An unknown author may be
+    the sender.
     """
     if facts.event == "issue_comment":
         return _known(facts.comment_association)
@@ -221,13 +221,13 @@ def _whose(facts: Facts) -> Association | None:
 
 
 def _known(word: str) -> Association:
-    """What GitHub says; NONE for nothing and for a word that it has invented since."""
+    """GitHub's association; NONE when it is missing or unknown to this version."""
     # In any case: GitHub Enterprise Server was seen to write `None` and `Contributor`.
     return Association.__members__.get(word.upper(), Association.NONE)
 
 
 def _covers(glob: str, repository: str) -> bool:
-    """Whether the glob is for this repository, in any case. A ``*`` does not reach across the slash."""
+    """Whether the glob matches this repository, ignoring case. A ``*`` does not match across the slash."""
     if glob == "*":
         return True
     wanted_owner, _, wanted_name = glob.lower().partition("/")
@@ -236,7 +236,7 @@ def _covers(glob: str, repository: str) -> bool:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Whether GitHub takes both for the same label or login: it does not mind the case."""
+    """Whether GitHub treats both as the same label or login: it ignores case."""
     return one.casefold() == other.casefold()
 
 
@@ -245,16 +245,16 @@ def _ignored(reason: str) -> Detection:
 
 
 def says(text: str, phrase: str) -> bool:
-    """Whether somebody says the phrase: as a whole word in any case, neither quoted nor in code.
+    """Whether the text contains the phrase as a whole word, ignoring case, outside of quotes and code.
 
-    ``@claude-bot``, ``@claude/team`` and ``me@claude.com`` are others.
+    ``@claude-bot``, ``@claude/team`` and ``me@claude.com`` do not match ``@claude``.
     """
     pattern = rf"(?<![\w@/-]){re.escape(phrase)}(?![\w/-])"
     return re.search(pattern, _spoken(text), flags=re.IGNORECASE) is not None
 
 
-# As in CommonMark 0.31, 4.5 and 6.1: an opening fence of backticks has none behind it, a fence is closed by
-# one at least as long, and a code span by a run of backticks of the same length.
+# As in CommonMark 0.31, 4.5 and 6.1: no backtick follows an opening fence of backticks on its line, a fence is
+# closed by one at least as long, and a code span by a run of backticks of the same length.
 _FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
 

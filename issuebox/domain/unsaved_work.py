@@ -1,4 +1,4 @@
-"""What may be lost with a sandbox: the verdict of a look into its repositories."""
+"""What may be lost with a sandbox: the verdict of an inspection of its repositories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABEL_WORK = "issuebox-work"
 """The label that carries the last verdict, readable in Daytona's dashboard."""
 
 LABEL_SET_UP = "issuebox-set-up"
-"""The marker of a finished set-up. A sandbox without it is set up again, never taken as ready."""
+"""The marker of a finished set-up. A sandbox without it is set up again and never used as it is."""
 SET_UP_DONE = "done"
 
 
@@ -30,9 +30,9 @@ class WorkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The verdict and what it rests on, one short line each. What could not be checked counts as unsaved.
+    """The verdict and the findings behind it, one short line each. What could not be checked counts as unsaved.
 
-    ``is_failed``: nothing was looked at, for a reason that may have passed by the next time.
+    ``is_failed``: nothing was inspected, for a reason that may pass by itself.
     """
 
     state: WorkState
@@ -46,17 +46,17 @@ class Inspection:
 
 
 SLACK = timedelta(seconds=60)
-"""Activity up to so long after our own stop is taken for its echo: Daytona writes it down seconds late."""
+"""Activity within this time after our own stop counts as caused by the stop: Daytona records it seconds late."""
 
 _RUNNING = frozenset({Phase.USABLE, Phase.UNPREPARED})
 
 
 @dataclass(frozen=True, slots=True)
 class LastInspection:
-    """An inspection, and what it is worth later.
+    """An inspection, and what decides how long its verdict counts.
 
-    ``is_quiet``: the sandbox had been started for the look alone, so that nobody worked in it between the
-    look and the stop. ``stopped_at``: when it was seen stopped again; None until then.
+    ``is_quiet``: the sandbox was started only for the inspection, so nobody worked in it between the inspection
+    and the stop. ``stopped_at``: when it was seen stopped again; None until then.
     """
 
     result: Inspection
@@ -68,11 +68,11 @@ class LastInspection:
 def standing_verdict(
     last_inspection: LastInspection | None, sandbox: Sandbox | None, goal: Goal, *, is_fresh: bool
 ) -> WorkState | None:
-    """What is known about unsaved work in the sandbox as it is now; None when somebody has to look.
+    """The verdict on unsaved work that counts for the sandbox as it is now; None when an inspection is needed.
 
-    `is_fresh` says that the look belongs to the reconciliation under way. What was found unsaved stays so until the
-    sandbox was used again. That nothing would be lost counts for a delete only when the look was fresh and
-    quiet: an agent that is still at work when its issue is closed writes after the look.
+    `is_fresh`: the inspection belongs to the current reconciliation. An *unsaved* verdict counts until the sandbox is
+    used again. A *clean* verdict counts for a delete only when the inspection was fresh and quiet: an agent that
+    still works when its issue is closed may write after the inspection.
     """
     if last_inspection is None or sandbox is None or last_inspection.sandbox_id != sandbox.id:
         return None
@@ -96,7 +96,7 @@ NAME_LENGTH_MAX = 80
 REASON_LENGTH_MAX = 200
 
 MARK = "issuebox\t"
-"""Begins each line of the report. What a shell says at its start has no such mark and is passed over."""
+"""Begins each line of the report. What a shell prints at its start lacks this mark and is skipped."""
 
 _RECORD = re.compile(r"issuebox\t(?P<kind>[a-z]+)\t(?P<count>\d{1,9})\t(?P<place>[^\t]*)\t(?P<detail>[^\t]*)")
 _END = "end"
@@ -119,23 +119,23 @@ _SENTENCES = {**UNSAVED, **UNCHECKED}
 
 
 def unchecked(reason: str, findings: Iterable[str] = ()) -> Inspection:
-    """The verdict when it could not be found out, with the reason first."""
+    """The verdict when the work could not be checked, with the reason first."""
     return Inspection(WorkState.UNCHECKED, _bounded((one_line(reason, REASON_LENGTH_MAX), *findings)))
 
 
 def read_report(output: str, exit_code: int | None, places: str) -> Inspection:
-    """The verdict of a script that ended with this code, None for one that was killed.
+    """The verdict of an inspection whose script ended with this exit code; None when it was killed.
 
-    `places` says where was looked. Clean only when the report is whole, everything in it was understood and
-    none of it speaks of work.
+    `places` names the inspected paths. Clean only when the report is whole, every line was understood and none
+    reports work.
     """
     records, problem = _records(output)
     kinds = {record["kind"] for record in records}
     findings = tuple(dict.fromkeys(_sentence(record) for record in records if record["kind"] in _SENTENCES))
     if exit_code is None:
-        problem = "the look into the sandbox was not done in time"
+        problem = "the inspection of the sandbox did not end in time"
     elif exit_code != 0:
-        problem = f"the look into the sandbox ended with exit code {exit_code}"
+        problem = f"the inspection of the sandbox ended with exit code {exit_code}"
     if kinds & set(UNSAVED):
         return Inspection(WorkState.UNSAVED, _bounded((*findings, problem) if problem else findings))
     if problem:
@@ -146,13 +146,13 @@ def read_report(output: str, exit_code: int | None, places: str) -> Inspection:
 
 
 def _records(output: str) -> tuple[list[re.Match[str]], str]:
-    """The records of a report, and what is wrong with it, '' for nothing."""
+    """The records of a report, and the problem with it, '' for none."""
     lines = [line for line in output.split("\n") if line.startswith(MARK)]
     records = [match for line in lines if (match := _RECORD.fullmatch(line))]
     if len(records) < len(lines) or any(record["kind"] not in _KINDS for record in records):
-        return records, "the look into the sandbox gave a report that cannot be read"
+        return records, "the inspection of the sandbox gave an unreadable report"
     if not records or records[-1]["kind"] != _END:
-        return records, "the look into the sandbox gave no whole report"
+        return records, "the inspection of the sandbox gave an incomplete report"
     return records, ""
 
 
@@ -168,7 +168,7 @@ def _sentence(record: re.Match[str]) -> str:
 
 
 def _bounded(findings: tuple[str, ...]) -> tuple[str, ...]:
-    """So many findings and no more: they travel through histories and pages."""
+    """At most FINDINGS_MAX findings: histories keep them and pages show them."""
     if len(findings) <= FINDINGS_MAX:
         return findings
     return (*findings[: FINDINGS_MAX - 1], f"and {len(findings) - FINDINGS_MAX + 1} more")

@@ -1,1 +1,1 @@
-"""Sandbox platforms behind `issuebox.domain.provider.SandboxProvider`. One module set per platform."""
+"""The services that the domain's Protocols stand for: Daytona as `SandboxProvider`, GitHub as `IssueSource`."""

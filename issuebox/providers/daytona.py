@@ -1,9 +1,8 @@
-"""Daytona as a `SandboxProvider`: this module and its neighbours are the only importers of the SDK.
+"""Daytona as a `SandboxProvider`. Only this module and its neighbours import the SDK.
 
-A command is sent once and its effect is awaited on the event stream: subscribe, read, and read again
-when a change is announced, or every `read_interval_s` in case the stream is silent. What is returned is
-always a read, never a guess, with one exception: start and recover answer with the state that they
-themselves waited for.
+A method sends its command once and awaits the effect on the event stream: it subscribes, reads, and reads
+again when a change is announced, or every `read_interval_s` in case the stream is silent. It returns what
+it read last. The exceptions are start and recover: Daytona's reply holds the state that it waited for.
 """
 
 from __future__ import annotations
@@ -32,34 +31,38 @@ from issuebox.providers.daytona_states import NEVER_RAN, phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient, is_out_of_time, translate_clone, translate_toolbox
 
 LANGUAGE = "python"
-"""Value of the label that the SDK puts on every sandbox; any other than its three breaks its lists."""
+"""Value of the label that the SDK puts on every sandbox; any value but its three breaks its lists."""
 
 REREAD_INITIAL_S = 0.25
 """First pause before reading again when a read contradicts the event that caused it."""
 
 OF_NOBODY = {"issuebox-nobody": "nobody"}
-"""Labels that no sandbox has: whether a list is answered says whether there is an outage, and no row can break it."""
+"""Labels that no sandbox has. A list for them fails only in an outage, because no row can break it."""
 
 _REPAIRED = TRANSITIONAL | {Phase.RECOVERABLE}
-"""An error that is being repaired in place looks like one that is not."""
+"""While Daytona repairs an error in place, the sandbox still looks broken."""
 
 _TOUCHABLE = frozenset({Phase.BROKEN, Phase.UNBUILT, Phase.RECOVERABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class DaytonaOptions:
-    """How to reach Daytona and what to ask for. Durations in seconds; '' means Daytona's default."""
+    """How to reach Daytona and what to create. Durations in seconds; '' means Daytona's default."""
 
     api_key: str
     api_url: str
     target: str = ""
     snapshot: str = ""
-    auto_stop_interval_s: int = 3600
-    auto_archive_interval_s: int = 7 * 86400
+    auto_stop_interval_s: float = 3600
+    auto_archive_interval_s: float = 7 * 86400
     request_timeout_s: float = 15.0
+    """Deadline of a read, or of a command that returns at once. The SDK has none by itself."""
     command_timeout_s: float = 45.0
+    """Deadline of create, start and recover: the server holds these for up to 30 s."""
     settle_timeout_s: float = 60.0
+    """How long an activity listens for the end of a state change before it reports back."""
     read_interval_s: float = 10.0
+    """How often it reads meanwhile, in case the event stream is silent."""
     use_polling: bool = False
     list_page_size: int = LIST_PAGE_SIZE_MAX
 
@@ -104,7 +107,7 @@ class DaytonaProvider:
             if not is_failed_start(error):
                 raise translate(error, is_command=True, has_target=False) from error
             return await self._failed_build(spec.name, error)
-        # The reply to a held create is the body as it was first built: always `creating`.
+        # The reply to a create that waited is the body built at its beginning: always `creating`.
         return await self._settle_after(to_sandbox(created), is_stale=True)
 
     async def start(self, sandbox_id: str) -> Sandbox | None:
@@ -158,7 +161,7 @@ class DaytonaProvider:
         try:
             await toolbox.send_clone(url, path, token, timeout_s)
         except DaytonaError as error:
-            # Without its cause, which quotes what git said, perhaps with the token.
+            # Raised without its cause, which quotes git's output, perhaps with the token.
             raise translate_clone(error, token=token, timeout_s=timeout_s) from None
 
     async def run_job(self, sandbox_id: str, job_id: str, command: str, timeout_s: float) -> Execution:
@@ -208,7 +211,7 @@ class DaytonaProvider:
             snapshot=options.snapshot or None,
             auto_stop_interval=math.ceil(options.auto_stop_interval_s / 60),
             auto_archive_interval=math.ceil(options.auto_archive_interval_s / 60),
-            # Deleting is ours to decide; Daytona's own timer does not look for unsaved work.
+            # issuebox decides when to delete: Daytona's own timer does not check for unsaved work.
             auto_delete_interval=-1,
             kvm=None,
             spot=None,
@@ -269,8 +272,8 @@ class DaytonaProvider:
     ) -> Sandbox | None:
         """Wait for the effect of a command that was accepted.
 
-        A read that fails here says nothing about the command, so it must not look as if the command could be
-        sent again: whoever asked has to look.
+        A read that fails here says nothing about the command, so its error must not suggest sending the command
+        again: the caller must look the sandbox up.
         """
         try:
             return await self._follow(sandbox_id, changes, self._options.settle_timeout_s, passing)
@@ -280,7 +283,7 @@ class DaytonaProvider:
             ) from error
 
     async def _failed_build(self, name: str, error: DaytonaError) -> Sandbox | None:
-        """The sandbox that a create inserted and could not start: the server watched it from its first moment."""
+        """The sandbox that a create inserted but could not start, so that nobody can have worked in it."""
         try:
             sandbox = await self._read(name)
         except ProviderError as unread:
@@ -292,8 +295,8 @@ class DaytonaProvider:
     ) -> Sandbox | None:
         """Read until the sandbox has left the `passing` phases, is gone, or the time is up.
 
-        Between reads it waits for an announced change. An event may come before the server's commit, so a
-        read that contradicts it is repeated soon; without events a read follows every `read_interval_s`.
+        Between reads it waits for an announced change. An event may precede the server's commit, so a read
+        that contradicts it is soon repeated. Without events it reads every `read_interval_s`.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         stream_id, sandbox = self._client.stream_id, await self._read(sandbox_id)
@@ -310,14 +313,14 @@ class DaytonaProvider:
             was_missing, sandbox = sandbox is None, await self._read(sandbox_id)
             if was_missing and sandbox is None:
                 return None
-        # What was read before may have been of the past: only an event tells from which state the error came.
+        # Earlier reads may have been stale: only an event tells which state preceded the error.
         is_unbroken = stream_id is not None and stream_id == self._client.stream_id
         before, after = changes.last
         return as_never_ran(sandbox) if is_unbroken and before in NEVER_RAN and after == "error" else sandbox
 
 
 def as_never_ran(sandbox: Sandbox) -> Sandbox:
-    """The same sandbox with the proof that nobody can have worked in it, when its phase lets that matter."""
+    """The same sandbox, marked as never having run when its phase makes that matter: nobody can have worked in it."""
     if sandbox.phase not in _TOUCHABLE:
         return sandbox
     phase = Phase.UNBUILT if sandbox.phase is Phase.BROKEN else sandbox.phase
@@ -325,7 +328,7 @@ def as_never_ran(sandbox: Sandbox) -> Sandbox:
 
 
 def to_sandbox(dto: SandboxDto | SandboxListItem) -> Sandbox:
-    """Our view of the SDK's object. Both states are needed: one alone hides deletes and thaws in progress."""
+    """Our view of the SDK's object. It takes both states: one alone hides deletes and thaws in progress."""
     state = dto.state.value if dto.state is not None else "unknown"
     desired = dto.desired_state.value if dto.desired_state is not None else ""
     return Sandbox(
@@ -347,7 +350,7 @@ def to_sandbox(dto: SandboxDto | SandboxListItem) -> Sandbox:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """An ISO 8601 time of Daytona's. Absent in some replies; unreadable counts as absent."""
+    """A time from Daytona (ISO 8601). Some replies lack it; an unreadable one counts as absent."""
     if not text:
         return None
     try:

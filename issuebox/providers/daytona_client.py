@@ -1,11 +1,11 @@
-"""The SDK with its commands separated from its waits.
+"""The SDK's commands without its waits.
 
 ``AsyncDaytona.create``, ``start`` and ``stop`` send one command and then read once a second until
-the sandbox arrives; one bad read (502, 429) ends such a wait with an error although the operation
-goes on, and a thaw of half an hour is 1,800 reads. This subclass uses the same configuration,
-session, generated client, error classes and event stream of the SDK, one request at a time, and
-leaves waiting to its caller. It relies on protected members of daytona 0.226; pyproject.toml holds
-that minor, and tests/contract/test_sdk_shape.py fails with a sentence when one of them changes.
+the sandbox has the state. One bad read (502, 429) ends that wait with an error although the operation
+continues, and a thaw of half an hour takes 1,800 reads. This subclass uses the SDK's configuration,
+session, generated client, error classes and event stream, sends one request at a time, and leaves
+waiting to its caller. It relies on protected members of daytona 0.226: pyproject.toml pins that
+minor version, and tests/contract/test_sdk_shape.py explains what changed when one of them does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from issuebox.providers.daytona_toolbox import ToolboxClient
 from issuebox.providers.rate_limits import Limiter, RateLimiter
 
 LIST_PAGE_SIZE_MAX = 200
-"""Daytona's largest page."""
+"""The largest page that Daytona returns."""
 
 _STATE_EVENTS = ["sandbox.state.updated"]
 _TOO_MANY_REQUESTS = 429
@@ -52,21 +52,21 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Changes:
-    """The state changes of one sandbox as the event stream tells them, from the subscription on."""
+    """The state changes of one sandbox that the event stream announces from the subscription on."""
 
     last: tuple[str, str] = ("", "")
-    """The last change: from which state to which."""
+    """The last change, as (old state, new state)."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, _event: str, data: Any) -> None:
-        """The stream's callback. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
+        """Callback of the stream. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
         if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
             self.last = (str(data.get("oldState")), state)
             if phase_of(state) not in TRANSITIONAL:
                 self.arrived.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a change to a lasting state that was not waited for before; whether one came in time."""
+        """Wait for a new change to a lasting state. Returns whether one came in time."""
         try:
             await asyncio.wait_for(self.arrived.wait(), timeout_s)
         except TimeoutError:
@@ -76,9 +76,9 @@ class Changes:
 
 
 class DaytonaClient(AsyncDaytona):
-    """One request per method; each takes its deadline in seconds.
+    """One request per method; each takes its timeout in seconds.
 
-    Raises the SDK's ``DaytonaError``, and RateLimitedError for a 429 and for what was not sent because of one.
+    Raises the SDK's ``DaytonaError``, and RateLimitedError for a 429 and for a request not sent because of one.
     """
 
     def __init__(self, config: DaytonaConfig) -> None:
@@ -88,10 +88,10 @@ class DaytonaClient(AsyncDaytona):
         self._own_session()
 
     def _own_session(self) -> None:
-        """Take the SDK's two layers of hidden re-sends out of the way: Temporal owns retries.
+        """Switch off the SDK's two layers of hidden retries: Temporal owns retries.
 
-        The SDK re-sends GET, PUT and DELETE up to twice when a connection drops, and inside each aiohttp
-        once more, so that a DELETE that worked can come back as 404 or 409. The SDK's count is a module
+        The SDK sends GET, PUT and DELETE again up to twice when a connection drops, and aiohttp sends each of
+        these once more, so that a DELETE that worked can return 404 or 409. The SDK's count is a module
         constant, hence process-wide.
         """
         shared_session._MAX_CONN_RETRIES = 0  # noqa: SLF001
@@ -140,7 +140,7 @@ class DaytonaClient(AsyncDaytona):
     async def send_list(
         self, labels: dict[str, str], cursor: str | None, limit: int, timeout_s: float
     ) -> ListSandboxesResponse:
-        # Daytona's own order is by last activity: a row that changes between two pages moves and is on neither.
+        # Daytona's default order is by last activity: a row that changes between two pages can be on neither.
         return await self._ask(
             Limiter.AUTHENTICATED,
             self._sandbox_api.list_sandboxes_with_http_info,
@@ -153,7 +153,7 @@ class DaytonaClient(AsyncDaytona):
         )
 
     async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
-        """The sandbox's toolbox. Asks for its address when the read did not bring it."""
+        """The sandbox's toolbox. Requests its URL when the read did not return it."""
         url = sandbox.toolbox_proxy_url or await self._send_toolbox_url(sandbox.id, timeout_s)
         return ToolboxClient(ToolboxApiClientProxy(self._toolbox_api_client, sandbox.id, url))
 
@@ -164,7 +164,7 @@ class DaytonaClient(AsyncDaytona):
     async def _ask(
         self, limiter: Limiter, send: Callable[P, Awaitable[ApiResponse[T]]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Send a request if its limiter lets it in, and learn from the reply how many are left."""
+        """Send a request if its rate limiter admits it, and learn from the reply how many are left."""
         async with self._rate_limiter.entered(limiter) as ticket:
             try:
                 reply = await _intercepted(send(*args, **kwargs))
@@ -189,9 +189,9 @@ class DaytonaClient(AsyncDaytona):
 
     @property
     def stream_id(self) -> str | None:
-        """The event stream's session, None while it is not connected.
+        """The ID of the event stream's session, None while it is not connected.
 
-        The same value before and after a wait means that no event was missed in between.
+        The same value before and after a wait means that the stream missed no event in between.
         """
         dispatcher = self._event_dispatcher
         if dispatcher is None or not dispatcher.is_connected or dispatcher._sio is None:  # noqa: SLF001
@@ -202,7 +202,7 @@ class DaytonaClient(AsyncDaytona):
 
 @intercept_errors()
 async def _intercepted(request: Awaitable[T]) -> T:
-    """The request's reply. Raises what the SDK itself would raise."""
+    """The reply to the request. Raises what the SDK itself would raise."""
     return await request
 
 
@@ -210,7 +210,7 @@ async def _intercepted(request: Awaitable[T]) -> T:
 def _no_dotenv() -> Iterator[None]:
     """Construct the SDK without reading ``.env`` and ``.env.local`` of the working directory.
 
-    Even with a complete configuration it looks there for a region and for tracing flags; the working
+    Even with a complete configuration it reads a region and tracing flags from there, and the working
     directory may be somebody's cloned repository.
     """
     original = DaytonaEnvReader.__dict__["_load"]

@@ -1,9 +1,9 @@
-"""What Daytona's answers mean: from an SDK error to a `ProviderError`, by tables.
+"""What Daytona's errors mean: translates an SDK error into a `ProviderError`, by tables.
 
-The SDK's classes say little: one status carries several meanings (409: name taken, change in
-progress, modified, cool-down; 400: quota, snapshot, not in state, and on servers before 2026-04 also
-change in progress), and errors without a status are timeouts, broken connections and unreadable
-bodies alike. Texts are those of server v0.190.0; docs/daytona.md lists them with their sources.
+The SDK's classes are too coarse. One status has several meanings (409: name taken, change in progress,
+modified, cool-down; 400: quota, snapshot, not in state, and on servers before 2026-04 also change in
+progress), and an error without a status may be a timeout, a broken connection or an unreadable body.
+Texts are those of server v0.190.0; docs/daytona.md lists them with their sources.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _plain(cls: type[ProviderError]) -> Maker:
 
 
 TEXTS: tuple[tuple[str, Maker], ...] = (
-    # Looked for in 400 and 409 answers, lower-cased, in this order.
+    # Searched for in 400 and 409 answers, lower-cased, in this order.
     ("already exists", _plain(NameTakenError)),
     ("state change in progress", _plain(ChangeInProgressError)),
     ("modified by another operation", _plain(ChangeInProgressError)),
@@ -72,16 +72,16 @@ _REQUEST_TIMEOUT = 408
 
 
 def is_failed_start(error: DaytonaError) -> bool:
-    """Whether the server says that the sandbox exists and its start ended in an error state."""
+    """Whether the server reports that the sandbox exists and its start ended in an error state."""
     return error.status_code == 400 and "failed to start" in str(error).lower()  # noqa: PLR2004
 
 
 def translate(error: DaytonaError, *, is_command: bool, has_target: bool = True) -> ProviderError:
     """The provider error for an SDK error.
 
-    `is_command` tells a request that changes something from a read: what may have been done must be
-    looked at, what was only asked can simply be asked again. `has_target` is False for a create,
-    whose 404 speaks of the region and not of a sandbox.
+    `is_command` distinguishes a request that changes something from a read: a command may have had its
+    effect and needs a lookup, a read can simply be repeated. `has_target` is False for a create, whose
+    404 is about the region and not about a sandbox.
     """
     status = error.status_code
     message = message_of(error)
@@ -103,8 +103,8 @@ def translate(error: DaytonaError, *, is_command: bool, has_target: bool = True)
 def retry_after_s(error: DaytonaError) -> float | None:
     """Seconds that the server asks to wait, from ``Retry-After`` or ``Retry-After-<limiter>``.
 
-    Daytona names the limiter in the header and leaves the plain one out, and the SDK keeps headers in
-    a case-sensitive dict.
+    Daytona puts the limiter's name into the header and omits the plain one, and the SDK keeps headers
+    in a case-sensitive dict.
     """
     for name, value in (error.headers or {}).items():
         if str(name).lower().startswith("retry-after"):
@@ -121,7 +121,7 @@ def was_never_sent(error: DaytonaError) -> bool:
 
 
 def message_of(error: DaytonaError) -> str:
-    """The server's sentence with its status; the SDK's timeouts come without any text."""
+    """The server's text with its status. The SDK's timeouts have no text."""
     text = str(error).strip() or type(error).__name__
     if error.status_code is None and error.__cause__ is not None and not isinstance(error.__cause__, DaytonaError):
         text = f"{text} ({type(error.__cause__).__name__})"

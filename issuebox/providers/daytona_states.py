@@ -1,7 +1,7 @@
-"""Daytona's states as phases: the table, and the little that the state alone does not say.
+"""Daytona's states as phases: the table, and the few cases that the state alone does not decide.
 
-No import of the SDK: the words are those of its ``SandboxState`` and ``SandboxDesiredState`` enums
-(daytona 0.226.1), and a contract test compares them, so that a new word of a newer SDK is noticed.
+It does not import the SDK. The words are those of its ``SandboxState`` and ``SandboxDesiredState`` enums
+(daytona 0.226.1); a contract test compares them and fails when a newer SDK adds one.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ PHASES: Mapping[str, Phase] = {
 }
 
 NEVER_RAN = frozenset({"creating", "pending_build", "building_snapshot", "pulling_snapshot", "build_failed"})
-"""States that come before the first start and never after it."""
+"""States that occur before the first start and never after it."""
 
 _DESIRED: Mapping[tuple[Phase, str], Phase] = {
-    # The server derives most of these itself (started+stopped reads as stopping); an archived or paused
-    # sandbox on its way up keeps its old state, without limit when no runner takes it.
+    # The server derives most of these itself (started+stopped reads as stopping). An archived or paused
+    # sandbox that is starting keeps its old state, for as long as no runner takes it.
     (Phase.ARCHIVED, "started"): Phase.THAWING,
     (Phase.STOPPED, "started"): Phase.PENDING,
     (Phase.PAUSED, "started"): Phase.PENDING,
@@ -55,7 +55,7 @@ _DESIRED: Mapping[tuple[Phase, str], Phase] = {
 
 
 def phase_of(state: str, desired_state: str = "", *, recoverable: bool = False, never_ran: bool = False) -> Phase:
-    """The phase of a sandbox in `state` on its way to `desired_state`. A word we do not know is UNKNOWN."""
+    """The phase of a sandbox in `state` on its way to `desired_state`. An unknown word gives UNKNOWN."""
     phase = PHASES.get(state, Phase.UNKNOWN)
     if desired_state == "destroyed" and phase is not Phase.MISSING:
         return Phase.LEAVING

@@ -1,8 +1,8 @@
 """The toolbox of one sandbox: commands, sessions and git inside it, by the SDK's generated client.
 
-A toolbox speaks through a proxy, and on a sandbox that is stopping, stopped or gone the proxy answers
-401, 400, 404 or 502. So its refusals say nothing about the API key or the request: they lead to another
-look at the sandbox. Texts are those of server v0.190.0.
+A toolbox is reached through a proxy, which answers 401, 400, 404 or 502 for a sandbox that is stopping,
+stopped or gone. So its refusals say nothing about the API key or the request: they lead to another lookup
+of the sandbox. Texts are those of server v0.190.0.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MESSAGE_LENGTH_MAX = 300
 
 STATUSES: Mapping[int, type[ProviderError]] = {
     400: NotInStateError,
-    # A deleted sandbox's, and now and then a living one's under load; a bad key shows in the next look.
+    # For a deleted sandbox, and sometimes for a live one under load. A bad key shows at the next lookup.
     401: TransientError,
     403: TransientError,
     404: GoneError,
@@ -60,14 +60,14 @@ STATUSES: Mapping[int, type[ProviderError]] = {
 """What a status of the toolbox means. 408, 5xx and none at all depend on what was sent."""
 
 NOT_THERE = ("no ip address found", "failed to get runner", "container not found", "bearer token is invalid")
-"""In an answer to a clone, these speak of the sandbox; every other refusal is git's."""
+"""In the reply to a clone, these texts are about the sandbox; every other refusal comes from git."""
 
 _SERVER_ERROR = 500
 _REQUEST_TIMEOUT = 408
 
 
 class ToolboxClient:
-    """One request per method; each takes its deadline in seconds and raises the SDK's ``DaytonaError``."""
+    """One request per method; each takes its timeout in seconds and raises the SDK's ``DaytonaError``."""
 
     def __init__(self, api: ToolboxApiClientProxy[ApiClient]) -> None:
         self._process = ProcessApi(api)
@@ -108,7 +108,7 @@ class ToolboxClient:
 
 
 def is_out_of_time(error: DaytonaError) -> bool:
-    """Whether the daemon says that it killed a command for taking too long. A proxy's 408 has no such sentence."""
+    """Whether the daemon killed a command that took too long. A 408 of the proxy does not say that."""
     text = str(error).lower()
     return error.code == "PROCESS_EXECUTION_TIMEOUT" or (
         error.status_code == _REQUEST_TIMEOUT and "execution timeout" in text
@@ -116,7 +116,7 @@ def is_out_of_time(error: DaytonaError) -> bool:
 
 
 def translate_toolbox(error: DaytonaError, *, is_command: bool) -> ProviderError:
-    """The provider error for an error of the toolbox. Never RefusedError: it only ever leads to another look."""
+    """The provider error for an error of the toolbox. Never RefusedError, so that another lookup follows."""
     status = error.status_code
     message = f"the sandbox's toolbox: {one_line(message_of(error), MESSAGE_LENGTH_MAX)}"
     if status is None or status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
@@ -126,9 +126,9 @@ def translate_toolbox(error: DaytonaError, *, is_command: bool) -> ProviderError
 
 
 def translate_clone(error: DaytonaError, *, token: str, timeout_s: float) -> ProviderError:
-    """The provider error for a clone that failed: RefusedError when it was git that refused."""
+    """The provider error for a failed clone: RefusedError when git refused."""
     if isinstance(error, DaytonaConnectionTimeoutError):
-        return RefusedError(f"the clone was not done within {timeout_s:.0f} s", cause=Cause.SETUP)
+        return RefusedError(f"the clone did not finish within {timeout_s:.0f} s", cause=Cause.SETUP)
     if not _is_of_git(error):
         return translate_toolbox(error, is_command=True)
     message = f"the clone failed: {one_line(_without(message_of(error), token), MESSAGE_LENGTH_MAX)}"
@@ -144,7 +144,7 @@ def _is_of_git(error: DaytonaError) -> bool:
 
 
 def _without(text: str, token: str) -> str:
-    """The text without the token, in whatever form git or HTTP would have quoted it."""
+    """The text without the token, in every form in which git or HTTP may quote it."""
     header = base64.b64encode(f"{CLONE_USER}:{token}".encode()).decode()
     for secret in (header, token, quote(token, safe="")) if token else ():
         text = text.replace(secret, "***")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class GitHubSource:
-    """Issues at GitHub. Opens no connection before the first question."""
+    """Issues at GitHub. Opens no connection before the first request."""
 
     def __init__(self, options: GitHubOptions) -> None:
         self._client = GitHubClient(options)
@@ -54,7 +54,7 @@ class GitHubSource:
             return Reading(_gone(answer.reply, is_redirected=answer.is_redirected), None, question.requests)
         found = self._client.parsed(answer.reply, models.ISSUE, question).listed(repository)
         if issue_id and found.issue.id != issue_id:
-            # A redirect is a transfer, or a renamed repository, where the ID stays. Without one, the name was reused.
+            # A redirect means a transfer, or a renamed repository, which keeps the ID. Without one the name was reused.
             presence = Presence.MOVED if answer.is_redirected else Presence.UNKNOWN
             return Reading(presence, None, question.requests)
         return Reading(Presence.FOUND, found, question.requests)
@@ -109,9 +109,9 @@ class GitHubSource:
 
 
 def _gone(reply: Reply, *, is_redirected: bool) -> Presence:
-    """What a 410 says. A repository whose issues are switched off answers with it too, and that deletes nothing.
+    """What a 410 means. A repository with issues switched off also answers 410, and that deletes nothing.
 
-    Behind a redirect it may be the issue's new home that deleted it: for us it moved.
+    After a redirect, the issue may have been deleted in its new repository: for us it was transferred.
     """
     if "deleted" not in reply.message:
         return Presence.UNKNOWN
@@ -123,7 +123,7 @@ def _unchanged(reply: Reply, question: Question) -> Page[T]:
 
 
 def _listing(query: PageQuery, place: str, parameters: Mapping[str, str]) -> Question:
-    """The question for one page. A cursor holds all parameters of its listing."""
+    """The request for one page. A cursor holds all parameters of its listing."""
     given = dict(parameters) | {"per_page": str(PAGE_SIZE)}
     if query.since is not None:
         given["since"] = query.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,11 +1,10 @@
-"""Credentials for GitHub: a token, or a GitHub App whose installation tokens are made here and kept in memory."""
+"""Credentials for GitHub: a token, or the installation tokens of a GitHub App, created here and kept in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import jwt
 from gidgethub import apps
@@ -15,14 +14,12 @@ from issuebox.domain.phase import Cause
 from issuebox.providers.github_models import InstallationBody, TokenBody
 
 REFRESH_BEFORE = timedelta(minutes=5)
-"""An installation token lives for an hour; one that is about to end is not used for a listing of many pages."""
-
-_PEM = "-----BEGIN"
+"""An installation token lives for an hour. One about to expire is not used for a listing of many pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a request is sent with. ``key`` names the holder of the rate limit and holds no secret."""
+    """The credential of a request. ``key`` names the holder of the rate limit and is no secret."""
 
     key: str
     token: str = ""
@@ -39,7 +36,7 @@ MakeToken = Callable[[str, int], Awaitable[TokenBody]]
 
 
 class AppTokens:
-    """Installation tokens of one GitHub App: found per repository, made when needed, kept until they end."""
+    """Installation tokens of one GitHub App: found per repository, created when needed, kept until they expire."""
 
     def __init__(self, app_id: str, private_key: str) -> None:
         self._app_id = app_id
@@ -48,7 +45,7 @@ class AppTokens:
         self._tokens: dict[int, TokenBody] = {}
 
     async def credential(self, repository: str, find: FindInstallation, make: MakeToken) -> Credential:
-        """A token for the repository; `find` and `make` are asked only for what is not known yet."""
+        """A token for the repository. Calls `find` and `make` only for what is not known yet."""
         known = self._tokens.get(self._installations.get(repository, 0))
         if known is not None and known.expires_at - datetime.now(UTC) > REFRESH_BEFORE:
             return Credential(f"installation {self._installations[repository]}", known.token, is_fresh=False)
@@ -60,21 +57,13 @@ class AppTokens:
         return Credential(f"installation {installation}", self._tokens[installation].token)
 
     def forget(self, repository: str) -> None:
-        """What is kept for the repository was refused: find and make it anew next time."""
+        """Drop what is kept for the repository, because GitHub refused it."""
         self._tokens.pop(self._installations.pop(repository, 0), None)
 
     def _proof(self) -> str:
-        """The App's signed statement of who it is, good for ten minutes."""
+        """The App's signed JWT, valid for ten minutes."""
         try:
-            key = read_private_key(self._private_key)
-            return apps.get_jwt(app_id=self._app_id, private_key=key)
-        except (OSError, ValueError, jwt.PyJWTError):
-            # Without the cause: it may quote the key.
+            return apps.get_jwt(app_id=self._app_id, private_key=self._private_key)
+        except (ValueError, jwt.PyJWTError):
+            # Raised without its cause, which may quote the key.
             raise RefusedError("the GitHub App's private key cannot be read", cause=Cause.CREDENTIALS) from None
-
-
-def read_private_key(given: str) -> str:
-    """The PEM text: as given (line breaks may be written as ``\\n``), or from the file of that name."""
-    if given.lstrip().startswith(_PEM):
-        return given.replace("\\n", "\n")
-    return Path(given).read_text(encoding="ascii")

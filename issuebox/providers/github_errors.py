@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from issuebox.domain.errors import ProviderError, RateLimitedError, RefusedError, TransientError
 from issuebox.domain.phase import Cause
+from issuebox.domain.text import number_of
 
 SECONDARY_PAUSE_S = 60.0
 """GitHub's own advice for a secondary limit that does not say how long."""
@@ -89,7 +90,7 @@ def limit_pause_s(reply: Reply) -> float | None:
     """How long to wait when this reply is a rate limit's, in seconds; None when it is none."""
     if reply.status not in _LIMIT_STATUSES:
         return None
-    pause_s = _number(reply.headers.get("retry-after"))
+    pause_s = number_of(reply.headers.get("retry-after"))
     if pause_s is not None:
         return min(pause_s, PAUSE_MAX_S)
     if _is_spent(reply):
@@ -105,7 +106,7 @@ def error_for(reply: Reply, what: str) -> ProviderError:
         message = f"GitHub limits the rate of requests ({reply.status})"
         return RateLimitedError(message, status=reply.status, retry_after_s=pause_s)
     if reply.status >= _SERVER_ERROR or reply.status == 408:  # noqa: PLR2004
-        retry_after_s = _number(reply.headers.get("retry-after"))
+        retry_after_s = number_of(reply.headers.get("retry-after"))
         message = f"GitHub answered {reply.status} when asked for {what}"
         return TransientError(message, status=reply.status, retry_after_s=retry_after_s)
     cause, sentence = REFUSED.get(reply.status, (Cause.INVALID, "GitHub does not answer as expected for"))
@@ -113,21 +114,12 @@ def error_for(reply: Reply, what: str) -> ProviderError:
 
 
 def _is_spent(reply: Reply) -> bool:
-    return _number(reply.headers.get("x-ratelimit-remaining")) == 0.0
+    return number_of(reply.headers.get("x-ratelimit-remaining")) == 0.0
 
 
 def _until_reset_s(reply: Reply) -> float:
     """Seconds until the primary limit is reset, by GitHub's own clock, and one more for its rounding."""
-    reset_s = _number(reply.headers.get("x-ratelimit-reset"))
+    reset_s = number_of(reply.headers.get("x-ratelimit-reset"))
     if reset_s is None:
         return SECONDARY_PAUSE_S
     return min(max(0.0, reset_s - reply.read_at.timestamp()) + 1.0, PAUSE_MAX_S)
-
-
-def _number(text: str | None) -> float | None:
-    """A header's number, not negative; None when it has none (``retry-after`` may be a date, GitHub's is not)."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None

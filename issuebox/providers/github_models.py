@@ -1,7 +1,4 @@
-"""GitHub's issues and comments as its REST API lists them, as far as they are used.
-
-What is not named here is ignored; GitHub adds fields all the time.
-"""
+"""The fields of GitHub's REST API that are used. All others are ignored: GitHub adds fields all the time."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ class _Part(BaseModel):
 
 
 class Account(_Part):
-    """Somebody; a deleted account is null."""
+    """An account; a deleted one is null."""
 
     login: str
     type: str = "User"
@@ -56,7 +53,7 @@ class IssueBody(_Part):
     pull_request: object | None = None
 
     def listed(self, repository: str) -> ListedIssue:
-        """The issue; `repository` is what was asked, for the case that the answer does not name its own."""
+        """The issue. `repository` is the requested one, for a reply that does not name its own."""
         issue = Issue(
             id=self.id,
             repository=self._repository() or repository,
@@ -79,7 +76,7 @@ class IssueBody(_Part):
         )
 
     def _repository(self) -> str:
-        """The repository's present name: after a rename it is another than what was asked."""
+        """The repository's current name, which after a rename differs from the requested one."""
         found = _REPOSITORY_URL.search(self.repository_url)
         return found[1] if found and is_repository(found[1]) else ""
 
@@ -97,7 +94,7 @@ class CommentBody(_Part):
     author_association: str | None = None
 
     def listed(self) -> ListedComment | None:
-        """The comment; None when it does not say whose it is."""
+        """The comment; None when it does not name its issue."""
         number = _ISSUE_URL.search(self.issue_url)
         if number is None:
             return None
@@ -127,7 +124,7 @@ class InstallationBody(_Part):
 
 
 class TokenBody(_Part):
-    """An installation's access token. Never logged, never in an error."""
+    """An installation's access token. Never in a log or an error."""
 
     token: str = Field(min_length=1, repr=False)
     expires_at: AwareDatetime

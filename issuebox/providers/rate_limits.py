@@ -28,6 +28,7 @@ from enum import StrEnum
 import structlog
 
 from issuebox.domain.errors import RateLimitedError
+from issuebox.domain.text import number_of
 
 PROBES_MAX = 8
 """Requests under way before the first reply of a limiter: no burst learns of a limit more often than this."""
@@ -201,7 +202,7 @@ def told_by(headers: Mapping[str, str], limiter: Limiter) -> Told | None:
     """What the headers say about the limiter; None when it is not there or cannot be read."""
     low = {name.lower(): value for name, value in headers.items()}
     limit, remaining, reset_s = (
-        _number(low.get(f"x-ratelimit-{what}-{limiter}")) for what in ("limit", "remaining", "reset")
+        number_of(low.get(f"x-ratelimit-{what}-{limiter}")) for what in ("limit", "remaining", "reset")
     )
     if limit is None or remaining is None or reset_s is None:
         return None
@@ -215,21 +216,12 @@ def pauses_of(headers: Mapping[str, str], asked: Limiter) -> dict[Limiter, float
     our address, or from something in front of Daytona, and then every request is refused.
     """
     low = {name.lower(): value for name, value in headers.items()}
-    named = {limiter: _number(low.get(f"retry-after-{limiter}")) for limiter in Limiter}
+    named = {limiter: number_of(low.get(f"retry-after-{limiter}")) for limiter in Limiter}
     found = {limiter: pause_s for limiter, pause_s in named.items() if pause_s is not None}
     if found:
         return found
-    plain_s = _number(low.get("retry-after"))
+    plain_s = number_of(low.get("retry-after"))
     return {asked: UNNAMED_S} if plain_s is None else dict.fromkeys(Limiter, plain_s)
-
-
-def _number(value: str | None) -> float | None:
-    """A header's number, 0 at least; None when it is absent, a date, or no finite number."""
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
 
 
 async def _first_reply(probes: _Probes) -> None:

@@ -1,8 +1,8 @@
 """The one reader of what the issues' workflows publish: one by its name, or many from Temporal's index.
 
-A describe asks the server alone, with no query and no replay, so that ten thousand of them cost no worker
-anything, and is exact; the index lags a moment. What a workflow published is read as far as this version knows it:
-a field of another type is left out, and the log says so.
+A describe is exact and needs only the server, no query and no replay, so that ten thousand of them cost no worker
+anything. The index lags by a moment. A published field with another type than this version knows is left out, and
+the log reports it.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _ODD = re.compile(r"""["'\\]""")
 def running_on(task_queue: str) -> str:
     """The condition for the running workflows of this task queue: other installations may share the namespace.
 
-    A task queue with quotes in it is left to whoever reads the page: how these are escaped depends on the database
-    behind the server.
+    For a task queue with quotes in its name, the caller must filter the rows: how to escape them depends on the
+    server's database.
     """
     return RUNNING if _ODD.search(task_queue) else f"{RUNNING} AND TaskQueue = '{task_queue}'"
 
 
 class NotIndexedError(IssuesError):
-    """Temporal does not take the condition: it does not know the search attributes in it."""
+    """Temporal refuses the condition because it does not know the search attributes in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One workflow run of an issue, and what it published last.
 
-    ``is_running`` is False for one that is over: what it published is history then, and nobody acts on it.
-    ``issue_id`` is 0 for a workflow whose name is none of this installation's.
+    ``is_running`` is False for a closed run: what it published is history, and nobody acts on it.
+    ``issue_id`` is 0 when the name is not one of this installation.
     """
 
     issue_id: int
@@ -63,20 +63,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, the newest run first, and Temporal's token for the next page; empty after the last."""
+    """Rows, the newest run first, and Temporal's token for the next page, which is empty after the last."""
 
     rows: tuple[Row, ...]
     next_token: bytes = b""
 
 
 class Index:
-    """What the workflows of an installation say of themselves."""
+    """Reads what the workflows of an installation publish."""
 
     def __init__(self, issues: Issues) -> None:
         self._issues = issues
 
     async def describe(self, name: str) -> Row | None:
-        """The newest workflow run of this name; None when there is none. Never an old answer."""
+        """The newest workflow run of this name; None when there is none. Never stale."""
         async with self._issues.within():
             handle = (await self._issues.client()).get_workflow_handle(name)
             description = await found(handle.describe())
@@ -92,13 +92,13 @@ class Index:
                 await listing.fetch_next_page()
             except RPCError as error:
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                    raise NotIndexedError(f"Temporal does not take the query: {error.message}") from error
+                    raise NotIndexedError(f"Temporal refused the query: {error.message}") from error
                 raise
             rows = [await self._row(execution) for execution in listing.current_page or ()]
             return Page(tuple(rows), listing.next_page_token or b"")
 
     async def rows(self, condition: str) -> AsyncIterator[Row]:
-        """All of this installation's that meet the condition, page by page. Raises NotIndexedError."""
+        """All workflow runs of this installation that meet the condition, page by page. Raises NotIndexedError."""
         token = b""
         while True:
             page = await self.page(condition, token=token)
@@ -120,7 +120,7 @@ class Index:
 
 
 def _published(name: str, memo: object) -> Published:
-    """The memo, without what has another type than it should. One that is missing has not been written yet."""
+    """The memo, without fields of a wrong type. A missing memo has not been written yet."""
     known = memo if isinstance(memo, dict) else {}
     readable = {field: known[field] for field, kind in _KINDS.items() if isinstance(known.get(field), kind)}
     unreadable = sorted(field for field in _KINDS if field in known and field not in readable)

@@ -1,7 +1,7 @@
-"""The one client of the issues' workflows: starts, signals, updates and queries them. API, command line, audit, resync.
+"""The one client of the issues' workflows, for API, command line, audit and resync: start, signal, update, query.
 
-Whatever starts an issue's workflow, one runs for each issue: where one runs already, it is used. Failures are
-`IssuesError`s with a sentence for people; what each is called in HTTP, or as an exit code, is the caller's to say.
+Every call that may start an issue's workflow uses the one that runs already. Failures are `IssuesError`s with a
+sentence for people; the caller maps them to an HTTP status or an exit code.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.domain.phase import Outcome
+from issuebox.domain.text import cut_to_bytes
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
     ERROR_WRONG_ISSUE,
@@ -47,14 +48,15 @@ from workflows.messages import (
 ClientFactory = Callable[[], Awaitable[Client]]
 T = TypeVar("T")
 
-SUMMARY_MAX = 200
-"""Characters of a workflow's summary: Temporal's Web UI shows one line."""
+SUMMARY_BYTES_MAX = 180
+"""Of a workflow's summary. Temporal's limit is 400 bytes (`limit.userMetadataSummarySize`), as JSON and with its
+envelope: quotation marks count twice. The dev server does not enforce it (1.29.1)."""
 
 _PASSING: Mapping[RPCStatusCode, str] = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached",
     RPCStatusCode.DEADLINE_EXCEEDED: "Temporal did not answer in time",
     RPCStatusCode.CANCELLED: "Temporal did not answer in time",
-    RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal asks for fewer requests",
+    RPCStatusCode.RESOURCE_EXHAUSTED: "Temporal limits the rate of requests",
     RPCStatusCode.NOT_FOUND: "Temporal does not know the namespace",
     RPCStatusCode.UNAUTHENTICATED: "Temporal refuses the credentials",
     RPCStatusCode.PERMISSION_DENIED: "Temporal refuses the credentials",
@@ -63,11 +65,11 @@ _PASSING: Mapping[RPCStatusCode, str] = {
     RPCStatusCode.UNKNOWN: "Temporal has an internal error",
     RPCStatusCode.ABORTED: "Temporal has an internal error",
 }
-"""Failures that are not the caller's fault and may pass, with the sentence for each."""
+"""Failures that are not the caller's fault and may pass, with a sentence for each."""
 
 
 class IssuesError(Exception):
-    """An issue's workflow could not be asked; the text is a sentence for people."""
+    """A call to an issue's workflow failed; the text is a sentence for people."""
 
 
 class UnavailableError(IssuesError):
@@ -82,7 +84,7 @@ class UnknownIssueError(IssuesError):
 
 
 class WrongIssueError(IssuesError):
-    """The workflow of this name was started for another issue, which a person has to settle."""
+    """The workflow of this name was started for another issue. A person must resolve that."""
 
 
 class IssueDeletedError(IssuesError):
@@ -93,16 +95,16 @@ _REFUSALS: Mapping[str, type[IssuesError]] = {
     ERROR_WRONG_ISSUE: WrongIssueError,
     ERROR_ISSUE_DELETED: IssueDeletedError,
 }
-"""The workflow's final refusals of an update."""
+"""The final refusals of an update by the workflow."""
 
 
 class _NotTakenError(Exception):
-    """The workflow has not got the request: no worker took it, or too many wait already."""
+    """The workflow did not receive the request: no worker took it, or too many wait already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``source`` stands in the workflow's log of deliveries, ``title`` in its decisions."""
+    """The caller. ``source`` appears in the workflow's log of deliveries, ``title`` in its decisions."""
 
     source: str
     title: str
@@ -118,7 +120,7 @@ class _StartOptions(TypedDict):
 
 
 class Issues:
-    """The issues' workflows of one installation. The client is made at the first use, and kept."""
+    """The issues' workflows of one installation. The first use creates the client, which is kept."""
 
     def __init__(self, factory: ClientFactory, *, name_prefix: str, task_queue: str, timeout_s: float) -> None:
         self._factory = factory
@@ -126,11 +128,11 @@ class Issues:
         self.name_prefix = name_prefix
         self.task_queue = task_queue
         self.timeout_s = timeout_s
-        """Most that a call to Temporal takes; a worker gets half of it."""
+        """Timeout of a call to Temporal; a worker gets half of it."""
 
     @classmethod
     def over(cls, client: Client, *, name_prefix: str, task_queue: str, timeout_s: float) -> Self:
-        """The same over a client that is connected already."""
+        """The same with a client that is already connected."""
 
         async def ready() -> Client:
             return client
@@ -138,7 +140,7 @@ class Issues:
         return cls(ready, name_prefix=name_prefix, task_queue=task_queue, timeout_s=timeout_s)
 
     async def client(self) -> Client:
-        """The client. Making it lazily opens no connection, so a Temporal that is down is found out later."""
+        """The client. A lazy client opens no connection yet, so that only a later call fails when Temporal is down."""
         if self._client is None:
             self._client = await self._factory()
         return self._client
@@ -148,22 +150,22 @@ class Issues:
         return sandbox_name(issue_id, self.name_prefix)
 
     async def check(self) -> None:
-        """Return when Temporal is reached and serves our namespace; its gRPC health knows of no namespaces."""
+        """Return if Temporal answers and serves our namespace, which its gRPC health check does not cover."""
         async with self.within(self.timeout_s / 2):
             client = await self.client()
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
 
     async def start(self, issue: Issue) -> None:
-        """Start the issue's workflow, unless one runs. It is asked for nothing. Safe to repeat."""
+        """Start the issue's workflow unless it runs, without a request. Safe to repeat."""
         async with self.within():
             client = await self.client()
             await client.start_workflow(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
 
     async def deliver(self, event: IssueEvent, *, may_start: bool = True, timeout_s: float | None = None) -> str | None:
-        """Hand the event on: it is stored by Temporal when this returns. The ID of the workflow that has it.
+        """Signal the event to the issue's workflow, and return the workflow's ID once Temporal has stored it.
 
-        Where none runs, one is started. Not for an event that asks for nothing, nor with `may_start` false: then
-        the answer is None. Safe to repeat: the workflow knows the delivery.
+        When no workflow runs, this starts one, except for an event that asks for nothing or with `may_start` false:
+        then it returns None. Safe to repeat: the workflow recognizes the delivery.
         """
         issue = event.issue
         if not may_start or event.intention is Intention.IGNORE:
@@ -180,18 +182,18 @@ class Issues:
         return self.name(issue.id)
 
     async def signal(self, name: str, signal: str, *arguments: object) -> bool:
-        """Signal the workflow of this name; whether one runs. The signal is stored when this returns True."""
+        """Signal the workflow of this name. True when Temporal has stored the signal, False when none runs."""
         async with self.within():
             handle = (await self.client()).get_workflow_handle(name)
             return await found(_answered(handle.signal(signal, args=arguments))) is not None
 
     async def order(self, issue_id: int, signal: str, *arguments: object) -> None:
-        """Send one of the workflow's signals: stored when this returns. Raises UnknownIssueError when none runs."""
+        """Send one of the workflow's signals; Temporal has stored it then. Raises UnknownIssueError when none runs."""
         if not await self.signal(self.name(issue_id), signal, *arguments):
             raise _unknown(issue_id)
 
     async def look(self, name: str) -> bool:
-        """Have the workflow look at its sandbox and act on its goal; False when none runs."""
+        """Have the workflow look its sandbox up and act on its goal; False when none runs."""
         return await self.signal(name, SIGNAL_LOOK)
 
     async def query(self, issue_id: int, name: str, kind: type[T]) -> T:
@@ -202,7 +204,7 @@ class Issues:
                 async with asyncio.timeout(self.timeout_s / 2):
                     answer: T | None = await found(handle.query(name, result_type=kind))
             except TimeoutError as error:
-                # Temporal holds a query until a worker takes it. If it answers now, it was not the one that is away.
+                # Temporal holds a query until a worker takes it. If Temporal answers now, no worker was there.
                 await self.check()
                 raise UnavailableError("no worker answers for this issue") from error
             except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
@@ -212,10 +214,10 @@ class Issues:
         return answer
 
     async def ensure(self, issue: Issue, wait_s: float, request_id: str, caller: Caller) -> Handover:
-        """Ask by update, and wait; a request that the workflow cannot hold open is stored as a signal.
+        """Request the sandbox by update, and wait. An update that the workflow cannot take is sent as a signal.
 
-        Outcome `pending` when the sandbox is not there within `wait_s`; the work goes on. The same `request_id`
-        asks once, however often it is sent. Raises WrongIssueError and IssueDeletedError.
+        The outcome is `pending` when the sandbox is not usable within `wait_s`; the work continues. Repeating a
+        `request_id` makes no second request. Raises WrongIssueError and IssueDeletedError.
         """
         if wait_s > 0:
             try:
@@ -226,7 +228,7 @@ class Issues:
         return await self.request(issue, request_id, caller, self.timeout_s / 2)
 
     async def request(self, issue: Issue, request_id: str, caller: Caller, timeout_s: float | None = None) -> Handover:
-        """Ask by signal-with-start, as a person's explicit request: stored when this returns, and served later."""
+        """Request the sandbox by signal-with-start, for a person: stored when this returns, and served later."""
         event = IssueEvent(
             issue=issue, delivery=f"{caller.source}-{request_id}", event=caller.source, action="ensure",
             is_explicit=True, intention=Intention.ENSURE, requested_at=datetime.now(UTC),
@@ -235,14 +237,14 @@ class Issues:
         return self._pending(issue)
 
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
-        """The start of an update-with-start for the issue's workflow; used once, as the SDK has it."""
+        """The start of an update-with-start for the issue's workflow. The SDK allows only one use of it."""
         return WithStartWorkflowOperation(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
 
     @asynccontextmanager
     async def within(self, timeout_s: float | None = None) -> AsyncIterator[None]:
-        """Bound what is asked of Temporal; a failure that may pass becomes an UnavailableError.
+        """Limit the time of calls to Temporal, and turn failures that may pass into UnavailableErrors.
 
-        The bound is ours: a lazy connection to a host that never answers has none of its own.
+        A lazy connection to a host that never answers has no timeout of its own.
         """
         try:
             async with asyncio.timeout(timeout_s or self.timeout_s):
@@ -254,16 +256,16 @@ class Issues:
                 raise
             raise UnavailableError(reason) from error
         except RuntimeError as error:
-            # The SDK raises this, with the cause in the text, when a connection cannot be made.
+            # The SDK raises this, with the cause in the text, when it cannot connect.
             raise UnavailableError(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
 
     async def _accepted(self, issue: Issue, request_id: str, caller: Caller) -> WorkflowUpdateHandle[Handover]:
-        """The update, which the workflow has accepted or refused. Raises `_NotTakenError` when it did neither.
+        """The update once the workflow has accepted or refused it. Raises `_NotTakenError` when it did neither.
 
-        Temporal stores an update only once a worker has accepted it, a signal at once.
+        Temporal stores an update only when a worker has accepted it, but a signal at once.
         """
         operation = self.start_operation(issue)
-        # The SDK keeps each error in a future as well, and asyncio complains of one that nobody looks at.
+        # The SDK also keeps each error in a future, and asyncio warns about one that is never retrieved.
         started = asyncio.ensure_future(operation.workflow_handle())
         started.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
@@ -279,7 +281,7 @@ class Issues:
         except (WorkflowUpdateRPCTimeoutOrCancelledError, UnavailableError) as error:
             raise _NotTakenError from error
         finally:
-            started.cancel()  # A connection that fails leaves it waiting for ever.
+            started.cancel()  # Otherwise it waits forever after a failed connection.
 
     def _pending(self, issue: Issue) -> Handover:
         return Handover(issue.id, self.name(issue.id), Outcome.PENDING)
@@ -302,11 +304,11 @@ def summary(issue: Issue) -> str:
     """One line for Temporal's Web UI: repository, number, title."""
     if not issue.repository:
         return f"issue {issue.id}"
-    return f"{issue.repository}#{issue.number} {issue.title}".strip()[:SUMMARY_MAX]
+    return cut_to_bytes(f"{issue.repository}#{issue.number} {issue.title}".strip(), SUMMARY_BYTES_MAX)
 
 
 async def found(call: Awaitable[T]) -> T | None:
-    """What the call answers; None when Temporal has no workflow of that name. Raises all other RPCErrors."""
+    """The result of the call; None when Temporal has no workflow of that name. Raises all other RPCErrors."""
     try:
         return await call
     except RPCError as error:
@@ -322,9 +324,9 @@ async def _answered(call: Awaitable[None]) -> bool:
 
 
 async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
-    """The update's answer; None when it is not there within `wait_s`. The work goes on either way.
+    """The result of the update; None when it does not come within `wait_s`. The work continues either way.
 
-    Raises `_NotTakenError` when the workflow refused the update for now or ended before it was served.
+    Raises `_NotTakenError` when the workflow refused the update for now or ended before serving it.
     """
     try:
         async with asyncio.timeout(wait_s):

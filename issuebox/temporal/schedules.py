@@ -1,7 +1,7 @@
-"""The Temporal Schedules of an installation: one table, brought about by every worker that starts.
+"""The Temporal Schedules of an installation: one table, which every starting worker applies.
 
-A sweep is one row of `SWEEPS`. Several workers may start at once, with the same table: whoever comes later
-finds the schedule and writes the same into it. A worker that may not make schedules serves all the same.
+A sweep is one row of `SWEEPS`. Several workers may start at once with the same table: a later one finds the
+schedule and writes the same into it. A worker that may not create schedules still serves its task queue.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from workflows.messages import TASK_QUEUE
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncRequest
 
 RPC_TIMEOUT = timedelta(seconds=5)
-"""The worker serves meanwhile; only its end would wait for this."""
+"""The worker serves meanwhile; only its shutdown would wait for this."""
 
 ATTEMPTS_MAX = 3
 _UNANSWERED = frozenset({RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED})
-"""What a call ends with that Temporal does not answer in time."""
+"""The statuses of a call that Temporal does not answer in time."""
 
 CATCHUP_WINDOW = timedelta(minutes=1)
-"""What was missed while Temporal was away is not made up for: the next run sees the same world."""
+"""Runs missed while Temporal was down are not caught up: the next run sees the same state."""
 
 JITTER_SHARE = 0.1
-"""Of the interval: Temporal's intervals begin on the full hour, for every installation alike."""
+"""Offset within the interval: without one, Temporal starts every installation's runs on the full hour."""
 
 
 _log = structlog.get_logger("issuebox.schedules")
@@ -50,7 +50,7 @@ _log = structlog.get_logger("issuebox.schedules")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One schedule: what it starts, with which argument, how often in seconds (0: not at all)."""
+    """One schedule: the workflow that it starts, its argument, and the interval in seconds (0 for never)."""
 
     id: str
     workflow: str
@@ -60,17 +60,17 @@ class Sweep:
 
 
 def resync_interval_s(settings: WorkerSettings) -> float:
-    """How often the schedule runs; 0 for not at all, which is also so without repositories.
+    """The interval in seconds; 0 for never, as without repositories.
 
-    Runs must not overlap: each goes on from the result of the last one that completed.
+    Runs must not overlap: each continues from the result of the last completed one.
     """
     return settings.resync_interval_s if resync_repositories(settings) else 0.0
 
 
 def resync_repositories(settings: WorkerSettings) -> tuple[str, ...]:
-    """The configured repositories; without any, those of the allowed ones that are named, when there are credentials.
+    """The configured repositories; else, with credentials, the allowed repositories that are given by full name.
 
-    GitHub answers only 60 requests an hour without credentials, which is for who asks for it.
+    Without credentials GitHub answers only 60 requests an hour, which nobody should get by default.
     """
     has_credentials = bool(settings.github_token.get_secret_value() or settings.github_app_id)
     named = tuple(name for name in settings.allowed_repositories if is_repository(name))
@@ -84,13 +84,11 @@ def resync_request(
     since: datetime | None = None,
     is_full: bool = False,
 ) -> ResyncRequest:
-    """The input of one run: for these repositories, or without any for the configured ones, each once."""
+    """The input of one run, for these repositories or, without any, the configured ones; each only once."""
     wanted = {name.lower(): name for name in repositories or resync_repositories(settings)}
     return ResyncRequest(
         repositories=tuple(wanted.values()),
         since=since,
-        lookback_s=settings.resync_lookback_s,
-        sweep_interval_s=settings.resync_sweep_interval_s,
         is_full=is_full,
     )
 
@@ -102,12 +100,12 @@ SWEEPS = (
 
 
 def schedule_id(sweep_id: str, task_queue: str) -> str:
-    """The schedule's ID: with the task queue where it is not the usual one, because namespaces may be shared."""
+    """The schedule's ID. An unusual task queue becomes part of it, because installations may share a namespace."""
     return sweep_id if task_queue == TASK_QUEUE else f"{sweep_id}-{task_queue}"
 
 
 async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:
-    """Make Temporal's schedules what the settings say. Never raises for what Temporal refuses; safe to repeat."""
+    """Bring Temporal's schedules in line with the settings. Does not raise when Temporal refuses. Safe to repeat."""
     for sweep in SWEEPS:
         own_id = schedule_id(sweep.id, settings.task_queue)
         try:
@@ -117,16 +115,16 @@ async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:
                 "schedule_failed",
                 schedule=own_id,
                 reason=f"{error.status.name}: {error.message}",
-                advice="Let the workers' credentials manage schedules and restart one, or create it by hand.",
+                advice="Allow the workers' credentials to manage schedules and restart a worker, or create it by hand.",
             )
         else:
             _log.info(word, schedule=own_id, interval_s=sweep.interval_s(settings))
 
 
 async def _ensure(client: Client, sweep: Sweep, own_id: str, settings: WorkerSettings) -> str:
-    """The log word for what was done, in one of a few tries. Raises RPCError.
+    """The log word for what was done, after a few tries at most. Raises RPCError.
 
-    Temporal now and then does not answer a question about a schedule that is being made (server 1.29.1: 1 in 500,
+    Temporal sometimes does not answer a request about a schedule that is being created (server 1.29.1: 1 in 500,
     with five workers at once).
     """
     for _ in range(ATTEMPTS_MAX - 1):
@@ -154,7 +152,7 @@ async def _ensure_once(client: Client, sweep: Sweep, own_id: str, settings: Work
 
 
 async def _remove(client: Client, own_id: str) -> bool:
-    """Whether there was one."""
+    """Delete the schedule. Returns whether there was one."""
     try:
         await client.get_schedule_handle(own_id).delete(rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
@@ -165,7 +163,7 @@ async def _remove(client: Client, own_id: str) -> bool:
 
 
 def _updated(known: ScheduleUpdateInput, schedule: Schedule) -> ScheduleUpdate:
-    """The schedule as the settings say, paused or not as it was: a person may have paused it."""
+    """The schedule by the settings, still paused if it was: a person may have paused it."""
     return ScheduleUpdate(replace(schedule, state=known.description.schedule.state))
 
 

@@ -1,8 +1,7 @@
 """Registering the search attributes of `workflows.search_attributes` with a Temporal namespace.
 
-The worker asks whether they are there, `issuebox dev` and `issuebox doctor --fix` register them. Names are
-compared with their types: a server takes a second registration under another type without a word and
-ignores it (dev server 1.29.1).
+The worker checks that they exist; `issuebox dev` and `issuebox doctor --fix` register them. Names are compared
+with their types: a server silently ignores a second registration of a name with another type (dev server 1.29.1).
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from temporalio.service import RPCError
 from workflows.search_attributes import ALL
 
 TIMEOUT_S = 10.0
-"""Most that one look takes; a worker should not hang in its start on a server that is silent."""
+"""Timeout of one check: a worker's start should not hang on a silent server."""
 
 _log = structlog.get_logger("issuebox.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """How the namespace differs from what is needed: names that are missing, and names of another type."""
+    """How the namespace differs from what is needed: missing names, and names with another type."""
 
     missing: tuple[str, ...] = ()
     wrong: dict[str, str] = field(default_factory=dict)
-    """The type found under each name that has another than ours, such as ``{"IssueNumber": "Keyword"}``."""
+    """The type found for each name whose type is not ours, such as ``{"IssueNumber": "Keyword"}``."""
 
     @property
     def is_complete(self) -> bool:
@@ -40,12 +39,12 @@ class Registered:
 
 
 def needed() -> dict[str, str]:
-    """The type of each of ours, as the `temporal` and `tcld` commands spell it."""
+    """The type of each search attribute, as the `temporal` and `tcld` commands spell it."""
     return {key.name: _spelled(key.indexed_value_type) for key in ALL}
 
 
 async def registered(client: Client) -> Registered:
-    """What is missing or wrong in the client's namespace. Raises RPCError, also when listing is not permitted."""
+    """What is missing or wrong in the client's namespace. Raises RPCError, for one when listing is not permitted."""
     request = ListSearchAttributesRequest(namespace=client.namespace)
     reply = await client.operator_service.list_search_attributes(request)
     found = {name: _spelled(kind) for name, kind in reply.custom_attributes.items()}
@@ -57,9 +56,9 @@ async def registered(client: Client) -> Registered:
 
 
 async def register(client: Client) -> Registered:
-    """Add what is missing, and return how it is then. Safe to repeat; never changes what is there.
+    """Add what is missing, and return what still differs. Safe to repeat; never changes what exists.
 
-    Raises RPCError: Temporal Cloud, for one, permits it to its own tools only.
+    Raises RPCError: Temporal Cloud, for one, permits this only to its own tools.
     """
     missing = (await registered(client)).missing
     if missing:
@@ -72,7 +71,7 @@ async def register(client: Client) -> Registered:
 
 
 async def register_or_say(client: Client, say: Callable[[str], None]) -> None:
-    """Register what is missing; where that is not possible, say so: all works without, but for some searches."""
+    """Register what is missing, or report that it failed: without them only some searches do not work."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             found = await register(client)
@@ -80,11 +79,11 @@ async def register_or_say(client: Client, say: Callable[[str], None]) -> None:
         say(f"The search attributes cannot be registered ({_why(error)}); `issuebox doctor` says what to do.")
         return
     if not found.is_complete:
-        say("Search attributes have another type than ours; `issuebox doctor` says what to do.")
+        say("Some search attributes have the wrong type; `issuebox doctor` says what to do.")
 
 
 async def has_search_attributes(client: Client) -> bool:
-    """Whether workflows may set all of ours. False, with a line in the log, when they may not or nobody can tell."""
+    """Whether workflows may set all of them. False, with a line in the log, when not or when it is not known."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             found = await registered(client)
@@ -104,12 +103,12 @@ async def has_search_attributes(client: Client) -> bool:
 def _why(error: RPCError | RuntimeError | TimeoutError) -> str:
     if isinstance(error, RPCError):
         return f"{error.status.name}: {error.message}"
-    # The SDK raises RuntimeError, with the cause in the text, when a connection cannot be made.
+    # The SDK raises RuntimeError, with the cause in the text, when it cannot connect.
     return "no answer in time" if isinstance(error, TimeoutError) else str(error)
 
 
 def _spelled(kind: int) -> str:
-    """``INDEXED_VALUE_TYPE_KEYWORD_LIST`` is ``KeywordList`` to people."""
+    """The name people use: ``INDEXED_VALUE_TYPE_KEYWORD_LIST`` becomes ``KeywordList``."""
     try:
         name = IndexedValueType.Name(IndexedValueType.ValueType(kind))
     except ValueError:  # A newer server's type.

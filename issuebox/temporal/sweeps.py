@@ -1,17 +1,16 @@
-"""What audit and resync know of the issues' workflows and tell them, over the one client and the one reader."""
+"""What audit and resync read from the issues' workflows and send to them, by the one client and the one reader."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 from temporalio.client import Client
 
 from issuebox.domain.errors import TransientError
 from issuebox.domain.events import IssueEvent
-from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.issue import Issue, IssueState, time_of
 from issuebox.domain.known_issues import KnownIssue, KnownPage
 from issuebox.domain.records import IssueRecord, RecordPage
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row, running_on
@@ -20,7 +19,7 @@ from workflows.search_attributes import ISSUE_STATE, REPOSITORY
 
 PAGE_SIZE = 200
 CALL_TIMEOUT_S = 15.0
-"""For all of the SDK's tries of one call together; its own timeout is for each of them."""
+"""Timeout of one call including the SDK's retries, each of which has its own timeout."""
 
 _STATES: Mapping[str, IssueState] = {state.value: state for state in IssueState}
 
@@ -28,7 +27,7 @@ _STATES: Mapping[str, IssueState] = {state.value: state for state in IssueState}
 class SweptIssues:
     """`KnownIssues` for resync and `IssueRecords` for the audit. Raises TransientError when Temporal does not answer.
 
-    A workflow run that is over counts as none: nobody acts on what it knew.
+    A closed workflow run counts as none: nobody acts on what it published.
     """
 
     def __init__(self, client: Client, *, name_prefix: str, task_queue: str, page_size: int = PAGE_SIZE) -> None:
@@ -43,7 +42,7 @@ class SweptIssues:
         return _known(row) if row is not None and row.is_running else None
 
     async def list_open(self, repositories: tuple[str, ...], token: str = "") -> KnownPage:
-        """By search attributes where they are registered, else by what all of them published."""
+        """Search by search attributes if they are registered, else read what all workflows published."""
         async with _outages():
             raw, page = base64.b64decode(token), None
             if self._is_indexed:
@@ -87,9 +86,9 @@ class SweptIssues:
 
 
 def _open_in(repositories: tuple[str, ...]) -> str:
-    """The condition for the index. A workflow that has not set the attributes yet is found as well.
+    """The condition for the index, which also finds workflows that have not set the attributes yet.
 
-    The names were judged by `is_repository` before: they have no quotes.
+    `is_repository` has checked the names: they contain no quotes.
     """
     names = ", ".join(f"'{repository}'" for repository in repositories)
     is_known = f"({REPOSITORY.name} IN ({names}) AND {ISSUE_STATE.name} = '{IssueState.OPEN}')"
@@ -105,9 +104,9 @@ def _known(row: Row) -> KnownIssue:
         number=published.number,
         title=published.title,
         state=state or IssueState.OPEN,
-        updated_at=_time(published.issue_updated_at),
+        updated_at=time_of(published.issue_updated_at),
     )
-    return KnownIssue(issue, is_published=state is not None, requested_at=_time(published.requested_at))
+    return KnownIssue(issue, is_published=state is not None, requested_at=time_of(published.requested_at))
 
 
 def _record(row: Row) -> IssueRecord:
@@ -115,17 +114,9 @@ def _record(row: Row) -> IssueRecord:
     return IssueRecord(row.name, known.sandbox_id, known.phase, known.goal, known.blocked)
 
 
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
 @asynccontextmanager
 async def _outages() -> AsyncIterator[None]:
-    """A Temporal that does not answer is an outage like GitHub's: the activity is tried again."""
+    """Treat a Temporal that does not answer as an outage, like GitHub's: the activity is retried."""
     try:
         yield
     except UnavailableError as error:

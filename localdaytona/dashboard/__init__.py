@@ -1,4 +1,4 @@
-"""The page for people: what the sandboxes are doing, and buttons to interfere. Static; it knows only `/_local/`."""
+"""The page for people: the state of the sandboxes, and buttons to interfere. Static; it uses only `/_local/`."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ def dashboard_router() -> APIRouter:
 
 
 def _page() -> tuple[str, dict[str, str]]:
-    """Return the page in one piece, and headers by which a browser runs this script and no other."""
+    """Return the page as one document, and headers that let a browser run this script and no other."""
     parts = files(__package__)
     style, script = (parts.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     page = parts.joinpath("page.html").read_text("utf-8").replace("{style}", style).replace("{script}", script)

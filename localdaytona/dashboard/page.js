@@ -1,5 +1,5 @@
 "use strict";
-// Everything the server says is put on the page as text, never as markup.
+// Everything from the server goes onto the page as text, never as markup.
 
 const POLL_MS = 1000;
 const ROWS_MAX = 1000;
@@ -60,7 +60,7 @@ function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Replace children only when what they show has changed, so that focus and selection survive. */
+/** Replace children only when their data has changed, so that focus and selection survive. */
 function redraw(node, key, draw) {
   const text = JSON.stringify(key);
   if (node.dataset.key !== text) {
@@ -93,7 +93,7 @@ async function ask(method, path, body) {
   return text ? JSON.parse(text) : null;
 }
 
-/** Return the sentence in an error's body. */
+/** Return the message in an error's body. */
 function reason(text) {
   try {
     const detail = JSON.parse(text).detail;
@@ -109,7 +109,7 @@ function complain(error) {
   $("#error").hidden = false;
 }
 
-/** Do what a person asked for, show what went wrong, and look again at once. */
+/** Do what a person asked for, show an error, and refresh at once. */
 async function attempt(act) {
   try {
     await act();
@@ -210,7 +210,7 @@ function drawState(sandbox) {
   return drawn;
 }
 
-/** Return what each timer is set to, and for the one that runs, when it fires. */
+/** Return the setting of each timer, and when a running one fires. */
 function timerLines(sandbox) {
   const lines = [];
   const left = (from, interval) => ` in ${span(interval * 60 / speed - since(from))}`;
@@ -239,7 +239,7 @@ function confirmed(question) {
   });
 }
 
-/** Return whether a part of an effect is anything but its default. */
+/** Return whether a part of an effect differs from its default. */
 function worthSaying(key, value) {
   if (value === null || value === false) return false;
   return !(key === "message" || key === "reason") && (typeof value !== "object" || Object.keys(value).length > 0);
@@ -334,17 +334,17 @@ function drawConfig(config) {
   }
 }
 
-let looking = null;
+let reading = null;
 
-/** Look once at everything. Who asks during a look waits for the next one. */
+/** Read everything once. A call during a reading waits for the next one. */
 async function refresh() {
-  while (looking) await looking;
-  looking = look();
-  await looking;
-  looking = null;
+  while (reading) await reading;
+  reading = readAll();
+  await reading;
+  reading = null;
 }
 
-async function look() {
+async function readAll() {
   try {
     const [config, found, plan] = await Promise.all([
       ask("GET", "/config"), ask("GET", `/sandboxes?limit=${ROWS_MAX}`), ask("GET", "/faults"), readJournal(),

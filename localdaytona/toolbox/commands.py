@@ -1,4 +1,4 @@
-"""Single commands: run one in a shell of its own and return what it said. No HTTP, no sessions."""
+"""Single commands: runs one in its own shell and returns its output. No HTTP, no sessions."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox.processes import Launch, Run, kill_group, shell_path
 
-# What a command says beyond this is read, so that it does not block, and dropped.
+# Output beyond this is read, so that the command does not block, and dropped.
 OUTPUT_MAX = 32 * 1024 * 1024
 CHUNK = 64 * 1024
 NOT_STARTED = -1
@@ -24,10 +24,10 @@ class Finished:
 
 
 async def execute(run: Run, command: str, cwd: Path, env: dict[str, str], timeout_s: float | None) -> Finished:
-    """Run a command line in a shell, as the daemon does: it is the shell's standard input.
+    """Run a command line in a shell, as the daemon does: on the shell's standard input.
 
     Returns when the command has ended and nobody holds its output open any more. Raises ToolboxError
-    408 when the time is over, with the whole group killed, and 502 when the sandbox stopped.
+    408 when the time is up, with the whole group killed, and 502 when the sandbox stopped.
     """
     with tempfile.TemporaryFile() as script:
         script.write(command.encode())

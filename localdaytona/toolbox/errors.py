@@ -1,4 +1,4 @@
-"""What the toolbox answers when it does not do what was asked: the daemon's envelope. No routing."""
+"""The errors of the toolbox, in the daemon's envelope. No routing."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ BAD_GATEWAY = 502
 
 
 class ToolboxError(Exception):
-    """The request is answered with an error. A 502 has an empty body, as the proxy's has."""
+    """An error that answers the request. A 502 has an empty body, like the proxy's."""
 
     def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -46,5 +46,5 @@ class ToolboxError(Exception):
 
 
 def unreachable() -> ToolboxError:
-    """Return what the proxy says when the daemon is not up, or is gone in the middle of a request."""
+    """Return the proxy's answer when the daemon is not up, or ends during a request."""
     return ToolboxError(BAD_GATEWAY, "")

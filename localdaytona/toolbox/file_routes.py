@@ -43,7 +43,7 @@ def add_file_routes(router: APIRouter, workspaces: Workspaces) -> None:
 def _add_transfer(router: APIRouter, workspaces: Workspaces) -> None:
     @router.post("/files/bulk-upload")
     async def upload(sandbox_id: str, request: Request) -> Response:
-        """Write what can be written; the errors of the others make it a 400."""
+        """Write the files that can be written; errors of the others make the reply a 400."""
         workspace = workspaces.open(sandbox_id)
         async with request.form(max_files=FILES_MAX, max_fields=FILES_MAX) as form:
             written: list[JSON] = []
@@ -95,7 +95,7 @@ def _add_directory(router: APIRouter, workspaces: Workspaces) -> None:
 
 
 def _uploads(form: FormData) -> list[tuple[str, UploadFile]]:
-    """Return paths and files that belong together by their number; the file's own name says nothing."""
+    """Return paths with their files, matched by number; the file's own name does not count."""
     found: list[tuple[str, UploadFile]] = []
     for key, path in form.multi_items():
         match = FIELD.fullmatch(key)
@@ -142,7 +142,7 @@ def _error_part(boundary: str, path: str, error: ToolboxError) -> bytes:
 
 
 def _head(boundary: str, name: str, path: str, media_type: str) -> bytes:
-    """Return the beginning of a part; a path that is not plain ASCII goes the way of RFC 5987."""
+    """Return the beginning of a part; a path that is not plain ASCII is encoded by RFC 5987."""
     filename = f'filename="{path}"' if PLAIN.fullmatch(path) else f"filename*=UTF-8''{quote(path, safe='')}"
     disposition = f'Content-Disposition: form-data; name="{name}"; {filename}'
     return f"--{boundary}\r\n{disposition}\r\nContent-Type: {media_type}\r\n\r\n".encode()

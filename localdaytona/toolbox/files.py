@@ -17,7 +17,7 @@ from localdaytona.toolbox.errors import ToolboxError
 from localdaytona.types import JSONObject
 
 MODE = re.compile("[0-7]{3,4}")
-# How the operating system's refusals are told.
+# How the operating system's errors are reported.
 ERRORS: dict[type[OSError], tuple[int, str, str]] = {
     FileNotFoundError: (404, "not found: file not found", "FILE_NOT_FOUND"),
     PermissionError: (403, "forbidden: permission denied", "FILE_ACCESS_DENIED"),
@@ -29,7 +29,7 @@ ERRORS: dict[type[OSError], tuple[int, str, str]] = {
 
 @contextmanager
 def refusing(asked: str) -> Iterator[None]:
-    """Tell what the operating system refuses as a ToolboxError, with the path as it was asked for."""
+    """Turn an OSError into a ToolboxError with the path as requested."""
     try:
         yield
     except OSError as error:
@@ -38,7 +38,7 @@ def refusing(asked: str) -> Iterator[None]:
 
 
 def open_regular(path: Path, flags: int) -> BinaryIO:
-    """Return an open file. Raises OSError for what is none, such as a pipe, which would block for ever."""
+    """Return an open file. Raises OSError for anything else, such as a pipe, which would block forever."""
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -50,7 +50,7 @@ def open_regular(path: Path, flags: int) -> BinaryIO:
 
 
 def describe(path: Path) -> JSONObject:
-    """Return what there is to know about a file; a link itself, not what it leads to. Raises OSError."""
+    """Return the details of a file, of a link itself and not of its target. Raises OSError."""
     info = path.lstat()
     changed = datetime.fromtimestamp(info.st_mtime, UTC)
     owner, group = str(info.st_uid), str(info.st_gid)
@@ -71,7 +71,7 @@ def describe(path: Path) -> JSONObject:
 
 
 def listing(directory: Path, depth: int) -> Iterator[JSONObject]:
-    """Yield the entries of a directory by name, so many levels deep. Raises OSError."""
+    """Yield the entries of a directory by name, `depth` levels deep. Raises OSError."""
     for path in sorted(directory.iterdir()):
         yield describe(path)
         if depth > 1 and path.is_dir() and not path.is_symlink():
@@ -79,7 +79,7 @@ def listing(directory: Path, depth: int) -> Iterator[JSONObject]:
 
 
 def make_directory(path: Path, mode: str) -> None:
-    """Make a directory and its parents. Raises OSError, and ToolboxError for a mode that is none."""
+    """Make a directory and its parents. Raises OSError, and ToolboxError for an invalid mode."""
     if not MODE.fullmatch(mode):
         raise ToolboxError(400, f"bad request: invalid mode: {mode}")
     path.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def make_directory(path: Path, mode: str) -> None:
 
 
 def remove(path: Path, *, recursive: bool) -> None:
-    """Remove a file, or a directory if told so. Raises OSError."""
+    """Remove a file, or a directory if `recursive`. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         if not recursive:
             raise IsADirectoryError(0, "cannot delete directory without recursive flag", str(path))

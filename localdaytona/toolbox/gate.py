@@ -1,4 +1,4 @@
-"""Who gets into a sandbox: the key, the sandbox's state, injected faults. What happens inside is not here."""
+"""Admits requests to a sandbox by the key, the sandbox's state and injected faults. Not here: what they do."""
 
 import asyncio
 import json
@@ -24,16 +24,16 @@ from localdaytona.toolbox_host import ToolboxHost
 
 CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
 LOST = (DroppedReply, HangingReply)
-# A request counts as activity for as long as it lasts. The real proxy says so every 45 s; here a
-# timer's minute may be a fraction of a second, and the host throttles what it writes.
+# A request counts as activity for as long as it lasts. The real proxy reports it every 45 s; here a
+# timer's minute may be a fraction of a second, and the host throttles its writes.
 TOUCH_EVERY_S = 0.2
 
-# What the proxy and the runner say of a key that fits no sandbox, which a deleted one's does not.
+# The answers of the proxy and the runner. A deleted sandbox's key fits no sandbox.
 NO_SANDBOX = (401, "unauthorized: authentication failed: Bearer token is invalid")
 NO_ADDRESS = (400, "bad request: no IP address found. Is the Sandbox started?")
 NO_RUNNER = (400, "bad request: failed to get runner info: runner not found")
 NO_CONTAINER = (404, "not found: sandbox container not found")
-# Raw state -> refusal. In every state that is not here, and is not `started`, the daemon is not up yet.
+# Raw state -> refusal. In every other state except `started`, the daemon is not up yet.
 REFUSALS: dict[str, tuple[int, str]] = {
     "stopping": NO_ADDRESS,
     "stopped": NO_ADDRESS,
@@ -72,7 +72,7 @@ class Gate:
         return GuardedRoute
 
     async def handle(self, request: Request, handle: Handle) -> Response:
-        """Answer a request and journal that; neither commands nor queries nor bodies are written down."""
+        """Answer a request and journal it, without commands, queries and bodies."""
         began = time.monotonic()
         try:
             fault = self._admit(request)
@@ -84,7 +84,7 @@ class Gate:
         return response
 
     async def admit_socket(self, socket: WebSocket) -> bool:
-        """Return whether a web socket may be opened; one that may not has been answered."""
+        """Return whether a web socket may be opened. If not, its handshake has been answered."""
         refusal: Response | None = None
         try:
             fault = self._admit(socket)
@@ -99,14 +99,14 @@ class Gate:
         return refusal is None
 
     async def refuse_socket(self, socket: WebSocket, refusal: Response) -> None:
-        """Answer a handshake with an error, and wait for its end: uvicorn logs an error for who does not."""
+        """Answer a handshake with an error and wait for its end; otherwise uvicorn logs an error."""
         await socket.send_denial_response(refusal)
         await until_gone(socket.receive)
-        await asyncio.sleep(0)  # the transport reports its end in the next turn of the loop
+        await asyncio.sleep(0)  # the transport reports its end in the next iteration of the loop
 
     @asynccontextmanager
     async def active(self, sandbox_id: str) -> AsyncIterator[None]:
-        """Count as activity from the block's beginning to its end, so that no idle stop comes in between."""
+        """Count as activity from the block's beginning to its end, so that no idle stop interrupts it."""
         touching = asyncio.create_task(self._keep_touching(sandbox_id))
         try:
             yield
@@ -119,7 +119,7 @@ class Gate:
             await asyncio.sleep(TOUCH_EVERY_S)
 
     def refuse_unless_started(self, sandbox_id: str) -> None:
-        """Raise ToolboxError, as §4 of Daytona's behaviour has it, unless the sandbox runs."""
+        """Raise the real proxy's error as ToolboxError unless the sandbox runs."""
         status = self._host.sandbox_status(sandbox_id)
         if not status.exists:
             raise ToolboxError(*NO_SANDBOX)
@@ -170,13 +170,13 @@ class Gate:
 
 
 def _complaint(error: RequestValidationError) -> str:
-    """Return what is wrong with a request, without repeating what was sent: it may hold a password."""
+    """Return what is wrong with a request, without its content, which may hold a password."""
     places = (f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
     return f"bad request: invalid request body: {'; '.join(places)}"
 
 
 async def _faulted(fault: Fault | None, answer: Callable[[], Awaitable[Response]]) -> Response:
-    """Apply a fault around an answer. Effects on transitions and on stale reads mean nothing here."""
+    """Apply a fault around an answer. Effects on transitions and stale reads do not apply here."""
     effect = None if fault is None else fault.effect
     early = await _instead(effect)
     if early is not None:
@@ -197,7 +197,7 @@ async def _faulted(fault: Fault | None, answer: Callable[[], Awaitable[Response]
 
 
 async def _instead(effect: effects.Effect | None) -> Response | None:
-    """Return the answer of an effect that comes before anything happens, having waited for a delay."""
+    """Return the answer of an effect that replaces the operation; wait for one that delays it."""
     match effect:
         case effects.StatusEffect(status=status, message=message, headers=headers):
             raise ToolboxError(status, message, headers=headers)
@@ -215,12 +215,12 @@ async def _instead(effect: effects.Effect | None) -> Response | None:
 
 
 async def _socket_refusal(fault: Fault | None) -> Response | None:
-    """Return how a fault refuses a web socket; an effect after the fact refuses nothing."""
+    """Return how a fault refuses a web socket; an `_after` effect does not."""
     return await _instead(None if fault is None else fault.effect)
 
 
 def _without(response: Response, field: str) -> Response:
-    """Return a JSON answer that lacks a field; any other as it is."""
+    """Return a JSON answer without a field, and any other answer unchanged."""
     if isinstance(response, StreamingResponse) or response.media_type != "application/json":
         return response
     body = json.loads(bytes(response.body))

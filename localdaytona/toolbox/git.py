@@ -1,7 +1,7 @@
 """git in a sandbox: clone with credentials that leave no trace, and status. No HTTP.
 
-Credentials travel in the environment of the one git process, as an HTTP header that is bound to the
-repository's origin. They are never in the remote's URL, the arguments, or what git says.
+Credentials are passed in the environment of the one git process, as an HTTP header limited to the
+repository's origin. They are never in the remote's URL, the arguments, or git's output.
 """
 
 import base64
@@ -17,14 +17,14 @@ from localdaytona.toolbox.workspaces import Workspace
 from localdaytona.types import JSON, JSONObject
 
 COMMIT = re.compile(r"[0-9a-fA-F]{4,64}")
-# What git says -> what the daemon's code is for it; the first that matches counts.
+# Git's output -> the daemon's status and code; the first match counts.
 FAILURES = (
     (re.compile(r"Authentication failed|could not read (Username|Password)|\b40[13]\b"), 400, "GIT_AUTH_FAILED"),
     (re.compile(r"Remote branch .* not found"), 404, "GIT_BRANCH_NOT_FOUND"),
     (re.compile(r"not found|does not exist|not appear to be a git repository"), 404, "GIT_REPO_NOT_FOUND"),
     (re.compile(r"unable to access|Could not resolve|Failed to connect"), 400, "GIT_TRANSPORT_FAILED"),
 )
-# The letters of porcelain v2, and the toolbox API's words.
+# The letters of porcelain v2 -> the toolbox API's words.
 WORDS = {
     ".": "Unmodified",
     "M": "Modified",
@@ -36,13 +36,13 @@ WORDS = {
     "U": "Updated but unmerged",
     "?": "Untracked",
 }
-# How many fields of an entry come before its name, by the entry's kind.
+# How many fields precede an entry's name, by the entry's kind.
 FIELDS = {"1": 8, "2": 9, "u": 10, "?": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user and a password. Their text is hidden, so that no log can show them."""
+    """A user and a password, hidden in `repr` so that no log can show them."""
 
     username: str
     password: str
@@ -76,7 +76,7 @@ class Source:
 
 
 def without_userinfo(source: Source) -> Source:
-    """Return the source with what its URL says about a user moved into its credentials."""
+    """Return the source with its URL's user information moved into its credentials."""
     parts = urlsplit(source.url)
     if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
         return source
@@ -87,10 +87,10 @@ def without_userinfo(source: Source) -> Source:
 
 
 async def clone(workspace: Workspace, asked: Source, asked_path: str) -> None:
-    """Clone a repository, and leave nothing behind when that fails. Raises ToolboxError."""
+    """Clone a repository; a failed clone leaves nothing behind. Raises ToolboxError."""
     source = without_userinfo(asked)
     if source.commit and not COMMIT.fullmatch(source.commit):
-        raise ToolboxError(400, "bad request: commit_id is no commit's ID")
+        raise ToolboxError(400, "bad request: commit_id is not the ID of a commit")
     path = workspace.follow(asked_path)
     existed = path.exists()
     arguments = ["clone", "--quiet"]
@@ -116,7 +116,7 @@ async def status(workspace: Workspace, asked_path: str) -> JSONObject:
 
 
 def read_status(said: str) -> JSONObject:
-    """Return what `git status --porcelain=v2 --branch -z` says."""
+    """Return the parsed output of `git status --porcelain=v2 --branch -z`."""
     heads: dict[str, str] = {}
     changed: list[JSON] = []
     entries = iter(said.split("\0"))
@@ -154,7 +154,7 @@ def _changed(entry: str, old_name: str) -> JSONObject:
 
 
 async def _checked(workspace: Workspace, source: Source, arguments: list[str]) -> str:
-    """Run git and return what it says. Raises ToolboxError when it fails."""
+    """Run git and return its output. Raises ToolboxError when it fails."""
     env = workspace.environment({"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **_settings(source)})
     done = await finish(workspace.run, Launch(("git", *arguments), workspace.home, env), None)
     if done.exit_code != 0:
@@ -163,7 +163,7 @@ async def _checked(workspace: Workspace, source: Source, arguments: list[str]) -
 
 
 def _settings(source: Source) -> dict[str, str]:
-    """Return the settings of this one git process."""
+    """Return the configuration of this one git process."""
     settings: list[tuple[str, str]] = []
     if source.credentials is not None:
         parts = urlsplit(source.url)

@@ -1,4 +1,4 @@
-"""What a session's command has said so far, in the order it was said, and who waits for more."""
+"""The output of a session's command so far, in order, and its followers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,14 +8,14 @@ LOG_MAX = 16 * 1024 * 1024
 
 
 class Stream(Enum):
-    """Where it was said. The value marks a piece in the followed stream."""
+    """Stdout or stderr. The value marks a piece in the followed stream."""
 
     STDOUT = b"\x01\x01\x01"
     STDERR = b"\x02\x02\x02"
 
 
 class OutputLog:
-    """Pieces of output. What goes beyond `LOG_MAX` is dropped."""
+    """Pieces of output. Output beyond `LOG_MAX` is dropped."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[Stream, bytes]] = []
@@ -32,7 +32,7 @@ class OutputLog:
             self._wake()
 
     def end(self) -> None:
-        """Say that the command has ended, which ends what follows it."""
+        """Record that the command has ended, which ends its followers."""
         self._ended = True
         self._wake()
 
@@ -42,7 +42,7 @@ class OutputLog:
             await self._changed.wait()
 
     async def follow(self) -> AsyncIterator[bytes]:
-        """Yield marked pieces from the first one on until the command has ended."""
+        """Yield marked pieces from the first one until the command has ended."""
         position = 0
         while True:
             changed, ended = self._changed, self._ended
@@ -55,7 +55,7 @@ class OutputLog:
             await changed.wait()
 
     def text(self, *streams: Stream) -> str:
-        """Return what was said on these streams."""
+        """Return the output on these streams."""
         return b"".join(data for stream, data in self._pieces if stream in streams).decode(errors="replace")
 
     def _wake(self) -> None:

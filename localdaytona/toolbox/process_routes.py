@@ -1,4 +1,4 @@
-"""The routes that run single commands and say where things are."""
+"""The routes that run single commands and report directories."""
 
 import re
 from typing import Annotated
@@ -15,7 +15,7 @@ TIMEOUT_MAX_S = 86_400
 
 
 class ExecuteRequest(BaseModel):
-    """What `process.exec` sends. Zero or no timeout: none."""
+    """What `process.exec` sends. A timeout of zero or none means no timeout."""
 
     command: str = ""
     cwd: str | None = None
@@ -40,7 +40,7 @@ def add_process_routes(router: APIRouter, workspaces: Workspaces) -> None:
     @router.get("/user-home-dir")
     @router.get("/work-dir")
     async def home_dir(sandbox_id: str) -> dict[str, str]:
-        """Return the path on this machine: commands see no other."""
+        """Return the path on this machine, which is the one that commands see."""
         return {"dir": str(workspaces.open(sandbox_id).home)}
 
 

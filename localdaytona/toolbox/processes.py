@@ -1,7 +1,7 @@
 """Process groups: start one, find its members, end it. Nothing about HTTP or sandboxes' states.
 
 Every process carries a mark in its environment. Where /proc shows environments (Linux), the mark
-finds also what left its group (`setsid`), and what a killed server left behind; a process that
+also finds processes that left their group (`setsid`) and those of a killed server; a process that
 clears its environment escapes. Elsewhere only the groups are known.
 """
 
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# The SDK says: the first of these that there is.
+# The SDK documents: the first of these that exists.
 SHELLS = ("zsh", "bash", "sh")
 MARK = "LOCALDAYTONA_RUN"
 GRACE_S = 0.3
@@ -46,7 +46,7 @@ class Run:
         self._leaders: dict[int, asyncio.subprocess.Process] = {}
 
     async def start(self, launch: Launch) -> asyncio.subprocess.Process:
-        """Start a process as the leader of a group of its own.
+        """Start a process as the leader of its own group.
 
         Raises OSError when it cannot be started, ProcessLookupError when the run ended meanwhile.
         """
@@ -67,18 +67,18 @@ class Run:
         return process
 
     async def end(self) -> None:
-        """Terminate every process, kill what is left after a short grace, and wait until all are gone."""
+        """Terminate every process, kill those left after a short grace period, and wait until all are gone."""
         self.over = True
         for number, limit_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, KILL_MAX_S)):
             if await self._gone_after(number, limit_s):
                 return
 
     async def _gone_after(self, number: signal.Signals, limit_s: float) -> bool:
-        """Signal each once, also those that are forked meanwhile, and return whether all are gone in time."""
+        """Signal each process once, also those forked meanwhile, and return whether all ended in time."""
         told: set[int] = set()
         try:
             async with asyncio.timeout(limit_s):
-                # No event tells that a grandchild is gone, so this looks again and again.
+                # No event reports the end of a grandchild, so this polls.
                 while living := self._living():
                     for target in living - told:
                         with suppress(ProcessLookupError, PermissionError):
@@ -90,12 +90,12 @@ class Run:
         return True
 
     def _living(self) -> set[int]:
-        """Return what `kill` can be told to signal: groups as negative numbers, and marked processes."""
+        """Return arguments for `kill`: groups as negative numbers, and marked processes."""
         self._prune()
         return {-pid for pid in self._leaders} | set(marked_with(self.mark))
 
     def _prune(self) -> None:
-        """Forget dead groups. A group whose leader is reaped may give its number to a stranger."""
+        """Forget dead groups: once the leader is reaped, the system may reuse the group's number."""
         dead = [pid for pid, process in self._leaders.items() if process.returncode is not None and _forgotten(pid)]
         for pid in dead:
             del self._leaders[pid]
@@ -108,13 +108,13 @@ def shell_path() -> str:
 
 
 def kill_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """Signal a leader's group, if there is one left."""
+    """Signal a leader's group if it still exists."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def marked_with(mark: str) -> Iterator[int]:
-    """Yield the processes whose mark begins so. Zombies have no environment, so none of them."""
+    """Yield the processes whose mark starts with this. Zombies have no environment and are not among them."""
     needle = f"{MARK}={mark}".encode()
     for entry in PROC.glob("[0-9]*/environ") if HAS_MARKS else ():
         with suppress(OSError):
@@ -123,7 +123,7 @@ def marked_with(mark: str) -> Iterator[int]:
 
 
 def kill_marked(owner: str) -> None:
-    """Kill what a server that did not end properly has left of an owner."""
+    """Kill an owner's processes that a crashed server left behind."""
     for pid in marked_with(f"{owner}/"):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ PREFIX = "/toolbox/{sandbox_id}"
 def toolbox_router(host: ToolboxHost, api_key: str | None = None) -> APIRouter:
     """Return the toolbox of all sandboxes, mounted at `/toolbox/{sandbox_id}`.
 
-    Without `api_key` any key is good: whoever reaches the port can then run commands as this user.
+    Without `api_key` any key is accepted: whoever reaches the port can then run commands as this user.
     """
     workspaces, gate = Workspaces(host), Gate(host, api_key)
     host.add_listener(workspaces)

@@ -16,7 +16,7 @@ from localdaytona.toolbox.workspaces import Workspace, Workspaces
 from localdaytona.types import JSONObject
 
 RESERVED = "entrypoint"
-# How a followed log ends: the command has ended, or the sandbox has stopped under it.
+# How a followed log ends: the command has ended, or its sandbox has stopped.
 NORMAL, GONE = 1000, 1011
 COMMAND = "/process/session/{session_id}/command/{command_id}"
 
@@ -71,7 +71,7 @@ def _add_sessions(router: APIRouter, workspaces: Workspaces) -> None:
 def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
     @router.post("/process/session/{session_id}/exec")
     async def run_command(sandbox_id: str, session_id: str, asked: RunInSession) -> Response:
-        """Run a command, without any limit of time when it is waited for."""
+        """Run a command; a synchronous one has no time limit."""
         if not asked.command.strip():
             raise ToolboxError(400, "bad request: empty command")
         workspace = workspaces.open(sandbox_id)
@@ -116,7 +116,7 @@ def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
 
 
 async def _sent(socket: WebSocket, command: Command) -> bool:
-    """Send all that the command says and return whether the client was there until its end."""
+    """Send all output of the command and return whether the client stayed until its end."""
     sending = asyncio.create_task(_send(socket, command))
     leaving = asyncio.create_task(until_gone(socket.receive))
     try:
@@ -139,7 +139,7 @@ async def _create(workspace: Workspace, session_id: str) -> None:
     if session_id in workspace.sessions:
         raise ToolboxError(409, "conflict: session already exists")
     session = Session(session_id, workspace.run, workspace.new_session_directory())
-    # Taken before the shell is started, so that a twin is refused.
+    # Reserved before the shell is started, so that a concurrent request is refused.
     workspace.sessions[session_id] = session
     try:
         await session.start(workspace.home, workspace.environment())

@@ -1,6 +1,6 @@
 """Sessions: one long-lived shell each, so that directory and variables last from command to command.
 
-The shell reads one line per command, which sources the command's file with its output in two named
+The shell reads one line per command. The line sources the command's file with output into two named
 pipes and then reports the exit code on the shell's own output. Commands run one after another.
 """
 
@@ -41,18 +41,18 @@ class Tap:
         self._stream = stream
         self._log = log
         self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        # While this end is held, the pipe does not end before the shell has opened it.
+        # While this end is open, the pipe does not end before the shell has opened it.
         self._guard = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         asyncio.get_running_loop().add_reader(self._reader, self._read)
 
     def drain(self) -> None:
-        """Take what is there. A background child may go on writing."""
+        """Read what is there. A background child may continue to write."""
         self._release()
         while self._reader >= 0 and self._read():
             continue
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._release()
         if self._reader >= 0:
             asyncio.get_running_loop().remove_reader(self._reader)
@@ -102,7 +102,7 @@ class Session:
         self._listener = asyncio.create_task(self._listen(self._process))
 
     async def begin(self, text: str) -> Command:
-        """Hand a command to the shell and return at once. Raises ToolboxError 410 when the shell has ended."""
+        """Pass a command to the shell and return at once. Raises ToolboxError 410 when the shell has ended."""
         process = self._process
         if process is None or process.stdin is None or process.returncode is not None:
             raise ToolboxError(410, f"gone: session {self.id} has ended", "SESSION_ENDED")
@@ -121,13 +121,13 @@ class Session:
         return self.commands[command_id]
 
     def kill(self) -> None:
-        """Kill the shell's group and let go of everything."""
+        """Kill the shell's group and release everything."""
         if self._process is not None:
             kill_group(self._process, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
-        """Let go of pipes and files; what has not ended is over."""
+        """Release pipes and files, and end the commands that have not ended."""
         self._end_all(NEVER_RAN)
         for taps in self._taps.values():
             for tap in taps:
@@ -136,7 +136,7 @@ class Session:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _prepare(self, command: Command) -> str:
-        """Lay out a command's file and pipes and return the line that runs it."""
+        """Create a command's file and pipes and return the line that runs it."""
         directory = self._directory / command.id
         directory.mkdir()
         script = directory / "command"
@@ -150,7 +150,7 @@ class Session:
         return f". {file} >{out} 2>{err} </dev/null; printf '%s %s\\n' {command.id} $?\n"
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        """Take the exit codes until the shell ends."""
+        """Read exit codes until the shell ends."""
         while process.stdout is not None and (line := await process.stdout.readline()):
             command_id, _, code = line.decode(errors="replace").partition(" ")
             command = self.commands.get(command_id)
@@ -160,7 +160,7 @@ class Session:
         self._end_all(max(code_of_shell, NEVER_RAN))
 
     def _end_all(self, code: int) -> None:
-        """End what has not ended: the running command with the shell's code, those behind it unrun."""
+        """End the running command with the shell's code, and those queued behind it without running them."""
         for command in self.commands.values():
             if command.exit_code is None:
                 self._end(command, code)

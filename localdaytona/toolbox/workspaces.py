@@ -22,7 +22,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Workspace:
-    """A sandbox's files, its environment, and what runs in it now.
+    """A sandbox's files, its environment, and its running processes.
 
     `/home/<user>` is the directory `home`; any other absolute path lies under the directory `root`.
     """
@@ -42,9 +42,9 @@ class Workspace:
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
 
     def locate(self, asked: str) -> Path:
-        """Return where a path of the sandbox is, a relative one from its home; `..` stops at its root.
+        """Return where a path of the sandbox is; a relative one starts at its home, and `..` stops at its root.
 
-        Raises ToolboxError for what a link leads out of the sandbox.
+        Raises ToolboxError when a link leads out of the sandbox.
         """
         place = self._place(asked)
         parent = place if place in {self.home, self.root} else place.parent
@@ -53,14 +53,14 @@ class Workspace:
         return place
 
     def follow(self, asked: str) -> Path:
-        """Return where a path is after its links. Raises ToolboxError as `locate` does."""
+        """Return where a path leads through its links. Raises ToolboxError as `locate` does."""
         place = _resolved(self.locate(asked), asked)
         if not place.is_relative_to(self.directory):
             raise ToolboxError(403, f"forbidden: path leaves the sandbox: {asked}", "FILE_ACCESS_DENIED")
         return place
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
-        """Return what a process in the sandbox sees; nothing of the server's own but its PATH."""
+        """Return the environment of a process in the sandbox; of the server's it holds only PATH."""
         return {
             "PATH": os.environ.get("PATH", SYSTEM_PATH),
             "LANG": "C.UTF-8",
@@ -73,11 +73,11 @@ class Workspace:
         }
 
     def new_session_directory(self) -> Path:
-        """Return a directory, not made yet, for a session's pipes."""
+        """Return a directory for a session's pipes, which is not created yet."""
         return self.directory / "sessions" / uuid.uuid4().hex
 
     async def stop(self) -> None:
-        """End all processes and forget the sessions. What starts meanwhile belongs to the next run."""
+        """End all processes and forget the sessions. Processes started meanwhile belong to the next run."""
         run, sessions = self.run, self.sessions
         self.run, self.sessions = Run(self.directory.name), {}
         await run.end()
@@ -87,7 +87,7 @@ class Workspace:
     def _place(self, asked: str) -> Path:
         if "\0" in asked:
             raise ToolboxError(400, "bad request: invalid path", "INVALID_FILE_PATH")
-        # What `pwd` and the home directory's route say is a path of the machine.
+        # `pwd` and the route of the home directory return a path of this machine.
         real = Path(os.path.normpath(asked))
         if real.is_relative_to(self.directory):
             return real
@@ -101,12 +101,12 @@ class Workspace:
 def _resolved(place: Path, asked: str) -> Path:
     try:
         return place.resolve()
-    except (RuntimeError, OSError) as error:  # links in a circle: the one until Python 3.12, the other since
+    except (RuntimeError, OSError) as error:  # a cycle of links: RuntimeError until Python 3.12, OSError since
         raise ToolboxError(400, f"bad request: too many links: {asked}", "INVALID_FILE_PATH") from error
 
 
 class Workspaces:
-    """All workspaces, opened when they are first used. The server tells it what ends them."""
+    """All workspaces, opened at their first use. The server tells it when sandboxes stop or are destroyed."""
 
     def __init__(self, host: ToolboxHost) -> None:
         self._host = host
@@ -114,7 +114,7 @@ class Workspaces:
         self._open: dict[str, Workspace] = {}
 
     def open(self, sandbox_id: str) -> Workspace:
-        """Return a sandbox's workspace; the gate has seen to it that the sandbox runs."""
+        """Return a sandbox's workspace; the gate has ensured that the sandbox runs."""
         workspace = self._open.get(sandbox_id)
         if workspace is None:
             status = self._host.sandbox_status(sandbox_id)
@@ -138,7 +138,7 @@ class Workspaces:
 
     @asynccontextmanager
     async def serving(self, _: object) -> AsyncIterator[None]:
-        """Clear away what a killed server left, and at the end leave no process behind."""
+        """Remove what a killed server left, and at the end leave no process behind."""
         await self._clear_leftovers()
         try:
             yield
@@ -158,7 +158,7 @@ async def _remove(directory: Path) -> None:
 
 
 def _remove_tree(directory: Path) -> None:
-    """Remove a directory with the read-only ones in it, such as a Go module cache, which only root could."""
+    """Remove a directory, even with read-only directories in it, such as a Go module cache."""
     for parent, names, _ in os.walk(directory):
         for name in names:
             inner = Path(parent, name)

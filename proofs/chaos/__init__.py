@@ -1,5 +1,5 @@
-"""The promise under fire: every process killed, frozen and ended, every connection cut, every Daytona fault.
+"""The chaos run: every process killed, frozen and terminated, every connection cut, every fault of Daytona injected.
 
-`python -m proofs.chaos --seed N` runs the whole of issuebox as processes of their own, disturbs it after a plan
-that is a function of the seed, and lets `proofs.checker` decide from the outside whether the promise held.
+`python -m proofs.chaos --seed N` runs all of issuebox as separate processes and disturbs it by a plan that depends on
+the seed alone. Then `proofs.checker` decides from the outside whether the promise held.
 """

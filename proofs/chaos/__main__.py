@@ -1,7 +1,8 @@
 """``make chaos``: the promise under a seeded plan of kills, deploys, freezes, unread logs, cuts and Daytona's faults.
 
-Prints the seed first. Exit code 0 only when nothing was broken and everything came to rest. The run directory
-holds the logs, the databases, what the checker reads (``python -m proofs.checker RUN_DIR``) and the report.
+Prints the seed first. The exit code is 0 only when no promise was broken, everything came to rest and every process
+ended in order. The run directory has the logs, the databases, the checker's evidence (``python -m proofs.checker
+RUN_DIR``) and the report.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from proofs.chaos.parts import PartError
 from proofs.chaos.plan import Plan, make_plan
 from proofs.chaos.report import write_report
 from proofs.chaos.run import Run
-from proofs.chaos.summary import summarize, told
+from proofs.chaos.summary import as_text, summarize
 from proofs.chaos.tally import Tally
 from proofs.chaos.view import shown
 
@@ -33,14 +34,14 @@ SETTLE_S_PER_ISSUE: Final = 0.4
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line. A seed that is not given is made up."""
+    """Parse the command line. Without a seed, one is drawn."""
     parser = argparse.ArgumentParser(prog="python -m proofs.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, help="of the plan; made up when left out, and printed first")
+    parser.add_argument("--seed", type=int, help="of the plan; drawn when left out, and printed first")
     parser.add_argument("--issues", type=int, default=ISSUES_DEFAULT, help="with ten deliveries each (%(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES_DEFAULT, help="of load and faults (%(default)s)")
-    parser.add_argument("--settle-s", type=float, help="deadline for rest once the faults are off")
-    parser.add_argument("--run-dir", type=Path, help=f"where everything is kept ({RUNS_DIR}/SEED)")
-    parser.add_argument("--plan", action="store_true", help="print what would happen, and do nothing")
+    parser.add_argument("--settle-s", type=float, help="deadline for the rest after the last fault, in seconds")
+    parser.add_argument("--run-dir", type=Path, help=f"for everything that the run leaves ({RUNS_DIR}/SEED)")
+    parser.add_argument("--plan", action="store_true", help="print the plan, and do nothing")
     options = parser.parse_args(arguments)
     options.seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     options.settle_s = options.settle_s or max(SETTLE_MIN_S, SETTLE_S_PER_ISSUE * options.issues)
@@ -49,12 +50,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def command(options: argparse.Namespace) -> str:
-    """What repeats this run."""
+    """The command that repeats this run."""
     return f"make chaos SEED={options.seed} ISSUES={options.issues} MINUTES={options.minutes:g}"
 
 
 async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int:
-    """Run, judge, report; the exit code."""
+    """Run the plan, judge it and write the report. Returns the exit code."""
     machine = describe()
     console.print(one_line(machine), highlight=False, soft_wrap=True)
     shutil.rmtree(options.run_dir, ignore_errors=True)
@@ -68,13 +69,13 @@ async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int
         return 1
     summary = summarize(plan, outcome, tally, machine, command(options))
     write_report(options.run_dir, summary, plan, outcome, tally)
-    console.print(told(summary), highlight=False, markup=False, soft_wrap=True)
+    console.print(as_text(summary), highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nReport: {options.run_dir}/report.html", highlight=False)
     return 0 if outcome.is_good else 1
 
 
 def start() -> int:
-    """Print the seed before anything can go wrong, then run."""
+    """Print the seed before anything can fail, then run. Returns the exit code."""
     options = parse()
     console = Console()
     console.print(f"seed {options.seed}   (again: {command(options)})", highlight=False, soft_wrap=True)

@@ -1,11 +1,12 @@
-"""The system under test as it would be deployed: two APIs, three workers, Temporal, Daytona, and the wires between.
+"""The system under test, as in a deployment: two APIs, three workers, Temporal, Daytona, and the links between them.
 
-Commands, environments, ports. Everything is bound to loopback, and everything that is kept is under `run_dir`.
+Commands, environments and ports. Everything is bound to loopback, and all files are under `run_dir`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,10 +25,10 @@ from issuebox.temporal.search_attributes import needed, register
 from localdaytona.testing import AdminClient, free_port
 from proofs.chaos.parts import Part, Program
 from proofs.chaos.proxy import LOOPBACK, Link
-from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, OURS, PARTS, SETTINGS, TEMPORAL, WORKERS
+from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, OURS, PARTS, SETTINGS, SHORTENED, TEMPORAL, WORKERS
 
 READY_TIMEOUT_S: Final = 90.0
-# -P: an `api` directory where the run happens to be started must not become our `api` package.
+# -P: an `api` directory in the current directory must not shadow our `api` package.
 PYTHON: Final = (sys.executable, "-P")
 WEBHOOK_SECRET: Final = "chaos-webhook-secret"  # noqa: S105 -- of a server on loopback that lives for minutes
 API_TOKEN: Final = "chaos-api-token"  # noqa: S105
@@ -36,7 +37,7 @@ DAYTONA_KEY: Final = "chaos-daytona-key"
 
 @dataclass(slots=True)
 class Cluster:
-    """All parts and links, by name, and the ways around the links for the watchers."""
+    """All parts and links, by name, and direct clients for the watchers, which use no link."""
 
     run_dir: Path
     parts: dict[str, Part]
@@ -56,13 +57,13 @@ class Cluster:
         return f"http://{LOOPBACK}:{self.ports[DAYTONA]}"
 
     async def temporal(self) -> Client:
-        """A client that goes to Temporal directly. Raises RuntimeError while that is down."""
+        """A client that connects to Temporal directly. Raises RuntimeError while Temporal is down."""
         if not self._temporal:
             self._temporal.append(await connect(environment=_temporal_environment(self.ports[TEMPORAL])))
         return self._temporal[0]
 
     async def start(self) -> None:
-        """Start everything in order, each when what it needs is ready. Raises `PartError`."""
+        """Start every part once the parts that it needs are ready. Raises `PartError`."""
         for name in (TEMPORAL, DAYTONA):
             self.parts[name].start()
         for name in (TEMPORAL, DAYTONA):
@@ -79,14 +80,14 @@ class Cluster:
             await self.parts[name].ready(READY_TIMEOUT_S)
 
     def heal(self) -> None:
-        """No link is cut, stalled or slow any more, and no part is frozen or held down."""
+        """Repair every link, and let every part run: none stays frozen or down."""
         for link in self.links.values():
             link.heal()
         for part in self.parts.values():
             part.thaw()
 
     async def end(self) -> None:
-        """End our own processes for good: SIGTERM to all at once. `Part.endings` says which did not end by it."""
+        """End our own processes for good, with a SIGTERM to all at once. `Part.endings` says which did not end."""
         await asyncio.gather(*(self.parts[name].stop() for name in OURS))
 
     async def stop(self) -> None:
@@ -97,7 +98,7 @@ class Cluster:
 
 @asynccontextmanager
 async def prepared(run_dir: Path) -> AsyncIterator[Cluster]:
-    """The links listen and the commands are known; `Cluster.start` starts the processes. All end with the block."""
+    """A cluster whose links listen. `Cluster.start` starts its processes; all of them end with the block."""
     binary = await ensure_binary()
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in (TEMPORAL, DAYTONA, *API, "temporal-ui")}
@@ -171,7 +172,7 @@ def _worker(run_dir: Path, name: str, links: Mapping[str, Link]) -> Program:
 
     return Program(
         name=name,
-        command=[*PYTHON, "-m", "issuebox", "worker", "--ready-file", str(ready_file)],
+        command=[*PYTHON, "-m", "proofs.shortened", "--ready-file", str(ready_file), json.dumps(SHORTENED)],
         environment=environment,
         log=run_dir / "logs" / f"{name}.log",
         is_ready=is_ready,
@@ -198,5 +199,5 @@ def _temporal_environment(port: int) -> dict[str, str]:
 
 
 def _clean() -> dict[str, str]:
-    """Our environment without anybody's settings: the run depends on the seed and on nothing of the caller's."""
+    """Our environment without the caller's settings: the run depends on the seed alone."""
     return bare() | {"PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""Every fault of localdaytona on every operation, as a deck that the plan deals from. Data only."""
+"""Every fault of localdaytona on every operation, as a deck of cards that the plan deals. Data only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from localdaytona.types import JSONObject
 OPERATIONS: Final = tuple(name for name in get_args(OperationName) if name != "*")
 
 DELAY_MAX_S: Final = 5.0
-"""Longer than any client waits: Daytona carries out a command that was given up."""
+"""Longer than any client waits, so that Daytona carries out a command whose client has given up."""
 
 _REPLIES: Final[tuple[JSONObject, ...]] = (
     {"kind": "status", "status": 500, "message": "Internal server error"},
@@ -53,14 +53,14 @@ _STREAM: Final[tuple[JSONObject, ...]] = (
     {"kind": "hang", "after": False},
 )
 UNUSED: Final = frozenset({"list", "pause", "interval"})
-"""Operations that issuebox never asks for in this run: lists belong to the audit, which is off."""
+"""Operations that issuebox does not use in this run: the audit, which lists, is off."""
 
-MISSES: Final = "not_found"
-"""The effect that lies about existence. The plan deals it sparingly; see there."""
+FALSE_404: Final = "not_found"
+"""The effect that denies an existing sandbox. The plan limits it: `FALSE_404S_MAX`."""
 
 
 def deck() -> list[tuple[str, JSONObject]]:
-    """Each operation that is used with each effect that means something there."""
+    """Each used operation with each effect that applies to it."""
     return [
         (operation, effect) for operation in OPERATIONS if operation not in UNUSED for effect in _effects(operation)
     ]

@@ -1,7 +1,7 @@
-"""GitHub's side: sends the deliveries of the plan, and sends again what was not acknowledged.
+"""GitHub's side: sends the deliveries of the plan, and sends a delivery again that was not acknowledged.
 
-The real GitHub marks such a delivery as failed, and a person, a script or resync sends it again; here it is
-sent again by itself, a few times. What never got a 2xx is noted as not acknowledged, and owed to nobody.
+The real GitHub marks such a delivery as failed, and a person, a script or resync sends it again. Here it is sent again
+automatically, a few times. A delivery that never gets a 2xx is noted as not acknowledged: no rule requires its effect.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Final
 import httpx
 
 from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build, post
-from proofs.chaos.story import Happening, Post
+from proofs.chaos.story import Event, Post
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import REPOSITORY
 from proofs.checker.evidence import Delivery
 
 GIVE_UP_S: Final = 10.0
-"""GitHub waits so long for an answer."""
+"""How long GitHub waits for an answer."""
 TRIES_MAX: Final = 8
 PAUSE_FIRST_S: Final = 0.5
 PAUSE_MAX_S: Final = 8.0
@@ -30,7 +30,7 @@ AT_ONCE_MAX: Final = 100
 
 
 class GitHub:
-    """Sends over the APIs in turn. `base` is the beginning of the load, a whole epoch second."""
+    """Sends to the APIs in turn. `base`: the beginning of the load, a whole epoch second."""
 
     def __init__(self, api_urls: Sequence[str], secret: str, base: int, tally: Tally) -> None:
         self._api_urls = api_urls
@@ -41,7 +41,7 @@ class GitHub:
         self._room = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def send_all(self, posts: Sequence[Post]) -> None:
-        """Send each delivery when it is due; returns when each is acknowledged or was given up."""
+        """Send each delivery when it is due. Returns when each is acknowledged or given up."""
         self._tally.deliveries_total = self._tally.waiting = len(posts)
         async with httpx.AsyncClient(timeout=GIVE_UP_S, trust_env=False) as http, asyncio.TaskGroup() as tasks:
             for each in posts:
@@ -63,7 +63,7 @@ class GitHub:
         self._tally.waiting -= 1
 
     async def _post(self, http: httpx.AsyncClient, each: Post, mock: MockDelivery) -> Delivery:
-        """One POST, noted before it is sent. Without an answer the line says just that."""
+        """Send one POST, which is noted before it is sent. Returns its line, without a status when nobody answered."""
         number = next(self._turn)
         noted = self._tally.in_flight[number] = self._line(each)
         try:
@@ -76,32 +76,30 @@ class GitHub:
             del self._tally.in_flight[number]
 
     def _line(self, each: Post) -> Delivery:
-        happening = each.happening
+        event = each.event
         return Delivery(
             delivery=each.delivery,
-            issue=happening.issue,
-            action=happening.kind.action,
-            wish=happening.kind.wish,
-            updated_at=self._base + happening.second,
+            issue=event.issue,
+            action=event.kind.action,
+            expects=event.kind.expects,
+            updated_at=self._base + event.second,
             sent_at=time.time(),
         )
 
     def _mock(self, each: Post) -> MockDelivery:
-        happening = each.happening
+        event = each.event
         issue = MockIssue(
-            happening.issue,
+            event.issue,
             REPOSITORY,
-            title=f"Issue {happening.issue} under fire",
-            updated_at=self._moment(happening.second),
-            closed_at=None if happening.closed_at is None else self._moment(happening.closed_at),
+            title=f"Issue {event.issue} of the chaos run",
+            updated_at=self._moment(event.second),
+            closed_at=None if event.closed_at is None else self._moment(event.closed_at),
         )
-        return _built(happening, issue, self._secret, each.delivery)
+        return _built(event, issue, self._secret, each.delivery)
 
     def _moment(self, second: int) -> datetime:
         return datetime.fromtimestamp(self._base, UTC) + timedelta(seconds=second)
 
 
-def _built(happening: Happening, issue: MockIssue, secret: str, delivery: str) -> MockDelivery:
-    return build(
-        happening.kind.action, issue, secret, comment=happening.comment, detail=happening.label, delivery=delivery
-    )
+def _built(event: Event, issue: MockIssue, secret: str, delivery: str) -> MockDelivery:
+    return build(event.kind.action, issue, secret, comment=event.comment, detail=event.label, delivery=delivery)

@@ -1,7 +1,7 @@
-"""The processes under test: each is started, killed, frozen, ended and started again, and kept alive in between.
+"""The processes under test: each is started, killed, frozen, terminated and restarted.
 
-A part that ends by itself is started again after a pause, and that is counted: it is no fault of the plan. So is
-one that was told to end and did not: it is killed, and whoever deploys would have seen the same.
+A part that ends by itself is restarted after a pause and counted, because the plan did not cause that end. A part that
+does not end after a SIGTERM is killed and counted, as a deploy would do it.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from proofs.chaos.pump import Pump, pumped
 RESTART_PAUSE_S: Final = 1.0
 PROBE_INTERVAL_S: Final = 0.1
 END_TIMEOUT_S: Final = 15.0
-"""Time to end in order: a worker gives its activities 5 s. Compose and Kubernetes give 30 s and more."""
+"""How long a process may take to end in order. A worker gives its activities 5 s; Kubernetes gives a process 30 s."""
 IN_ORDER: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of an orderly end; uvicorn raises the signal again once everything is closed."""
+"""Exit codes of an orderly end. uvicorn raises the signal again once everything is closed."""
 
 
 class Ending(StrEnum):
-    """What became of a SIGTERM. Completes "the process …"."""
+    """The outcome of a SIGTERM; completes "the process …"."""
 
     IN_ORDER = "ended in order"
     KILLED = "was killed meanwhile"
-    DISORDERLY = "ended with an error"
-    STUBBORN = "did not end"
-    REFUSED = "was down already"
+    WITH_ERROR = "ended with an error"
+    DID_NOT_END = "did not end"
+    ALREADY_DOWN = "was down already"
 
 
-BAD_ENDINGS: Final = (Ending.DISORDERLY, Ending.STUBBORN)
-"""What no deploy should see."""
+BAD_ENDINGS: Final = (Ending.WITH_ERROR, Ending.DID_NOT_END)
+"""Endings that a deploy should never see."""
 
 
 class PartError(RuntimeError):
-    """A part did not become ready in time; the text names its log."""
+    """A part did not become ready in time. The text names its log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a part runs, and how it is known to be ready."""
+    """The command of a part, and how to tell that it is ready."""
 
     name: str
     command: Sequence[str]
@@ -59,15 +59,15 @@ class Program:
     is_ready: Callable[[], Awaitable[bool]]
     before_start: Callable[[], None] = lambda: None
     is_narrow: bool = False
-    """Whether the pipe to its log is as small as can be, so that it feels a stalled reader soon."""
+    """Whether the pipe to its log is as small as possible, so that a stalled reader soon blocks it."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One program through all its lives. What is done to it overlaps safely: the later end counts.
+    """One program, through all its restarts. Disturbances may overlap: the later end counts.
 
-    `deaths` counts the ends that nobody asked for, `endings` what became of each SIGTERM, `full_pipes` the lives
-    that met a stalled reader's full pipe.
+    `deaths`: the ends that nobody asked for. `endings`: the outcomes of SIGTERMs. `full_pipes`: how many processes had
+    a full log pipe at the end of a stall.
     """
 
     program: Program
@@ -90,7 +90,7 @@ class Part:
 
     @property
     def pid(self) -> int | None:
-        """The process of the present life; None between two lives."""
+        """The ID of the present process; None while there is none."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     @property
@@ -98,11 +98,11 @@ class Part:
         return _now() < self._frozen_until
 
     def start(self) -> None:
-        """Begin to keep it alive."""
-        self._keeper = asyncio.create_task(self._keep())
+        """Start it, and restart it from now on whenever it ends."""
+        self._keeper = asyncio.create_task(self._keep_running())
 
     async def is_serving(self) -> bool:
-        """Whether it does its work now: it is there and ready, is not frozen, and was not told to end."""
+        """Whether it works now: it is up and ready, not frozen, and has no SIGTERM pending."""
         is_there = self.pid is not None and not self._is_ending and not self.is_frozen
         return is_there and await self.program.is_ready()
 
@@ -117,7 +117,7 @@ class Part:
             raise PartError(f"{self.name} was not ready after {timeout_s:.0f} s; see {self.program.log}") from error
 
     async def at_work(self, seconds: float, timeout_s: float) -> bool:
-        """Wait until a life has been up for so long; whether that came to be. Up is what was ready once."""
+        """Wait until its process has been up (once ready) for so long. Returns False after `timeout_s`."""
         deadline = _now() + timeout_s
         while _now() - self._up_at < seconds:
             if _now() >= deadline:
@@ -126,12 +126,12 @@ class Part:
         return True
 
     def kill(self, down_s: float) -> bool:
-        """kill -9, and no new life for so long; whether there was a life to end."""
+        """kill -9, and no restart for so long. Returns whether there was a process."""
         self._down_until = max(self._down_until, _now() + down_s)
         return self._signal(signal.SIGKILL)
 
     def freeze(self, seconds: float) -> bool:
-        """SIGSTOP, and SIGCONT after so long; whether there was a process to freeze."""
+        """SIGSTOP, and SIGCONT after so long. Returns whether there was a process."""
         until = _now() + seconds
         if not self._signal(signal.SIGSTOP):
             return False
@@ -142,20 +142,20 @@ class Part:
         return True
 
     def stall_reader(self, seconds: float) -> bool:
-        """Its log is not read for so long, or until this life is over; whether there was a life."""
+        """Leave its log unread for so long, or until its process ends. Returns whether there was a process."""
         if self.pid is None or self._pump is None:
             return False
         self._pump.stall(seconds)
         return True
 
     async def end(self, down_s: float) -> Ending:
-        """SIGTERM, and a new life `down_s` after its end; what became of it, which is counted.
+        """SIGTERM, and a restart `down_s` after its end. Returns the outcome, and counts it.
 
-        A process that needs longer than `END_TIMEOUT_S` is killed; the time in which it is frozen does not count.
+        A process that needs longer than `END_TIMEOUT_S` is killed. Time in which it is frozen does not count.
         """
         process = self._process
         if process is None or self._is_ending or not self._signal(signal.SIGTERM):
-            return Ending.REFUSED
+            return Ending.ALREADY_DOWN
         self._is_ending = True
         try:
             ending = await self._ended(process)
@@ -166,35 +166,35 @@ class Part:
         return ending
 
     def thaw(self) -> None:
-        """SIGCONT, a reader that reads, and no pause before the next life."""
+        """SIGCONT, a reader that reads, and no pause before the next restart."""
         self._frozen_until = self._down_until = 0.0
         self._signal(signal.SIGCONT)
         if self._pump is not None:
             self._pump.flow()
 
     async def stop(self) -> None:
-        """End it for good, in order where it can; returns when it is gone. Safe to repeat."""
+        """End it for good, in order when it can. Returns when it is gone. Safe to repeat."""
         self._is_stopping = True
         self.thaw()
         if self._keeper is None:
             return
         while not self._keeper.done():
-            if await self.end(0.0) is Ending.REFUSED:
-                # It is just being started, or ends already.
+            if await self.end(0.0) is Ending.ALREADY_DOWN:
+                # It is starting, or already ending.
                 await asyncio.wait({self._keeper}, timeout=PROBE_INTERVAL_S)
         await self._keeper
 
-    async def _keep(self) -> None:
+    async def _keep_running(self) -> None:
         while not self._is_stopping:
             self.program.before_start()
-            await self._live()
-            await self._rest()
+            await self._run()
+            await self._pause()
 
-    async def _live(self) -> None:
-        """One life: from the start of the process to the last line of its log."""
+    async def _run(self) -> None:
+        """Run one process: from its start to the last line of its log."""
         async with pumped(self.program.log, is_narrow=self.program.is_narrow) as pump:
             self._process = await asyncio.create_subprocess_exec(
-                # The kernel ends it with us: nothing outlives a killed run.
+                # The kernel ends it with this process, so that nothing outlives a killed run.
                 *(sys.executable, "-I", child.__file__, str(os.getpid()), *self.program.command),
                 env=self.program.environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -218,18 +218,18 @@ class Part:
             await asyncio.sleep(PROBE_INTERVAL_S)
         self._up_at = _now()
 
-    async def _rest(self) -> None:
-        """Count the death where nobody asked for it, and wait for the next life to be due."""
+    async def _pause(self) -> None:
+        """Count an end that nobody asked for, and wait until the restart is due."""
         if not (self._is_stopping or self._is_ending or self._down_until > 0.0):
             self.deaths += 1
             self._down_until = _now() + RESTART_PAUSE_S
-        # A stop or a thaw cuts the pause short, and so the clock is looked at now and then.
+        # A stop or a thaw cuts the pause short, so this polls.
         while not self._is_stopping and (self._is_ending or _now() < self._down_until):  # noqa: ASYNC110
             await asyncio.sleep(PROBE_INTERVAL_S)
         self._down_until = 0.0
 
     async def _ended(self, process: asyncio.subprocess.Process) -> Ending:
-        """Wait for the end of a process that got a SIGTERM, and bring it about when it takes too long."""
+        """Wait for the end of a process after a SIGTERM, and kill it when that takes too long."""
         left_s, before = END_TIMEOUT_S, _now()
         while process.returncode is None and left_s > 0.0:
             await asyncio.sleep(PROBE_INTERVAL_S)
@@ -238,10 +238,10 @@ class Part:
         if process.returncode is None:
             self._signal(signal.SIGKILL)
             await process.wait()
-            return Ending.STUBBORN
+            return Ending.DID_NOT_END
         if process.returncode == -signal.SIGKILL:
             return Ending.KILLED
-        return Ending.IN_ORDER if process.returncode in IN_ORDER else Ending.DISORDERLY
+        return Ending.IN_ORDER if process.returncode in IN_ORDER else Ending.WITH_ERROR
 
     async def _wake_at(self, until: float) -> None:
         await asyncio.sleep(max(0.0, until - _now()))
@@ -251,7 +251,7 @@ class Part:
     def _signal(self, number: signal.Signals) -> bool:
         if self.pid is None:
             return False
-        with contextlib.suppress(ProcessLookupError):  # It ended, and the event loop has not heard of it yet.
+        with contextlib.suppress(ProcessLookupError):  # It has ended, and the event loop does not know yet.
             os.kill(self.pid, number)
             return True
         return False

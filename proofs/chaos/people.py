@@ -1,4 +1,4 @@
-"""People: what they do in Daytona's dashboard, the work that they leave in sandboxes, their orders over REST."""
+"""People: their acts in Daytona's dashboard, the work that they leave in sandboxes, and their orders over REST."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from proofs.chaos.cluster import API_TOKEN, DAYTONA_KEY, Cluster
-from proofs.chaos.deeds import Act, Command, Work
+from proofs.chaos.fault_schedule import Act, Command, Work
 from proofs.chaos.tally import Tally
 from proofs.checker.evidence import Order
 
@@ -22,32 +22,32 @@ _BEARER: Final = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 def work_left(daytona_dir: Path) -> set[str]:
-    """The IDs of the sandboxes that hold work now, whatever was answered to who left it there."""
+    """The IDs of the sandboxes that hold work now, even when the answer to the person who left it was lost."""
     return {found.parents[2].name for found in (daytona_dir / "sandboxes").glob(f"*/{WORK_FILE}")}
 
 
 class People:
-    """What they did is noted in the tally. Nothing that they do may fail the run: they are told no all the time."""
+    """What they do is noted in the tally. A refusal never fails the run: many of their acts are refused."""
 
     def __init__(self, cluster: Cluster, base: int, tally: Tally) -> None:
         self._cluster = cluster
         self._base = base
         self._tally = tally
 
-    async def act(self, deed: Act) -> None:
-        """Press a button of the dashboard. The sandbox may not be there, or in no state for it."""
-        word = "break for good" if deed.detail.get("recoverable") is False else deed.act
+    async def act(self, step: Act) -> None:
+        """Do an act of the dashboard. The sandbox may not exist, or its state may not allow the act."""
+        word = "break for good" if step.detail.get("recoverable") is False else step.act
         try:
-            await self._cluster.admin.act(f"claude-issue-{deed.issue}", deed.act, **deed.detail)
+            await self._cluster.admin.act(f"claude-issue-{step.issue}", step.act, **step.detail)
         except httpx.HTTPError:
             self._tally.refused_acts[word] += 1
         else:
             self._tally.acts[word] += 1
 
-    async def work(self, deed: Work) -> None:
-        """Leave a file in a git repository, once the sandbox runs; noted only when it is certainly there."""
-        while time.time() < self._base + deed.until_s:
-            sandbox_id = await self._running(deed.issue)
+    async def work(self, step: Work) -> None:
+        """Leave a file in a git repository, once the sandbox runs. It is noted only when it certainly exists."""
+        while time.time() < self._base + step.until_s:
+            sandbox_id = await self._running(step.issue)
             if sandbox_id and await self._execute(sandbox_id):
                 self._tally.worked_in.add(sandbox_id)
                 self._tally.acts["leave work"] += 1
@@ -55,32 +55,32 @@ class People:
             await asyncio.sleep(POLL_INTERVAL_S)
         self._tally.refused_acts["leave work"] += 1
 
-    async def command(self, deed: Command) -> None:
-        """Give an order, which is noted before it is sent and again with its answer."""
+    async def command(self, step: Command) -> None:
+        """Send an order, which is noted before it is sent and again with its answer."""
         sent_at = time.time()
-        noted = Order(order=deed.order, issue=deed.issue, is_forced=deed.is_forced, sent_at=sent_at)
+        noted = Order(order=step.order, issue=step.issue, is_forced=step.is_forced, sent_at=sent_at)
         self._tally.orders.append(noted)
         try:
-            reply = await self._send(deed)
+            reply = await self._send(step)
         except httpx.TransportError:
-            self._tally.refused_acts[f"order {deed.order}"] += 1
+            self._tally.refused_acts[f"order {step.order}"] += 1
             return
         self._tally.orders.append(noted.model_copy(update={"answered_at": time.time(), "status": reply.status_code}))
         counter = self._tally.acts if reply.is_success else self._tally.refused_acts
-        counter[f"order {deed.order}"] += 1
+        counter[f"order {step.order}"] += 1
 
-    async def _send(self, deed: Command) -> httpx.Response:
-        issue_url = f"{self._cluster.api_urls[deed.api]}/v1/issues/{deed.issue}"
+    async def _send(self, step: Command) -> httpx.Response:
+        issue_url = f"{self._cluster.api_urls[step.api]}/v1/issues/{step.issue}"
         method, url, params = {
             "stop": ("POST", f"{issue_url}/stop", {}),
             "replace": ("POST", f"{issue_url}/replace", {}),
-            "delete": ("DELETE", f"{issue_url}/sandbox", {"force": str(deed.is_forced).lower()}),
+            "delete": ("DELETE", f"{issue_url}/sandbox", {"force": str(step.is_forced).lower()}),
             "ensure": ("PUT", f"{issue_url}/sandbox", {"wait_s": "2"}),
-        }[deed.order]
+        }[step.order]
         return await self._cluster.http.request(method, url, params=params, headers=_BEARER, timeout=ORDER_TIMEOUT_S)
 
     async def _running(self, issue: int) -> str:
-        """The ID of the issue's sandbox when it runs; '' otherwise, and when nobody can tell."""
+        """The ID of the issue's sandbox when it runs; '' otherwise, and when Daytona does not answer."""
         try:
             row = await self._cluster.admin.sandbox(f"claude-issue-{issue}")
         except httpx.HTTPError:

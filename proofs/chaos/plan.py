@@ -1,8 +1,9 @@
-"""What is done to the system, and when: a function of seed, issues and duration. No I/O.
+"""The plan of a chaos run: a function of seed, issues and duration. No I/O.
 
-The duration is cut into rounds of some forty seconds. In each round every kind of process is killed and frozen,
-our own are told to end and their logs are not read, every link is cut, stalled or slow, every knob of Daytona is
-turned; meanwhile waves of faults follow one another, until each fault was dealt on each operation, and then again.
+The duration is divided into rounds of some forty seconds. In each round, every kind of process is killed and frozen,
+our own get a SIGTERM and their logs are not read, every link is cut, stalled or slowed down, and every knob of Daytona
+is turned. Meanwhile waves of fault rules follow one another, until each fault was dealt on each operation, and then
+again.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from localdaytona.types import JSONObject
-from proofs.chaos.deeds import (
+from proofs.chaos.fault_schedule import (
     Act,
     Command,
     Cut,
-    Deed,
     Freeze,
     Kill,
     Knob,
@@ -25,12 +25,13 @@ from proofs.chaos.deeds import (
     Slow,
     Stall,
     StallReader,
+    Step,
     Terminate,
-    Timed,
+    TimedStep,
     Wave,
     Work,
 )
-from proofs.chaos.faults import MISSES, deck
+from proofs.chaos.faults import FALSE_404, deck
 from proofs.chaos.story import IssueState, Post, stories
 from proofs.chaos.terms import (
     API,
@@ -49,126 +50,125 @@ WAVE_S: Final = 2.5
 WAVE_RULES_MIN: Final = 12
 HITS_MIN: Final = 3
 ISSUES_PER_HIT: Final = 50
-"""A rule may hit so often, and once more for so many issues: a thousand issues are not spared."""
-MISSES_MAX: Final = 3
-"""False 404s of one rule: a look that makes sure reads four times, and what is lied to in all four is not claimed."""
-LAST_DEED: Final = 0.97
-"""Share of the duration in which deeds begin."""
+"""A rule may hit `HITS_MIN` times, and once more for each `ISSUES_PER_HIT` issues."""
+FALSE_404S_MAX: Final = 3
+"""False 404s of one rule. A lookup that makes sure reads four times; if all four are false, nothing is promised."""
+LAST_STEP: Final = 0.97
+"""Share of the duration in which steps begin."""
 SLOW_BEFORE_SHARE: Final = 0.08
-"""Daytona is slow from so long before what should meet commands in their middle: a share of a round, some 3.5 s."""
+"""Daytona is slow from this share of a round (some 3.5 s) before a step that should interrupt commands."""
 SLOW_S: Final = 5.0
 ROLL_SLOW_S: Final = 20.0
-"""Until the last worker of a rolling restart was told to end, or nearly so."""
-
+"""Until about the SIGTERM to the last worker of a rolling restart."""
 
 BURSTS_S: Final = (1.5, 3.0, 4.5, 6.0)
-"""When after the beginning of a long stall a burst comes."""
+"""When bursts come after the beginning of a long stall."""
 BURST_ISSUES_MAX: Final = 50
 BURST_COPIES: Final = 3
 
 UNREAD_SHARE: Final = 0.09
 UNREAD_S: Final = 25.0
-"""The log of an API that is told to end is not read any more some 4 s before, and longer than it may take to end."""
+"""The log of an API is unread from some 4 s before its SIGTERM, for longer than its end may take."""
 
-Slot = tuple[float, float, Deed]
-"""A deed, and between which shares of its round it is done."""
+Slot = tuple[float, float, Step]
+"""A step, and the shares of its round between which it is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a run does, in order."""
+    """Everything that a run does, in order."""
 
     seed: int
     issues: int
     seconds: float
     posts: tuple[Post, ...]
     again: tuple[Post, ...]
-    """What somebody has sent once more, in bursts, beside the deliveries of the stories."""
-    deeds: tuple[Timed, ...]
+    """Redeliveries by a script, in bursts, besides the deliveries of the stories."""
+    schedule: tuple[TimedStep, ...]
+    """The fault schedule."""
 
     @property
     def sent(self) -> list[Post]:
-        """All that is sent, in order."""
-        return sorted([*self.posts, *self.again], key=lambda post: (post.at_s, post.delivery, post.happening.issue))
+        """All deliveries, in order."""
+        return sorted([*self.posts, *self.again], key=lambda post: (post.at_s, post.delivery, post.event.issue))
 
     def lines(self) -> Iterator[str]:
-        """The whole plan as text, one line for each thing that happens."""
-        told = [(timed.at_s, f"{timed.deed}") for timed in self.deeds]
-        told += [
-            (post.at_s, f"deliver {post.happening.kind.action} of issue {post.happening.issue} ({post.delivery})")
+        """The whole plan as text, one line for each step and delivery."""
+        lines = [(timed.at_s, f"{timed.step}") for timed in self.schedule]
+        lines += [
+            (post.at_s, f"deliver {post.event.kind.action} of issue {post.event.issue} ({post.delivery})")
             for post in self.sent
         ]
-        for at_s, text in sorted(told):
+        for at_s, text in sorted(lines):
             yield f"{at_s:8.3f} s  {text}"
 
 
 def make_plan(seed: int, issues: int, seconds: float) -> Plan:
     """The plan: the same for the same arguments, on every machine."""
     posts = stories(seed, issues, seconds)
-    deeds = [
+    schedule = [
         *_rounds(random.Random(f"{seed}/rounds"), random.Random(f"{seed}/ends"), seconds),
         *_waves(random.Random(f"{seed}/waves"), issues, seconds),
         *_people(random.Random(f"{seed}/people"), issues, seconds, posts),
     ]
-    again = [post for timed in deeds if _is_long_stall(timed.deed) for post in _again(posts, timed.at_s)]
-    in_order = sorted(deeds, key=lambda timed: (timed.at_s, repr(timed.deed)))
+    again = [post for timed in schedule if _is_long_stall(timed.step) for post in _again(posts, timed.at_s)]
+    in_order = sorted(schedule, key=lambda timed: (timed.at_s, repr(timed.step)))
     return Plan(seed, issues, seconds, posts, tuple(again), tuple(in_order))
 
 
-def _is_long_stall(deed: Deed) -> bool:
-    return isinstance(deed, StallReader) and deed.part in WORKERS and deed.seconds > STALL_S
+def _is_long_stall(step: Step) -> bool:
+    return isinstance(step, StallReader) and step.part in WORKERS and step.seconds > STALL_S
 
 
 def _again(posts: Sequence[Post], stalled_at_s: float) -> Iterator[Post]:
-    """A script redelivers what came last, while a worker's log is not read: many lines at once at a full pipe."""
+    """A script redelivers the newest deliveries while a worker's log is unread: many log lines meet a full pipe."""
     for after_s in BURSTS_S:
         at_s = stalled_at_s + after_s
-        newest = {post.happening.issue: post for post in posts if post.at_s < at_s}
+        newest = {post.event.issue: post for post in posts if post.at_s < at_s}
         last = sorted(newest.values(), key=lambda post: post.at_s)[-BURST_ISSUES_MAX:]
         yield from (replace(post, at_s=at_s) for post in last for _ in range(BURST_COPIES))
 
 
-def _rounds(rng: random.Random, ends: random.Random, seconds: float) -> Iterator[Timed]:
-    """`ends` is a stream of its own for what was added later: a seed still deals what it dealt before, and more."""
+def _rounds(rng: random.Random, ends: random.Random, seconds: float) -> Iterator[TimedStep]:
+    """`ends` is a separate random stream for steps that were added later: a seed still deals its earlier steps."""
     rounds = max(1, round(seconds / ROUND_S))
     length_s = seconds / rounds
     rolled = ends.randrange(rounds)
     for number in range(rounds):
         workers, apis = rng.sample(WORKERS, 3), rng.sample(API, 2)
-        for low, high, deed in (*_on_parts(rng, workers, apis), *_on_wires(rng), *_on_daytona(rng)):
-            yield Timed((number + rng.uniform(low, high)) * length_s, deed)
-        for low, high, deed in (*_on_lives(ends, workers, apis), *(_roll(ends) if number == rolled else ())):
-            yield Timed((number + ends.uniform(low, high)) * length_s, deed)
+        for low, high, step in (*_on_parts(rng, workers, apis), *_on_links(rng), *_on_daytona(rng)):
+            yield TimedStep((number + rng.uniform(low, high)) * length_s, step)
+        for low, high, step in (*_on_ends(ends, workers, apis), *(_roll(ends) if number == rolled else ())):
+            yield TimedStep((number + ends.uniform(low, high)) * length_s, step)
 
 
 def _on_parts(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
-    """Each kind is killed once and frozen for a moment; two of the three workers are hit harder, one after the other.
+    """Each kind of process is killed once and frozen for a moment; two of the three workers get more, in turn.
 
-    A worker is frozen, and another one cut off from Temporal, for longer than a heartbeat may be late: what they
-    do wakes up in an attempt that is lost, beside the one that took its place.
+    One worker is frozen, and another is cut off from Temporal, for longer than the heartbeat timeout: their activities
+    go on in an attempt that is lost, beside the attempt that replaced it.
     """
     first, second, third = workers
     api, other_api = apis
     yield 0.1, 0.5, Kill(TEMPORAL, _span(rng, 0.0, 1.5))
     yield 0.3, 0.9, Kill(DAYTONA, _span(rng, 0.0, 1.5))
     yield 0.1, 0.9, Kill(api, _span(rng, 0.0, 2.0))
-    yield 0.55, LAST_DEED, Kill(first, _span(rng, 0.0, 1.0))
+    yield 0.55, LAST_STEP, Kill(first, _span(rng, 0.0, 1.0))
     yield 0.1, 0.4, Kill(third, _span(rng, 0.0, 1.0))
     yield 0.05, 0.3, Freeze(first, HEARTBEAT_TIMEOUT_S + _span(rng, 1.0, 4.0))
     yield 0.5, 0.7, Stall(f"{second}>{TEMPORAL}", HEARTBEAT_TIMEOUT_S + _span(rng, 1.0, 3.0))
     yield 0.55, 0.9, Freeze(third, _span(rng, 0.5, 4.0))
-    yield 0.5, LAST_DEED, Freeze(TEMPORAL, _span(rng, 0.3, 2.0))
-    yield 0.05, LAST_DEED, Freeze(other_api, _span(rng, 0.5, 5.0))
-    # Longer than a request's deadline: Daytona carries out later what its client has given up.
+    yield 0.5, LAST_STEP, Freeze(TEMPORAL, _span(rng, 0.3, 2.0))
+    yield 0.05, LAST_STEP, Freeze(other_api, _span(rng, 0.5, 5.0))
+    # Longer than a request's deadline: Daytona later carries out a request that its client has given up.
     yield 0.1, 0.5, Freeze(DAYTONA, _span(rng, 2.5, 5.0))
 
 
-def _on_lives(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
-    """Two of the three workers and an API are told to end; the logs of two workers and of both APIs are not read.
+def _on_ends(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
+    """Two of the three workers and an API get a SIGTERM; the logs of two workers and of both APIs are not read.
 
-    The long stall is that of the worker which `_on_parts` leaves alive and at work meanwhile. Whether it hangs since
-    then is found out when it is told to end as well: in the rolling restart, and at the end of the run. The API that
-    is told to end has to do so although nobody reads its last words.
+    The long stall hits the worker that `_on_parts` leaves running meanwhile. Whether it hangs after that shows at its
+    SIGTERM in the rolling restart and at the end of the run. The API must end although nobody reads its last log lines.
     """
     first, second, third = workers
     api, other_api = apis
@@ -183,27 +183,27 @@ def _on_lives(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -
 
 
 def _roll(rng: random.Random) -> Iterator[Slot]:
-    """Late in its round, so that it meets what `_on_lives` did to the workers, and the looks before the deletes."""
-    deed = RollingRestart(tuple(rng.sample(WORKERS, len(WORKERS))), 0.0)
-    return _in_the_middle(rng, 0.8, 0.85, deed, slow_s=ROLL_SLOW_S)
+    """Late in its round, so that it follows the steps of `_on_ends` and meets the inspections before deletes."""
+    step = RollingRestart(tuple(rng.sample(WORKERS, len(WORKERS))), 0.0)
+    return _in_the_middle(rng, 0.8, 0.85, step, slow_s=ROLL_SLOW_S)
 
 
-def _in_the_middle(rng: random.Random, low: float, high: float, deed: Deed, slow_s: float = SLOW_S) -> Iterator[Slot]:
-    """A deed against who waits for Daytona, for longer than a worker gives what it does to come to an end."""
+def _in_the_middle(rng: random.Random, low: float, high: float, step: Step, slow_s: float = SLOW_S) -> Iterator[Slot]:
+    """A step while commands wait for Daytona, for longer than the time that a worker gives them at its end."""
     share = rng.uniform(low, high)
     yield share - SLOW_BEFORE_SHARE, share - SLOW_BEFORE_SHARE, Knob("slow states", {"durations": SLOW}, slow_s)
-    yield share, share, deed
+    yield share, share, step
 
 
-def _on_wires(rng: random.Random) -> Iterator[Slot]:
+def _on_links(rng: random.Random) -> Iterator[Slot]:
     for link in LINKS:
         seconds = _span(rng, 0.1, 3.0)
         slow = Slow(link, round(rng.uniform(0.02, 0.3), 3), 2 * seconds)
-        yield 0.05, LAST_DEED, rng.choice((Cut(link, seconds), Cut(link, 0.0), Stall(link, seconds), slow))
+        yield 0.05, LAST_STEP, rng.choice((Cut(link, seconds), Cut(link, 0.0), Stall(link, seconds), slow))
 
 
 def _on_daytona(rng: random.Random) -> Iterator[Slot]:
-    """Every knob. Not in a round's last third, so that no second look at a 404 meets the next round's outage."""
+    """Every knob. Not in a round's last third, so that no second lookup after a 404 meets the next round's outage."""
     limits: JSONObject = {
         "window_s": 2.0,
         "authenticated": rng.randint(10, 30),
@@ -232,13 +232,13 @@ def _span(rng: random.Random, low: float, high: float) -> float:
     return round(rng.uniform(low, high), 2)
 
 
-def _waves(rng: random.Random, issues: int, seconds: float) -> Iterator[Timed]:
-    """Deal the deck, shuffled anew each time it is through, so that a short run meets every card once."""
+def _waves(rng: random.Random, issues: int, seconds: float) -> Iterator[TimedStep]:
+    """Deal the deck, and shuffle it anew each time it is used up, so that even a short run deals every card."""
     hits_max = HITS_MIN + issues // ISSUES_PER_HIT
-    waves = max(1, int(seconds * LAST_DEED / WAVE_S))
+    waves = max(1, int(seconds * LAST_STEP / WAVE_S))
     size = max(WAVE_RULES_MIN, -(-len(deck()) // waves))
     cards: list[tuple[str, JSONObject]] = []
-    misses = 0
+    false_404s = 0
     for number in range(waves):
         rules: list[JSONObject] = []
         while len(rules) < size:
@@ -249,13 +249,13 @@ def _waves(rng: random.Random, issues: int, seconds: float) -> Iterator[Timed]:
             rule: JSONObject = {"id": f"w{number}-{len(rules)}-{operation}-{effect['kind']}"}
             rule |= {"match": {"operation": operation}, "effect": effect}
             times = rng.randint(1, hits_max)
-            if effect["kind"] == MISSES:
-                rule["match"] = {"operation": operation, "name": f"claude-issue-*{misses % 10}"}
-                times = min(times, MISSES_MAX)
-                misses += 1
+            if effect["kind"] == FALSE_404:
+                rule["match"] = {"operation": operation, "name": f"claude-issue-*{false_404s % 10}"}
+                times = min(times, FALSE_404S_MAX)
+                false_404s += 1
             rule |= {"times": times, "probability": round(rng.uniform(0.5, 1.0), 2)}
             rules.append(rule)
-        yield Timed(number * WAVE_S, Wave(number, tuple(rules)))
+        yield TimedStep(number * WAVE_S, Wave(number, tuple(rules)))
 
 
 _ACTS: Final[tuple[tuple[float, str, JSONObject], ...]] = (
@@ -276,38 +276,38 @@ _ORDERS: Final[tuple[tuple[float, str, bool], ...]] = (
 )
 
 
-def _people(rng: random.Random, issues: int, seconds: float, posts: tuple[Post, ...]) -> Iterator[Timed]:
+def _people(rng: random.Random, issues: int, seconds: float, posts: tuple[Post, ...]) -> Iterator[TimedStep]:
     for _ in range(max(12, int(issues * 0.6))):
         _, act, detail = rng.choices(_ACTS, [weight for weight, *_ in _ACTS])[0]
-        yield Timed(_moment(rng, seconds), Act(rng.randint(1, issues), act, detail))
+        yield TimedStep(_moment(rng, seconds), Act(rng.randint(1, issues), act, detail))
     deletes: dict[int, float] = {}
     for _ in range(max(8, int(issues * 0.2))):
         _, order, is_forced = rng.choices(_ORDERS, [weight for weight, *_ in _ORDERS])[0]
         at_s, issue = _moment(rng, seconds), rng.randint(1, issues)
         if order != "ensure":
             deletes[issue] = min(at_s, deletes.get(issue, seconds))
-        yield Timed(at_s, Command(issue, order, is_forced, rng.randrange(len(API))))
+        yield TimedStep(at_s, Command(issue, order, is_forced, rng.randrange(len(API))))
     yield from _work(rng, posts, deletes)
 
 
-def _work(rng: random.Random, posts: tuple[Post, ...], orders: dict[int, float]) -> Iterator[Timed]:
-    """Work in sandboxes whose issue is open and was never closed or ordered about.
+def _work(rng: random.Random, posts: tuple[Post, ...], orders: dict[int, float]) -> Iterator[TimedStep]:
+    """Work in sandboxes whose issue is open and was neither closed nor subject to an order.
 
-    There nobody looks for unsaved work yet. Later the service may start a sandbox for a look alone, and whoever
-    works in it at that very moment works in a sandbox that was not given to them.
+    The service does not inspect those yet. Later it may start a sandbox for an inspection alone, and a person who works
+    in it at that moment works in a sandbox that was not handed over.
     """
     opened: dict[int, int] = {}
     ended: dict[int, float] = dict(orders)
     for post in posts:
-        happening = post.happening
-        opened[happening.issue] = min(happening.second, opened.get(happening.issue, happening.second))
-        if happening.kind.leads_to is not IssueState.OPEN:
-            ended[happening.issue] = min(happening.second, ended.get(happening.issue, float(happening.second)))
+        event = post.event
+        opened[event.issue] = min(event.second, opened.get(event.issue, event.second))
+        if event.kind.leads_to is not IssueState.OPEN:
+            ended[event.issue] = min(event.second, ended.get(event.issue, float(event.second)))
     for issue, second in sorted(opened.items()):
         until_s = ended.get(issue, second + 20.0)
         if until_s - second > 4.0 and rng.random() < 0.5:  # noqa: PLR2004 -- time for a create
-            yield Timed(second + 2.5, Work(issue, until_s - 0.5))
+            yield TimedStep(second + 2.5, Work(issue, until_s - 0.5))
 
 
 def _moment(rng: random.Random, seconds: float) -> float:
-    return round(rng.uniform(0.08, LAST_DEED) * seconds, 3)
+    return round(rng.uniform(0.08, LAST_STEP) * seconds, 3)

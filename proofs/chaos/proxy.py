@@ -1,6 +1,6 @@
 """A TCP proxy whose connections can be cut, slowed down and stalled while it runs.
 
-One `Link` stands between one client and one server, so that each can lose the other alone. Knows no protocol.
+One `Link` connects one client with one server, so that each pair can be separated alone. Knows no protocol.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final, cast
 
 LOOPBACK: Final = "127.0.0.1"
 HIGH_WATER_BYTES: Final = 256 * 1024
-"""What may wait in one direction before its source is not read any more."""
+"""How much may wait in one direction before the proxy stops reading its source."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-"""Linger for no time: what was not sent is dropped, and the other side gets a reset (socket(7))."""
+"""Linger for no time: unsent data is dropped, and the other side gets a reset (socket(7))."""
 
 
 class Link:
@@ -49,7 +49,7 @@ class Link:
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """How many connections are open now."""
         return sum(end.is_front for end in self._ends)
 
     def cut(self, seconds: float) -> None:
@@ -58,15 +58,15 @@ class Link:
         self._reset()
 
     def stall(self, seconds: float) -> None:
-        """Carry nothing for so long, as when packets are lost; then carry all that waited."""
+        """Carry nothing for so long, as when packets are lost; then carry everything that waited."""
         self._stalled_until = max(self._stalled_until, _now() + seconds)
 
     def delay(self, each_s: float, seconds: float) -> None:
-        """Carry each piece so much later, for so long. What was slow before is now as slow as this says."""
+        """Carry each piece `each_s` later, for `seconds`. This replaces an earlier delay."""
         self._delay_s, self._slow_until = each_s, _now() + seconds
 
     def heal(self) -> None:
-        """Carry everything at once from now on; what waits goes when it was due."""
+        """Carry everything at once from now on. What already waits is sent when it is due."""
         self._cut_until = self._stalled_until = self._slow_until = 0.0
 
     @property
@@ -75,7 +75,7 @@ class Link:
         return _now() < self._cut_until
 
     def due_at(self, now: float) -> float:
-        """When a piece that arrives now is to be carried on."""
+        """When a piece that arrives now is due to be carried."""
         return max(self._stalled_until, now + self._delay_s if now < self._slow_until else now)
 
     def joined(self, end: _End) -> None:
@@ -92,7 +92,7 @@ class Link:
 
 
 class _End(asyncio.Protocol):
-    """One side of a connection: the front is the client's, its peer the server's. Writes what the peer reads."""
+    """One side of a connection: the front is the client's, its peer the server's. It writes what the peer reads."""
 
     def __init__(self, link: Link, peer: _End | None = None) -> None:
         self.is_front = peer is None
@@ -100,7 +100,7 @@ class _End(asyncio.Protocol):
         self._peer = peer
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[float, bytes | None]] = deque()
-        """What is still to be written here and when; None stands for the end of the stream."""
+        """What is still to be written here, and when. None is the end of the stream."""
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -137,7 +137,7 @@ class _End(asyncio.Protocol):
             self._peer.carry(None, is_last=True)
 
     def carry(self, data: bytes | None, *, is_last: bool = False) -> None:
-        """Write this when it is due, behind what waits already. After the last nothing is read here any more."""
+        """Write this when it is due, after what already waits. After the last piece, nothing more is read here."""
         now = _now()
         due_at = max(self._link.due_at(now), self._waiting[-1][0] if self._waiting else now)
         self._waiting.append((due_at, data))
@@ -151,7 +151,7 @@ class _End(asyncio.Protocol):
         if self._connecting is not None:
             self._connecting.cancel()
         if self._transport is not None:
-            # Without this, closing a socket that has read everything is an orderly end.
+            # Without this, closing a socket that has read everything is an orderly end, and no reset.
             socket_of: socket.socket = self._transport.get_extra_info("socket")
             if not self._transport.is_closing():
                 socket_of.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
@@ -168,7 +168,7 @@ class _End(asyncio.Protocol):
             self.reset()
 
     def _flush(self) -> None:
-        """Write what is due, and come back for the rest."""
+        """Write what is due, and schedule the rest."""
         if self._transport is None:
             return
         now = _now()
@@ -193,11 +193,11 @@ class _End(asyncio.Protocol):
         else:
             try:
                 self._transport.write_eof()
-            except OSError:  # It was reset just now, and the event loop has not heard of it yet.
+            except OSError:  # It was just reset, and the event loop does not know yet.
                 self.reset()
 
     def _throttle(self) -> None:
-        """Read on from the peer only while little waits here."""
+        """Read from the peer only while little waits here."""
         peer = self._peer._transport if self._peer is not None else None  # noqa: SLF001 -- the same class
         if peer is None or peer.is_closing() or self._transport is None:
             return

@@ -1,7 +1,7 @@
-"""Copies what a process writes to its log file, through a pipe whose reader can be stalled. Knows no processes.
+"""Copies a process's output to its log file, through a pipe whose reader can be stalled. Knows no processes.
 
-A container's runtime reads a log in the same way: through a pipe, at its own pace. Nothing is lost and nothing
-waits here: what is not copied yet is in the pipe, and a full pipe blocks whoever writes to it.
+A container's runtime reads a log in the same way: through a pipe, at its own pace. Nothing is lost, and nothing is
+buffered here: what is not copied yet is in the pipe, and a full pipe blocks its writer.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Final
 
 NARROW_BYTES: Final = 4096
-"""One page, the smallest pipe that Linux makes: a worker under fire fills it within a second or two."""
+"""One page, the smallest pipe of Linux: a busy worker fills it within a second or two."""
 USUAL_BYTES: Final = 65_536
-"""What Linux makes when nobody asks (pipe(7)); elsewhere the size is not told."""
+"""Linux's default (pipe(7)). Other systems do not report the size."""
 FULL_SHARE: Final = 0.75
-"""A pipe that holds so much counts as full: the next line hardly fits."""
+"""From this share on, a pipe counts as full: the next line hardly fits."""
 READ_MAX_BYTES: Final = 65_536
 DRAIN_TIMEOUT_S: Final = 5.0
-"""How long the end of the stream is waited for: something else may hold the pipe open for ever."""
+"""How long to wait for the end of the stream: another process may hold the pipe open for ever."""
 
 
 class Pump:
@@ -51,17 +51,17 @@ class Pump:
 
     @property
     def was_full(self) -> bool:
-        """Whether the end of a stall found the pipe full, so that somebody waited to write."""
+        """Whether the pipe was full at the end of a stall, so that the writer had to wait."""
         return self._was_full
 
     def close_writing(self) -> None:
-        """Leave the writing end to the process alone: the stream ends when the process does. Safe to repeat."""
+        """Leave the writing end to the process alone, so that the stream ends with it. Safe to repeat."""
         if self.writing >= 0:
             os.close(self.writing)
             self.writing = -1
 
     def stall(self, seconds: float) -> None:
-        """Read nothing for so long. Of two stalls the later end counts. After the stream's end, nothing happens."""
+        """Read nothing for so long. Of two stalls, the later end counts. After the stream's end, it does nothing."""
         if self._ended.is_set():
             return
         loop = asyncio.get_running_loop()
@@ -81,7 +81,7 @@ class Pump:
         asyncio.get_running_loop().add_reader(self._reading, self._read)
 
     async def drain(self) -> None:
-        """Copy the rest: to the end of the stream, or for a few seconds when somebody else holds it open."""
+        """Copy the rest: to the end of the stream, or for a few seconds when another process holds it open."""
         self.close_writing()
         self.flow()
         with contextlib.suppress(TimeoutError):
@@ -123,7 +123,7 @@ class Pump:
 
 @asynccontextmanager
 async def pumped(log: Path, *, is_narrow: bool = False) -> AsyncIterator[Pump]:
-    """A pump to the end of `log`. The end of the block drains it; no descriptor outlives the block."""
+    """A pump that appends to `log`. The end of the block drains it; no descriptor outlives the block."""
     pump = Pump(log.open("ab", buffering=0), is_narrow=is_narrow)
     try:
         yield pump

@@ -1,4 +1,4 @@
-"""Writes report.txt, report.json and report.html: one file each, the page without anything from elsewhere."""
+"""Writes report.txt, report.json and report.html. The page loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from proofs.chaos.parts import Ending
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
-from proofs.chaos.summary import Summary, told
+from proofs.chaos.summary import Summary, as_text
 from proofs.chaos.tally import Tally
 from proofs.chaos.timeline import draw
 
@@ -19,13 +19,13 @@ STYLE: Final = Path(__file__).with_name("page.css")
 SHOWN_MAX: Final = 50
 
 _LEGEND: Final = (
-    ('<circle class="wish-running" cx="7" cy="6" r="4"/>', "delivery that asks for the sandbox"),
-    ('<circle class="wish-stopped" cx="7" cy="6" r="4"/>', "close, transfer"),
-    ('<circle class="wish-gone" cx="7" cy="6" r="4"/>', "delete"),
-    ('<circle class="wish-nothing" cx="7" cy="6" r="4"/>', "asks for nothing"),
+    ('<circle class="expects-running" cx="7" cy="6" r="4"/>', "delivery that asks for the sandbox"),
+    ('<circle class="expects-stopped" cx="7" cy="6" r="4"/>', "close, transfer"),
+    ('<circle class="expects-gone" cx="7" cy="6" r="4"/>', "delete"),
+    ('<circle class="expects-nothing" cx="7" cy="6" r="4"/>', "asks for nothing"),
     ('<circle class="unanswered" cx="7" cy="6" r="4"/>', "not acknowledged"),
     ('<rect class="state-started" x="0" y="1" width="14" height="10"/>', "started"),
-    ('<rect class="passing" x="0" y="1" width="14" height="10"/>', "on its way"),
+    ('<rect class="passing" x="0" y="1" width="14" height="10"/>', "changing"),
     ('<rect class="state-stopped" x="0" y="1" width="14" height="10"/>', "stopped"),
     ('<rect class="state-archived" x="0" y="1" width="14" height="10"/>', "archived"),
     ('<rect class="state-error" x="0" y="1" width="14" height="10"/>', "error"),
@@ -36,9 +36,9 @@ _LEGEND: Final = (
     ('<path class="kill" d="M3 2l8 8m0 -8l-8 8"/>', "kill -9"),
     ('<rect class="freeze" x="0" y="1" width="14" height="10"/>', "frozen"),
     ('<rect class="terminate" x="0" y="1" width="14" height="10"/>', "SIGTERM, until it ended"),
-    ('<rect class="stubborn" x="0" y="1" width="14" height="10"/>', "SIGTERM, and did not end"),
+    ('<rect class="did-not-end" x="0" y="1" width="14" height="10"/>', "SIGTERM, and did not end"),
     ('<rect class="cut" x="0" y="1" width="14" height="10"/>', "cut"),
-    ('<rect class="stall" x="0" y="1" width="14" height="10"/>', "stalled: a link, the reader of a log"),
+    ('<rect class="stall" x="0" y="1" width="14" height="10"/>', "stalled: a link, or the reader of a log"),
     ('<rect class="slow" x="0" y="1" width="14" height="10"/>', "slow"),
     ('<rect class="knob" x="0" y="1" width="14" height="10"/>', "Daytona: outage, quota, …"),
 )
@@ -46,7 +46,7 @@ _LEGEND: Final = (
 
 def write_report(run_dir: Path, summary: Summary, plan: Plan, outcome: Outcome, tally: Tally) -> None:
     """Write the three files into the run's directory."""
-    (run_dir / "report.txt").write_text(f"{summary.command}\n{told(summary)}\n")
+    (run_dir / "report.txt").write_text(f"{summary.command}\n{as_text(summary)}\n")
     (run_dir / "report.json").write_text(summary.model_dump_json(indent=1) + "\n")
     picture = draw(plan, outcome, tally, run_dir)
     (run_dir / "report.html").write_text(page(summary, picture))
@@ -59,7 +59,7 @@ def page(summary: Summary, picture: str) -> str:
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>issuebox under fire, seed {summary.seed}</title>\n<style>\n{STYLE.read_text()}</style></head>\n"
+        f"<title>issuebox chaos run, seed {summary.seed}</title>\n<style>\n{STYLE.read_text()}</style></head>\n"
         "<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
@@ -67,54 +67,54 @@ def page(summary: Summary, picture: str) -> str:
 def _head(summary: Summary) -> Iterator[str]:
     word, is_bad = ("The promise held", "") if summary.is_good else ("The promise did not hold", " bad")
     if summary.unrest and not summary.violations:
-        word = "It did not come to rest"
+        word = "The run did not come to rest"
     elif summary.bad_endings and not summary.violations:
         word = "A process did not end in order"
-    yield f"<h1>issuebox under fire, seed {summary.seed}</h1>"
+    yield f"<h1>issuebox chaos run, seed {summary.seed}</h1>"
     machine = ", ".join(f"{name} {value}" for name, value in summary.machine.items())
     yield f'<div class="dim">{escape(machine)}</div>'
     yield f'<div class="verdict{is_bad}">{word}</div> <div>Again: <code>{escape(summary.command)}</code></div>'
     settle = f"{summary.settle_s:.1f} s" if summary.settle_s is not None else "none"
-    killed = _sum(summary.blows, "kill")
+    killed = _sum(summary.disturbances, "kill")
     cards = {
         "issues": f"{summary.issues:,}",
         "deliveries, acknowledged": f"{summary.deliveries - summary.given_up:,} of {summary.deliveries:,}",
         "POSTs, redeliveries included": f"{summary.posts:,}",
-        "sandboxes made": f"{summary.sandboxes_created:,}",
+        "sandboxes created": f"{summary.sandboxes_created:,}",
         "processes killed": f"{killed:,}",
-        "processes frozen": f"{_sum(summary.blows, 'freeze'):,}",
-        "processes told to end, and did": f"{_orderly(summary):,} of {sum(summary.endings.values()):,}",
-        "readers of logs stalled": f"{_sum(summary.blows, 'stall reader'):,}",
+        "processes frozen": f"{_sum(summary.disturbances, 'freeze'):,}",
+        "processes that ended in order after SIGTERM": f"{_orderly(summary):,} of {sum(summary.endings.values()):,}",
+        "log readers stalled": f"{_sum(summary.disturbances, 'stall reader'):,}",
         "requests hit by a fault": f"{sum(summary.faults.values()):,} of {summary.daytona_requests:,}",
         "kinds of faults that hit": f"{len(summary.faults):,}",
         "acknowledged, p50 / p99 / longest": " / ".join(_time(ms) for ms in summary.ack_ms.values()) or "none",
         "from the last fault to rest": settle,
     }
-    told_cards = "".join(f'<div class="card"><b>{value}</b><span>{name}</span></div>' for name, value in cards.items())
-    yield f'<div class="cards">{told_cards}</div>'
+    card_divs = "".join(f'<div class="card"><b>{value}</b><span>{name}</span></div>' for name, value in cards.items())
+    yield f'<div class="cards">{card_divs}</div>'
 
 
 def _verdicts(summary: Summary) -> Iterator[str]:
-    yield "<h2>What the checker says</h2>"
+    yield "<h2>Verdicts of the checker</h2>"
     yield (
         '<p class="dim">From the journal of Daytona, the histories of Temporal and the notes of the sender alone; '
-        "it believes nothing that issuebox says of itself.</p>"
+        "the checker does not rely on what issuebox reports about itself.</p>"
     )
     yield "<table>"
     for verdict in summary.verdicts:
-        kind = "bad" if verdict.broken or not verdict.is_asked else "good"
+        kind = "bad" if verdict.broken or not verdict.is_checked else "good"
         yield f'<tr><td>({verdict.rule})</td><td>{verdict.says}</td><td class="{kind}">{verdict.word}</td></tr>'
     yield "</table>"
     if summary.unrest:
-        yield f"<p>No rest: {escape(summary.unrest)}</p>"
+        yield f"<p>Not at rest: {escape(summary.unrest)}</p>"
     if summary.bad_endings:
-        yield f"<p>Not in order after SIGTERM: {escape(', '.join(summary.bad_endings))}</p>"
+        yield f"<p>Did not end in order after SIGTERM: {escape(', '.join(summary.bad_endings))}</p>"
 
 
 def _violations(summary: Summary) -> Iterator[str]:
     if not summary.violations:
         return
-    yield "<h2>Violations</h2><table><tr><th>rule</th><th>issue</th><th>what</th><th>entries of the journal</th></tr>"
+    yield "<h2>Violations</h2><table><tr><th>rule</th><th>issue</th><th>what</th><th>journal entries</th></tr>"
     for each in summary.violations[:SHOWN_MAX]:
         entries = ", ".join(map(str, each.entries))
         yield f"<tr><td>({each.rule})</td><td>{each.issue}</td><td>{escape(each.what)}</td><td>{entries}</td></tr>"
@@ -122,7 +122,7 @@ def _violations(summary: Summary) -> Iterator[str]:
 
 
 def _timeline(picture: str) -> Iterator[str]:
-    yield "<h2>The issues that were hit hardest</h2>"
+    yield "<h2>The most affected issues</h2>"
     yield '<p class="dim">Point at a mark to read it.</p>'
     legend = "".join(f'<span><svg viewBox="0 0 14 12">{mark}</svg>{says}</span>' for mark, says in _LEGEND)
     yield f'<div class="legend">{legend}</div>'
@@ -130,18 +130,18 @@ def _timeline(picture: str) -> Iterator[str]:
 
 
 def _done(summary: Summary) -> Iterator[str]:
-    yield '<h2>What was done to them</h2><div class="columns">'
-    yield _counts("Processes, links, Daytona", summary.blows)
+    yield '<h2>Disturbances</h2><div class="columns">'
+    yield _counts("Processes, links, Daytona", summary.disturbances)
     yield _counts("People", summary.acts)
-    yield _counts("Not possible at that moment", summary.refused_acts)
-    yield _counts("What became of each SIGTERM", summary.endings)
-    yield _counts("Issues that were blocked, by cause", summary.blocks)
+    yield _counts("Refused at that moment", summary.refused_acts)
+    yield _counts("Outcomes of SIGTERMs", summary.endings)
+    yield _counts("Blocks of issues, by cause", summary.blocks)
     if summary.failed_tasks:
-        yield _counts("Workflow tasks that failed", summary.failed_tasks)
+        yield _counts("Failed workflow tasks", summary.failed_tasks)
     if summary.own_deaths:
-        yield _counts("Ended by themselves, started again", summary.own_deaths)
+        yield _counts("Ended by themselves, restarted", summary.own_deaths)
     yield "</div>"
-    yield "<h2>Faults that hit, by operation and effect</h2>"
+    yield "<h2>Requests hit by a fault, by operation and effect</h2>"
     yield f'<div class="scroll">{_hits(summary.faults)}</div>'
 
 
@@ -169,8 +169,8 @@ def _cell(count: int, most: int) -> str:
     return f'<td class="hit" style="--heat:{count / most:.2f}">{count}</td>' if count else "<td></td>"
 
 
-def _sum(blows: Mapping[str, int], kind: str) -> int:
-    return sum(count for word, count in blows.items() if word.startswith(f"{kind} "))
+def _sum(disturbances: Mapping[str, int], kind: str) -> int:
+    return sum(count for word, count in disturbances.items() if word.startswith(f"{kind} "))
 
 
 def _orderly(summary: Summary) -> int:

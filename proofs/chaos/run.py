@@ -1,4 +1,4 @@
-"""One run: start, load and storm, good weather, rest, verdict. The phases in order; how each is done is elsewhere."""
+"""One run: start, load and faults, end of the faults, rest, verdict. Only the order of the phases is here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
+from proofs.chaos.fault_injector import FaultInjector
 from proofs.chaos.github import GitHub
 from proofs.chaos.parts import BAD_ENDINGS, Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
 from proofs.chaos.settling import NotAtRestError, settled
-from proofs.chaos.storm import Storm
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import DAYTONA, OURS
 from proofs.chaos.watch import JournalWatch, evidence_of
@@ -28,39 +28,39 @@ from proofs.checker.run_dir import write_run
 
 HEAD_START_S: Final = 1.0
 QUIET_S: Final = 2.5
-"""How long the journal has to say nothing new about a sandbox once the workflows rest."""
+"""How long the journal must show no change of a sandbox once the workflows rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. Times are epoch seconds; `settle_s` is from good weather to rest, None without rest."""
+    """How a run ended. Times are epoch seconds. `settle_s`: from the last fault to rest; None without rest."""
 
     evidence: Evidence
     violations: list[Violation]
     unrest: str
     load_began_at: float
-    calm_began_at: float
+    faults_ended_at: float
     ended_at: float
     settle_s: float | None
     own_deaths: dict[str, int]
     """How often each part ended by itself."""
     endings: dict[Ending, int]
-    """What became of the SIGTERMs that our own processes got, the last one of each included."""
+    """The outcomes of all SIGTERMs to our own processes, with the last one of each."""
     bad_endings: tuple[str, ...]
-    """Which of our own processes did not end in order when they were told to: `worker-1 did not end`."""
+    """Which of our own processes did not end in order after a SIGTERM: `worker-1 did not end`."""
     failed_tasks: dict[str, int]
     """How often workflow tasks failed, by the code in the SDK's message."""
     full_pipes: int
-    """In how many lives a stalled reader left the pipe of the log full, so that somebody had to wait."""
+    """How many processes had a full log pipe at the end of a stall, so that they had to wait."""
 
     @property
     def is_good(self) -> bool:
-        """Whether it came to rest, nothing was broken, and every process ended in order when it was told to."""
+        """Whether it came to rest, no promise was broken, and every process ended in order after a SIGTERM."""
         return not self.violations and not self.unrest and not self.bad_endings
 
 
 class Run:
-    """One plan on one cluster. `run_dir` holds everything that was seen afterwards, however it ended."""
+    """One plan on one cluster. Afterwards `run_dir` has all its files, however the run ended."""
 
     def __init__(self, plan: Plan, run_dir: Path, tally: Tally, settle_timeout_s: float) -> None:
         self._plan = plan
@@ -82,18 +82,18 @@ class Run:
 
     async def _play(self, cluster: Cluster, watch: JournalWatch) -> Outcome:
         base = math.ceil(time.time() + HEAD_START_S)
-        storm = Storm(cluster, self._plan, base, self._tally)
+        injector = FaultInjector(cluster, self._plan, base, self._tally)
         github = GitHub(cluster.api_urls, WEBHOOK_SECRET, base, self._tally)
         load = asyncio.create_task(github.send_all(self._plan.sent))
         self._tally.phase = "faults on"
-        await _unless_broken(watch, storm.rage())
+        await _unless_broken(watch, injector.run())
         await _unless_broken(watch, _until(base + self._plan.seconds))
-        calm_at, unrest = time.time(), "not waited for"
+        faults_ended_at, unrest = time.time(), "not waited for"
         self._tally.phase = "faults off"
-        await storm.end()
+        await injector.end()
         if not watch.broken.is_set():
             unrest = await self._come_to_rest(cluster, load, watch)
-        settle_s = None if unrest else time.time() - calm_at
+        settle_s = None if unrest else time.time() - faults_ended_at
         load.cancel()
         await asyncio.wait({load})
         self._tally.phase = "judging"
@@ -109,7 +109,7 @@ class Run:
             violations,
             unrest,
             load_began_at=base,
-            calm_began_at=calm_at,
+            faults_ended_at=faults_ended_at,
             ended_at=ended_at,
             settle_s=settle_s,
             own_deaths={part.name: part.deaths for part in cluster.parts.values() if part.deaths},
@@ -120,7 +120,7 @@ class Run:
         )
 
     async def _come_to_rest(self, cluster: Cluster, load: asyncio.Task[None], watch: JournalWatch) -> str:
-        """Wait for the last redeliveries, the workflows, and Daytona; '' or why there is no rest."""
+        """Wait for the last redeliveries, the workflows, and Daytona. Returns '' at rest, else what is not."""
         try:
             async with asyncio.timeout(self._settle_timeout_s):
                 await load
@@ -128,11 +128,11 @@ class Run:
         except NotAtRestError as error:
             return str(error)
         except TimeoutError:
-            return f"{self._tally.waiting} deliveries wait for a redelivery, {self._tally.at_rest} issues rest"
+            return f"{self._tally.waiting} deliveries wait for a redelivery, {self._tally.at_rest} issues are at rest"
         return ""
 
     async def _quiet(self, cluster: Cluster, watch: JournalWatch) -> None:
-        """Rest, and nothing new after it: a workflow between two reconciliations looks like one that rests."""
+        """Wait for rest without a later change: between two reconciliations, a workflow looks as if it rested."""
         client = await cluster.temporal()
         while True:
             await settled(client, self._tally, self._settle_timeout_s)
@@ -151,7 +151,7 @@ class Run:
         names = [f"claude-issue-{issue}" for issue in range(1, self._plan.issues + 1)]
         recorded = await read_histories(await cluster.temporal(), names)
         self._failed_tasks = recorded.failed_tasks
-        # Without rest a delivery may be in no history yet, which says nothing; a block that is there was there.
+        # Without rest, a delivery may not be in a history yet, which proves nothing; a recorded block is certain.
         facts: dict[str, object] = {"blocks": recorded.blocks}
         if is_at_rest:
             facts["histories"] = recorded.signals
@@ -160,9 +160,9 @@ class Run:
         return evidence
 
 
-async def _unless_broken(watch: JournalWatch, course: Coroutine[None, None, None]) -> None:
-    """Let it run to its end, or to the first violation: then it is cancelled, and everything stays as it is."""
-    running = asyncio.create_task(course)
+async def _unless_broken(watch: JournalWatch, work: Coroutine[None, None, None]) -> None:
+    """Run it to its end, or cancel it at the first violation, which leaves everything as it is."""
+    running = asyncio.create_task(work)
     breaking = asyncio.create_task(watch.broken.wait())
     await asyncio.wait({running, breaking}, return_when=asyncio.FIRST_COMPLETED)
     breaking.cancel()
@@ -178,10 +178,10 @@ async def _until(at: float) -> None:
 
 
 def _changes(watch: JournalWatch) -> int:
-    """How many changes of sandboxes the journal holds."""
+    """How many changes of sandboxes the journal has."""
     return sum(entry.kind in {"created", "state", "desired", "destroyed"} for entry in watch.entries)
 
 
 async def _is_moving(cluster: Cluster) -> bool:
-    """Whether any sandbox is on its way to another state."""
+    """Whether any sandbox is changing its state."""
     return any(row.transition is not None and not row.stuck for row in await cluster.admin.sandboxes())

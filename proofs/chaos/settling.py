@@ -1,4 +1,4 @@
-"""Waits until every issue's workflow rests. Only for *waiting*: whether all is right then is the checker's to say."""
+"""Waits until every issue's workflow is at rest. It only *waits*: the checker decides whether all is right then."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ AT_ONCE_MAX: Final = 20
 QUERY_TIMEOUT: Final = timedelta(seconds=5)
 QUERY: Final = 'WorkflowType = "IssueSandboxWorkflow" AND ExecutionStatus = "Running"'
 HOLDS: Final = frozenset({"broken", "unbuilt", "foreign", "unsaved"})
-"""Causes of a block that wait for a person. All others pass once the faults are over."""
+"""Causes of a block that wait for a person. All others pass once the faults have ended."""
 
 
 class NotAtRestError(AssertionError):
-    """The deadline passed; the text says which issues do not rest, and what they do."""
+    """The deadline passed. The text says which issues are not at rest, and what they do."""
 
 
 async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
     """Return when every running workflow was seen at rest. Raises `NotAtRestError` after `timeout_s`.
 
-    Not all at one moment: of hundreds that a person has to release, some are always having another look.
+    Not all at the same moment: of hundreds that wait for a person, some are always in another lookup.
     """
-    restless: dict[str, str] = {"all": "not asked yet"}
+    restless: dict[str, str] = {"all": "not queried yet"}
     rested: set[str] = set()
     try:
         async with asyncio.timeout(timeout_s):
@@ -38,11 +38,11 @@ async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
                     await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:
         shown = "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
-        raise NotAtRestError(f"{len(restless)} issues do not rest after {timeout_s:.0f} s: {shown}") from error
+        raise NotAtRestError(f"{len(restless)} issues are not at rest after {timeout_s:.0f} s: {shown}") from error
 
 
 async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str, str]:
-    """The workflows that have not rested yet, and what they do. Those that do now are added to `rested`."""
+    """The workflows that were not seen at rest yet, and what they do. Adds those at rest now to `rested`."""
     room = asyncio.Semaphore(AT_ONCE_MAX)
     names = [execution.id async for execution in client.list_workflows(QUERY)]
 
@@ -59,7 +59,7 @@ async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str,
 
 
 async def _unrest(client: Client, name: str) -> str:
-    """What the workflow does; '' when it rests."""
+    """What the workflow does; '' when it is at rest."""
     try:
         status: dict[str, Any] = await client.get_workflow_handle(name).query("status", rpc_timeout=QUERY_TIMEOUT)
     except (RPCError, WorkflowQueryFailedError) as error:

@@ -1,7 +1,7 @@
-"""What happens to the issues at GitHub, and which deliveries come of it: a function of the seed. No I/O.
+"""The events of the issues at GitHub, and their deliveries: a function of the seed. No I/O.
 
-Each issue has a life of its own, in GitHub's seconds. Its deliveries come late and out of order, twice and in
-bursts, and sometimes two contradicting ones carry the same second.
+Each issue has its own history, in GitHub's seconds. Its deliveries come late and out of order, twice and in bursts, and
+sometimes two contradicting events have the same second.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from proofs.checker.evidence import Wish
+from proofs.checker.evidence import Expectation
 
 DELIVERIES_PER_ISSUE: Final = 10
 LATE_S: Final = 6.0
-"""Longest way of a delivery from GitHub to us."""
+"""The longest time from an event to its delivery."""
 ON_TIME_S: Final = 0.4
 GAP_MAX_S: Final = 8
 QUICK: Final = 0.6
@@ -33,43 +33,43 @@ class IssueState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Something that can happen to an issue: the mock delivery's word for it, what it asks for, what it leads to."""
+    """A kind of event: the mock delivery's word for it, what it expects of the sandbox, and the issue's next state."""
 
     action: str
     weight: float
-    wish: Wish
+    expects: Expectation
     leads_to: IssueState
     is_trigger: bool = True
-    """Whether label and comment are those that ask for a sandbox."""
+    """Whether the label or comment is one that asks for a sandbox."""
 
 
 _OPEN: Final = (
-    Kind("labeled", 2.0, Wish.RUNNING, IssueState.OPEN),
-    Kind("comment", 3.0, Wish.RUNNING, IssueState.OPEN),
-    Kind("comment", 1.0, Wish.NOTHING, IssueState.OPEN, is_trigger=False),
-    Kind("labeled", 1.0, Wish.NOTHING, IssueState.OPEN, is_trigger=False),
-    Kind("edited", 1.0, Wish.NOTHING, IssueState.OPEN),
-    Kind("closed", 4.0, Wish.STOPPED, IssueState.CLOSED),
-    Kind("transferred", 0.25, Wish.STOPPED, IssueState.GONE),
-    Kind("deleted", 0.5, Wish.GONE, IssueState.GONE),
+    Kind("labeled", 2.0, Expectation.RUNNING, IssueState.OPEN),
+    Kind("comment", 3.0, Expectation.RUNNING, IssueState.OPEN),
+    Kind("comment", 1.0, Expectation.NOTHING, IssueState.OPEN, is_trigger=False),
+    Kind("labeled", 1.0, Expectation.NOTHING, IssueState.OPEN, is_trigger=False),
+    Kind("edited", 1.0, Expectation.NOTHING, IssueState.OPEN),
+    Kind("closed", 4.0, Expectation.STOPPED, IssueState.CLOSED),
+    Kind("transferred", 0.25, Expectation.STOPPED, IssueState.GONE),
+    Kind("deleted", 0.5, Expectation.GONE, IssueState.GONE),
 )
 _CLOSED: Final = (
-    Kind("reopened", 4.0, Wish.RUNNING, IssueState.OPEN),
-    Kind("comment", 1.5, Wish.RUNNING, IssueState.CLOSED),
-    Kind("labeled", 0.5, Wish.RUNNING, IssueState.CLOSED),
-    Kind("edited", 0.5, Wish.NOTHING, IssueState.CLOSED),
-    Kind("deleted", 0.5, Wish.GONE, IssueState.GONE),
+    Kind("reopened", 4.0, Expectation.RUNNING, IssueState.OPEN),
+    Kind("comment", 1.5, Expectation.RUNNING, IssueState.CLOSED),
+    Kind("labeled", 0.5, Expectation.RUNNING, IssueState.CLOSED),
+    Kind("edited", 0.5, Expectation.NOTHING, IssueState.CLOSED),
+    Kind("deleted", 0.5, Expectation.GONE, IssueState.GONE),
 )
-_FIRST: Final = Kind("opened", 1.0, Wish.RUNNING, IssueState.OPEN)
+_FIRST: Final = Kind("opened", 1.0, Expectation.RUNNING, IssueState.OPEN)
 NEXT: Final = {IssueState.OPEN: _OPEN, IssueState.CLOSED: _CLOSED}
 _OPPOSITE: Final = {"closed": "reopened", "reopened": "closed"}
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Event:
     """An event of one issue. Times are whole GitHub seconds since the beginning of the load.
 
-    `closed_at` is the issue's as its payload carries it: None while it is open.
+    `closed_at`: the issue's, as in the payload; None while it is open.
     """
 
     issue: int
@@ -90,56 +90,56 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One delivery on its way: sent `at_s` seconds after the beginning of the load."""
+    """One delivery, sent `at_s` seconds after the beginning of the load."""
 
     at_s: float
     delivery: str
-    happening: Happening
+    event: Event
 
 
 def stories(seed: int, issues: int, seconds: float) -> tuple[Post, ...]:
-    """All deliveries of `issues` issues within so many seconds, ten for each, in the order in which they are sent."""
+    """All deliveries of this many issues within this many seconds, ten for each, in the order of sending."""
     posts = [
         post for issue in range(1, issues + 1) for post in _story(random.Random(f"{seed}/{issue}"), issue, seconds)
     ]
-    return tuple(sorted(posts, key=lambda post: (post.at_s, post.delivery, post.happening.issue)))
+    return tuple(sorted(posts, key=lambda post: (post.at_s, post.delivery, post.event.issue)))
 
 
 def _story(rng: random.Random, issue: int, seconds: float) -> list[Post]:
     posts: list[Post] = []
-    for happening in _happenings(rng, issue, seconds):
+    for event in _events(rng, issue, seconds):
         left = DELIVERIES_PER_ISSUE - len(posts)
         if left <= 0:
             break
-        posts += _deliveries(rng, happening, left)
+        posts += _deliveries(rng, event, left)
     while len(posts) < DELIVERIES_PER_ISSUE:
         posts.append(_again(rng, rng.choice(posts)))
     latest = seconds - 0.5
-    return [replace(post, at_s=min(post.at_s, max(latest, post.happening.second + 1.0))) for post in posts]
+    return [replace(post, at_s=min(post.at_s, max(latest, post.event.second + 1.0))) for post in posts]
 
 
-def _happenings(rng: random.Random, issue: int, seconds: float) -> list[Happening]:
-    """The issue's life: at most one event a second, but for ties."""
+def _events(rng: random.Random, issue: int, seconds: float) -> list[Event]:
+    """The issue's events: at most one a second, except for ties."""
     second = rng.randint(0, int(seconds * 0.5))
-    # Five more events or so; in a long run they are still close enough to meet each other's work.
+    # About five more events; in a long run they are still close enough to meet each other's work.
     gap_max = max(2, min(int((seconds - second) / 4), max(GAP_MAX_S, int(seconds / 8))))
-    told = [Happening(issue, _FIRST, second, None)]
+    events = [Event(issue, _FIRST, second, None)]
     state, closed_at = IssueState.OPEN, None
-    while state is not IssueState.GONE and len(told) < DELIVERIES_PER_ISSUE:
-        # Mostly in quick succession, so that late deliveries are overtaken and work is interrupted.
+    while state is not IssueState.GONE and len(events) < DELIVERIES_PER_ISSUE:
+        # Mostly in quick succession, so that events overtake late deliveries and interrupt work.
         second += rng.randint(1, 3) if rng.random() < QUICK else rng.randint(1, gap_max)
         if second > seconds - 2:
             break
         kind = rng.choices(NEXT[state], [each.weight for each in NEXT[state]])[0]
         closed_at = _closed_at(kind, second, closed_at)
         state = kind.leads_to
-        told.append(Happening(issue, kind, second, closed_at))
+        events.append(Event(issue, kind, second, closed_at))
         if kind.action in _OPPOSITE and rng.random() < 0.06:  # noqa: PLR2004 -- ties are rare
             kind = next(each for each in NEXT[state] if each.action == _OPPOSITE[kind.action])
             closed_at = _closed_at(kind, second, closed_at)
             state = kind.leads_to
-            told.append(Happening(issue, kind, second, closed_at))
-    return told
+            events.append(Event(issue, kind, second, closed_at))
+    return events
 
 
 def _closed_at(kind: Kind, second: int, before: int | None) -> int | None:
@@ -148,11 +148,11 @@ def _closed_at(kind: Kind, second: int, before: int | None) -> int | None:
     return None if kind.leads_to is IssueState.OPEN else before
 
 
-def _deliveries(rng: random.Random, happening: Happening, most: int) -> list[Post]:
+def _deliveries(rng: random.Random, event: Event, most: int) -> list[Post]:
     """The event's deliveries: on time or late, once, twice, or several at once."""
     delay_s = rng.uniform(0.0, ON_TIME_S) if rng.random() < 0.75 else rng.uniform(0.5, LATE_S)  # noqa: PLR2004
-    # GitHub's second has begun when its event happens, and is over for the receiver a second later at most.
-    first = Post(happening.second + 1.0 + delay_s, _id(rng), happening)
+    # An event happens within its GitHub second, so it is never delivered before the end of that second.
+    first = Post(event.second + 1.0 + delay_s, _id(rng), event)
     fate = rng.random()
     if fate < 0.12:  # noqa: PLR2004 -- a burst of the same
         copies = [replace(first, at_s=first.at_s + rng.uniform(0.0, 0.05)) for _ in range(rng.randint(2, 4))]
@@ -164,7 +164,7 @@ def _deliveries(rng: random.Random, happening: Happening, most: int) -> list[Pos
 
 
 def _again(rng: random.Random, post: Post) -> Post:
-    """The same delivery once more; or the same event by a second hook, which has an ID of its own."""
+    """The same delivery once more; or the same event by a second hook, with another ID."""
     delivery = _id(rng) if rng.random() < 0.25 else post.delivery  # noqa: PLR2004
     return replace(post, at_s=post.at_s + rng.uniform(0.0, LATE_S), delivery=delivery)
 

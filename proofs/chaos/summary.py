@@ -1,4 +1,4 @@
-"""The figures of a run: one object for report.json, and the same as text. Measures; judges nothing."""
+"""The figures of a run: as one object for report.json, and as text. Judges nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
 from proofs.chaos.tally import ON_PROCESSES, Tally
 from proofs.checker.evidence import Delivery, Violation
-from proofs.checker.rules import RULES, is_asked
+from proofs.checker.rules import RULES, is_checked
 
 
 class Verdict(BaseModel):
-    """One rule: how often it was broken; `is_asked` is false where the run did not come to rest."""
+    """One rule: how often it was broken; `is_checked` is false when the run did not come to rest."""
 
     model_config = ConfigDict(frozen=True)
 
     rule: str
     says: str
-    is_asked: bool
+    is_checked: bool
     broken: int
 
     @property
@@ -29,11 +29,11 @@ class Verdict(BaseModel):
         """For people."""
         if self.broken:
             return f"BROKEN {self.broken} x"
-        return "holds" if self.is_asked else "not asked"
+        return "holds" if self.is_checked else "not checked"
 
 
 class Summary(BaseModel):
-    """What a run was and what it showed. Latencies are those of acknowledged POSTs, in milliseconds."""
+    """A run and its results. `ack_ms`: the latencies of acknowledged POSTs, in milliseconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,33 +56,33 @@ class Summary(BaseModel):
     journal_entries: int
     sandboxes_created: int
     daytona_requests: int
-    blows: Mapping[str, int]
-    """What was done to processes by part, troubles of the links and of Daytona by kind."""
+    disturbances: Mapping[str, int]
+    """Disturbances of processes by part, those of links and of Daytona by kind."""
     faults: Mapping[str, int]
     """Hits by operation and effect, as `create drop_after`."""
     acts: Mapping[str, int]
     refused_acts: Mapping[str, int]
     own_deaths: Mapping[str, int]
-    """Parts that ended by themselves, such as a worker that found no Temporal at its start."""
+    """Parts that ended by themselves, such as a worker that starts while Temporal is down."""
     endings: Mapping[str, int]
-    """What became of the SIGTERMs, the last one of each of our processes included."""
+    """The outcomes of all SIGTERMs to our processes, with the last one of each."""
     bad_endings: tuple[str, ...]
     """Parts that did not end in order after a SIGTERM, such as `worker-1 did not end`."""
     full_pipes: int
-    """Lives of a process in which a stalled reader left its pipe full."""
+    """How many processes had a full log pipe at the end of a stall."""
     blocks: Mapping[str, int]
     """How often issues were blocked, by cause."""
     failed_tasks: Mapping[str, int]
-    """How often workflow tasks failed, by code: `TMPRL1101` hung for 2 s, as in a frozen worker or at a full pipe."""
+    """How often workflow tasks failed, by code: `TMPRL1101` did not yield for 2 s, as in a frozen worker."""
 
     @property
     def is_good(self) -> bool:
-        """Whether everything was asked, nothing was broken, and every process ended in order when it was told to."""
+        """Whether every rule was checked, none was broken, and every process ended in order after a SIGTERM."""
         return not self.violations and not self.unrest and not self.bad_endings
 
 
 def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, str], command: str) -> Summary:
-    """Count."""
+    """Count what the run did."""
     kinds = Counter(entry.kind for entry in outcome.evidence.journal)
     broken = Counter(violation.rule for violation in outcome.violations)
     return Summary(
@@ -97,7 +97,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
             Verdict(
                 rule=letter,
                 says=rule.says,
-                is_asked=is_asked(letter, outcome.evidence),
+                is_checked=is_checked(letter, outcome.evidence),
                 broken=broken[letter],
             )
             for letter, rule in RULES.items()
@@ -113,7 +113,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         journal_entries=len(outcome.evidence.journal),
         sandboxes_created=kinds["created"],
         daytona_requests=kinds["request"],
-        blows=dict(Counter(_blow(blow.lane, blow.kind) for blow in tally.blows).most_common()),
+        disturbances=dict(Counter(_name(each.lane, each.kind) for each in tally.disturbances).most_common()),
         faults=dict(sorted(tally.faults.items())),
         acts=dict(tally.acts.most_common()),
         refused_acts=dict(tally.refused_acts.most_common()),
@@ -127,7 +127,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
 
 
 def latencies(posts: Sequence[Delivery]) -> dict[str, float]:
-    """p50, p99 and the longest time to an acknowledgement, in milliseconds; empty without any."""
+    """p50, p99 and the longest time to an acknowledgement, in milliseconds; empty without one."""
     took = sorted(post.answered_at - post.sent_at for post in posts if post.is_acknowledged and post.answered_at)
     if not took:
         return {}
@@ -135,20 +135,20 @@ def latencies(posts: Sequence[Delivery]) -> dict[str, float]:
     return {name: round(1000 * took[min(len(took) - 1, int(rank * len(took)))], 1) for name, rank in ranks.items()}
 
 
-def told(summary: Summary) -> str:
+def as_text(summary: Summary) -> str:
     """The summary as text."""
     rest = f"at rest {summary.settle_s:.1f} s after the last fault" if summary.settle_s is not None else summary.unrest
     lines = [
         "",
         _sent(summary),
         _met(summary),
-        f"Done to them: {_counted(summary.blows)}",
-        f"Told to end: {_counted(summary.endings)}{_bad_endings(summary)}",
-        f"Stalled readers filled the pipes of {summary.full_pipes} lives",
+        f"Disturbances: {_counted(summary.disturbances)}",
+        f"SIGTERMs: {_counted(summary.endings)}{_bad_endings(summary)}",
+        f"Processes with a full log pipe: {summary.full_pipes}",
         f"Blocked: {_counted(summary.blocks) or 'none'}",
         f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
         f"People: {_counted(summary.acts)}",
-        f"Then: {rest}",
+        f"Result: {rest}",
         "",
         *(f"({verdict.rule}) {verdict.word:<10} {verdict.says}" for verdict in summary.verdicts),
     ]
@@ -169,8 +169,8 @@ def _sent(summary: Summary) -> str:
 
 def _met(summary: Summary) -> str:
     return (
-        f"{summary.sandboxes_created} sandboxes made with {summary.daytona_requests} requests, "
-        f"of which {sum(summary.faults.values())} met a fault of {len(summary.faults)} kinds"
+        f"{summary.sandboxes_created} sandboxes created with {summary.daytona_requests} requests, "
+        f"of which {sum(summary.faults.values())} met a fault ({len(summary.faults)} kinds)"
     )
 
 
@@ -179,9 +179,9 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _bad_endings(summary: Summary) -> str:
-    """Which ones; '' when all of them ended in order."""
+    """The parts that did not end in order, as text; '' without any."""
     return f" (NOT IN ORDER: {', '.join(summary.bad_endings)})" if summary.bad_endings else ""
 
 
-def _blow(lane: str, kind: str) -> str:
+def _name(lane: str, kind: str) -> str:
     return f"{kind} {lane}" if kind in ON_PROCESSES else kind

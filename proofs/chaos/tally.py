@@ -1,4 +1,4 @@
-"""What happened so far: counters and a list of events, for the live view and the report. Decides nothing."""
+"""What happened so far: counters and lists, for the live view, the report and the checker. Decides nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from proofs.checker.evidence import Delivery, Order, Violation
 
 ON_PROCESSES: Final = ("kill", "freeze", "terminate", "did not end", "stall reader")
-"""Kinds of blows that are counted for each process."""
+"""Kinds of disturbances that are counted for each process."""
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
-    """Something that was done to a part or a link: from `at` on, for `seconds`; epoch seconds."""
+class Disturbance:
+    """Something that was done to a part, a link or Daytona: from `at` on (epoch seconds), for `seconds`."""
 
     at: float
     lane: str
@@ -25,22 +25,22 @@ class Blow:
 
 @dataclass(slots=True)
 class Tally:
-    """One run. The lists are what the checker and the timeline read; the counters are for people."""
+    """One run. The checker and the timeline read the lists; the counters are for people."""
 
     phase: str = "starting"
     began: float = field(default_factory=time.monotonic)
     posts: list[Delivery] = field(default_factory=list)
     in_flight: dict[int, Delivery] = field(default_factory=dict)
-    """POSTs that are not answered yet, by their number: each may have had its effect already."""
+    """POSTs that are not answered yet, by number. Each may already have had its effect."""
     orders: list[Order] = field(default_factory=list)
     worked_in: set[str] = field(default_factory=set)
-    blows: list[Blow] = field(default_factory=list)
+    disturbances: list[Disturbance] = field(default_factory=list)
     acts: Counter[str] = field(default_factory=Counter)
     refused_acts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     """Hits by operation and effect, as `create drop_after`."""
     states: Counter[str] = field(default_factory=Counter)
-    """Raw states of the sandboxes that are there now."""
+    """Raw states of the present sandboxes."""
     entries: int = 0
     violations: list[Violation] = field(default_factory=list)
     deliveries_total: int = 0
@@ -52,7 +52,7 @@ class Tally:
 
     @property
     def acknowledged(self) -> int:
-        """POSTs that were answered with 2xx."""
+        """How many POSTs were answered with a 2xx."""
         return sum(post.is_acknowledged for post in self.posts)
 
     @property
@@ -60,14 +60,14 @@ class Tally:
         """Since the run began."""
         return time.monotonic() - self.began
 
-    def blow(self, lane: str, kind: str, seconds: float = 0.0) -> None:
-        """Note what was done to a part, a link or Daytona, now."""
-        self.blows.append(Blow(time.time(), lane, kind, seconds))
+    def note_disturbance(self, lane: str, kind: str, seconds: float = 0.0) -> None:
+        """Note what is done to a part, a link or Daytona from now on."""
+        self.disturbances.append(Disturbance(time.time(), lane, kind, seconds))
 
-    def past_blow(self, at: float, lane: str, kind: str) -> None:
-        """Note what was done from `at` on, until now."""
-        self.blows.append(Blow(at, lane, kind, round(time.time() - at, 2)))
+    def note_past_disturbance(self, at: float, lane: str, kind: str) -> None:
+        """Note what was done from `at` until now."""
+        self.disturbances.append(Disturbance(at, lane, kind, round(time.time() - at, 2)))
 
-    def blows_by_kind(self) -> Counter[str]:
-        """How many of each kind."""
-        return Counter(blow.kind for blow in self.blows)
+    def disturbances_by_kind(self) -> Counter[str]:
+        """How many disturbances of each kind there were."""
+        return Counter(disturbance.kind for disturbance in self.disturbances)

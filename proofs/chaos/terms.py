@@ -1,4 +1,4 @@
-"""Every setting of the system under test, and every time that the plan keeps to. Values and their reasons only."""
+"""The settings of the system under test, and the times of the plan. Values and their reasons only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ WORKERS: Final = ("worker-1", "worker-2", "worker-3")
 TEMPORAL: Final = "temporal"
 DAYTONA: Final = "localdaytona"
 OURS: Final = (*API, *WORKERS)
-"""The processes of issuebox: the others are only its surroundings."""
+"""The processes of issuebox itself."""
 PARTS: Final = (TEMPORAL, DAYTONA, *OURS)
 ROLLED: Final = "workers"
-"""The lane of a rolling restart, which is about all of them."""
+"""The lane of a rolling restart, which affects all workers."""
 LINKS: Final = (*(f"{who}>{TEMPORAL}" for who in (*API, *WORKERS)), *(f"{who}>{DAYTONA}" for who in WORKERS))
-"""Each client has a connection of its own to lose."""
+"""Each client has its own link to each server, so that it can lose that server alone."""
 
 REPOSITORY: Final = "octo/chaos"
 
 CONFIRM_GONE_S: Final = 8.0
 OUTAGE_404_S: Final = 2.5
-"""How long an outage answers 404. The product waits 75 s where the real server lies for 10: the same proportion."""
+"""How long an outage answers 404. In production: 10 s, and issuebox looks again after 75 s. The same proportion."""
 NAME_CACHE_S: Final = 4.0
 HEARTBEAT_TIMEOUT_S: Final = 10.0
 """`workflows.options.HEARTBEAT_TIMEOUT`, which no setting shortens: a freeze for longer wakes in a lost activity."""
@@ -30,40 +30,44 @@ HEARTBEAT_TIMEOUT_S: Final = 10.0
 GRACE_S: Final = 5.0
 """`issuebox.worker.GRACEFUL_SHUTDOWN`, in which what a worker does may come to its end."""
 STALL_S: Final = 8.0
-"""A reader that stands still for so long was seen to hang a worker for good (0.4.1)."""
+"""A reader that stalled for this long made a worker hang for ever (0.4.1)."""
 
 SETTINGS: Final = {
     "ISSUEBOX_LOG_FORMAT": "json",
-    "ISSUEBOX_BACKOFF_INITIAL_S": "0.1",
-    "ISSUEBOX_BACKOFF_MAX_S": "2",
-    "ISSUEBOX_BLOCKED_RETRY_INITIAL_S": "2",
-    "ISSUEBOX_BLOCKED_RETRY_MAX_S": "6",
-    "ISSUEBOX_UNREACHABLE_AFTER_S": "8",
-    "ISSUEBOX_CONFIRM_GONE_S": f"{CONFIRM_GONE_S:g}",
-    "ISSUEBOX_DAYTONA_REQUEST_TIMEOUT_S": "2",
-    "ISSUEBOX_DAYTONA_COMMAND_TIMEOUT_S": "4",
-    # Longer than a worker gives its activities to end, as in earnest: a deploy meets commands in their middle.
-    "ISSUEBOX_DAYTONA_SETTLE_TIMEOUT_S": "9",
-    "ISSUEBOX_DAYTONA_READ_INTERVAL_S": "2",
-    # The whole ladder within the run, so that the look before a delete is under fire too.
+    # The whole ladder within the run, so that it reaches the inspection before a delete.
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "2",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "5",
     "ISSUEBOX_CLOSE_DELETE_AFTER_S": "12",
-    # Stuck state changes are met within the run.
-    "ISSUEBOX_PENDING_BUDGET_S": "10",
-    "ISSUEBOX_THAW_BUDGET_S": "12",
-    "ISSUEBOX_STOPPING_BUDGET_S": "10",
-    "ISSUEBOX_BUSY_BUDGET_S": "10",
-    "ISSUEBOX_LEAVING_BUDGET_S": "10",
-    "ISSUEBOX_UNKNOWN_BUDGET_S": "6",
     # There is no GitHub to ask, and the schedules would hide what the issues' own workflows miss.
     "ISSUEBOX_RESYNC_INTERVAL_S": "0",
-    "ISSUEBOX_RESYNC_SWEEP_INTERVAL_S": "0",
     "ISSUEBOX_AUDIT_INTERVAL_S": "0",
 }
+"""The settings of API and workers."""
+
+SHORTENED: Final = {
+    "backoff_initial_s": 0.1,
+    "backoff_max_s": 2,
+    "blocked_retry_initial_s": 2,
+    "blocked_retry_max_s": 6,
+    "unreachable_after_s": 8,
+    "confirm_gone_s": CONFIRM_GONE_S,
+    "daytona_request_timeout_s": 2,
+    "daytona_command_timeout_s": 4,
+    # Longer than a worker gives its activities to end, as in production: a deploy meets commands in their middle.
+    "daytona_settle_timeout_s": 9,
+    "daytona_read_interval_s": 2,
+    # Stuck state changes are met within the run.
+    "pending_budget_s": 10,
+    "thaw_budget_s": 12,
+    "stopping_budget_s": 10,
+    "busy_budget_s": 10,
+    "leaving_budget_s": 10,
+    "unknown_budget_s": 6,
+}
+"""The workers' constants, in seconds: see `proofs.shortened`."""
 
 CLOSED_RESTS_AT: Final = frozenset({"stopped", "archived", "destroyed"})
-"""The ladder's end is the delete; unsaved work keeps a sandbox on the rung before."""
+"""The ladder of a close ends with the delete; a sandbox with unsaved work stays on the rung before."""
 
 KNOBS: Final[JSONObject] = {
     "hold_s": 3.0,
@@ -71,13 +75,13 @@ KNOBS: Final[JSONObject] = {
     "outage_404_s": OUTAGE_404_S,
     "insert_delay_s": 0.05,
 }
-"""localdaytona throughout; among them a wide gap in which racing creates meet."""
+"""localdaytona's configuration for the whole run. `insert_delay_s` is a wide gap in which creates race."""
 
 SHORT: Final[JSONObject] = {
     "create_s": 0.5, "start_s": 0.4, "stop_s": 0.3, "archive_s": 0.6, "restore_wait_s": 0.2, "restore_s": 0.8,
     "recover_s": 0.4, "pause_s": 0.3, "resume_s": 0.3, "destroy_s": 0.8, "discard_s": 0.1,
 }  # fmt: skip
-"""How long state changes take: 0.2 to 2 s in all."""
+"""The durations of state changes: 0.2 to 2 s in all."""
 SLOW: Final[JSONObject] = {
     "create_s": 9.0, "start_s": 9.0, "stop_s": 8.0, "archive_s": 8.0, "restore_wait_s": 0.2, "restore_s": 9.0,
     "recover_s": 8.0, "pause_s": 8.0, "resume_s": 8.0, "destroy_s": 8.0, "discard_s": 0.1,
@@ -107,4 +111,4 @@ CALM: Final[JSONObject] = {
         "sandbox_lifecycle": 100_000,
     },
 }
-"""What every knob of the plan goes back to."""
+"""The configuration without faults, to which every knob returns."""

@@ -1,6 +1,6 @@
-"""The time axis of the report: what was done to processes and links, and the lives of the issues hit hardest. SVG.
+"""The report's timeline as SVG: the disturbances of processes and links, and the histories of the most affected issues.
 
-Pure: from what a run left to marks with a time, and from marks to SVG. Every mark says what it is when pointed at.
+Pure: from the evidence to marks with a time, and from marks to SVG. Every mark has a tooltip.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ PART_KINDS: Final = {
     "kill": "kill",
     "freeze": "freeze",
     "terminate": "terminate",
-    "did not end": "stubborn",
+    "did not end": "did-not-end",
     "rolling restart": "terminate",
     "stall reader": "stall",
 }
-"""What is done to a process, and how it is drawn; all else is done to Daytona."""
+"""Disturbances of processes, and their class in the style sheet; all others are knobs of Daytona."""
 WEIGHTS: Final = {"fault": 3, "created": 4, "state": 1}
-"""How hard an issue was hit: by an entry of the journal of this kind."""
+"""How much a journal entry of this kind counts for its issue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something at a time in epoch seconds, until `end` when it lasts; `kind` is its class in the style sheet."""
+    """Something at a time in epoch seconds; until `end`, when it lasts. `kind`: its class in the style sheet."""
 
     at: float
     kind: str
@@ -53,7 +53,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One row: a label and its marks. `is_head` begins a new block."""
+    """One row: a label and its marks. `is_head`: it begins a new block."""
 
     label: str
     marks: tuple[Mark, ...]
@@ -61,15 +61,15 @@ class Lane:
 
 
 def draw(plan: Plan, outcome: Outcome, tally: Tally, run_dir: Path) -> str:
-    """The whole picture as one SVG."""
+    """The whole timeline as one SVG."""
     lanes = [*_of_parts(tally), *_of_links(tally)]
-    for issue in hardest(outcome.evidence):
+    for issue in most_affected(outcome.evidence):
         lanes += _of_issue(issue, outcome, handovers(run_dir, issue))
     return _svg(lanes, outcome, plan)
 
 
-def hardest(evidence: Evidence) -> list[int]:
-    """The issues that met most: those with a violation are the caller's to add. Hardest first."""
+def most_affected(evidence: Evidence) -> list[int]:
+    """The most affected issues, by their journal entries, in descending order."""
     score: Counter[int] = Counter()
     for entry in evidence.journal:
         issue = issue_of(entry.name, {})
@@ -79,7 +79,7 @@ def hardest(evidence: Evidence) -> list[int]:
 
 
 def handovers(run_dir: Path, issue: int) -> list[Mark]:
-    """When a worker's log says that the issue's sandbox was handed over."""
+    """The handovers of the issue's sandbox, from the workers' logs."""
     found = []
     for worker in WORKERS:
         path = run_dir / "logs" / f"{worker}.log"
@@ -94,21 +94,26 @@ def handovers(run_dir: Path, issue: int) -> list[Mark]:
 
 def _handover(line: str, worker: str) -> Mark | None:
     try:
-        told = json.loads(line)
+        logged = json.loads(line)
     except ValueError:  # A kill cut the line short.
         return None
-    if told.get("event") not in HANDED_OVER:
+    if logged.get("event") not in HANDED_OVER:
         return None
-    at = datetime.fromisoformat(told["timestamp"]).timestamp()
-    return Mark(at, "handover", f"{told['event'].replace('_', ' ')} ({worker})")
+    at = datetime.fromisoformat(logged["timestamp"]).timestamp()
+    return Mark(at, "handover", f"{logged['event'].replace('_', ' ')} ({worker})")
 
 
 def _of_parts(tally: Tally) -> Iterator[Lane]:
     for place, part in enumerate((*PARTS, ROLLED)):
         marks = [
-            Mark(blow.at, _part_kind(blow.kind), f"{part}: {blow.kind}, {blow.seconds:g} s", blow.at + blow.seconds)
-            for blow in tally.blows
-            if blow.lane == part
+            Mark(
+                each.at,
+                _part_kind(each.kind),
+                f"{part}: {each.kind}, {each.seconds:g} s",
+                each.at + each.seconds,
+            )
+            for each in tally.disturbances
+            if each.lane == part
         ]
         own = tuple(mark for mark in marks if mark.kind != "knob")
         yield Lane(part, own, is_head=place == 0)
@@ -123,9 +128,14 @@ def _part_kind(kind: str) -> str:
 def _of_links(tally: Tally) -> Iterator[Lane]:
     for place, link in enumerate(LINKS):
         marks = [
-            Mark(blow.at, blow.kind, f"{blow.kind} {link}, {blow.seconds:g} s", blow.at + blow.seconds)
-            for blow in tally.blows
-            if blow.lane == link
+            Mark(
+                each.at,
+                each.kind,
+                f"{each.kind} {link}, {each.seconds:g} s",
+                each.at + each.seconds,
+            )
+            for each in tally.disturbances
+            if each.lane == link
         ]
         yield Lane(link.replace(">", " → "), tuple(marks), is_head=place == 0)
 
@@ -136,8 +146,8 @@ def _of_issue(issue: int, outcome: Outcome, handed_over: Sequence[Mark]) -> Iter
     deliveries = [
         Mark(
             post.sent_at,
-            f"wish-{post.wish.value}" if post.is_acknowledged else "unanswered",
-            f"{post.action}, {post.status or 'no answer'}, asks for {post.wish.value}",
+            f"expects-{post.expects.value}" if post.is_acknowledged else "unanswered",
+            f"{post.action}, {post.status or 'no answer'}, asks for {post.expects.value}",
         )
         for post in evidence.deliveries
         if post.issue == issue
@@ -151,7 +161,7 @@ def _of_issue(issue: int, outcome: Outcome, handed_over: Sequence[Mark]) -> Iter
 
 
 def _packed(lives: Sequence[SandboxLife]) -> list[list[SandboxLife]]:
-    """As few rows as show every life, none over another."""
+    """The lives in as few rows as possible, so that none overlaps another in its row."""
     rows: list[list[SandboxLife]] = []
     for life in lives:
         free = [row for row in rows if row[-1].gone is not None and row[-1].gone.at <= life.born.at]
@@ -190,7 +200,7 @@ def _people(evidence: Evidence, issue: int) -> Iterator[Mark]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From epoch seconds to the x of the picture."""
+    """Maps epoch seconds to x coordinates."""
 
     begin: float
     end: float
@@ -221,8 +231,8 @@ def _svg(lanes: Sequence[Lane], outcome: Outcome, plan: Plan) -> str:
 
 
 def _axis(scale: Scale, outcome: Outcome, height: float) -> Iterator[str]:
-    begin, calm, end = scale.x(scale.begin), scale.x(outcome.calm_began_at), scale.x(scale.end)
-    yield f'<rect class="storm" x="{begin}" y="20" width="{calm - begin:.2f}" height="{height - 40:g}"/>'
+    begin, calm, end = scale.x(scale.begin), scale.x(outcome.faults_ended_at), scale.x(scale.end)
+    yield f'<rect class="faults-on" x="{begin}" y="20" width="{calm - begin:.2f}" height="{height - 40:g}"/>'
     yield f'<text class="phase" x="{begin + 4}" y="13">faults on</text>'
     yield f'<text class="phase" x="{min(calm + 4, end - 56):.2f}" y="13">faults off</text>'
     seconds = scale.end - scale.begin

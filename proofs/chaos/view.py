@@ -1,4 +1,4 @@
-"""How a run looks while it goes on: a live panel on a terminal, a line every few seconds elsewhere."""
+"""Shows a run in progress: a live panel on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -45,50 +45,50 @@ async def _print_lines(tally: Tally, console: Console) -> None:
 
 
 def line(tally: Tally) -> str:
-    """One line that says how far the run is."""
-    blows = tally.blows_by_kind()
+    """The progress of the run in one line."""
+    counts = tally.disturbances_by_kind()
     return (
         f"{tally.seconds:5.0f} s  {tally.phase:<11} deliveries {tally.deliveries_total - tally.waiting}"
         f"/{tally.deliveries_total} ({tally.redeliveries} sent again, {tally.given_up} given up)  "
-        f"kills {blows['kill']}  freezes {blows['freeze']}  {_ended(blows)}  "
-        f"stalled readers {blows['stall reader']}  faults {sum(tally.faults.values())}  "
+        f"kills {counts['kill']}  freezes {counts['freeze']}  {_ended(counts)}  "
+        f"stalled readers {counts['stall reader']}  faults {sum(tally.faults.values())}  "
         f"sandboxes {_counted(tally.states) or 'none'}  at rest {tally.at_rest}/{tally.workflows}  "
         f"violations {len(tally.violations)}"
     )
 
 
 def panel(tally: Tally) -> Panel:
-    """The same, and more of it, for a terminal."""
+    """The progress of the run in detail, for a terminal."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", justify="right")
     table.add_column()
     done = tally.deliveries_total - tally.waiting
     bar = ProgressBar(total=max(1, tally.deliveries_total), completed=done, width=40)
     answers = f"{done} of {tally.deliveries_total} done, {tally.redeliveries} sent again, {tally.given_up} given up"
-    blows = tally.blows_by_kind()
+    counts = tally.disturbances_by_kind()
     violations = Text(str(len(tally.violations)), "bold red" if tally.violations else "bold green")
     table.add_row("phase", f"[bold]{tally.phase}[/], {tally.seconds:.0f} s")
     table.add_row("deliveries", bar)
     table.add_row("", answers)
-    table.add_row("processes", f"{blows['kill']} killed, {blows['freeze']} frozen, {_ended(blows)}")
-    table.add_row("logs", f"{blows['stall reader']} readers stalled")
-    table.add_row("links", f"{blows['cut']} cut, {blows['stall']} stalled, {blows['slow']} slowed down")
+    table.add_row("processes", f"{counts['kill']} killed, {counts['freeze']} frozen, {_ended(counts)}")
+    table.add_row("logs", f"{counts['stall reader']} readers stalled")
+    table.add_row("links", f"{counts['cut']} cut, {counts['stall']} stalled, {counts['slow']} slowed down")
     table.add_row("Daytona", f"{sum(tally.faults.values())} requests hit: {_counted(_effects(tally.faults))}")
     table.add_row("people", _counted(tally.acts))
     table.add_row("sandboxes", _counted(tally.states))
     table.add_row("at rest", f"{tally.at_rest} of {tally.workflows} workflows" if tally.workflows else "")
     table.add_row("violations", violations)
-    return Panel(table, title="issuebox under fire", border_style="red" if tally.violations else "blue", expand=False)
+    return Panel(table, title="issuebox chaos run", border_style="red" if tally.violations else "blue", expand=False)
 
 
-def _ended(blows: Counter[str]) -> str:
-    """How many ended when they were told to, and how many did not."""
-    stubborn = blows["did not end"]
-    return f"{blows['terminate']} ended" + (f", {stubborn} did not end" if stubborn else "")
+def _ended(counts: Counter[str]) -> str:
+    """How many processes ended after a SIGTERM, and how many did not."""
+    not_ended = counts["did not end"]
+    return f"{counts['terminate']} ended" + (f", {not_ended} did not end" if not_ended else "")
 
 
 def _effects(faults: Counter[str]) -> Counter[str]:
-    """Hits by effect alone."""
+    """Hits, by effect alone."""
     found: Counter[str] = Counter()
     for word, hits in faults.items():
         found[word.partition(" ")[2]] += hits

@@ -1,4 +1,4 @@
-"""Reads localdaytona's journal while the run goes on, and has the checker judge safety as it grows."""
+"""Reads localdaytona's journal during the run, and lets the checker judge (a), (b) and (d) as it grows."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class JournalWatch:
         self._lock = asyncio.Lock()
 
     async def keep_reading(self) -> None:
-        """Look every second, for ever. While Daytona is down or frozen there is nothing to see."""
+        """Read every second, for ever. While Daytona is down or frozen, the journal cannot be read."""
         while True:
             await self.read()
             await asyncio.sleep(INTERVAL_S)
 
     async def read(self) -> bool:
-        """Take what is new, and judge it; False when Daytona does not answer."""
+        """Read the new entries and judge them. Returns False when Daytona does not answer."""
         async with self._lock:
             after = self.entries[-1].seq if self.entries else 0
             try:
                 found = await self._admin.journal(after=after)
             except httpx.TransportError:
                 return False
-            # All is noted before it is sent: what explains these entries is here now.
+            # Deliveries and orders are noted before they are sent, so those behind these entries are in the tally.
             evidence = evidence_of(found, self._tally, is_at_rest=False)
             self.entries += found
             self._count(found)
@@ -56,12 +56,12 @@ class JournalWatch:
             return True
 
     async def read_all(self) -> None:
-        """Read to the end of the journal. Raises httpx.TransportError when Daytona does not answer at all."""
+        """Read to the end of the journal. Raises httpx.TransportError when Daytona never answers."""
         for _ in range(TRIES_MAX):
             if await self.read():
                 return
             await asyncio.sleep(INTERVAL_S)
-        raise httpx.ConnectError("localdaytona does not show its journal")
+        raise httpx.ConnectError("localdaytona did not return its journal")
 
     def _count(self, found: Sequence[Entry]) -> None:
         for entry in found:
@@ -79,7 +79,7 @@ class JournalWatch:
 
 
 def evidence_of(journal: Sequence[Entry], tally: Tally, *, is_at_rest: bool) -> Evidence:
-    """What is known so far, without Temporal's histories."""
+    """The evidence so far, without Temporal's histories."""
     return Evidence(
         journal=list(journal),
         deliveries=[*tally.posts, *tally.in_flight.values()],

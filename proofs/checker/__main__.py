@@ -11,15 +11,15 @@ from pathlib import Path
 
 from proofs.checker.evidence import Evidence, Violation
 from proofs.checker.measures import Measures, measure
-from proofs.checker.rules import RULES, check, is_asked
+from proofs.checker.rules import RULES, check, is_checked
 from proofs.checker.run_dir import NoEvidenceError, read_run
 
 SHOWN_MAX = 5
-"""Violations that are printed for each rule."""
+"""How many violations are printed for each rule."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read, judge, print; the exit code."""
+    """Read the evidence, judge it and print the report. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m proofs.checker", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="a run's directory, or localdaytona's data directory")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _document(evidence: Evidence, violations: Sequence[Violation]) -> str:
-    told = [violation.model_dump(mode="json") for violation in violations]
-    return json.dumps({"violations": told, "measures": asdict(measure(evidence))}, indent=1)
+    found = [violation.model_dump(mode="json") for violation in violations]
+    return json.dumps({"violations": found, "measures": asdict(measure(evidence))}, indent=1)
 
 
 def _report(evidence: Evidence, violations: Sequence[Violation]) -> str:
@@ -44,7 +44,7 @@ def _report(evidence: Evidence, violations: Sequence[Violation]) -> str:
     lines = [counts, *(_line(letter, evidence, violations) for letter in RULES)]
     for letter in RULES:
         broken = [violation for violation in violations if violation.rule == letter]
-        lines += [_told(violation, evidence) for violation in broken[:SHOWN_MAX]]
+        lines += [_details(violation, evidence) for violation in broken[:SHOWN_MAX]]
         if len(broken) > SHOWN_MAX:
             lines.append(f"({letter}) and {len(broken) - SHOWN_MAX} more")
     return "\n".join(lines)
@@ -59,12 +59,12 @@ def _counts(measures: Measures, evidence: Evidence) -> str:
 
 def _line(letter: str, evidence: Evidence, violations: Sequence[Violation]) -> str:
     broken = sum(violation.rule == letter for violation in violations)
-    unasked = "not asked: nobody read the blocks" if letter == "g" else "not asked: the run is not at rest"
-    verdict = f"BROKEN {broken}x" if broken else "holds" if is_asked(letter, evidence) else unasked
+    unchecked = "not checked: nobody read the blocks" if letter == "g" else "not checked: the run is not at rest"
+    verdict = f"BROKEN {broken}x" if broken else "holds" if is_checked(letter, evidence) else unchecked
     return f"({letter}) {verdict:<8} {RULES[letter].says}"
 
 
-def _told(violation: Violation, evidence: Evidence) -> str:
+def _details(violation: Violation, evidence: Evidence) -> str:
     entries = {entry.seq: entry for entry in evidence.journal if entry.seq in violation.entries}
     head = f"\n({violation.rule}) issue {violation.issue}: {violation.what}"
     shown = [

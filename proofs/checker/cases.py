@@ -1,4 +1,4 @@
-"""Sorts the evidence by issue, so that each rule looks at one issue and nothing else. No judgement."""
+"""Sorts the evidence by issue, so that each rule judges one issue at a time. No judgement here."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass, field, replace
 
 from localdaytona.journal import Entry
 from localdaytona.types import JSON
-from proofs.checker.evidence import Block, Delivery, Evidence, Order, Signal, Wish
+from proofs.checker.evidence import Block, Delivery, Evidence, Expectation, Order, Signal
 from proofs.checker.lives import Identity, Lives, SandboxLife, issue_of
 
 PERSONS_OWN = frozenset({"created", "comment", "labeled"})
-"""Actions by which a person asks for the sandbox whatever the state of the issue; they do not tell that state."""
+"""Actions by which a person asks for the sandbox, in any state of the issue; they do not show that state."""
 
 SHOWING = frozenset({"get", "create", "start", "recover", "stop", "archive", "delete"})
-"""Operations whose reply shows the state of a sandbox."""
+"""Operations whose reply shows a sandbox's state."""
 
 REFUSED_MIN, FAILED_MIN = 400, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the service can have heard: a delivery, its redeliveries included, or a person's order.
+class Message:
+    """A message that the service may have received: a delivery with its redeliveries, or a person's order.
 
-    It arrived between `lo` and `hi`, in epoch seconds; `hi` is infinite when nobody knows. `is_certain`: the
-    service said so, or has it in a history. `second` is GitHub's `updated_at` in whole seconds; an order has none.
+    It arrived between `lo` and `hi`, in epoch seconds; an infinite `hi` is unknown. `is_certain`: the service
+    acknowledged it, or a history has it. `second`: GitHub's `updated_at` in whole seconds; an order has none.
     """
 
     key: str
-    wish: Wish
+    expects: Expectation
     action: str
     lo: float
     hi: float
@@ -42,17 +42,17 @@ class Heard:
 
     @property
     def is_persons_own(self) -> bool:
-        """Whether it asks on a closed issue too, and does not say whether the issue is open."""
+        """Whether it asks for the sandbox on a closed issue too, and does not show whether the issue is open."""
         return self.action in PERSONS_OWN
 
 
 @dataclass(slots=True)
 class Case:
-    """All that is known of one issue; `issue` None: what belongs to none.
+    """All evidence on one issue; `issue` None: what belongs to no issue.
 
-    `creates` are the requests for a new sandbox. `effects` says by which injected fault a request was hit. `seen`
-    and `shown` say in which entry a sandbox was first and last shown to the service as it was, `past` in which
-    replies as it had been.
+    `creates`: the requests to create a sandbox. `effects`: the injected fault by request ID. `seen` and `shown`: the
+    entries that first and last showed a sandbox to the service in its present state; `past`: the replies that showed an
+    earlier state.
     """
 
     issue: int | None
@@ -67,11 +67,11 @@ class Case:
     seen: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     past: dict[str, list[Entry]] = field(default_factory=dict)
-    heard: list[Heard] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
 
-class Docket:
-    """The cases. The journal may be fed bit by bit; the sender's notes and the histories are read anew each time."""
+class CaseBuilder:
+    """Builds the cases. The journal may come in parts; the sender's notes and the histories are read anew each time."""
 
     def __init__(self, identity: Identity = issue_of) -> None:
         self.identity = identity
@@ -84,12 +84,12 @@ class Docket:
         self._touched: set[int | None] = set()
 
     def feed(self, journal: Iterable[Entry]) -> None:
-        """Take more entries of the journal, in order."""
+        """Add entries of the journal, in order."""
         for entry in journal:
             self._take(entry)
 
     def cases(self, evidence: Evidence, *, only_touched: bool = False) -> list[Case]:
-        """The case of each issue; with `only_touched`, of those that the journal told of since the last call."""
+        """The case of each issue; with `only_touched`, of each with new entries of the journal since the last call."""
         cases: dict[int | None, Case] = {}
         for life in self._lives.by_id.values():
             self._case(cases, life.issue, evidence).lives.append(life)
@@ -106,7 +106,7 @@ class Docket:
         touched, self._touched = self._touched, set()
         chosen = [case for case in cases.values() if not only_touched or case.issue in touched]
         for case in chosen:
-            case.heard = hear(case)
+            case.messages = messages_of(case)
         return chosen
 
     def _case(self, cases: dict[int | None, Case], issue: int | None, evidence: Evidence) -> Case:
@@ -126,14 +126,14 @@ class Docket:
         elif entry.kind == "fault":
             self._note_fault(entry)
         elif entry.kind == "reply" and entry.sandbox_id is not None and self._shows(entry):
-            self._note_sight(entry.sandbox_id, entry)
+            self._note_shown(entry.sandbox_id, entry)
 
     def _note_fault(self, entry: Entry) -> None:
         request_id, effect = entry.detail.get("request_id"), entry.detail.get("effect")
         if isinstance(request_id, str) and isinstance(effect, dict):
             self._effects[request_id] = str(effect.get("kind"))
 
-    def _note_sight(self, sandbox_id: str, entry: Entry) -> None:
+    def _note_shown(self, sandbox_id: str, entry: Entry) -> None:
         if entry.detail.get("as_of") is not None:
             self._past[sandbox_id].append(entry)
             return
@@ -150,13 +150,13 @@ class Docket:
 
 def index(evidence: Evidence, identity: Identity = issue_of) -> list[Case]:
     """The case of each issue that anything in the evidence is about."""
-    docket = Docket(identity)
-    docket.feed(evidence.journal)
-    return docket.cases(evidence)
+    builder = CaseBuilder(identity)
+    builder.feed(evidence.journal)
+    return builder.cases(evidence)
 
 
-def hear(case: Case) -> list[Heard]:
-    """What the service heard, or may have heard, about an issue."""
+def messages_of(case: Case) -> list[Message]:
+    """The messages about an issue that the service received, or may have received."""
     posts: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in case.deliveries:
         posts[delivery.delivery].append(delivery)
@@ -165,12 +165,12 @@ def hear(case: Case) -> list[Heard]:
         signals[signal.delivery] = min(signal.at, signals.get(signal.delivery, math.inf))
     has_histories = case.evidence.histories is not None
     found = [_of_posts(same, signals.get(key), has_histories=has_histories) for key, same in posts.items()]
-    in_order = sorted((heard for heard in found if heard is not None), key=lambda heard: heard.lo)
-    return [*_repetitions(in_order, posts), *_closes_told(in_order, posts), *_of_orders(case.orders)]
+    in_order = sorted((message for message in found if message is not None), key=lambda message: message.lo)
+    return [*_repetitions(in_order, posts), *_closes_reported(in_order, posts), *_of_orders(case.orders)]
 
 
-def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_histories: bool) -> Heard | None:
-    """One delivery with its redeliveries; None: the service cannot have heard of it."""
+def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_histories: bool) -> Message | None:
+    """The message of one delivery with its redeliveries; None: the service cannot have received it."""
     first = posts[0]
     acknowledged = [post.answered_at or math.inf for post in posts if post.is_acknowledged]
     lo, hi = min(post.sent_at for post in posts), min(acknowledged, default=math.inf)
@@ -180,52 +180,57 @@ def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_hist
     elif not acknowledged and not is_possible:
         return None
     is_certain = bool(acknowledged) or signalled_at is not None
-    return Heard(
-        first.delivery, first.wish, first.action, lo, hi, is_certain=is_certain, second=math.floor(first.updated_at)
+    return Message(
+        first.delivery, first.expects, first.action, lo, hi, is_certain=is_certain, second=math.floor(first.updated_at)
     )
 
 
-def _closes_told(heard: Sequence[Heard], posts: Mapping[str, Sequence[Delivery]]) -> Iterator[Heard]:
-    """A close may be heard of from a later delivery first: its snapshot of the issue is news like any other."""
-    for each in heard:
+def _closes_reported(messages: Sequence[Message], posts: Mapping[str, Sequence[Delivery]]) -> Iterator[Message]:
+    """The closes that a later delivery reports: its snapshot of the issue may arrive before the close itself."""
+    for each in messages:
         closed_at = posts[each.key][0].closed_at
         if closed_at is not None:
-            yield replace(each, wish=Wish.STOPPED, action="closed", second=math.floor(closed_at))
+            yield replace(each, expects=Expectation.STOPPED, action="closed", second=math.floor(closed_at))
 
 
 def _is_open(status: int | None) -> bool:
-    """Whether a call that ended like this can have had an effect all the same."""
+    """Whether a call with this status may have had an effect all the same."""
     return status is None or status >= FAILED_MIN
 
 
-def _repetitions(heard: Sequence[Heard], posts: dict[str, list[Delivery]]) -> list[Heard]:
-    """Mark what has the same content as an earlier one: a hook that is registered twice asks once."""
-    contents: dict[tuple[str, float], Heard] = {}
+def _repetitions(messages: Sequence[Message], posts: dict[str, list[Delivery]]) -> list[Message]:
+    """Mark each message whose content an earlier one has: a hook that is registered twice asks only once."""
+    contents: dict[tuple[str, float], Message] = {}
     marked = []
-    for each in heard:
+    for each in messages:
         first = posts[each.key][0]
         twin = contents.setdefault((first.action, first.updated_at), each)
         marked.append(each if twin is each else replace(each, lo=twin.lo, is_repetition=True))
     return marked
 
 
-_ORDERED = {"stop": Wish.STOPPED, "delete": Wish.GONE, "replace": Wish.RUNNING, "ensure": Wish.RUNNING}
+_ORDERED = {
+    "stop": Expectation.STOPPED,
+    "delete": Expectation.GONE,
+    "replace": Expectation.RUNNING,
+    "ensure": Expectation.RUNNING,
+}
 
 
-def _of_orders(orders: Iterable[Order]) -> list[Heard]:
-    """Orders; one that is noted before it is sent and again when it is answered is one order."""
+def _of_orders(orders: Iterable[Order]) -> list[Message]:
+    """The messages of orders. An order that is noted before it is sent, and again with its answer, is one order."""
     latest = {(order.order, order.sent_at): order for order in orders}
-    heard = []
+    messages = []
     for order in latest.values():
         is_taken = order.status is not None and order.status < REFUSED_MIN
         if not is_taken and not _is_open(order.status):
             continue
         hi = order.answered_at if is_taken and order.answered_at is not None else math.inf
         is_forced = order.is_forced or order.order == "replace"
-        key, wish = f"{order.order}@{order.sent_at}", _ORDERED[order.order]
-        told = Heard(key, wish, order.order, order.sent_at, hi, is_certain=is_taken, is_order=True)
-        heard.append(replace(told, is_forced=is_forced))
-    return heard
+        key, expects = f"{order.order}@{order.sent_at}", _ORDERED[order.order]
+        message = Message(key, expects, order.order, order.sent_at, hi, is_certain=is_taken, is_order=True)
+        messages.append(replace(message, is_forced=is_forced))
+    return messages
 
 
 def _labels(entry: Entry) -> dict[str, JSON]:

@@ -1,7 +1,7 @@
-"""What a run leaves behind for the checker: one directory of JSON lines, one file for each witness.
+"""The evidence that a run leaves for the checker: a directory of JSON lines, with a file for each source.
 
-`journal.jsonl` is localdaytona's journal, `deliveries.jsonl` and `orders.jsonl` are what the sender noted,
-`histories.jsonl` and `blocks.jsonl` are what Temporal recorded. A system without Temporal has neither.
+`journal.jsonl` is localdaytona's journal. `deliveries.jsonl` and `orders.jsonl` are the sender's notes.
+`histories.jsonl` and `blocks.jsonl` are Temporal's records; a system without Temporal has neither.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from localdaytona.journal import Entry
 Line = TypeVar("Line", bound=BaseModel)
 
 
-class Wish(StrEnum):
-    """What a delivery asks for the issue's sandbox, by the sender's own definition."""
+class Expectation(StrEnum):
+    """What a delivery expects of the issue's sandbox, by the sender's own definition."""
 
     RUNNING = "running"
     STOPPED = "stopped"
-    """The issue was closed: the sandbox goes down the ladder, as far as the run's settings let it."""
+    """The issue was closed: the sandbox goes down the ladder of a close, as far as the run's settings say."""
     GONE = "gone"
     NOTHING = "nothing"
 
@@ -33,17 +33,17 @@ class _Noted(BaseModel):
 
 
 class Delivery(_Noted):
-    """One POST of a webhook delivery, as its sender saw it. A redelivery is a line of its own.
+    """One POST of a webhook delivery, as its sender saw it. Each redelivery has its own line.
 
-    Times are epoch seconds. `updated_at` is GitHub's time in the body, which orders the events of an issue;
-    `closed_at` is the time of an earlier close that the body tells of as well, as a comment on a closed issue does.
-    `status` is the HTTP status, None when there was no answer.
+    Times are epoch seconds. `updated_at`: GitHub's time in the body, which orders the events of an issue. `closed_at`:
+    the time of an earlier close that the body reports too, as a comment on a closed issue does. `status`: the HTTP
+    status, None without an answer.
     """
 
     delivery: str
     issue: int
     action: str
-    wish: Wish
+    expects: Expectation
     updated_at: float
     closed_at: float | None = None
     sent_at: float
@@ -52,15 +52,15 @@ class Delivery(_Noted):
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether the sender may forget it."""
+        """Whether the sender got a 2xx."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 -- HTTP
 
 
 class Order(_Noted):
     """A person's order over REST or the command line: `stop`, `delete`, `replace`, `ensure`.
 
-    To be noted before it is sent, and again when it is answered, where the checker reads along: a forced delete
-    can take effect before its answer is there.
+    Where the checker reads along, note it before it is sent and again with its answer: a forced delete can take effect
+    before its answer arrives.
     """
 
     order: str
@@ -72,7 +72,7 @@ class Order(_Noted):
 
 
 class Signal(_Noted):
-    """A delivery as Temporal recorded it in a workflow's history; `is_handled` when a later workflow task completed."""
+    """A delivery in a workflow's history. `is_handled`: a later workflow task completed."""
 
     workflow_id: str
     run_id: str
@@ -84,7 +84,7 @@ class Signal(_Noted):
 
 
 class Block(_Noted):
-    """The moment in which an issue's workflow said that it is blocked, and by what, as Temporal recorded it."""
+    """An issue's workflow reported, in its history, that it is blocked, and by what cause."""
 
     workflow_id: str
     run_id: str
@@ -94,11 +94,11 @@ class Block(_Noted):
 
 
 class Evidence(_Noted):
-    """All that is known of a run. `histories` and `blocks` are None where nobody read Temporal's histories.
+    """All evidence of a run. `histories` and `blocks` are None when nobody read Temporal's histories.
 
-    `closed_rests_at` holds the raw states in which a closed issue's sandbox may be at rest under the run's settings.
-    `worked_in` holds the IDs of the sandboxes in which the run left unsaved work; None: it did not note any.
-    `is_at_rest` says that faults are off and that the run waited for it to come to rest; (c), (e), (f) want that.
+    `closed_rests_at`: the raw states in which a closed issue's sandbox may be at rest under the run's settings.
+    `worked_in`: the IDs of the sandboxes in which the run left unsaved work; None: the run did not note them.
+    `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it.
     """
 
     journal: list[Entry]
@@ -112,7 +112,7 @@ class Evidence(_Noted):
 
 
 class Violation(_Noted):
-    """One broken promise: `rule` is a letter from a to g, `entries` the numbers of the journal that show it."""
+    """One broken promise. `rule`: a letter from a to g. `entries`: the numbers of the journal entries that show it."""
 
     rule: str
     issue: int | None
@@ -128,7 +128,7 @@ def write_lines(path: Path, lines: Iterable[BaseModel]) -> None:
 
 
 def read_lines(path: Path, kind: type[Line]) -> list[Line]:
-    """Read what `write_lines` wrote. A missing file is an empty one."""
+    """Read what `write_lines` wrote. A missing file has no lines."""
     if not path.exists():
         return []
     with path.open() as file:

@@ -1,8 +1,8 @@
-"""Reads what Temporal recorded: raw events of every run, and of them only deliveries and blocks.
+"""Reads Temporal's records: from the raw events of every workflow run, the deliveries and the blocks.
 
-Knows three things of the service: that a delivery is the first argument of a signal (or of an update), that its
-ID is in that argument's field `delivery`, and that the workflow's memo says in its field `status` by what the
-issue is `blocked`. All are the public wire form; nothing of the service is imported.
+It relies on three facts about the service: a delivery is the first argument of a signal (or of an update); that
+argument's field `delivery` has its ID; and the memo's field `status` says by what the issue is `blocked`. All three are
+the public wire form; nothing of the service is imported.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from proofs.checker.evidence import Block, Signal
 
 AT_ONCE = 16
-"""Histories that are read at the same time."""
-
+"""How many histories are read at the same time."""
 
 MEMO = "status"
 """The memo's field that lists read."""
@@ -32,7 +31,7 @@ MEMO = "status"
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What is taken from the histories of some workflows, in their order, and of each in the order of time."""
+    """The records of several workflows: in the order of the workflows, and by time within each."""
 
     signals: list[Signal]
     blocks: list[Block]
@@ -43,7 +42,7 @@ class Histories:
 async def read_histories(client: Client, workflow_ids: Iterable[str]) -> Histories:
     """Every delivery and every block in the histories of these workflows, all runs of each.
 
-    An ID that no workflow ever had has none. Raises the SDK's RPCError when Temporal does not answer.
+    For an ID without a workflow there are none. Raises the SDK's RPCError when Temporal does not answer.
     """
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -56,12 +55,12 @@ async def read_histories(client: Client, workflow_ids: Iterable[str]) -> Histori
 
 
 async def read_signals(client: Client, workflow_ids: Iterable[str]) -> list[Signal]:
-    """The deliveries alone."""
+    """The deliveries alone, as `read_histories`."""
     return (await read_histories(client, workflow_ids)).signals
 
 
 async def _of_workflow(client: Client, workflow_id: str) -> Histories:
-    """Walk from the newest run, and from each that visibility knows, back to where its chain began."""
+    """Follow each chain of workflow runs to its start: from the newest run, and from each that visibility knows."""
     pending: list[str | None] = [None]
     query = f'WorkflowId = "{workflow_id}"'
     pending += [execution.run_id async for execution in client.list_workflows(query)]
@@ -97,7 +96,7 @@ def _joined(several: Iterable[Histories]) -> Histories:
 
 
 async def _events(client: Client, workflow_id: str, run_id: str | None) -> Sequence[HistoryEvent]:
-    """A run's events; none when there is no such run (any more)."""
+    """The events of a workflow run; none when it does not exist, or no longer."""
     try:
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
     except RPCError as error:
@@ -108,7 +107,7 @@ async def _events(client: Client, workflow_id: str, run_id: str | None) -> Seque
 
 
 def signals_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> Iterator[Signal]:
-    """The deliveries among a run's events; handled are those before its last completed workflow task."""
+    """The deliveries in a workflow run's events. Those before its last completed workflow task are handled."""
     completed = [e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
     last_completed = max(completed, default=0)
     for event in events:
@@ -127,7 +126,7 @@ def signals_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) ->
 
 
 def blocks_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> Iterator[Block]:
-    """Each time that the memo said something else about being blocked, but for its end."""
+    """The blocks in a workflow run's events: one for each change of the memo to another cause."""
     before = ""
     for event in events:
         if event.event_type != EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
@@ -141,7 +140,7 @@ def blocks_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> 
 
 
 def failed_tasks_of(events: Sequence[HistoryEvent]) -> Counter[str]:
-    """How often a workflow task failed, by code; without one, by Temporal's word for the cause."""
+    """How often workflow tasks failed, by code; without a code, by Temporal's word for the cause."""
     found: Counter[str] = Counter()
     for event in events:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
@@ -152,7 +151,7 @@ def failed_tasks_of(events: Sequence[HistoryEvent]) -> Counter[str]:
 
 
 def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
-    """The name and the arguments of the signal or update that the event records; of any other, nothing."""
+    """The name and the arguments of the signal or update in the event; of any other event, nothing."""
     match event.event_type:
         case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
             signal = event.workflow_execution_signaled_event_attributes
@@ -165,7 +164,7 @@ def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
 
 
 def _text_in(payloads: Sequence[Payload], field: str) -> str:
-    """A field of the first argument; '' when there is none, when it is no text, or when nothing here is JSON."""
+    """A field of the first argument; '' when it is missing, is no text, or the argument is no JSON."""
     if not payloads or not payloads[0].metadata.get("encoding", b"").startswith(b"json/"):
         return ""
     argument = json.loads(payloads[0].data)

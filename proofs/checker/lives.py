@@ -11,42 +11,42 @@ from localdaytona.types import JSON
 
 Labels = Mapping[str, JSON]
 Identity = Callable[[str | None, Labels], int | None]
-"""From a sandbox's name (None: it was given none) and labels to the issue that it is for; None: no issue's."""
+"""From a sandbox's name (None: it has none) and labels to its issue; None: it belongs to no issue."""
 
 ERRORED = frozenset({"error", "build_failed"})
 RESTING = frozenset({"started", "stopped", "archived", "paused", "destroyed"}) | ERRORED
-"""Raw states that do not end by themselves."""
+"""Raw states that last until somebody acts."""
 
 BY_TIMER = frozenset({"ttl", "auto_stop", "auto_pause", "auto_delete", "auto_archive"})
 """Operations of Daytona's own timers."""
 
 BY_PERSON = "admin:"
-"""Begins the operations that a person carried out at Daytona, past the service."""
+"""The prefix of operations that a person carries out at Daytona, without the service."""
 
 ISSUE_LABELS = ("issue-id", "issue", "issue_id")
-"""Labels that name an issue, in this order."""
+"""Labels that name an issue; the first one present counts."""
 
 _NAME = re.compile(r"^(?:DESTROYED_)?claude-issue-(\d+)(?:_\d+)?$")
 _CHANGES = frozenset({"created", "desired", "renamed", "state"})
 
 
 def issue_of(name: str | None, labels: Labels) -> int | None:
-    """The issue by the name `claude-issue-{id}`, also of a dying sandbox, else by a label."""
+    """The issue by the name `claude-issue-{id}`, also of a dying sandbox; else by a label."""
     found = _NAME.match(name or "")
     if found:
         return int(found[1])
-    told = (str(labels[key]) for key in ISSUE_LABELS if key in labels)
-    return next((int(text) for text in told if text.isdecimal()), None)
+    texts = (str(labels[key]) for key in ISSUE_LABELS if key in labels)
+    return next((int(text) for text in texts if text.isdecimal()), None)
 
 
 def is_outside(operation: str | None) -> bool:
-    """Whether a person at Daytona, or Daytona's timers, did it, and not the service."""
+    """Whether a person at Daytona or one of Daytona's timers did it, and not the service."""
     return (operation or "").startswith(BY_PERSON) or operation in BY_TIMER
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a sandbox was from entry `seq` on. `state` is the raw one; `operation` and `request_id` brought it about."""
+    """A sandbox's state from entry `seq` on. `state`: Daytona's own. `operation`, `request_id`: what changed it."""
 
     seq: int
     at: float
@@ -60,23 +60,23 @@ class Moment:
 
     @property
     def is_gone(self) -> bool:
-        """Whether every client is told 404: destroyed, or deleted while errored."""
-        return self.state == "destroyed" or (self.state in ERRORED and self.is_doomed)
+        """Whether every client gets a 404: destroyed, or deleted while errored."""
+        return self.state == "destroyed" or (self.state in ERRORED and self.is_delete_accepted)
 
     @property
-    def is_doomed(self) -> bool:
+    def is_delete_accepted(self) -> bool:
         """Whether its delete was accepted."""
         return self.desired == "destroyed"
 
     @property
     def is_dying(self) -> bool:
-        """Whether its delete was accepted and it is not gone yet: it may still run."""
-        return self.is_doomed and not self.is_gone
+        """Whether its delete was accepted and it is not gone yet. It may still run."""
+        return self.is_delete_accepted and not self.is_gone
 
     @property
     def is_live(self) -> bool:
         """Whether it can be used, now or after a start."""
-        return not self.is_doomed and self.state not in ERRORED and self.state != "destroyed"
+        return not self.is_delete_accepted and self.state not in ERRORED and self.state != "destroyed"
 
     @property
     def is_started(self) -> bool:
@@ -85,8 +85,8 @@ class Moment:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it is errored and Daytona does not offer to repair it."""
-        return self.state in ERRORED and not self.is_doomed and not self.is_recoverable
+        """Whether it is errored and Daytona offers no repair."""
+        return self.state in ERRORED and not self.is_delete_accepted and not self.is_recoverable
 
     @property
     def is_passing(self) -> bool:
@@ -97,7 +97,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A time in which a sandbox was started: from `begin` until `end`; None: it still is."""
+    """A period in which a sandbox was started: from `begin` to `end`; None: it still is."""
 
     begin: Moment
     end: Moment | None
@@ -109,9 +109,9 @@ class Period:
 
 @dataclass(slots=True)
 class SandboxLife:
-    """One sandbox from its creation on. `issue` is None when nothing tells whose it is.
+    """One sandbox from its creation on. `issue` is None when neither name nor label shows its issue.
 
-    `toolbox` holds the entries of what was done inside it. `is_by_hand`: a person made it, past the service.
+    `toolbox`: the entries of calls inside it. `is_by_hand`: a person created it, without the service.
     """
 
     id: str
@@ -123,7 +123,7 @@ class SandboxLife:
 
     @property
     def name(self) -> str:
-        """The name that it was created with."""
+        """The name at its creation."""
         return self.moments[0].name
 
     @property
@@ -133,32 +133,32 @@ class SandboxLife:
 
     @property
     def last(self) -> Moment:
-        """What it is at the end of the journal."""
+        """Its state at the end of the journal."""
         return self.moments[-1]
 
     @property
     def exists(self) -> bool:
-        """Whether it is there at the end of the journal, dying or not."""
+        """Whether it exists at the end of the journal, dying or not."""
         return not self.last.is_gone
 
     @property
     def ever_started(self) -> bool:
-        """Whether anybody can ever have worked in it."""
+        """Whether it was ever started, so that somebody can have worked in it."""
         return self.last.ever_started
 
     @property
-    def doomed(self) -> Moment | None:
+    def deletion(self) -> Moment | None:
         """When its delete was accepted, and by which operation."""
-        return next((moment for moment in self.moments if moment.is_doomed), None)
+        return next((moment for moment in self.moments if moment.is_delete_accepted), None)
 
     @property
     def gone(self) -> Moment | None:
-        """When it was gone for every client."""
+        """When every client got a 404 for it."""
         return next((moment for moment in self.moments if moment.is_gone), None)
 
     @property
     def periods(self) -> list[Period]:
-        """When it was started, in order."""
+        """The periods in which it was started, in order."""
         found: list[Period] = []
         begin: Moment | None = None
         for moment in self.moments:
@@ -170,11 +170,11 @@ class SandboxLife:
         return [*found, Period(begin, None)] if begin is not None else found
 
     def before(self, seq: int) -> Moment | None:
-        """What it was just before entry `seq`; None: it was not there yet."""
+        """Its state just before entry `seq`; None: it did not exist yet."""
         return next((moment for moment in reversed(self.moments) if moment.seq < seq), None)
 
     def at(self, at: float) -> Moment | None:
-        """What it was at a time in epoch seconds; None: it was not there yet."""
+        """Its state at a time in epoch seconds; None: it did not exist yet."""
         return next((moment for moment in reversed(self.moments) if moment.at <= at), None)
 
     def was_started_since(self, at: float) -> bool:
@@ -183,14 +183,14 @@ class SandboxLife:
 
 
 class Lives:
-    """The lives of all sandboxes. Feed it the journal in order, at once or bit by bit."""
+    """The lives of all sandboxes. Feed it the journal in order, at once or in parts."""
 
     def __init__(self, identity: Identity = issue_of) -> None:
         self._identity = identity
         self.by_id: dict[str, SandboxLife] = {}
 
     def feed(self, journal: Iterable[Entry]) -> set[str]:
-        """Take more entries; the IDs of the sandboxes that they are about. Unknown ones are left out."""
+        """Add entries. Returns the IDs of their sandboxes, without unknown ones."""
         return {entry.sandbox_id for entry in journal if entry.sandbox_id is not None and self._take(entry)}
 
     def _take(self, entry: Entry) -> bool:
@@ -215,21 +215,21 @@ class Lives:
         return SandboxLife(str(entry.sandbox_id), self._identity(entry.name, labels), is_by_hand, labels)
 
     def _relabel(self, life: SandboxLife, entry: Entry) -> None:
-        """New labels may say at last whose it is; they never give it to another issue."""
+        """Set new labels. They may name the issue of a sandbox that had none; they never move it to another issue."""
         life.labels = _mapping(entry.detail.get("labels"))
         if life.issue is None:
             life.issue = self._identity(life.name, life.labels)
 
 
 def read_lives(journal: Iterable[Entry], identity: Identity = issue_of) -> list[SandboxLife]:
-    """The life of each sandbox in a whole journal, in the order of their creation."""
+    """The life of each sandbox in a whole journal, in the order of creation."""
     lives = Lives(identity)
     lives.feed(journal)
     return list(lives.by_id.values())
 
 
 def _move(life: SandboxLife, entry: Entry) -> None:
-    """Add a moment. The entries of one change all tell the same `now`; the first of them counts."""
+    """Add a moment. All entries of one change have the same `now`; the first of them counts."""
     now, detail = _mapping(entry.detail.get("now")), entry.detail
     last = life.moments[-1] if life.moments else None
     moment = Moment(
@@ -250,20 +250,20 @@ def _move(life: SandboxLife, entry: Entry) -> None:
 
 
 def _spoil(life: SandboxLife, entry: Entry) -> None:
-    """An errored sandbox is broken again, by hand or by a repair that is bound to fail: its state does not change."""
-    last, told = life.moments[-1], _mapping(entry.detail.get("effect"))
-    is_repair = entry.operation == "recover" and told.get("kind") == "fail_transition"
+    """Break an errored sandbox again, by hand or by a repair that is going to fail. Its state does not change."""
+    last, effect = life.moments[-1], _mapping(entry.detail.get("effect"))
+    is_repair = entry.operation == "recover" and effect.get("kind") == "fail_transition"
     is_break = entry.kind == "admin" and entry.detail.get("act") == "break"
     if last.state not in ERRORED or not (is_repair or is_break):
         return
-    is_recoverable = (told if is_repair else entry.detail).get("recoverable") is True
+    is_recoverable = (effect if is_repair else entry.detail).get("recoverable") is True
     request_id = _text(entry.detail.get("request_id"))
     change = replace(last, seq=entry.seq, at=entry.at, operation=entry.operation, request_id=request_id)
     life.moments.append(replace(change, is_recoverable=is_recoverable))
 
 
 def _is_recoverable(entry: Entry, last: Moment | None) -> bool:
-    """Only a change to an errored state tells; any other entry leaves it as it was."""
+    """Only a change of state says whether it is recoverable; any other entry leaves that as it was."""
     if entry.kind == "state":
         return entry.detail.get("recoverable") is True
     return last is not None and last.is_recoverable

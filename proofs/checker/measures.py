@@ -1,4 +1,4 @@
-"""Counts over a run, for tables that compare systems: from the same lives as the rules, without their verdicts."""
+"""Counts over a run, for tables that compare systems: from the same lives as the rules, without verdicts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from localdaytona.journal import Entry
 from proofs.checker import rest, work
 from proofs.checker.cases import Case, index
-from proofs.checker.evidence import Evidence, Wish
+from proofs.checker.evidence import Evidence, Expectation
+from proofs.checker.expectations import standing, superseders
 from proofs.checker.lives import ERRORED, Identity, SandboxLife, issue_of
-from proofs.checker.wishes import standing, superseders
 
 UNCOUNTED = frozenset({"toolbox", "events"})
 """Operations that are not requests to Daytona's API."""
@@ -18,14 +18,14 @@ UNCOUNTED = frozenset({"toolbox", "events"})
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What a run did; counts of issues unless said otherwise.
+    """Counts of a run. They count issues, unless stated otherwise.
 
-    `duplicated`: had two live sandboxes at once, at any moment; `duplicated_at_rest`: has them at the end.
-    `live_max`: most live sandboxes of one issue at once. `leaks`: sandboxes at the end that nobody refers to:
-    without a known issue, beyond the issue's one, or of an issue that is gone. `stranded`: wants a running sandbox
-    and has none to use. `lost_events`: acknowledged deliveries that asked for one and saw none started.
-    `replacements`: sandboxes that had run and were deleted or superseded while they could hold work.
-    `requests`: calls to Daytona's API, `per_delivery` of acknowledged ones.
+    `duplicated`: issues that had two live sandboxes at once, at any moment; `duplicated_at_rest`: at the end.
+    `live_max`: the most live sandboxes of one issue at once. `leaks`: sandboxes that nobody refers to at the end:
+    without a known issue, beyond the issue's one, or of an issue that is gone. `stranded`: issues that should have a
+    running sandbox and have none to use. `lost_events`: acknowledged deliveries that asked for a sandbox after which
+    none was started. `replacements`: sandboxes that had run and were deleted or superseded while they could hold work.
+    `requests`: calls to Daytona's API; `per_delivery`: for each acknowledged delivery.
     """
 
     issues: int
@@ -45,7 +45,7 @@ class Measures:
         return self.requests / self.deliveries if self.deliveries else 0.0
 
     def per_1000_issues(self, count: int) -> float:
-        """One of the counts, for 1,000 issues."""
+        """One of the counts, scaled to 1,000 issues."""
         return 1000 * count / self.issues if self.issues else 0.0
 
 
@@ -74,7 +74,7 @@ def requests(journal: Sequence[Entry]) -> int:
 
 
 def most_live(lives: Sequence[SandboxLife]) -> int:
-    """The most sandboxes that were live at the same moment."""
+    """The largest number of sandboxes that were live at the same moment."""
     steps: list[tuple[int, int]] = []
     for life in lives:
         was_live = False
@@ -90,49 +90,49 @@ def most_live(lives: Sequence[SandboxLife]) -> int:
 
 
 def live_now(lives: Sequence[SandboxLife]) -> int:
-    """How many are live at the end."""
+    """How many sandboxes are live at the end."""
     return sum(life.last.is_live for life in lives)
 
 
 def is_usable(life: SandboxLife) -> bool:
-    """Whether it runs at the end."""
+    """Whether the sandbox runs at the end."""
     return life.exists and life.last.is_started
 
 
 def leaks(case: Case) -> int:
-    """Sandboxes of the service that are there at the end and that nobody refers to."""
+    """How many sandboxes of the service exist at the end and nobody refers to."""
     existing = [life for life in case.lives if life.exists and not life.is_by_hand]
     if case.issue is None or not (case.deliveries or case.orders):
         return len(existing)
-    if standing(case.heard) == {Wish.GONE}:
+    if standing(case.messages) == {Expectation.GONE}:
         return sum(not rest.is_held(case, life) for life in existing)
     return max(0, len(existing) - 1)
 
 
 def is_stranded(case: Case) -> bool:
-    """Whether a running one is wanted, none is usable, and no person or timer took it away since it was asked for."""
-    if standing(case.heard) != {Wish.RUNNING} or any(is_usable(life) for life in case.lives):
+    """Whether the issue should have a running sandbox, has none, and no person or timer took it away since."""
+    if standing(case.messages) != {Expectation.RUNNING} or any(is_usable(life) for life in case.lives):
         return False
     return not any(rest.was_taken_away(case, life) for life in case.lives)
 
 
 def lost(case: Case) -> list[str]:
-    """Acknowledged deliveries that asked for a sandbox, were not taken back, and saw none started."""
+    """The acknowledged deliveries that asked for a sandbox, were not taken back, and after which none was started."""
     return [
-        heard.key
-        for heard in case.heard
-        if heard.wish is Wish.RUNNING
-        and heard.is_certain
-        and not heard.is_order
-        and not superseders(heard, case.heard)
-        and not any(life.was_started_since(heard.lo) for life in case.lives)
+        message.key
+        for message in case.messages
+        if message.expects is Expectation.RUNNING
+        and message.is_certain
+        and not message.is_order
+        and not superseders(message, case.messages)
+        and not any(life.was_started_since(message.lo) for life in case.lives)
     ]
 
 
 def replaced(case: Case) -> list[str]:
-    """Sandboxes that had run and were deleted (as rule (d) judges it), or given up in error for a new one.
+    """The sandboxes that had run and were deleted (as rule (d) judges it), or left errored for a new one.
 
-    One that is still live when the next is made is a duplicate, and counted as that.
+    A sandbox that is still live when the next one is created counts as a duplicate instead.
     """
     return [life.id for life in case.lives if work.objection(case, life) or _is_superseded(life, case)]
 

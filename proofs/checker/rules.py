@@ -1,7 +1,7 @@
-"""The promise as seven rules, each a function from one issue's case to what breaks it. Pure.
+"""The promise as seven rules, each a function from one issue's case to its violations. Pure.
 
-(a), (b) and (d) hold at every moment; (c), (e) and (f) are asked once a run has come to rest; (g) is asked where
-somebody has read what the issues' workflows said.
+(a), (b) and (d) hold at every moment. (c), (e) and (f) are checked once a run has come to rest. (g) is checked when the
+workflows' histories were read.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from proofs.checker import rest, work
-from proofs.checker.cases import Case, Docket, Heard, index
-from proofs.checker.evidence import Evidence, Violation, Wish
+from proofs.checker.cases import Case, CaseBuilder, Message, index
+from proofs.checker.evidence import Evidence, Expectation, Violation
+from proofs.checker.expectations import is_on_closed, superseders
 from proofs.checker.lives import Identity, Moment, SandboxLife, issue_of
-from proofs.checker.wishes import is_on_closed, superseders
 
 Check = Callable[[Case], Iterator[Violation]]
 
 SAFETY = frozenset("abd")
-"""The rules that the journal alone breaks, at any moment."""
+"""The rules that are checked at any moment, from the journal."""
 
 INTERNAL = "internal"
-"""The service's own word for a failure that it cannot explain but by a bug of its own."""
+"""The service's own word for a failure that must be a bug of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: its letter, what it says in one sentence, and the function that finds what breaks it."""
+    """One rule: its letter, its text in one sentence, and the function that finds its violations."""
 
     letter: str
     says: str
@@ -36,40 +36,40 @@ class Rule:
 def check(
     evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefg")
 ) -> list[Violation]:
-    """All broken promises, in the order of the journal. Without rest, (c), (e) and (f) are not asked."""
+    """All violations, in the order of the journal. Without rest, (c), (e) and (f) are not checked."""
     return _judge(index(evidence, identity), evidence, only)
 
 
-def is_asked(letter: str, evidence: Evidence) -> bool:
-    """Whether the evidence allows an answer. What is not asked is not said to hold."""
+def is_checked(letter: str, evidence: Evidence) -> bool:
+    """Whether the evidence allows a verdict. A rule that is not checked is not reported as held."""
     if letter == "g":
         return evidence.blocks is not None
     return evidence.is_at_rest or letter in SAFETY
 
 
 class Watch:
-    """Checks safety while a run goes on: feed it the journal as it grows."""
+    """Checks (a), (b) and (d) during a run: feed it the journal as it grows."""
 
     def __init__(self, identity: Identity = issue_of) -> None:
-        self._docket = Docket(identity)
+        self._builder = CaseBuilder(identity)
 
     def feed(self, evidence: Evidence) -> list[Violation]:
-        """Take the entries that are new (and only those), with all notes so far; what breaks (a), (b) or (d).
+        """Take the new entries (and only those), with all notes so far. Returns the violations of (a), (b) and (d).
 
-        Looks at the issues that the new entries are about, from their beginning on.
+        It judges the whole history of each issue that has new entries.
         """
-        self._docket.feed(evidence.journal)
-        return _judge(self._docket.cases(evidence, only_touched=True), evidence, SAFETY)
+        self._builder.feed(evidence.journal)
+        return _judge(self._builder.cases(evidence, only_touched=True), evidence, SAFETY)
 
 
 def _judge(cases: Sequence[Case], evidence: Evidence, only: frozenset[str]) -> list[Violation]:
-    rules = [rule for letter, rule in RULES.items() if letter in only and is_asked(letter, evidence)]
+    rules = [rule for letter, rule in RULES.items() if letter in only and is_checked(letter, evidence)]
     found = [violation for case in cases for rule in rules for violation in rule.check(case)]
     return sorted(found, key=lambda violation: (violation.rule, violation.at or 0.0, violation.entries))
 
 
 def _one_live(case: Case) -> Iterator[Violation]:
-    """(a) Each sandbox but the first must find no other live one at any moment of its own live time."""
+    """(a) While a sandbox is live, none of the issue's earlier ones is. One that a person created may break this."""
     lives = [] if case.issue is None else case.lives
     for place, later in enumerate(lives):
         for earlier in lives[:place]:
@@ -80,7 +80,7 @@ def _one_live(case: Case) -> Iterator[Violation]:
 
 
 def _meeting(earlier: SandboxLife, later: SandboxLife) -> Moment | None:
-    """The first moment in which both are live."""
+    """The first moment at which both are live."""
     moments = sorted([*earlier.moments, *later.moments], key=lambda moment: moment.seq)
     for moment in moments:
         states = [life.before(moment.seq + 1) for life in (earlier, later)]
@@ -90,7 +90,7 @@ def _meeting(earlier: SandboxLife, later: SandboxLife) -> Moment | None:
 
 
 def _creates(case: Case) -> Iterator[Violation]:
-    """(b) Every create carries the name, and finds nothing of the issue, dying included."""
+    """(b) Every create carries the name, and finds no sandbox of the issue, not even a dying one."""
     for request in case.creates:
         if issue_of(request.name, {}) is None:
             what = f"a create with the name {request.name}" if request.name else "a create without a name"
@@ -103,7 +103,7 @@ def _creates(case: Case) -> Iterator[Violation]:
 
 
 def _found_at_birth(case: Case, life: SandboxLife) -> Iterator[SandboxLife]:
-    """The sandboxes of the issue that were there when the service made this one."""
+    """The sandboxes of the issue that existed when the service created this one."""
     if life.is_by_hand:
         return
     for other in case.lives:
@@ -113,61 +113,62 @@ def _found_at_birth(case: Case, life: SandboxLife) -> Iterator[SandboxLife]:
 
 
 def _is_stranger(case: Case, life: SandboxLife, state: Moment) -> bool:
-    """A documented limit: one that was deleted past the service, before any reply had shown it, may still be dying."""
-    doomed = life.doomed
-    if not state.is_dying or doomed is None or doomed.operation == "delete":
+    """A documented limit: a sandbox that was deleted without the service, before any reply showed it, may be dying."""
+    deletion = life.deletion
+    if not state.is_dying or deletion is None or deletion.operation == "delete":
         return False
-    return case.seen.get(life.id, doomed.seq) >= doomed.seq
+    return case.seen.get(life.id, deletion.seq) >= deletion.seq
 
 
 def _deliveries(case: Case) -> Iterator[Violation]:
-    """(c) What was acknowledged is in a history, was handled, and was honoured."""
+    """(c) Every acknowledged delivery is in a history, was handled, and was honoured."""
     acknowledged = {each.delivery: each for each in case.deliveries if each.is_acknowledged}
     recorded = {signal.delivery: False for signal in case.signals}
     for signal in case.signals:
         recorded[signal.delivery] |= signal.is_handled
     for delivery in acknowledged.values():
-        if delivery.wish is Wish.NOTHING or case.evidence.histories is None:
+        if delivery.expects is Expectation.NOTHING or case.evidence.histories is None:
             continue
         what = f"delivery {delivery.delivery} ({delivery.action}) was acknowledged and "
         if delivery.delivery not in recorded:
-            yield _unheard(case, delivery.answered_at, what + "is in no history of its issue's workflow")
+            yield _lost(case, delivery.answered_at, what + "is in no history of its issue's workflow")
         elif not recorded[delivery.delivery]:
-            yield _unheard(case, delivery.answered_at, what + "no workflow task handled it")
-    for heard in case.heard:
-        if heard.is_certain and heard.wish is Wish.RUNNING and not _is_honoured(case, heard):
-            yield _unheard(case, heard.lo, f"{heard.key} ({heard.action}) asked for a sandbox and saw none started")
+            yield _lost(case, delivery.answered_at, what + "no workflow task handled it")
+    for message in case.messages:
+        if message.is_certain and message.expects is Expectation.RUNNING and not _is_honoured(case, message):
+            what = f"{message.key} ({message.action}) asked for a sandbox, and none was started"
+            yield _lost(case, message.lo, what)
 
 
-def _is_honoured(case: Case, ask: Heard) -> bool:
-    is_served = any(life.was_started_since(ask.lo) for life in case.lives)
-    is_called_off = bool(superseders(ask, case.heard)) or is_on_closed(ask, case.heard)
-    is_blocked = rest.is_beyond_help(case, ask.lo) or any(rest.is_held_up(case, life) for life in case.lives)
-    is_misled = any(rest.was_shown_past(case, life, ask.lo) for life in case.lives)
+def _is_honoured(case: Case, request: Message) -> bool:
+    is_served = any(life.was_started_since(request.lo) for life in case.lives)
+    is_called_off = bool(superseders(request, case.messages)) or is_on_closed(request, case.messages)
+    is_blocked = rest.is_beyond_help(case, request.lo) or any(rest.is_held_up(case, life) for life in case.lives)
+    is_misled = any(rest.was_shown_past(case, life, request.lo) for life in case.lives)
     return is_served or is_called_off or is_blocked or is_misled
 
 
-def _unheard(case: Case, at: float | None, what: str) -> Violation:
+def _lost(case: Case, at: float | None, what: str) -> Violation:
     entries = tuple(life.last.seq for life in case.lives)
     return Violation(rule="c", issue=case.issue, at=at, what=what, entries=entries)
 
 
 def _kept(case: Case) -> Iterator[Violation]:
-    """(d) Nothing that may hold work was deleted, or left behind for a new one."""
+    """(d) No sandbox that may hold work was deleted, or left behind for a new one."""
     for life in case.lives:
-        objection, doomed = work.objection(case, life), life.doomed
-        if objection and doomed is not None:
-            yield _violation("d", case, doomed, f"{life.id} {objection}", life.born.seq, doomed.seq)
+        objection, deletion = work.objection(case, life), life.deletion
+        if objection and deletion is not None:
+            yield _violation("d", case, deletion, f"{life.id} {objection}", life.born.seq, deletion.seq)
     for life in case.lives if case.issue is not None else []:
         for other in [] if life.is_by_hand else case.lives:
             state = other.before(life.born.seq)
-            if state is not None and state.ever_started and not state.is_doomed:
+            if state is not None and state.ever_started and not state.is_delete_accepted:
                 what = f"{other.id} ({state.state}) may hold work, and {life.id} took its place"
                 yield _violation("d", case, life.born, what, other.born.seq, state.seq, life.born.seq)
 
 
-def _as_wished(case: Case) -> Iterator[Violation]:
-    """(e) At rest, the sandbox is what the issue's newest event asks for."""
+def _as_expected(case: Case) -> Iterator[Violation]:
+    """(e) At rest, the sandbox is as the issue's newest event asks."""
     objection = rest.objection(case) if case.issue is not None else ""
     if objection:
         last = case.lives[-1].last if case.lives else None
@@ -177,7 +178,7 @@ def _as_wished(case: Case) -> Iterator[Violation]:
 
 
 def _nothing_left(case: Case) -> Iterator[Violation]:
-    """(f) At rest, no sandbox of the service without an issue, beyond the issue's one, or on its way for ever."""
+    """(f) At rest, no sandbox is without an issue, beyond the issue's one, or changing its state for ever."""
     existing = [life for life in case.lives if life.exists]
     is_known = case.issue is not None and bool(case.deliveries or case.orders)
     for life in existing:
@@ -193,7 +194,7 @@ def _nothing_left(case: Case) -> Iterator[Violation]:
 
 
 def _no_bug(case: Case) -> Iterator[Violation]:
-    """(g) A block that is the service's own bug is tried again and passes: only what was recorded tells of it."""
+    """(g) No block is a bug of the service. The service retries such a block, so only the records show it."""
     for block in case.blocks:
         if block.cause == INTERNAL:
             what = f"was blocked as {INTERNAL} (event {block.event_id} of run {block.run_id})"
@@ -208,11 +209,11 @@ RULES: Mapping[str, Rule] = {
     rule.letter: rule
     for rule in (
         Rule("a", "At no time does an issue have two live sandboxes.", _one_live),
-        Rule("b", "Every create carries the name and finds nothing of its issue, not even something dying.", _creates),
+        Rule("b", "Every create carries the name and finds no sandbox of its issue, not even a dying one.", _creates),
         Rule("c", "Every acknowledged delivery is in a workflow, was handled, and was honoured.", _deliveries),
-        Rule("d", "Nothing that may hold work was deleted or replaced.", _kept),
-        Rule("e", "At rest, each issue's sandbox is what its newest event asks for.", _as_wished),
+        Rule("d", "No sandbox that may hold work was deleted or replaced.", _kept),
+        Rule("e", "At rest, each issue's sandbox is as its newest event asks.", _as_expected),
         Rule("f", "At rest, no sandbox is leaked or stranded.", _nothing_left),
-        Rule("g", "At no time is an issue blocked by a bug of the service's own.", _no_bug),
+        Rule("g", "At no time is an issue blocked by a bug of the service.", _no_bug),
     )
 }

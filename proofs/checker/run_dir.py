@@ -1,4 +1,4 @@
-"""A run on disk: one JSONL file for each witness, and `run.json` for what is true of the run as a whole."""
+"""A run's evidence on disk: one JSONL file for each source, and `run.json` for facts about the whole run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HISTORIES, BLOCKS, RUN, DATABASE = "histories.jsonl", "blocks.jsonl", "run.json"
 
 
 class NoEvidenceError(Exception):
-    """The directory holds no journal."""
+    """The directory has no journal."""
 
 
 class _Run(BaseModel):
-    """The fields of `Evidence` that are no list of lines."""
+    """The fields of `Evidence` that are not lists of lines."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,7 @@ class _Run(BaseModel):
 
 
 def write_run(directory: Path, evidence: Evidence) -> None:
-    """Write the evidence; `read_run` reads the same."""
+    """Write the evidence, so that `read_run` returns it."""
     directory.mkdir(parents=True, exist_ok=True)
     write_lines(directory / JOURNAL, evidence.journal)
     write_lines(directory / DELIVERIES, evidence.deliveries)
@@ -44,9 +44,9 @@ def write_run(directory: Path, evidence: Evidence) -> None:
 
 
 def read_run(directory: Path) -> Evidence:
-    """Read a run. Only the journal has to be there, or localdaytona's database in its place.
+    """Read a run. Only the journal is required, or localdaytona's database in its place.
 
-    Raises NoEvidenceError when neither is, and pydantic's ValidationError for a line that is none.
+    Raises NoEvidenceError without either, and pydantic's ValidationError for a malformed line.
     """
     run_file = directory / RUN
     run = _Run.model_validate_json(run_file.read_text()) if run_file.exists() else _Run()
@@ -67,12 +67,12 @@ def _journal(directory: Path) -> list[Entry]:
     if (directory / JOURNAL).exists():
         return read_lines(directory / JOURNAL, Entry)
     if not (directory / DATABASE).exists():
-        raise NoEvidenceError(f"{directory} holds neither {JOURNAL} nor {DATABASE}")
+        raise NoEvidenceError(f"{directory} has neither {JOURNAL} nor {DATABASE}")
     return read_database(directory / DATABASE)
 
 
 def read_database(path: Path) -> list[Entry]:
-    """The whole journal of a localdaytona that does not run, from its database."""
+    """The whole journal of a stopped localdaytona, from its database."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         journal = Journal(connection)

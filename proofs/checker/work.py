@@ -1,43 +1,44 @@
-"""Whether a deleted sandbox may have held work (rule d): what can be decided from outside of it.
+"""Whether a deleted sandbox may have held work (rule d), as far as this shows from outside the sandbox.
 
-A sandbox that ran may be deleted by the service when a person gave it up, or when the service looked into it
-while nobody was at work: started for the look alone, looked into, stopped, deleted.
+The service may delete a sandbox that ran when a person abandoned it, or when the service inspected it while nobody was
+at work: started for the inspection alone, inspected, stopped, deleted.
 """
 
 from __future__ import annotations
 
 from localdaytona.journal import Entry
-from proofs.checker.cases import REFUSED_MIN, Case, Heard
-from proofs.checker.evidence import Wish
+from proofs.checker.cases import REFUSED_MIN, Case, Message
+from proofs.checker.evidence import Expectation
+from proofs.checker.expectations import is_on_closed, sandbox_requests
 from proofs.checker.lives import BY_PERSON, Moment, Period, SandboxLife
-from proofs.checker.wishes import asks, is_on_closed
 
-RAISED_BY = frozenset({"start", "recover"})
+STARTED_BY = frozenset({"start", "recover"})
+"""The service's operations that start a sandbox for an inspection."""
 
 
 def objection(case: Case, life: SandboxLife) -> str:
-    """Why this sandbox must not have been deleted; '' when it was not, or when it may."""
-    doomed = life.doomed
-    if doomed is None or not doomed.ever_started or (doomed.operation or "").startswith(BY_PERSON):
+    """Why the delete of this sandbox was wrong; '' when it was right, or did not happen."""
+    deletion = life.deletion
+    if deletion is None or not deletion.ever_started or (deletion.operation or "").startswith(BY_PERSON):
         return ""
-    if is_given_up(case, life, doomed):
+    if is_abandoned(case, life, deletion):
         return ""
     if life.id in (case.evidence.worked_in or ()):
-        return "held unsaved work and nobody gave it up"
-    if doomed.operation != "delete":
-        return f"was deleted by the timer {doomed.operation} and nobody looked for work in it"
+        return "held unsaved work and nobody abandoned it"
+    if deletion.operation != "delete":
+        return f"was deleted by the timer {deletion.operation} without an inspection"
     periods = life.periods
     return _objection_to_last(case, life, periods[-1]) if periods else ""
 
 
-def is_given_up(case: Case, life: SandboxLife, doomed: Moment) -> bool:
-    """Whether a person gave up this very sandbox, and not one before or after it."""
-    forced = [each for each in case.heard if each.is_forced and each.lo <= doomed.at]
+def is_abandoned(case: Case, life: SandboxLife, deletion: Moment) -> bool:
+    """Whether a person abandoned this very sandbox, and not one before or after it."""
+    forced = [each for each in case.messages if each.is_forced and each.lo <= deletion.at]
     return any(_is_meant(case, life, order) for order in forced)
 
 
-def _is_meant(case: Case, life: SandboxLife, order: Heard) -> bool:
-    """The sandbox of the moment when the order arrived, else the next one, whose create was under way."""
+def _is_meant(case: Case, life: SandboxLife, order: Message) -> bool:
+    """Whether the order is about this sandbox: the one that existed then, else the next, whose create was under way."""
     there = [other for other in case.lives if _was_there(other, order)]
     if there:
         return life in there
@@ -45,49 +46,49 @@ def _is_meant(case: Case, life: SandboxLife, order: Heard) -> bool:
     return life in later[:1]
 
 
-def _was_there(life: SandboxLife, order: Heard) -> bool:
+def _was_there(life: SandboxLife, order: Message) -> bool:
     gone = life.gone
     return life.born.at <= order.hi and (gone is None or gone.at >= order.lo)
 
 
 def _objection_to_last(case: Case, life: SandboxLife, period: Period) -> str:
-    """The last time that it ran has to have been a look and nothing else."""
-    if period.begin.operation not in RAISED_BY:
-        return f"was last started by {period.begin.operation}, and not looked into since"
-    if period.end is None or period.end.is_doomed:
+    """Why its last period was not an inspection and nothing else; '' when it was."""
+    if period.begin.operation not in STARTED_BY:
+        return f"was last started by {period.begin.operation}, and not inspected since"
+    if period.end is None or period.end.is_delete_accepted:
         return "was deleted while it ran"
     begun = _accepted(life, period.begin)
     if not any(entry.seq > period.begin.seq and _is_answered(entry) for entry in life.toolbox):
-        return "was started and stopped, and nobody looked into it in between"
-    if not any(_is_end(case, heard) and _stood(case, heard, begun.at) for heard in case.heard):
-        return "was last started for somebody's work, and not for a look alone"
+        return "was started and stopped without an inspection in between"
+    if not any(_is_end(case, message) and _stood(case, message, begun.at) for message in case.messages):
+        return "was last started for somebody's work, and not for an inspection alone"
     return ""
 
 
 def _accepted(life: SandboxLife, moment: Moment) -> Moment:
-    """When the call was accepted that brought a moment about."""
+    """When Daytona accepted the call that led to this moment."""
     same = (each for each in life.moments if each.request_id is not None and each.request_id == moment.request_id)
     return next(same, moment)
 
 
 def _is_answered(entry: Entry) -> bool:
-    """Whether what was asked inside was carried out and answered."""
+    """Whether the call inside the sandbox was carried out and answered."""
     status = entry.detail.get("status")
     return isinstance(status, int) and status < REFUSED_MIN
 
 
-def _stood(case: Case, end: Heard, at: float) -> bool:
-    """Whether an end may have been what counted at a time: said, and not yet lifted by a request."""
-    is_final = end.wish is Wish.GONE and not end.is_order
-    known = [each for each in case.heard if each.lo <= at]
-    # On a closed issue a request puts off what the close brings, and does not call it off.
-    lifting = [ask for ask in asks(known) if end.is_order or not is_on_closed(ask, known)]
-    is_lifted = any(ask.lo > end.hi and ask.hi <= at for ask in lifting)
+def _stood(case: Case, end: Message, at: float) -> bool:
+    """Whether an end may have counted at this time: it had arrived, and no request had lifted it yet."""
+    is_final = end.expects is Expectation.GONE and not end.is_order
+    known = [each for each in case.messages if each.lo <= at]
+    # On a closed issue, a request delays the steps of the close and does not call them off.
+    lifting = [request for request in sandbox_requests(known) if end.is_order or not is_on_closed(request, known)]
+    is_lifted = any(request.lo > end.hi and request.hi <= at for request in lifting)
     return end.lo <= at and (is_final or not is_lifted)
 
 
-def _is_end(case: Case, heard: Heard) -> bool:
-    """Whether it lets the service delete the sandbox: only then is one started for a look."""
-    if heard.wish is Wish.STOPPED and not heard.is_order:
+def _is_end(case: Case, message: Message) -> bool:
+    """Whether it lets the service delete the sandbox: only then does the service start one for an inspection."""
+    if message.expects is Expectation.STOPPED and not message.is_order:
         return "destroyed" in case.evidence.closed_rests_at
-    return heard.wish is Wish.GONE
+    return message.expects is Expectation.GONE

@@ -1,6 +1,6 @@
 """`python -m proofs.model`: the whole model check, or one planted mistake. Exits with 1 when a promise is broken.
 
-Deterministic: the same code visits the same states in the same order, so there is no seed.
+The check is deterministic: the same code visits the same states in the same order, without a seed.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from bench.machine import describe, one_line
 from issuebox.domain.policy import Policy
 from proofs.model import report
 from proofs.model.bounds import BOUNDS, PREPARED
-from proofs.model.minds import POLICY, PREPARING, Minds
 from proofs.model.outside import Allowance
 from proofs.model.plants import PLANTS, Plant
 from proofs.model.search import Found, Search
 from proofs.model.system import System
+from proofs.model.workflow_states import POLICY, PREPARING, WorkflowStates
 
 
 def check(bounds: tuple[Allowance, ...], policy: Policy = POLICY, states_max: int | None = None) -> Found:
-    """Search these bounds with the code as it is."""
-    return Search(System(Minds(policy))).run(bounds, states_max)
+    """Search these bounds with the unchanged code."""
+    return Search(System(WorkflowStates(policy))).run(bounds, states_max)
 
 
 def check_planted(plant: Plant) -> Found:
     """Search the bound of a plant with its mistake in place."""
     with plant.patch():
-        return Search(System(Minds(plant.policy), plant.mistakes)).run([plant.bound])
+        return Search(System(WorkflowStates(plant.policy), plant.mistakes)).run([plant.bound])
 
 
 def main() -> int:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m proofs.model", description="Check the decisions exhaustively.")
-    parser.add_argument("--states", type=int, help="visit about so many states, then only follow each to its rest")
-    parser.add_argument("--plant", choices=sorted(PLANTS), help="plant this mistake, and show how it is found")
+    parser.add_argument("--states", type=int, help="visit about this many states, then only follow each to its rest")
+    parser.add_argument("--plant", choices=sorted(PLANTS), help="plant this mistake, and show its counter-example")
     parser.add_argument("--list", action="store_true", help="list the mistakes that can be planted")
     arguments = parser.parse_args()
     if arguments.list:

@@ -1,6 +1,6 @@
-"""How far the model goes: what may come from outside in one history, and how much of it may go wrong.
+"""The bounds of the model: what may come from outside in one history, and how many faults it may have.
 
-Each bound is explored whole. What two bounds have in common is one state and is counted once.
+The search explores each bound completely. A state that two bounds share is counted once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def _of(*events: int, repeats: int = 0, orders: int = 0, acts: int = 0, faults: 
 
 
 BOUNDS: tuple[Allowance, ...] = (
-    # Smallest first, so that the shortest counter-example is found soon.
+    # Smallest first, so that the shortest counter-example is found early.
     _of(OPENED, faults=3),
     _of(OPENED, acts=2, faults=1),
     _of(OPENED, CLOSED, COMMENTED, REOPENED, CLOSED_AGAIN, DELETED),

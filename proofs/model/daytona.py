@@ -1,9 +1,9 @@
-"""The model's Daytona: the rows of one issue's sandboxes, and what commands and steps make of them.
+"""The model's Daytona: the rows of one issue's sandboxes, and how commands and steps change them.
 
-Which command is accepted in which state, what each transition passes through, and how a failed one ends is
-localdaytona's own code (`admission.judge`, `flights.depart`, `flights.advance`). What a refusal means for the
-workflow is the provider's own table of texts. Beside what Daytona has, a row carries what the promise speaks
-of and Daytona does not know: whether the sandbox may hold work, and whether a person gave it up.
+localdaytona's own code decides which command is accepted in which state, which states a transition passes through, and
+how a failed one ends (`admission.judge`, `flights.depart`, `flights.advance`). The provider's own table of texts says
+what a refusal means. A row also carries what the promise is about and Daytona does not know: whether the sandbox may
+hold work, and whether a person abandoned it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Actor(StrEnum):
 
 
 class Fate(StrEnum):
-    """How a transition ends that a command starts."""
+    """How the transition ends that a command starts."""
 
     WELL = ""
     BROKEN = "error"
@@ -45,26 +45,26 @@ class Fate(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What kept a read or a reached goal from being the whole truth."""
+    """Whether something changed that the workflow has not taken into account."""
 
     NONE = "none"
     SINCE_READ = "since read"
-    """Somebody else, or a late command, changed something, and nobody has looked since."""
+    """A person, Daytona or a late command changed something, and no read has shown it yet."""
     READ = "read"
-    """The same, and a look has seen it, but not acted on it yet."""
+    """The same, and a read has shown it, but the workflow has not acted on it yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sandbox. ``before``: what a stale read shows, None for the same, '' for nothing. ``is_seen_since``: a read
-    has shown the workflow what came after that.
+    """One sandbox.
 
-    ``may_hold_work``: somebody was let into it and no look has found since, while nobody was in it, that nothing
-    would be lost. ``is_manned``: somebody may be at work in it now. ``is_used``: somebody was active in it
-    since it was last seen asleep. ``is_given_up``: a person said that what is in it may go.
-    ``is_unchecked``: the last look into it did not find out.
-    ``is_seen``: the workflow knew its ID.
-    ``is_denied``: the last read said 404 of it, falsely. ``is_hand_deleted``: a person deleted it at Daytona.
+    ``before``: what a stale read shows; None for the present state, '' for not found. ``is_seen_since``: a read has
+    shown the workflow what came after ``before``. ``may_hold_work``: it was handed over, or a person entered it, and
+    no inspection since then, with nobody in it, found that nothing would be lost. ``is_occupied``: somebody may be at
+    work in it now. ``is_used``: somebody was active in it since it was last seen asleep. ``is_abandoned``: a person
+    said that its content may be lost. ``is_unchecked``: the last inspection had no result. ``is_seen``: the workflow
+    knew its ID. ``is_denied``: the last read of it was a false 404. ``is_hand_deleted``: a person deleted it at
+    Daytona.
     """
 
     id: str
@@ -81,9 +81,9 @@ class Row:
     before: str | None = None
     is_seen_since: bool = False
     may_hold_work: bool = False
-    is_manned: bool = False
+    is_occupied: bool = False
     is_used: bool = False
-    is_given_up: bool = False
+    is_abandoned: bool = False
     is_unchecked: bool = False
     is_seen: bool = False
     is_denied: bool = False
@@ -104,7 +104,7 @@ class Row:
 
     @property
     def is_settled(self) -> bool:
-        """Whether an attempt that waits for it is done: a repair, which shows as an error, is held to its end."""
+        """Whether an attempt that waits for it is done. A repair under way shows as an error, and is waited for."""
         return self.phase not in TRANSITIONAL and not (self.state == "error" and self.transition)
 
     def view(self, *, is_proven_unrun: bool = False, is_stale: bool = False) -> View:
@@ -127,16 +127,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All rows that a client can see, oldest first, how many were ever made, and whether it was disturbed.
+    """All rows that a client can see, oldest first.
 
-    ``is_next_given_up``: a person's word is also about the one that is being made. ``unbuilt``: how many failed
-    before they ever ran.
+    ``made``: how many were ever created. ``is_next_abandoned``: a person's order also abandons the sandbox that is
+    being created. ``unbuilt``: how many failed before their first start.
     """
 
     rows: tuple[Row, ...] = ()
     made: int = 0
     trouble: Trouble = Trouble.NONE
-    is_next_given_up: bool = False
+    is_next_abandoned: bool = False
     unbuilt: int = 0
 
     @property
@@ -146,7 +146,7 @@ class World:
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether no transition is under way."""
         return not any(row.transition for row in self.rows)
 
     def row(self, sandbox_id: str) -> Row | None:
@@ -158,13 +158,13 @@ class World:
         return (self.row(sandbox_id) if sandbox_id else None) or self.named
 
     def put(self, row: Row) -> World:
-        """The world with this row in the place of the one with its ID."""
+        """The world with this row in place of the one with its ID."""
         return replace(self, rows=tuple(row if each.id == row.id else each for each in self.rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command: the world after it, the type of the error, and the broken promise, '' for none."""
+    """The result of a command: the world after it, the type of its error, and the promise that it broke ('': none)."""
 
     world: World
     error: str = ""
@@ -174,7 +174,7 @@ class Answer:
 def create(
     world: World, actor: Actor, fate: Fate = Fate.WELL, *, is_unnamed: bool = False, is_late: bool = False
 ) -> Answer:
-    """Make a sandbox under the name. `is_unnamed` leaves the name out, as a planted mistake does."""
+    """Create a sandbox under the name. `is_unnamed` leaves the name out: a planted mistake."""
     if world.named is not None and not is_unnamed:
         return Answer(world, "NameTakenError")
     made = world.made + 1
@@ -184,11 +184,11 @@ def create(
         "started",
         has_name=not is_unnamed,
         is_labelled=actor is Actor.ISSUEBOX,
-        is_given_up=world.is_next_given_up,
+        is_abandoned=world.is_next_abandoned,
         before="",
     )
     row = _departed(fresh, "create", actor, fate)
-    after = replace(world, rows=(*world.rows, row), made=made, is_next_given_up=False)
+    after = replace(world, rows=(*world.rows, row), made=made, is_next_abandoned=False)
     return Answer(after, broken=_broken_by_create(world, actor, is_unnamed=is_unnamed, is_late=is_late))
 
 
@@ -199,8 +199,8 @@ def _broken_by_create(world: World, actor: Actor, *, is_unnamed: bool, is_late: 
         return "(a) a second sandbox lives for the issue"
     if is_unnamed:
         return "(b) a create without the name was accepted"
-    # Stated limits: nobody can know of a sandbox that was deleted by hand before anybody looked; or, together with
-    # a false 404, since the last look; or while a create that was given up is still on its way.
+    # Documented limits: issuebox cannot know of a sandbox that was deleted by hand before its first read; or since the
+    # last read, together with a false 404; or while a create that was given up is still on its way.
     known = [
         row for row in world.rows if not row.is_hand_deleted or (row.is_seen and not row.is_denied and not is_late)
     ]
@@ -218,13 +218,13 @@ def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, f
     if isinstance(verdict, NoOp):
         return Answer(world)
     broken = ""
-    if operation == "delete" and actor is Actor.ISSUEBOX and row.may_hold_work and not row.is_given_up:
-        broken = f"(d) {row.id}, which may hold work, was deleted without a person's word"
+    if operation == "delete" and actor is Actor.ISSUEBOX and row.may_hold_work and not row.is_abandoned:
+        broken = f"(d) {row.id}, which may hold work, was deleted and nobody abandoned it"
     return Answer(_put(world, _departed(row, verdict.transition, actor, fate)), broken=broken)
 
 
 def guarded_delete(world: World, sandbox_id: str, *, is_unguarded: bool = False) -> Answer:
-    """As the activity `delete_sandbox` does: read, refuse what runs, delete."""
+    """The activity `delete_sandbox`: read, refuse to delete a running sandbox, delete."""
     row = world.row(sandbox_id)
     if row is not None and row.phase in AWAKE and not is_unguarded:
         return Answer(world, "NotInStateError")
@@ -232,20 +232,20 @@ def guarded_delete(world: World, sandbox_id: str, *, is_unguarded: bool = False)
 
 
 def advanced(world: World) -> Iterator[tuple[str, World]]:
-    """Each next step of Daytona's own, with the sandbox that takes it."""
+    """Each next step of a transition, with the sandbox that takes it."""
     for row in world.rows:
         if row.transition:
             after = _row(flights.advance(_sandbox(row), 0.0, _CONFIG), row)
-            # Of what was made a moment ago, a read that shows nothing is one of the false 404s.
+            # Once a new sandbox has changed its state, a read that does not find it is a false 404.
             after = replace(after, before=None) if after.before == "" and after.shown != row.shown else after
             is_up = after.desired == "started" and after.state != "error"
             is_unbuilt = after.state == "error" != row.state and not after.has_started
             moved = replace(world, unbuilt=world.unbuilt + is_unbuilt)
-            yield row.id, _put(moved, replace(after, is_manned=after.is_manned and is_up))
+            yield row.id, _put(moved, replace(after, is_occupied=after.is_occupied and is_up))
 
 
 def aged(world: World) -> World:
-    """The world a minute later: no read shows any more what was before."""
+    """The world a minute later: no read is stale any more."""
     return replace(world, rows=tuple(_aged(row) for row in world.rows))
 
 
@@ -255,32 +255,32 @@ def broken_down(world: World, sandbox_id: str, *, recoverable: bool) -> World:
     if row is None:
         return world
     failed = flights.break_down(_sandbox(row), "error", None, 0.0, recoverable=recoverable)
-    return _put(world, _aged(replace(_row(failed, row), is_manned=False)))
+    return _put(world, _aged(replace(_row(failed, row), is_occupied=False)))
 
 
-def entered(world: World, sandbox_id: str, *, is_given_up: bool = False) -> World:
-    """Somebody is let into the sandbox: from now on it may hold work, and no earlier word is about that.
+def entered(world: World, sandbox_id: str, *, is_abandoned: bool = False) -> World:
+    """Somebody enters the sandbox: from now on it may hold work, which no earlier order abandons.
 
-    With `is_given_up` a person's word that came before is still being carried out, and stays.
+    With `is_abandoned`, an earlier order to abandon it is still being carried out, and stands.
     """
     row = world.row(sandbox_id)
     if row is None or row.is_dying:
         return world
     is_up = row.phase in {Phase.USABLE, Phase.PENDING, Phase.THAWING}
-    is_given_up = is_given_up and row.is_given_up
-    return world.put(replace(row, may_hold_work=True, is_manned=is_up, is_given_up=is_given_up))
+    is_abandoned = is_abandoned and row.is_abandoned
+    return world.put(replace(row, may_hold_work=True, is_occupied=is_up, is_abandoned=is_abandoned))
 
 
-def looked_into(world: World, sandbox_id: str) -> Iterator[tuple[WorkState, World]]:
-    """Each verdict that a look into the sandbox may have, and the world after it. The last one needs a fault."""
+def inspected(world: World, sandbox_id: str) -> Iterator[tuple[WorkState, World]]:
+    """Each possible verdict of an inspection, and the world after it. The last one needs a fault."""
     row = world.row(sandbox_id)
     if row is None:
         yield WorkState.UNCHECKED, world
         return
     seen = replace(row, is_unchecked=False)
     if row.phase is Phase.USABLE:
-        # Who is in it may write after the look: only a look while nobody is clears it.
-        yield WorkState.CLEAN, world.put(replace(seen, may_hold_work=row.may_hold_work and row.is_manned))
+        # Somebody in the sandbox may write after the inspection: it clears the sandbox only while nobody is in it.
+        yield WorkState.CLEAN, world.put(replace(seen, may_hold_work=row.may_hold_work and row.is_occupied))
     if row.phase is Phase.USABLE and row.may_hold_work:
         yield WorkState.UNSAVED, world.put(seen)
     yield WorkState.UNCHECKED, world.put(replace(row, is_unchecked=True))
@@ -304,11 +304,13 @@ def _departed(row: Row, transition: str, actor: Actor, fate: Fate) -> Row:
     before = row.before if transition == "create" else f"{row.shown}/{row.desired}"
     if after.is_dying:
         after = replace(after, has_name=False, is_hand_deleted=actor is Actor.PERSON)
-    return replace(after, before=before, is_seen_since=False, is_manned=after.is_manned and after.desired == "started")
+    return replace(
+        after, before=before, is_seen_since=False, is_occupied=after.is_occupied and after.desired == "started"
+    )
 
 
 def _sandbox(row: Row) -> Sandbox:
-    """The row as localdaytona keeps it, at no particular time."""
+    """The row as localdaytona keeps it, without times."""
     fails = row.fate is not Fate.WELL
     flight = Flight(
         row.transition,
@@ -355,7 +357,7 @@ def _row(sandbox: Sandbox, row: Row) -> Row:
 
 
 def _error_of(refusal: Refuse) -> str:
-    """The name of the provider's error for a refusal of localdaytona's, by the provider's own tables."""
+    """The name of the provider's error for a refusal of localdaytona, from the provider's own tables."""
     text, status = refusal.message.lower(), refusal.status or _SCIP_STATUS
     maker = next((maker for fragment, maker in TEXTS if fragment in text), STATUSES[status])
     error = maker(refusal.message, status)

@@ -1,6 +1,6 @@
 """What GitHub and people may send in a model: the history of one issue at GitHub, and orders.
 
-Each delivery is a fixed snapshot with GitHub's times; they may arrive in any order, and more than once.
+Each delivery is a fixed snapshot with GitHub's times. Deliveries may arrive in any order, and more than once.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ OPENED, CLOSED, COMMENTED, REOPENED, CLOSED_AGAIN, DELETED = range(len(EVENTS))
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A person's signal. ``is_wish``: it says what the sandbox should be; the others only ask to look."""
+    """A person's signal. ``sets_goal``: it says what the sandbox should be. ``abandons``: its content may be lost."""
 
     name: str
-    is_wish: bool = True
-    gives_up: bool = False
+    sets_goal: bool = True
+    abandons: bool = False
 
 
 ORDERS: tuple[Order, ...] = (
     Order("stop"),
     Order("delete"),
-    Order("delete --force", gives_up=True),
-    Order("replace", gives_up=True),
-    Order("retry", is_wish=False),
+    Order("delete --force", abandons=True),
+    Order("replace", abandons=True),
+    Order("retry", sets_goal=False),
 )
 LOOK = "look"
-"""What the audit sends."""
+"""The audit's signal."""
 
 
 def give(entity: IssueSandboxWorkflow, order: str) -> None:

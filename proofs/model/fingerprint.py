@@ -1,11 +1,11 @@
-"""What tells two states of the workflow apart: the fingerprint of its memory and of the code that waits.
+"""The fingerprint of a workflow's state: of its memory, and of the code that waits.
 
-Two states with the same fingerprint go on alike, whatever comes. State that counts lives in value objects, which are
-printed as they are; `PRINTS` has those of which less counts, by their type. Of the code that waits there is the place,
-and every local variable that it can still read: bytecode tells which these are, so no name of one stands here.
+Two states with the same fingerprint behave alike, whatever comes. State that counts lives in value objects, which are
+printed completely; `PRINTS` says, by type, of which only a part counts. Of the waiting code, the print has its position
+and every local variable that it can still read. The bytecode says which these are, so this module names none of them.
 
-Of times only their order counts. The clock of the model moves by whole waits, so it is enough to know what is
-due; the exact seconds until something that is not due are left out.
+Of times, only their order counts. The model's clock advances by whole waits, so the print says what is due and leaves
+out the seconds until the rest.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Moment:
 
 
 def of_memory(memory: Memory, now: datetime) -> Hashable:
-    """The print of all that is remembered."""
+    """The print of the whole memory."""
     return _print(memory, Moment(memory, now))
 
 
 def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
-    """The print of where the code stands: every function of the workflow on the way to its wait, with what it reads."""
+    """The print of the code's position: every function of the workflow on the stack, and the variables it reads."""
     at = Moment(memory, now)
     return tuple(
         (getattr(code, "co_qualname", code.co_name), place, *_variables(frame, at))
@@ -59,7 +59,7 @@ def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) 
 
 
 def of_reconciliation(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
-    """The print of what the reconciliation under way keeps: its value objects."""
+    """The print of the value objects of the reconciliation under way."""
     at = Moment(memory, now)
     for _, _, frame in _frames(coroutine):
         owner = frame.f_locals.get("self")
@@ -71,12 +71,12 @@ def of_reconciliation(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: 
 
 
 def functions_of(coroutine: Coroutine[Any, Any, Any]) -> list[str]:
-    """The names of the functions on the way to the wait."""
+    """The names of the functions on the stack of the wait."""
     return [code.co_name for code, _, _ in _frames(coroutine)]
 
 
 def _told(told: Told, at: Moment) -> Hashable:
-    """Of the moment from which the timers of a closed issue count: how many of them are due."""
+    """Of the time from which a closed issue's timers count, the print says how many timers are due."""
     closing = at.memory.policy.closing
     moments = [after_s for _, after_s in closing.ladder] + [closing.forget_after_s]
     began = told.ended_at
@@ -85,13 +85,13 @@ def _told(told: Told, at: Moment) -> Hashable:
 
 
 def _requests(requests: Requests, _at: Moment) -> Hashable:
-    """Whether somebody waits, whether the observation under way serves any of them, and whether it leaves any."""
+    """Whether requests wait, whether the read under way serves any of them, and whether it leaves any."""
     asked, observed, served = requests.asked, requests.observed, requests.served
     return asked > served, observed > served, asked > observed
 
 
 def _seen(seen: Seen, at: Moment) -> Hashable:
-    """Whether a read may still show what was before, and whether the budget of the phase is spent."""
+    """Whether a read may still show an earlier state, and whether the budget of the phase is spent."""
     is_new = seen.at is not None and at.now - seen.at < PAST_SHOWN_MAX
     budget_s = at.memory.policy.limits.budget_s.get(seen.phase, 0.0) if seen.phase else 0.0
     is_overdue = seen.phase in TRANSITIONAL and seen.waited_s(at.now) > budget_s
@@ -99,7 +99,7 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
 
 
 def _progress(progress: Progress, at: Moment) -> Hashable:
-    """All but the outcome, which is for people."""
+    """Everything but the outcome, which is for people."""
     blocked = _print(progress.blocked, at)
     return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken
 
@@ -110,7 +110,7 @@ def _blocked(blocked: Blocked, at: Moment) -> Hashable:
 
 
 def _sandbox(sandbox: Sandbox, at: Moment) -> Hashable:
-    """Of the activity in it: whether it came after the stop that followed an inspection."""
+    """Of the activity in the sandbox: whether it is later than the stop that followed an inspection."""
     stopped_at = at.memory.last_inspection.stopped_at if at.memory.last_inspection else None
     active_at = sandbox.last_activity_at
     is_used = stopped_at is not None and active_at is not None and active_at > stopped_at + SLACK
@@ -143,17 +143,17 @@ PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Refusal: lambda refusal, _at: (refusal.action, refusal.cause),
     Decision: lambda decision, _at: (decision.action, decision.phase, decision.cause),
 }
-"""Value objects of which less than everything counts: texts for people are left out, and times told by what is due."""
+"""Value objects of which only a part counts: without texts for people, and with what is due in place of times."""
 
 NEVER_COUNT = (Note, Policy, Memory, Reconciliation, IssueSandboxWorkflow, StartInput, timedelta, types.FunctionType)
-"""Kinds that decide nothing: for people, or the same in all states, or printed elsewhere."""
+"""Types that never count: they are for people, the same in all states, or printed elsewhere."""
 
 _AS_IT_IS = frozenset({type(None), bool, int, str, datetime})
-"""A `datetime` is one of GitHub's: a constant of the deliveries."""
+"""A `datetime` here is GitHub's: a constant of the deliveries."""
 
 
 def _print(value: object, at: Moment) -> Hashable:
-    """The print of a value of a kind that is known here."""
+    """The print of a value. Raises TypeError for a type that this module does not know."""
     kind = type(value)
     if kind in _AS_IT_IS or isinstance(value, Enum):
         return value
@@ -166,7 +166,7 @@ def _print(value: object, at: Moment) -> Hashable:
     if is_dataclass(value):
         values = (getattr(value, field.name) for field in fields(value))
         return kind.__name__, *(_print(item, at) for item in values if not isinstance(item, NEVER_COUNT))
-    raise TypeError(f"nobody has said how states differ by a {kind.__name__}")
+    raise TypeError(f"the fingerprint does not know the type {kind.__name__}")
 
 
 def _variables(frame: types.FrameType, at: Moment) -> Iterator[Hashable]:
@@ -178,9 +178,9 @@ def _variables(frame: types.FrameType, at: Moment) -> Iterator[Hashable]:
 
 @cache
 def _live(code: types.CodeType, place: int) -> frozenset[str]:
-    """The local variables that the code can still read from this place on, on whichever way it goes on.
+    """The local variables that the code can still read from this position, on any path.
 
-    Those that an inner function reads are among them wherever it stands.
+    A variable that an inner function reads is always among them.
     """
     bytecode = dis.Bytecode(code)
     handlers = cast("Any", bytecode).exception_entries
@@ -215,7 +215,7 @@ _ENDS = frozenset(
         *("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"),
     }
 )
-"""Instructions after which the next one is not executed."""
+"""Instructions after which execution does not continue with the next one."""
 
 
 def _frames(coroutine: object) -> Iterator[tuple[types.CodeType, int, types.FrameType]]:

@@ -1,6 +1,6 @@
-"""What comes from outside: deliveries, people's orders and acts at Daytona, and how much of it is left.
+"""What comes from outside: deliveries, people's orders, and acts at Daytona; and how many of them are left.
 
-`Allowance` also keeps, from what has come so far and without asking the workflow, what the newest event asks for.
+`Allowance` also derives what the newest event asks for. It does so from what has come, without asking the workflow.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ BY_HAND: tuple[Lifecycle, ...] = ("start", "stop", "archive", "delete")
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may still come, and what has.
+    """What may still come, and what has come.
 
-    ``awaited`` are the deliveries that may come, ``taken`` those that have; ``repeats`` may come once more.
-    ``standing`` is a person's order that nobody's later request has ended; ``is_wanted`` says that somebody
-    asked for a running sandbox and that nothing has called it off. ``giving_up`` is the order, if one stands, by
-    which a person gave up what is in the sandbox.
+    ``awaited``: deliveries that may come. ``taken``: deliveries that have come; ``repeats`` of them may come again.
+    ``standing``: a person's order that no later request has ended. ``is_wanted``: somebody asked for a running sandbox,
+    and nothing has called that off. ``abandoning_order``: the standing order by which a person abandoned the sandbox.
     """
 
     awaited: frozenset[int] = frozenset()
@@ -38,7 +37,7 @@ class Allowance:
     taken: frozenset[int] = frozenset()
     standing: str = ""
     is_wanted: bool = False
-    giving_up: str = ""
+    abandoning_order: str = ""
 
     @property
     def newest(self) -> IssueState:
@@ -49,29 +48,29 @@ class Allowance:
 
     @property
     def goals(self) -> frozenset[Goal]:
-        """What the sandbox may be after, by the newest event and the standing order."""
+        """The goals that the newest event and the standing order allow."""
         if self.newest is IssueState.DELETED or self.standing == "delete":
             return frozenset({Goal.DELETED})
         if self.newest is IssueState.CLOSED:
-            # Which rung of the ladder is a matter of time.
+            # How far down the ladder is a matter of time.
             return frozenset(Goal) - ({Goal.RUNNING} if self.standing else set())
         return frozenset({Goal.STOPPED if self.standing else Goal.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class Message:
     """Something that reaches the workflow: a delivery or an order."""
 
     label: str
     observation: Observation
     allowance: Allowance
-    gives_up: bool = False
+    abandons: bool = False
     takes_back: bool = False
-    """From now on nobody's word stands that what is in the sandbox may go."""
+    """No order to abandon the sandbox stands any more."""
 
 
-def mail(allowance: Allowance) -> tuple[Mail, ...]:
-    """All that may reach the workflow next."""
+def messages(allowance: Allowance) -> tuple[Message, ...]:
+    """Everything that may reach the workflow next."""
     news = [_delivered(allowance, number) for number in sorted(allowance.awaited)]
     again = [_repeated(allowance, number) for number in sorted(allowance.taken) if allowance.repeats]
     orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
@@ -79,7 +78,7 @@ def mail(allowance: Allowance) -> tuple[Mail, ...]:
 
 
 def audit() -> Observation:
-    """What the audit sends to mend what it found."""
+    """The audit's signal after a finding."""
     return Observation(Kind.ORDERED, word=LOOK)
 
 
@@ -87,7 +86,7 @@ def acts(world: World) -> Iterator[tuple[str, World]]:
     """Everything that a person, or Daytona by itself, may do to the sandbox that has the name."""
     row = world.named
     if row is None:
-        yield "a person makes a sandbox under the name", _disturbed(daytona.create(world, Actor.PERSON).world, "s")
+        yield "a person creates a sandbox under the name", _disturbed(daytona.create(world, Actor.PERSON).world, "s")
         return
     for operation in BY_HAND:
         answer = daytona.command(world, operation, row.id, Actor.PERSON)
@@ -104,65 +103,69 @@ def acts(world: World) -> Iterator[tuple[str, World]]:
             yield f"{row.id} breaks {word}", replace(broken, trouble=Trouble.SINCE_READ)
 
 
-def given_up(world: World, is_said: bool, is_coming: bool) -> World:
-    """A person says that what is in the sandbox of now may go, or it is not said any more.
+def abandoned(world: World, is_abandoned: bool, is_coming: bool) -> World:
+    """A person abandons the present sandbox, or the order to do so ends.
 
-    The one that a create which was sent may still make is of now as well.
+    `is_coming`: the order also counts for the sandbox that a create, already sent, may still make.
     """
-    rows = tuple(replace(row, is_given_up=is_said) for row in world.rows)
-    return replace(world, rows=rows, is_next_given_up=is_coming)
+    rows = tuple(replace(row, is_abandoned=is_abandoned) for row in world.rows)
+    return replace(world, rows=rows, is_next_abandoned=is_coming)
 
 
 def _disturbed(world: World, sandbox_id: str, *, is_entered: bool = False) -> World:
-    """The world after a person's act. Who starts a sandbox by hand goes in and works; any act counts as activity.
+    """The world after a person's act. A person who starts a sandbox enters it and works; any act counts as activity.
 
-    That takes back no order: orders go to issuebox, and stand until somebody asks there.
+    No act takes back an order: orders go to issuebox, and stand until a later request there.
     """
     if is_entered:
-        world = daytona.entered(world, sandbox_id, is_given_up=True)
+        world = daytona.entered(world, sandbox_id, is_abandoned=True)
     row = world.row(sandbox_id)
     world = world if row is None else world.put(replace(row, is_used=True))
     return replace(world, trouble=Trouble.SINCE_READ)
 
 
-def _delivered(allowance: Allowance, number: int) -> Mail:
+def _delivered(allowance: Allowance, number: int) -> Message:
     event = EVENTS[number]
     after = replace(allowance, awaited=allowance.awaited - {number}, taken=allowance.taken | {number})
     if event.intention is Intention.ENSURE and _may_ask(after, number):
-        after = replace(after, standing="", is_wanted=True, giving_up=_unless(allowance.giving_up, "delete --force"))
+        after = replace(
+            after, standing="", is_wanted=True, abandoning_order=_unless(allowance.abandoning_order, "delete --force")
+        )
     elif after.newest is not IssueState.OPEN and not _is_asked_since_close(after):
-        after = replace(after, is_wanted=False, giving_up=_unless(allowance.giving_up, "replace"))
+        after = replace(after, is_wanted=False, abandoning_order=_unless(allowance.abandoning_order, "replace"))
     observation = Observation(Kind.DELIVERED, number=number)
-    return Mail(f"{event.action} arrives", observation, after, takes_back=allowance.giving_up != after.giving_up)
+    return Message(
+        f"{event.action} arrives", observation, after, takes_back=allowance.abandoning_order != after.abandoning_order
+    )
 
 
 def _unless(order: str, ended: str) -> str:
-    """The order, unless it is the one that has ended."""
+    """The order, or '' when it is the one that has ended."""
     return "" if order == ended else order
 
 
-def _repeated(allowance: Allowance, number: int) -> Mail:
+def _repeated(allowance: Allowance, number: int) -> Message:
     after = replace(allowance, repeats=allowance.repeats - 1)
-    return Mail(f"{EVENTS[number].action} arrives again", Observation(Kind.DELIVERED, number=number), after)
+    return Message(f"{EVENTS[number].action} arrives again", Observation(Kind.DELIVERED, number=number), after)
 
 
-def _ordered(allowance: Allowance, order: Order) -> Mail:
+def _ordered(allowance: Allowance, order: Order) -> Message:
     after = replace(allowance, orders=allowance.orders - 1)
     is_void = order.name == "replace" and allowance.newest is IssueState.DELETED
     if order.name == "replace" and not is_void:
-        after = replace(after, standing="", is_wanted=True, giving_up="replace")
+        after = replace(after, standing="", is_wanted=True, abandoning_order="replace")
     elif order.name == "retry":
         after = replace(after, is_wanted=after.is_wanted or Goal.RUNNING in after.goals)
-    elif order.is_wish and not is_void:
-        giving_up = order.name if order.gives_up else ""
-        after = replace(after, standing=order.name.split()[0], is_wanted=False, giving_up=giving_up)
+    elif order.sets_goal and not is_void:
+        abandoning_order = order.name if order.abandons else ""
+        after = replace(after, standing=order.name.split()[0], is_wanted=False, abandoning_order=abandoning_order)
     observation = Observation(Kind.ORDERED, word=order.name)
-    return Mail(
+    return Message(
         f"a person orders {order.name}",
         observation,
         after,
-        gives_up=order.gives_up and not is_void,
-        takes_back=bool(allowance.giving_up) and not after.giving_up,
+        abandons=order.abandons and not is_void,
+        takes_back=bool(allowance.abandoning_order) and not after.abandoning_order,
     )
 
 

@@ -1,6 +1,6 @@
-"""Known mistakes, planted one by one: the model has to find each. Those of other systems, and our own of before.
+"""Known mistakes, planted one by one: of other systems, and of earlier versions. The model must find each of them.
 
-A plant changes the real code, or the activity that the model plays, for as long as its block runs.
+A plant changes the real code, or the modelled activity, for the duration of its block.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import LastInspection, WorkState
+from proofs.model.activity_outcomes import Mistakes
 from proofs.model.deliveries import DELETED, OPENED, REOPENED
-from proofs.model.errands import Mistakes
-from proofs.model.minds import POLICY, PREPARING
 from proofs.model.outside import Allowance
+from proofs.model.workflow_states import POLICY, PREPARING
 from workflows import reconcile
 from workflows.failures import BlockedError, Failure
 from workflows.reconcile import Inspected, Reconciliation, command_input
@@ -31,7 +31,7 @@ Patch = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A mistake: what it is, how it is planted, in which bound it shows, and which promise it breaks."""
+    """A mistake: what it is, how it is planted, the bound that reveals it, and the promise that it breaks."""
 
     about: str
     bound: Allowance
@@ -53,7 +53,7 @@ def _set(owner: object, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def _planted(owner: type, name: str, value: object) -> Iterator[None]:
-    """As `_set`, for what the class itself does not have."""
+    """As `_set`, for a name that the class itself does not have."""
     setattr(owner, name, value)
     try:
         yield
@@ -63,7 +63,7 @@ def _planted(owner: type, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def _rows(*rows: tuple[Phase, Column, Action]) -> Iterator[None]:
-    """Cells of the decision table."""
+    """Change cells of the decision table."""
     table = cast("Any", decision.TABLE)
     kept = {phase: dict(cells) for phase, cells in table.items()}
     for phase, column, action in rows:
@@ -80,13 +80,13 @@ def _adopt_without_waiting() -> AbstractContextManager[None]:
 
 @contextmanager
 def _replace_on_transient() -> Iterator[None]:
-    """A sandbox that is on its way is given up for a new one, as if nothing could be in it."""
+    """A sandbox that is changing its state is deleted for a new one, as if it could not hold work."""
     rows = [(phase, Column.RUNNING, Action.DELETE) for phase in (Phase.STOPPING, Phase.PENDING, Phase.RECOVERABLE)]
     with _rows(*rows):
         yield
 
 
-def _believe_the_first_404() -> AbstractContextManager[None]:
+def _trust_the_first_404() -> AbstractContextManager[None]:
     return _set(Reconciliation, "_is_doubtful", lambda _self, _sandbox: False)
 
 
@@ -102,7 +102,7 @@ def _take_dying_for_gone() -> Iterator[None]:
             yield
 
 
-def _trust_any_look() -> AbstractContextManager[None]:
+def _trust_any_inspection() -> AbstractContextManager[None]:
     def verdict(
         last_inspection: LastInspection | None, sandbox: Sandbox | None, _goal: Goal, *, is_fresh: bool
     ) -> WorkState | None:
@@ -114,7 +114,7 @@ def _trust_any_look() -> AbstractContextManager[None]:
 
 
 def _keep_the_force() -> AbstractContextManager[None]:
-    """A forced delete goes on to count after somebody has asked for the sandbox again."""
+    """A forced delete still counts after a new request for the sandbox."""
     ask = Memory.ask
 
     def asked(self: Memory, now: Any, delivery: str = "") -> int:
@@ -131,7 +131,7 @@ def _forget_the_create() -> AbstractContextManager[None]:
 
 
 def _act_on_the_old_decision() -> AbstractContextManager[None]:
-    """The loop as it is, but that what was decided before a pause is done after it."""
+    """The loop, except that it carries out after a pause what it decided before the pause."""
 
     async def run(self: Reconciliation) -> None:
         memory, previous = self._memory, None
@@ -157,7 +157,7 @@ def _act_on_the_old_decision() -> AbstractContextManager[None]:
     return _set(Reconciliation, "_run", run)
 
 
-def _believe_any_set_up() -> AbstractContextManager[None]:
+def _trust_any_set_up() -> AbstractContextManager[None]:
     set_up = Reconciliation._set_up  # noqa: SLF001 -- a mistake is planted where it would be made
 
     async def believed(self: Reconciliation, sandbox: Sandbox) -> CommandReply:
@@ -202,7 +202,7 @@ def _start_whatever_it_is() -> AbstractContextManager[None]:
     return _set(reconcile, "command_input", unconditional)
 
 
-def _believe_the_past() -> AbstractContextManager[None]:
+def _accept_older_reads() -> AbstractContextManager[None]:
     return _set(Seen, "shows_past", lambda _self, _read, _now: False)
 
 
@@ -216,17 +216,17 @@ def _of(*events: int, orders: int = 0, acts: int = 0, faults: int = 0) -> Allowa
 
 PLANTS: dict[str, Plant] = {
     "list-lookup": Plant(
-        "the sandbox is looked for by label, in a list that lags, and made without a name",
+        "the sandbox is looked up by label in a list that lags, and created without a name",
         _of(OPENED, faults=1),
         "(a)",
         mistakes=Mistakes(lists=True, unnamed=True),
     ),
     "unnamed-create": Plant("a create without the name", _of(OPENED, faults=1), "(b)", mistakes=Mistakes(unnamed=True)),
     "adopt-without-waiting": Plant(
-        "a sandbox that still starts is handed over", _of(OPENED, acts=1), "handed over", _adopt_without_waiting
+        "a sandbox that is still starting is handed over", _of(OPENED, acts=1), "handed over", _adopt_without_waiting
     ),
     "replace-on-transient": Plant(
-        "a sandbox in a state that would pass is deleted and made anew",
+        "a sandbox in a passing state is deleted and created anew",
         _of(OPENED, REOPENED, acts=1),
         "(d)",
         _replace_on_transient,
@@ -237,21 +237,21 @@ PLANTS: dict[str, Plant] = {
         "(b)",
         _take_dying_for_gone,
     ),
-    "first-404": Plant("one 404 counts as deleted", _of(OPENED, DELETED, faults=1), "(e)", _believe_the_first_404),
+    "first-404": Plant("one 404 counts as deleted", _of(OPENED, DELETED, faults=1), "(e)", _trust_the_first_404),
     "unguarded-delete": Plant(
-        "a delete is executed although the sandbox runs by now",
+        "a delete is executed although the sandbox is running by then",
         _of(OPENED, DELETED, acts=1),
         "(d)",
         mistakes=Mistakes(unguarded=True),
     ),
-    "any-look": Plant(
-        "a look for work counts however old, and whoever was in the sandbox",
+    "any-inspection": Plant(
+        "an inspection counts however old it is, and whoever was in the sandbox",
         _of(OPENED, DELETED),
         "(d)",
-        _trust_any_look,
+        _trust_any_inspection,
     ),
     "force-forever": Plant(
-        "a forced delete still counts when somebody has asked again",
+        "a forced delete still counts after a new request",
         _of(OPENED, REOPENED, DELETED, orders=1),
         "(d)",
         _keep_the_force,
@@ -264,19 +264,19 @@ PLANTS: dict[str, Plant] = {
         policy=PREPARING,
     ),
     "unclear-start": Plant(
-        "a start that was refused or lost, while a person starts it, counts as one for the look alone",
+        "a start that was refused or lost, while a person starts the sandbox, counts as one for the inspection alone",
         _of(OPENED, DELETED, acts=1, faults=1),
         "(d)",
         _keep_the_quiet,
     ),
     "lost-create": Plant(
-        "a create whose sandbox was never seen counts as none made",
+        "a create whose sandbox was never seen counts as not executed",
         _of(OPENED, DELETED, faults=1),
         "(e)",
         _forget_the_create,
     ),
     "old-decision": Plant(
-        "what was decided before a pause is done after it, whatever was ordered meanwhile",
+        "a decision from before a pause is carried out after it, whatever was ordered in between",
         _of(OPENED, orders=2, faults=1),
         "(d)",
         _act_on_the_old_decision,
@@ -285,31 +285,31 @@ PLANTS: dict[str, Plant] = {
         "a set-up that found the sandbox broken counts as done",
         _of(OPENED, acts=1),
         "not set up",
-        _believe_any_set_up,
+        _trust_any_set_up,
         policy=PREPARING,
     ),
     "build-counted-twice": Plant(
-        "a failed build counts once for each try to delete its sandbox",
+        "a failed build counts once for each attempt to delete its sandbox",
         _of(OPENED, faults=3),
         "(e)",
         _count_each_delete,
     ),
     "taken-for-ours": Plant(
-        "a start for a look is sent to a sandbox that a person has started since, and counts as one for the look alone",
+        "a start for an inspection reaches a sandbox that a person has started, and counts as one for that alone",
         _of(OPENED, DELETED, acts=1),
         "(d)",
         _start_whatever_it_is,
     ),
     "started-after-stop": Plant(
-        "a look still counts when somebody has started the sandbox since the stop that followed it",
+        "an inspection still counts when somebody has started the sandbox since the stop that followed it",
         _of(OPENED, DELETED, acts=1),
         "(d)",
         _forget_the_stop,
     ),
-    "believed-past": Plant(
-        "a read that shows less than was seen before is believed",
+    "older-read": Plant(
+        "a read that is older than what was seen before counts",
         _of(OPENED, REOPENED, orders=1, faults=1),
         "(e)",
-        _believe_the_past,
+        _accept_older_reads,
     ),
 }

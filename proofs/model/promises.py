@@ -1,7 +1,7 @@
-"""The promise, judged by what the model knows and the workflow does not.
+"""Judges the promise by what the model knows and the workflow does not.
 
-(a), (b) and (d) are judged where a command is accepted: `proofs.model.daytona`. Here is what a handover owes, and
-when a state is at rest and right: (e).
+`proofs.model.daytona` judges (a), (b) and (d), where a command is accepted. This module judges handovers, and (e):
+whether a state is at rest and right.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from issuebox.domain.audit import Installation, judge_record
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Phase
 from proofs.model.daytona import Row, Trouble, World
-from proofs.model.minds import POLICY, Mind, Served
 from proofs.model.outside import Allowance, is_awake
 from proofs.model.runtime import EPOCH
+from proofs.model.workflow_states import POLICY, Served, WorkflowState
 
 OURS = Installation("default", DEFAULT_NAME_PREFIX)
-"""The only installation of the model: no sandbox in it is labelled as another's."""
+"""The model's only installation: it has no sandbox with another's labels."""
 DOWN = ASLEEP | {Phase.RECOVERABLE, Phase.BROKEN}
-"""Where a sandbox does not run."""
+"""Phases in which a sandbox does not run."""
 BAD = frozenset({Phase.RECOVERABLE, Phase.BROKEN})
-"""Where nobody can look into it."""
+"""Phases in which a sandbox cannot be inspected."""
 
 
 def of_service(served: Served) -> str:
-    """What a handover breaks, '' for nothing."""
+    """The promise that a handover breaks, '' for none."""
     if served.action is Action.USE and not served.is_usable:
         return f"a sandbox was handed over that is {served.state}"
     if served.action is Action.USE and not served.is_set_up:
@@ -31,34 +31,34 @@ def of_service(served: Served) -> str:
     return ""
 
 
-def is_audit_due(mind: Mind, world: World) -> bool:
-    """Whether the real rule of the audit finds the workflow at odds with Daytona, and asks it to look."""
-    if not mind.is_idle or mind.is_woken:
+def is_audit_due(workflow: WorkflowState, world: World) -> bool:
+    """Whether the audit's real rule finds a difference to Daytona, and so signals the workflow."""
+    if not workflow.is_idle or workflow.is_condition_met:
         return False
-    row = world.row(mind.record.sandbox_id) if mind.record.sandbox_id else None
-    return judge_record(mind.record, row.view().at(EPOCH) if row is not None else None, OURS) is not None
+    row = world.row(workflow.record.sandbox_id) if workflow.record.sandbox_id else None
+    return judge_record(workflow.record, row.view().at(EPOCH) if row is not None else None, OURS) is not None
 
 
-def is_right(mind: Mind, world: World, allowance: Allowance) -> bool:
-    """Whether the system is at rest and all is as the newest event asks, or blocked for a reason that holds."""
-    if mind.is_over:
+def is_right(workflow: WorkflowState, world: World, allowance: Allowance) -> bool:
+    """Whether the system is at rest, and either as the newest event asks or rightly blocked."""
+    if workflow.is_over:
         return world.named is None or _is_made_since(world.named)
-    if not mind.is_idle or mind.is_woken or is_audit_due(mind, world):
+    if not workflow.is_idle or workflow.is_condition_met or is_audit_due(workflow, world):
         return False
-    if mind.goal not in allowance.goals:
+    if workflow.goal not in allowance.goals:
         return False
-    if mind.blocked is not None:
-        return _is_rightly_blocked(mind.blocked, world)
-    return _is_as_wanted(mind, world, allowance)
+    if workflow.blocked is not None:
+        return _is_rightly_blocked(workflow.blocked, world)
+    return _is_as_wanted(workflow, world, allowance)
 
 
-def _is_as_wanted(mind: Mind, world: World, allowance: Allowance) -> bool:
+def _is_as_wanted(workflow: WorkflowState, world: World, allowance: Allowance) -> bool:
     row, is_undisturbed = world.named, world.trouble is Trouble.NONE
-    if row is not None and _is_made_since(row) and not mind.is_asked:
+    if row is not None and _is_made_since(row) and not workflow.is_asked:
         return True
-    match mind.goal:
+    match workflow.goal:
         case Goal.RUNNING:
-            if mind.is_asked:
+            if workflow.is_asked:
                 return False
             return is_awake(row) or not allowance.is_wanted or not is_undisturbed
         case Goal.STOPPED:
@@ -71,12 +71,12 @@ def _is_as_wanted(mind: Mind, world: World, allowance: Allowance) -> bool:
 
 
 def _is_made_since(row: Row) -> bool:
-    """Whether it was made by hand after the last look: nobody has asked issuebox about it."""
+    """Whether a person created it after the last lookup: nobody has asked issuebox about it."""
     return not row.is_labelled and not row.is_seen
 
 
 def _is_rightly_blocked(cause: Cause, world: World) -> bool:
-    """Whether only a person can help, as things are. All other causes pass, and what follows is judged."""
+    """Whether only a person can end the block. All other causes pass, and the states that follow are judged."""
     row = world.named
     match cause:
         case Cause.UNSAVED:

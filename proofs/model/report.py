@@ -1,4 +1,4 @@
-"""What a run prints: the bounds, the figures, and a counter-example as a numbered list."""
+"""The texts that a run prints: the bounds, the figures, and a counter-example as a numbered list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proofs.model.search import Found, Violation
 def bounds(allowances: tuple[Allowance, ...]) -> str:
     """The bounds, one a line."""
     lines = [f"  {number}. {describe(bound)}" for number, bound in enumerate(allowances, 1)]
-    return "\n".join(["Bounds (each explored whole; what may come, in any order and at any moment, or not):", *lines])
+    return "\n".join(["Bounds (each explored completely; any of it may come, in any order and at any moment):", *lines])
 
 
 def figures(found: Found) -> str:
@@ -30,7 +30,7 @@ def figures(found: Found) -> str:
 
 
 def counter_example(violation: Violation) -> str:
-    """The shortest way to a broken promise."""
+    """The shortest way to a broken promise, as text."""
     width = max((len(label) for label, _ in violation.steps), default=0)
     lines = [f"{number:>4}. {label:<{width}}  | {state}" for number, (label, state) in enumerate(violation.steps, 1)]
     return "\n".join([f"BROKEN after {len(violation.steps)} steps: {violation.what}", *lines])

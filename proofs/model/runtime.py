@@ -1,7 +1,7 @@
-"""Stands in for Temporal's runtime under the real workflow code: each wait becomes a question to the model.
+"""Replaces Temporal's runtime under the real workflow code: the model answers each wait.
 
-`Runtime` has the few functions of `temporalio.workflow` that the workflow calls. Nothing of the workflow is
-changed: only the name `workflow` in its modules is bound to this while a model runs.
+`Runtime` has the few functions of `temporalio.workflow` that the workflow calls. The workflow's code is unchanged: only
+the name `workflow` in its modules is bound to the `Runtime` while a model runs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookup
 """The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-"""The model's clock begins here. GitHub's times of the deliveries are all before."""
+"""The model's clock starts here. All of GitHub's times in the deliveries are earlier."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The workflow scheduled an activity and waits for what comes of it. Seconds until Temporal gives it up."""
+class ActivityCall:
+    """The workflow scheduled an activity and waits for its end. `within_s`: when Temporal gives it up, in seconds."""
 
     activity: str
     sandbox_id: str
@@ -41,38 +41,39 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class Sleep:
     """The workflow sleeps."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The workflow waits for a condition, or until the seconds are over; None waits for the condition alone."""
+class Condition:
+    """The workflow waits for a condition, for so many seconds at most; None: without a limit."""
 
     condition: Callable[[], bool]
     seconds: float | None
 
 
-Wish = Asked | Paused | Waiting
+Awaited = ActivityCall | Sleep | Condition
+"""What the workflow's code waits for."""
 
 
 @types.coroutine
-def _ask(wish: Wish) -> Generator[Wish, object, object]:
-    return (yield wish)
+def _suspend(awaited: Awaited) -> Generator[Awaited, object, object]:
+    return (yield awaited)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A reconciliation reached what it was after: what was done in the end, and with which sandbox."""
+    """A reconciliation reached its goal: its last action, and the sandbox."""
 
     action: Action
     sandbox: Sandbox | None
 
 
 class _Silent:
-    """A logger that keeps nothing: logs decide nothing."""
+    """A logger that keeps nothing: no decision depends on logs."""
 
     def __getattr__(self, _level: str) -> Callable[..., None]:
         return lambda *_args, **_extra: None
@@ -80,7 +81,7 @@ class _Silent:
 
 class _EvenChance:
     def random(self) -> float:
-        """No jitter: which pause is longer decides nothing here, for everything may happen in each."""
+        """No jitter: the model lets everything happen in each pause, however short."""
         return 0.0
 
 
@@ -94,7 +95,7 @@ class _Info:
 
 @dataclass
 class Runtime:
-    """What the workflow asks its runtime for. `clock` is the model's; `finished` is what reconciliations came to."""
+    """The functions that the workflow calls. `clock`: the model's. `finished`: the reconciliations that succeeded."""
 
     policy: Policy
     clock: datetime = EPOCH
@@ -114,10 +115,10 @@ class Runtime:
         return True
 
     def set_current_details(self, _text: str) -> None:
-        """Decides nothing."""
+        """Does nothing: the text is for people."""
 
     def upsert_memo(self, _memo: Mapping[str, object]) -> None:
-        """Decides nothing: what the audit reads is taken from the memory itself."""
+        """Does nothing: the model takes what the audit reads from the memory."""
 
     async def wait_condition(
         self,
@@ -130,7 +131,7 @@ class Runtime:
         del timeout_summary
         if condition():
             return
-        is_met = await _ask(Waiting(condition, None if timeout is None else timeout.total_seconds()))
+        is_met = await _suspend(Condition(condition, None if timeout is None else timeout.total_seconds()))
         if not is_met:
             raise TimeoutError
 
@@ -142,11 +143,11 @@ class Runtime:
         schedule_to_close_timeout: timedelta | None = None,
         **_options: object,
     ) -> object:
-        """Raises the ActivityError that the model answers with."""
+        """Returns the model's answer. Raises it when it is an ActivityError."""
         within_s = schedule_to_close_timeout.total_seconds() if schedule_to_close_timeout else 0.0
         sandbox_id = "" if isinstance(request, CreateInput) else request.sandbox_id
         only_at_rest = isinstance(request, CommandInput) and request.only_at_rest
-        answer = await _ask(Asked(method.__name__, sandbox_id, within_s, only_at_rest))
+        answer = await _suspend(ActivityCall(method.__name__, sandbox_id, within_s, only_at_rest))
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -159,20 +160,20 @@ class Runtime:
         schedule_to_close_timeout: timedelta | None = None,
         **_options: object,
     ) -> object:
-        """A look, or the worker's settings, which it knows by itself."""
+        """A lookup, or the worker's settings, which the runtime itself knows."""
         if request is None:
             return self.policy
         return await self.execute_activity_method(method, request, schedule_to_close_timeout=schedule_to_close_timeout)
 
     async def sleep(self, seconds: float) -> None:
-        """Stands in for `asyncio.sleep`."""
-        await _ask(Paused(seconds))
+        """Replaces `asyncio.sleep`."""
+        await _suspend(Sleep(seconds))
 
 
 @contextmanager
 def installed(runtime: Runtime) -> Iterator[None]:
-    """Bind the workflow's modules to the runtime for as long as the block runs. Not for two at a time."""
-    real_finish = Reconciliation._finish  # noqa: SLF001 -- the one place that a reconciliation ends well
+    """Bind the workflow's modules to the runtime for the duration of the block. Only one block at a time."""
+    real_finish = Reconciliation._finish  # noqa: SLF001 -- the one place where a reconciliation succeeds
 
     async def finish(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> None:
         await real_finish(self, action, sandbox)
@@ -181,7 +182,7 @@ def installed(runtime: Runtime) -> Iterator[None]:
     stand_ins: list[tuple[Any, str, object]] = [
         *((module, "workflow", runtime) for module in ON_THE_RUNTIME),
         (workflows.reconcile, "asyncio", runtime),
-        (workflows.display, "details", lambda _memory, _doing, _now: ""),  # A text for people, and costly.
+        (workflows.display, "details", lambda _memory, _doing, _now: ""),  # A text for people, and slow.
         (Reconciliation, "_finish", finish),
     ]
     kept = [getattr(owner, name) for owner, name, _ in stand_ins]

@@ -1,9 +1,8 @@
-"""Breadth-first through all states, and from each to its rest.
+"""Searches all states breadth-first, and checks that each of them comes to rest.
 
-Safety: no step from any state breaks a promise; the first that does has the shortest way there. Liveness: from
-each state, *every* order of fair steps, those that need no fault, event or person, comes to a state that is at
-rest and right. So that is worked out backwards: right states first, then those all of whose fair steps lead to
-such.
+Safety: no step from any state breaks a promise. The first violation that the search meets has the shortest way there.
+Liveness: from each state, *every* order of fair steps reaches a state that is at rest and right. Fair steps need no
+fault, event or person. Liveness is worked out backwards: from the right states to all whose fair steps lead there.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Found:
-    """What a search found."""
+    """The result of a search."""
 
     states: int
     transitions: int
@@ -47,7 +46,7 @@ class Found:
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Python looks for garbage seldom: a million states are none, and going through them again costs a third."""
+    """Python collects garbage rarely: a million live states are no garbage, and each pass over them costs a third."""
     kept = gc.get_threshold()
     gc.set_threshold(500_000, 50, 1_000)
     try:
@@ -57,7 +56,7 @@ def _seldom_collected() -> Iterator[None]:
 
 
 class Search:
-    """One search from all allowances at once: what they have in common is visited once."""
+    """One search from all allowances at once. A state that several share is visited once."""
 
     def __init__(self, system: System, *, violations_max: int = 1) -> None:
         self._system = system
@@ -73,7 +72,7 @@ class Search:
         self._violations: list[Violation] = []
 
     def run(self, allowances: Sequence[Allowance], states_max: int | None = None) -> Found:
-        """Search everything, or as far as `states_max` states were met; then only fair steps are followed."""
+        """Search everything, or until `states_max` states were reached; after that, follow only fair steps."""
         began = time.perf_counter()
         for allowance in allowances:
             self._number(self._system.start(allowance), _NO_ONE)
@@ -91,7 +90,7 @@ class Search:
         )
 
     def _search(self, states_max: int | None) -> int:
-        """Visit all states; how many are right."""
+        """Visit all states. Returns how many are right."""
         at = 0
         while at < len(self._states) and len(self._violations) < self._violations_max:
             layer_end = len(self._states)
@@ -117,7 +116,7 @@ class Search:
                 continue
             self._transitions += 1
             if step.broken:
-                self._violations.append(Violation(step.broken, [*self._way(at), self._told(step)]))
+                self._violations.append(Violation(step.broken, [*self._way(at), self._described(step)]))
                 if len(self._violations) >= self._violations_max:
                     break
             number = self._number(step.after, at)
@@ -126,18 +125,18 @@ class Search:
         self._offsets.append(len(self._fair))
 
     def _judge_rest(self) -> int:
-        """Mark what comes to a right rest; report the first state that does not. How many states are right."""
+        """Mark the states that come to a right rest, and report the first that does not. Returns how many are right."""
         is_right = bytearray(len(self._states))
         system = self._system
         for number, state in enumerate(self._states):
-            mind = system.mind(state)
-            if mind.is_idle or mind.is_over:
-                is_right[number] = promises.is_right(mind, system.world(state), system.allowance(state))
+            workflow = system.workflow(state)
+            if workflow.is_idle or workflow.is_over:
+                is_right[number] = promises.is_right(workflow, system.world(state), system.allowance(state))
         right = sum(is_right)
         comes_to_rest = bytearray(is_right)
         open_states = [number for number in range(len(self._states) - 1, -1, -1) if not comes_to_rest[number]]
         while open_states:
-            # From the far end, so that one pass settles nearly everything.
+            # Backwards, so that one pass settles nearly everything.
             left = [number for number in open_states if not self._comes_to_rest(number, comes_to_rest)]
             if len(left) == len(open_states):
                 self._report_unrest(left)
@@ -153,19 +152,19 @@ class Search:
         return False
 
     def _report_unrest(self, left: list[int]) -> None:
-        """Of all states that do not come to rest, the last on the shortest way: where it ends, or goes round."""
+        """Report the way to the first state that does not come to rest, on to where it ends or repeats."""
         bad = set(left)
         number = min(left)
         way = self._way(number)
         seen: set[int] = set()
-        what = "(e) this goes round and round"
+        what = "(e) these steps repeat for ever"
         while number not in seen:
             seen.add(number)
             step = next((each for each in self._fair_steps(number) if self._numbers[each.after] in bad), None)
             if step is None:
-                what = "(e) this is where it ends"
+                what = "(e) no step leads on, and this is not right"
                 break
-            way.append(self._told(step))
+            way.append(self._described(step))
             number = self._numbers[step.after]
         self._violations.append(Violation(what, way))
 
@@ -182,8 +181,8 @@ class Search:
         for before, after in pairwise(numbers):
             steps = self._system.steps(self._states[before])
             step = next(step for step in steps if self._numbers.get(step.after) == after)
-            way.append(self._told(step))
+            way.append(self._described(step))
         return way
 
-    def _told(self, step: Step) -> tuple[str, str]:
+    def _described(self, step: Step) -> tuple[str, str]:
         return step.label, self._system.describe(step.after)

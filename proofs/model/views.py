@@ -1,6 +1,6 @@
-"""What the workflow can be told: each observation as a small value, and as the object that the real code gets.
+"""What the workflow can observe: each observation as a small value, and as the object that the real code gets.
 
-Observations are values, so that what the workflow does on one is worked out once and then looked up.
+Observations are values, so that the workflow's reaction to each is worked out once and then looked up.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from issuebox.providers.daytona_states import NEVER_RAN, phase_of
 from proofs.model.runtime import EPOCH, NAME
 
 SESSION = 2 * SLACK
-"""A person's session in a sandbox is taken to last longer than the slack within which activity is an echo."""
+"""The model assumes that a person's session outlasts the slack within which activity is an echo of the stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A sandbox as one read showed it. ``is_used``: somebody was active in it since it was last seen asleep.
+    """A sandbox as one read shows it. ``is_used``: somebody was active in it since it was last seen asleep.
 
-    ``is_past``: by Daytona's clock, it is older than what the workflow has seen.
+    ``is_past``: by Daytona's clock, the read is older than what the workflow has seen.
     """
 
     id: str
@@ -45,7 +45,7 @@ class View:
     is_past: bool = False
 
     def at(self, now: datetime) -> Sandbox:
-        """The same as the provider would return it."""
+        """The sandbox as the provider would return it."""
         labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: "1"} if self.is_labelled else {}
         if self.is_set_up:
             labels[LABEL_SET_UP] = SET_UP_DONE
@@ -64,27 +64,27 @@ class View:
 
 
 class Kind(StrEnum):
-    """What kind of thing happened to the workflow."""
+    """The kind of an observation."""
 
     SEEN = "seen"
-    """An activity ended with this read of the sandbox; None for not found."""
+    """An activity ended with this read of the sandbox. None: not found."""
     NOT_SENT = "not sent"
-    """A command was not sent, because this read showed that the sandbox is not at rest any more."""
-    LOOKED_INTO = "looked into"
+    """A command was not sent, because this read showed that the sandbox is no longer at rest."""
+    INSPECTED = "inspected"
     FAILED = "failed"
     DELIVERED = "delivered"
     ORDERED = "ordered"
-    WOKEN = "woken"
-    """The workflow task in which the code goes on whose condition has come true."""
-    TIMED = "timed"
-    """The timer that is due next fires."""
-    OVERSLEPT = "overslept"
-    """The workers were away until the last of the timers was due."""
+    CONDITION_MET = "condition met"
+    """The workflow task in which the code goes on, because its condition is true."""
+    TIMER_FIRED = "timer fired"
+    """The next timer fires."""
+    ALL_TIMERS_DUE = "all timers due"
+    """The workers were down until the last timer was due."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One thing that the workflow is told. ``word`` is the kind's own: an error's type, an order, a verdict."""
+    """One observation of the workflow. ``word``, by kind: an error's type, an order, or an inspection's verdict."""
 
     kind: Kind
     view: View | None = None
@@ -94,15 +94,15 @@ class Observation:
 
 TIMEOUT = "TimeoutError"
 UNREACHABLE = "Unreachable"
-"""A look that failed for as long as looks are retried."""
+"""A lookup that failed until its retries were used up."""
 BUDGET_SPENT = "BudgetSpent"
-"""A wait for a state change that was retried until its time was up."""
+"""A wait for a state change that used up its time."""
 
 
 def answer(observation: Observation, activity: str, policy: Policy, now: datetime) -> object:
-    """What the activity that the workflow waits for returns, or the error that it ends with."""
+    """What the awaited activity returns, or the error with which it ends."""
     match observation.kind:
-        case Kind.LOOKED_INTO:
+        case Kind.INSPECTED:
             return Inspection(WorkState(observation.word))
         case Kind.FAILED:
             return failure(observation.word)
@@ -133,13 +133,13 @@ def _cause(word: str) -> BaseException:
         return TemporalTimeoutError("heartbeat missed", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
     if word in {UNREACHABLE, BUDGET_SPENT}:
         late = TemporalTimeoutError("out of time", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
-        last = to_failure(TransientError("Daytona is away"))
+        last = to_failure(TransientError("Daytona is unreachable"))
         late.__cause__ = last if word == UNREACHABLE else ApplicationError("still changing", type=NOT_SETTLED)
         return late
     kind, _, cause = word.partition(":")
     if cause:
         return to_failure(RefusedError("refused", cause=Cause(cause)))
-    return to_failure(next(each for each in _provider_errors() if each.__name__ == kind)("as told"))
+    return to_failure(next(each for each in _provider_errors() if each.__name__ == kind)("modelled"))
 
 
 def _provider_errors() -> list[type[ProviderError]]:

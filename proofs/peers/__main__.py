@@ -1,4 +1,4 @@
-"""`make peers`: every algorithm and issuebox through the same rounds; a table, a JSON file and a page."""
+"""`make peers`: runs every algorithm and issuebox through the same rounds; writes a table, a JSON file and a page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Run = Callable[[Shares, int], Awaitable[dict[str, Counts]]]
 
 
 def main() -> int:
-    """Run what is asked for. 1 when issuebox broke a promise, or a peer is not served even without faults."""
+    """Run what the arguments ask for. Returns 1 when issuebox broke a promise, or a peer fails even without faults."""
     asked = _arguments()
     console = Console(width=TERMINAL_COLUMNS)
     if asked.render:
@@ -65,10 +65,10 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m proofs.peers", description=__doc__)
-    parser.add_argument("only", nargs="*", help="parts of titles: only these systems, and nothing is written")
+    parser.add_argument("only", nargs="*", help="parts of titles: run only these systems, and write nothing")
     parser.add_argument("--seed", type=int, default=SEED, help="of deliveries and faults")
-    parser.add_argument("--issues", type=int, default=ISSUES, help="for each system, dealt out over the rounds")
-    parser.add_argument("--render", action="store_true", help="only write the page anew from the stored results")
+    parser.add_argument("--issues", type=int, default=ISSUES, help="for each system, divided over the rounds")
+    parser.add_argument("--render", action="store_true", help="only rewrite the page from the stored results")
     return parser.parse_args()
 
 
@@ -108,10 +108,10 @@ def _write_page(report: Report) -> None:
 
 
 def _verdict(report: Report, console: Console) -> int:
-    """Say what should not be."""
-    mad = [system.title for system in report.systems if not system.is_sane]
-    for title in mad:
-        console.print(f"{title} fails without any fault: its row says nothing", style="red", markup=False)
+    """Print what should not happen. Returns the exit code."""
+    failing = [system.title for system in report.systems if not system.is_sane]
+    for title in failing:
+        console.print(f"{title} fails without any fault: its row proves nothing", style="red", markup=False)
     ours = next((system.total for system in report.systems if system.title == ISSUEBOX), Counts())
     broken = (
         ours.violations
@@ -124,7 +124,7 @@ def _verdict(report: Report, console: Console) -> int:
     )
     if broken:
         console.print("issuebox broke its promise", style="red")
-    return 1 if mad or broken else 0
+    return 1 if failing or broken else 0
 
 
 if __name__ == "__main__":

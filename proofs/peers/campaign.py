@@ -16,14 +16,14 @@ from proofs.peers.plan import SPEED, Round
 from proofs.peers.system import System, peer_system
 
 ROUNDS_AT_ONCE = 4
-"""Each peer's round has a Daytona of its own; more of them would wait for the processor and not for Daytona."""
+"""Each round of a peer has its own Daytona. More rounds at once would wait for the processor and not for Daytona."""
 
 Shares = Sequence[tuple[Round, Sequence[int]]]
 """Rounds, each with its issues."""
 
 
 def shares(rounds: Sequence[Round], issues: int, first: int = 1) -> Shares:
-    """Deal the issues out evenly: their global IDs, `first` times 10,000 and up, are the same for every system."""
+    """Divide the issues evenly. Their global IDs, from `first` times 10,000 up, are the same for every system."""
     return [
         (each, [(first + index) * 10_000 + number for number in range(len(range(index, issues, len(rounds))))])
         for index, each in enumerate(rounds)
@@ -56,7 +56,7 @@ async def _peer_round(kind: type[Peer], each: Round, issues: Sequence[int], seed
 
 
 async def run_issuebox(dealt: Shares, seed: int) -> dict[str, Counts]:
-    """issuebox's counts by round: one Temporal, one Daytona and two hosts for all of them, one after the other."""
+    """issuebox's counts by round. All rounds run one after the other, on one Temporal, one Daytona and two hosts."""
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
         async with running(Path(scratch) / "daytona", speed=SPEED, seed=seed) as server:
             await server.admin.config(**CALM_CONFIG)

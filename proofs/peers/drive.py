@@ -1,4 +1,4 @@
-"""Drives one system through one round: faults on, the issues' lives, faults off, rest, one more event for each."""
+"""Drives one system through one round: faults on, the issues' deliveries, faults off, rest, one more event for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from localdaytona.admin_models import SandboxView
 from localdaytona.journal import Entry
 from localdaytona.testing import Server
-from proofs.checker.evidence import Delivery, Wish
+from proofs.checker.evidence import Delivery, Expectation
 from proofs.checker.lives import issue_of
 from proofs.peers.peer import Event
 from proofs.peers.plan import Act, Round, Send, life_of
@@ -29,7 +29,7 @@ CALM_CONFIG = {
     "list_flap_probability": 0.0,
     "name_cache_s": 0.0,
 }
-"""The knobs that rounds turn, as they are without faults."""
+"""The knobs that rounds change, with their values without faults."""
 
 NO_ANSWER = None
 ACCEPTED = 202
@@ -37,29 +37,29 @@ FAILED = 500
 
 
 @dataclass(slots=True)
-class Scene:
-    """What was there at a moment of rest: sandboxes that live, by issue, and the one that would be found."""
+class RestState:
+    """The state at a moment of rest: by issue, the live sandboxes, and the one that the system would find."""
 
     live: dict[int, list[SandboxView]]
     found: dict[int, str | None]
 
     def is_served(self, issue: int) -> bool:
-        """Whether the sandbox that would be found runs."""
+        """Whether the sandbox that the system would find runs."""
         return any(row.id == self.found[issue] and row.state == "started" for row in self.live[issue])
 
 
 @dataclass(slots=True)
 class Run:
-    """All that a round left behind."""
+    """Everything that a round leaves."""
 
     round: Round
     issues: list[int]
     deliveries: list[Delivery] = field(default_factory=list)
     journal: list[Entry] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
-    scene: Scene | None = None
-    later: Scene | None = None
-    """After one further event for each issue; None in a round that ends with closed issues."""
+    at_rest: RestState | None = None
+    later: RestState | None = None
+    """The state after one more event for each issue; None in a round that ends with closed issues."""
 
 
 class Driver:
@@ -72,7 +72,7 @@ class Driver:
         self._run = Run(each, list(issues))
 
     async def run(self) -> Run:
-        """Go through the round and return what it left."""
+        """Run the round."""
         run, admin = self._run, self._server.admin
         began_at_seq = max((entry.seq for entry in await admin.journal()), default=0)
         await admin.set_faults(*run.round.rules, seed=self._seed)
@@ -81,17 +81,17 @@ class Driver:
         await asyncio.gather(*(self._live(number, at_once) for number in range(len(run.issues))))
         await self._calm()
         await self._rest()
-        run.scene = await self._look()
+        run.at_rest = await self._rest_state()
         run.journal = await admin.journal(after=began_at_seq)
         if not run.round.ends_closed:
             further = Send(0, 0, "comment")
             await asyncio.gather(*(self._send(issue, 99, further, keep=False) for issue in run.issues))
             await self._rest()
-            run.later = await self._look()
+            run.later = await self._rest_state()
         return run
 
     async def _live(self, number: int, at_once: asyncio.Semaphore) -> None:
-        """One issue's life, moment by moment."""
+        """Play one issue's deliveries and acts."""
         issue, life = self._run.issues[number], life_of(self._run.round, self._seed, number)
         async with at_once:
             await self._system.whole()
@@ -108,7 +108,7 @@ class Driver:
     async def _follow(
         self, issue: int, index: int, moment: Send, acts: Sequence[asyncio.Task[None]], began_s: float
     ) -> None:
-        """Send when its time has come after the acts before it."""
+        """Send at its time after the acts before it."""
         if acts:
             await asyncio.wait(acts)
             began_s = asyncio.get_running_loop().time()
@@ -118,14 +118,14 @@ class Driver:
         await self._send(issue, index, moment, keep=True)
 
     async def _act(self, issue: int, moment: Act, began_s: float) -> None:
-        """Do it to each sandbox of the issue. What Daytona refuses in its present state is not done."""
+        """Do the act to each sandbox of the issue. An act that Daytona refuses is skipped."""
         await _until(began_s + moment.at_s)
         for row in (await self._rows()).get(issue, []):
             with suppress(httpx.HTTPStatusError):
                 await self._server.admin.act(row.id, moment.act)
 
     async def _send(self, issue: int, index: int, moment: Send, *, keep: bool) -> None:
-        """Send one delivery and note what its sender saw."""
+        """Send one delivery, and note its answer."""
         sent_at = time.time()
         event = Event(f"{self._run.round.key}-{issue}-{index}", issue, moment.action, sent_at + index)
         status: int | None = ACCEPTED
@@ -143,7 +143,7 @@ class Driver:
                     delivery=event.delivery,
                     issue=issue,
                     action=moment.action,
-                    wish=Wish.STOPPED if event.is_close else Wish.RUNNING,
+                    expects=Expectation.STOPPED if event.is_close else Expectation.RUNNING,
                     updated_at=event.updated_at,
                     sent_at=sent_at,
                     answered_at=None if status is None else time.time(),
@@ -152,7 +152,7 @@ class Driver:
             )
 
     async def _rest(self) -> None:
-        """Wait for the system, then for Daytona, and for what the system makes of that."""
+        """Wait for the system, for Daytona, and for the system again."""
         await self._system.rest(self._run.issues, REST_MAX_S)
         deadline_s = asyncio.get_running_loop().time() + DAYTONA_REST_MAX_S
         while asyncio.get_running_loop().time() < deadline_s and await self._is_changing():  # noqa: ASYNC110
@@ -160,24 +160,24 @@ class Driver:
         await self._system.rest(self._run.issues, REST_MAX_S)
 
     async def _is_changing(self) -> bool:
-        """Whether a sandbox of the round is on its way to another state."""
+        """Whether a sandbox of the round is changing its state."""
         rows = await self._rows()
         return any(row.transition for issue in self._run.issues for row in rows.get(issue, []))
 
     async def _calm(self) -> None:
-        """Faults off, knobs back, what is stuck let go."""
+        """Switch the faults off, and set the knobs back."""
         admin = self._server.admin
         await admin.set_faults()
         await admin.config(**CALM_CONFIG)
 
-    async def _look(self) -> Scene:
-        """What lives now, and what the system would find."""
+    async def _rest_state(self) -> RestState:
+        """The present live sandboxes, and the ones that the system would find."""
         rows = await self._rows()
         live = {issue: rows.get(issue, []) for issue in self._run.issues}
-        return Scene(live, {issue: self._system.finds(issue, there) for issue, there in live.items()})
+        return RestState(live, {issue: self._system.finds(issue, there) for issue, there in live.items()})
 
     async def _rows(self) -> dict[int, list[SandboxView]]:
-        """All sandboxes that live, by issue; those whose delete was accepted do not."""
+        """All live sandboxes by issue, without those whose delete was accepted."""
         found: dict[int, list[SandboxView]] = {}
         for row in await self._server.admin.sandboxes():
             issue = issue_of(row.name, row.labels)

@@ -1,6 +1,6 @@
-"""One process of a peer: its memory, its tasks, its Daytona client. A kill takes all of them at once.
+"""One process of a peer: its memory, its tasks, its Daytona client. A kill ends all of them at once.
 
-A killed process runs no clean-up: whatever its code would still do raises KilledError before it has an effect.
+A killed process runs no clean-up: any further step of its code raises KilledError before it has an effect.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from proofs.peers.store import Row, Table, Tables
 T = TypeVar("T")
 
 ISSUE_LABEL = "issue-id"
-"""On every sandbox of every peer, so that the count knows whose it is. No peer reads it."""
+"""On every sandbox of every peer, so that the count knows its issue. No peer reads it."""
 
 CRASH: contextvars.ContextVar[CrashPoint | None] = contextvars.ContextVar("crash", default=None)
-"""The crash that waits for the delivery being handled; tasks that it starts inherit it."""
+"""The planned crash of the delivery that is being handled; tasks that it starts inherit it."""
 
 
 class KilledError(BaseException):
@@ -37,14 +37,14 @@ class CrashPoint:
     steps_left: int
 
     def is_now(self) -> bool:
-        """Count one step; whether it is the one."""
+        """Count one step. Returns whether it is the planned one."""
         self.steps_left -= 1
         return self.steps_left == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A sandbox was given to whoever works on the issue; `at` is epoch seconds."""
+    """A sandbox was handed over for an issue, at this time in epoch seconds."""
 
     at: float
     issue: int
@@ -53,7 +53,7 @@ class Handover:
 
 @dataclass(slots=True)
 class Notebook:
-    """What the harness notes of a peer beside what Daytona's journal says."""
+    """The harness's notes on a peer, besides Daytona's journal."""
 
     handovers: list[Handover] = field(default_factory=list)
     saved: set[str] = field(default_factory=set)
@@ -61,7 +61,7 @@ class Notebook:
 
 
 class Host:
-    """One life of one process. After a kill a new Host stands for the process that was started again."""
+    """One process. After a kill, a new Host is the restarted process."""
 
     def __init__(self, client: AsyncDaytona, tables: Tables, notebook: Notebook, speed: float, seed: str) -> None:
         self.is_alive = True
@@ -74,7 +74,7 @@ class Host:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs in it."""
+        """Whether it runs no task."""
         return not self._tasks
 
     def table(self, name: str, kind: type[Row]) -> Table[Row]:
@@ -82,20 +82,20 @@ class Host:
         return Table(self._tables.rows(name), kind, self.step, self.rng)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run in the background of this process: it outlives the caller and dies with the process."""
+        """Run in the background. The task outlives the caller and ends with the process."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def kill(self) -> None:
-        """SIGKILL: nothing runs any more, connections break, memory is gone."""
+        """SIGKILL: tasks end, connections break, memory is gone."""
         self.is_alive = False
         for task in self._tasks:
             task.cancel()
 
     async def step(self) -> None:
-        """A point at which the process may die. Raises KilledError when it is dead."""
+        """A point at which the process may be killed. Raises KilledError when it is."""
         crash = CRASH.get()
         if crash is not None and self.is_alive and crash.is_now():
             self.kill()
@@ -113,16 +113,16 @@ class Host:
         return asyncio.get_running_loop().time() * self._speed
 
     def deadline(self, seconds: float) -> Callable[[], float]:
-        """A clock that tells how many of these seconds of Daytona's time are left."""
+        """A function that returns how many of these seconds of Daytona's time are left."""
         end_s = self.now_s() + seconds
         return lambda: end_s - self.now_s()
 
     def hand_over(self, issue: int, sandbox: AsyncSandbox) -> None:
-        """Note that this sandbox was handed to whoever works on the issue."""
+        """Note that this sandbox was handed over."""
         self.hand_over_id(issue, sandbox.id)
 
     def hand_over_id(self, issue: int, sandbox_id: str) -> None:
-        """The same for a sandbox that was not read."""
+        """Note it for a sandbox that was not read."""
         if self.is_alive:
             self._notebook.handovers.append(Handover(time.time(), issue, sandbox_id))
 
@@ -188,6 +188,6 @@ class Host:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Retrieved here: a background task that fails has nobody to tell, which is what is measured.
+        # Retrieved here, as nobody else awaits a background task: its failure shows only in the counts.
         if not task.cancelled():
             task.exception()

@@ -1,12 +1,13 @@
-"""issuebox under the same harness: two hosts, each an API and a worker of its own, on a real Temporal server.
+"""issuebox under the same harness: two hosts, each with its own API and worker, on a real Temporal server.
 
-All are processes, and a kill is SIGKILL to both of a host. Its settings are the defaults, divided by the speed of
-the run where they are durations that wait for Daytona.
+All are processes, and a kill is a SIGKILL to both processes of a host. The settings are the defaults; durations that
+wait for Daytona are divided by the speed of the run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -39,28 +40,28 @@ STOP_MAX_S = 10.0
 POLL_S = 0.1
 
 DIVIDED_S: Mapping[str, float] = {
-    # Defaults of issuebox.settings in seconds; what is divided by the speed is what waits for Daytona.
-    "DAYTONA_COMMAND_TIMEOUT_S": 45,
-    "DAYTONA_SETTLE_TIMEOUT_S": 60,
-    "DAYTONA_READ_INTERVAL_S": 10,
-    "BACKOFF_INITIAL_S": 0.5,
-    "BACKOFF_MAX_S": 30,
-    "BLOCKED_RETRY_INITIAL_S": 60,
-    "BLOCKED_RETRY_MAX_S": 3600,
-    "UNREACHABLE_AFTER_S": 60,
-    "CONFIRM_GONE_S": 75,
-    "PENDING_BUDGET_S": 20 * 60,
-    "THAW_BUDGET_S": 45 * 60,
+    # The constants in seconds; what is divided by the speed is what waits for Daytona.
+    "daytona_command_timeout_s": 45,
+    "daytona_settle_timeout_s": 60,
+    "daytona_read_interval_s": 10,
+    "backoff_initial_s": 0.5,
+    "backoff_max_s": 30,
+    "blocked_retry_initial_s": 60,
+    "blocked_retry_max_s": 3600,
+    "unreachable_after_s": 60,
+    "confirm_gone_s": 75,
+    "pending_budget_s": 20 * 60,
+    "thaw_budget_s": 45 * 60,
 }
 FAR_OFF = timedelta(minutes=5)
-"""What its timers do later than that belongs to no round: the archiving of a closed issue's sandbox."""
+"""Timers that are due later than this belong to no round, such as the archiving of a closed issue's sandbox."""
 CLOSE_STOP_AFTER_S = 1.0
 """Its default of half an hour would outlast the round."""
 
 
 @dataclass(slots=True)
 class Program:
-    """One process that is started again when it was killed."""
+    """One process that can be killed and restarted."""
 
     name: str
     command: Sequence[str]
@@ -76,7 +77,7 @@ class Program:
             self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                # It cannot outlive this process, however that ends.
+                # It cannot outlive this process.
                 *(sys.executable, "-I", str(child.__file__), str(os.getpid())),
                 *self.command,
                 env=dict(self.environment),
@@ -132,7 +133,7 @@ class Pair:
 
 @dataclass(slots=True)
 class IssueboxSystem:
-    """Implements `System`. Handovers are not noted: Daytona's journal tells what was started."""
+    """Implements `System`. Handovers are not noted: Daytona's journal shows each start."""
 
     pairs: Sequence[Pair]
     http: httpx.AsyncClient
@@ -142,7 +143,7 @@ class IssueboxSystem:
     _crashes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def deliver(self, event: Event, host: int, crash: Crash | None) -> None:
-        """POST it, signed. A host that is down is passed over, as a load balancer does; nothing is sent twice."""
+        """POST it, signed. A host that is down is skipped, as by a load balancer; nothing is sent twice."""
         if crash is not None:
             self._crashes.add(asyncio.create_task(self._crash(host, crash.after_s)))
         at = datetime.fromtimestamp(event.updated_at, UTC)
@@ -163,7 +164,7 @@ class IssueboxSystem:
         await _wait_for(self._is_whole, READY_MAX_S)
 
     async def rest(self, issues: Sequence[int], within_s: float) -> None:
-        """Wait until the workflow of each issue says that it rests, and serves nobody any more."""
+        """Wait until the workflow of each issue reports rest, without a waiting request."""
         await self.whole()
         deadline_s = asyncio.get_running_loop().time() + within_s
         for issue in issues:
@@ -174,7 +175,7 @@ class IssueboxSystem:
         return named(f"claude-issue-{issue}", live)
 
     async def _is_whole(self) -> bool:
-        """Whether all crashes are over and both hosts are up. Raises what a host that did not come back raised."""
+        """Whether all crashes are over and both hosts are up. Raises the error of a host that did not restart."""
         for task in [each for each in self._crashes if each.done()]:
             self._crashes.discard(task)
             task.result()
@@ -236,18 +237,18 @@ async def _temporal(scratch: Path) -> Program:
 
 
 def _environment(address: str) -> dict[str, str]:
-    """What all processes share: nothing of the caller's configuration of the three services."""
+    """The common environment, without the caller's configuration of the three services."""
     return bare() | to_temporal(address) | {"ISSUEBOX_LOG_LEVEL": "warning"}
 
 
 def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: Path, speed: float) -> Pair:
     port, ready_file = free_port(), scratch / f"worker-{index}.ready"
     url = f"http://127.0.0.1:{port}"
-    settings = {f"ISSUEBOX_{name}": str(seconds / speed) for name, seconds in DIVIDED_S.items()}
-    settings |= {"ISSUEBOX_CLOSE_STOP_AFTER_S": str(CLOSE_STOP_AFTER_S), "ISSUEBOX_AUDIT_INTERVAL_S": "0"}
+    divided = json.dumps({name: seconds / speed for name, seconds in DIVIDED_S.items()})
+    settings = {"ISSUEBOX_CLOSE_STOP_AFTER_S": str(CLOSE_STOP_AFTER_S), "ISSUEBOX_AUDIT_INTERVAL_S": "0"}
     daytona = {"DAYTONA_API_KEY": server.api_key, "DAYTONA_API_URL": server.api_url, "DAYTONA_TARGET": "us"}
     secrets = {"ISSUEBOX_WEBHOOK_SECRETS": SECRET, "ISSUEBOX_API_TOKENS": TOKEN}
-    python = (sys.executable, "-P", "-m", "issuebox")
+    python = (sys.executable, "-P", "-m")
 
     async def is_api_ready() -> bool:
         return await answers(f"{url}/readyz")
@@ -258,14 +259,14 @@ def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: P
     return Pair(
         Program(
             f"api-{index}",
-            (*python, "api", "--port", str(port)),
+            (*python, "issuebox", "api", "--port", str(port)),
             {**environment, **secrets},
             is_api_ready,
             scratch / f"api-{index}.log",
         ),
         Program(
             f"worker-{index}",
-            (*python, "worker", "--ready-file", str(ready_file)),
+            (*python, "proofs.shortened", "--ready-file", str(ready_file), divided),
             {**environment, **settings, **daytona},
             is_worker_ready,
             scratch / f"worker-{index}.log",
@@ -276,7 +277,7 @@ def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: P
 
 
 async def _wait_for(holds: Callable[[], Awaitable[bool]], within_s: float, *, must: bool = True) -> None:
-    """Wait until it holds. Raises TimeoutError when it does not in time, if it must."""
+    """Wait until it holds. With `must`, raises TimeoutError when it does not in time."""
     try:
         async with asyncio.timeout(within_s):
             while not await holds():  # noqa: ASYNC110 -- another process sets no event of ours

@@ -1,4 +1,4 @@
-"""The documentation's fragment on the peers, written from a report. Text only."""
+"""Writes the documentation's page on the peers from a report. Text only."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ HEAD = """\
 
 `{command}` · {date} · {minutes:.0f} min · {machine}
 
-Each row is an algorithm that gets or creates a sandbox for a key, written anew from a reading of the project's
-public code and issues in 2026, and driven in Python against the unmodified `daytona` SDK and a fresh localdaytona.
+Each row is an algorithm that gets or creates a sandbox for a key. It was rewritten in Python after a reading of the
+project's public code and issues in 2026, and runs against the unmodified `daytona` SDK and a fresh localdaytona.
 **It is the algorithm as read at that date, not the product**, which may have changed, may run on another provider,
-and has layers around it that are not here. Each has its own retries; what was chosen or inferred for it stands below.
+and has layers around it that are not here. Each has its own retries; choices and inferences are listed below.
 
-All get the same deliveries at the same moments and the same fault plan from the same seed: {issues} issues, dealt out
-over {rounds} rounds of one kind of fault each, on two processes that share what the project keeps durably. The rates
-are those of the plan, far above those of real life: compare rows, do not forecast with them. Which of a system's
-requests a fault hits depends on what it asks. GitHub does not send a failed delivery again, and nobody does here.
-Daytona's times pass {speed:g} times as fast, and so do everybody's waits.
+All get the same deliveries at the same times and the same fault plan from the same seed: {issues} issues, divided
+over {rounds} rounds of one kind of fault each, on two processes that share the project's durable store. The rates
+are those of the plan, far above those in production: compare rows, do not forecast with them. Which requests a fault
+hits depends on the system. GitHub does not send a failed delivery again, and neither does the harness.
+Daytona's times and all waits pass {speed:g} times as fast.
 
-issuebox runs as it is deployed: two APIs and two workers as processes on a real Temporal server. Killing a process is
-SIGKILL to both of a host, a moment after the delivery; a peer's process dies at a step of its handling.
-The harness does not see what issuebox hands over, so Daytona's journal tells for it: a sandbox that was started counts
-as handed over. Beside the counts, the checker's six rules are asked of its rounds, and of nobody else's.
+issuebox runs as in a deployment: two APIs and two workers as processes on a real Temporal server. Its kill is a
+SIGKILL to both processes of a host, a moment after the delivery; a peer's process dies at a step of its handling.
+The harness does not see issuebox's handovers, so it reads Daytona's journal: a started sandbox counts as handed over.
+In addition, the checker judges issuebox's rounds by its rules, and no other system's.
 
 Counts are for 1,000 issues:
 - *Duplicates*: issues with two live sandboxes, at rest and at any time.
 - *Stranded*: issues whose next event would find no running sandbox, at rest, and again after one more event without
   faults.
 - *Leaks*: live sandboxes that the system would not find.
-- *Lost events*: answered with 2xx, and no sandbox was handed over after them.
-- *Data-loss replacements*: sandboxes that had been handed over, and were deleted unsaved or cannot be found any more.
-- *Refused events*: the sender met an error or no answer, or hung up, which it does in F4.
+- *Lost events*: events answered with a 2xx after which no sandbox was handed over.
+- *Data-loss replacements*: sandboxes that had been handed over, and were deleted unsaved or can no longer be found.
+- *Refused events*: the sender got an error or no answer, or hung up, which it does in F4.
 - *Outlived a close*: of {closed} issues that were closed during the create, those whose sandbox runs at rest. Most
-  projects do not listen for that.
+  projects do not handle closes.
 """
 
 LETTERS = (
@@ -52,7 +52,7 @@ LETTERS = (
     ("W", "replaced"),
     ("C", "outlived"),
 )
-"""A capital D takes the place of a small one, and so does S."""
+"""A capital D replaces a small one, and so does S."""
 
 
 def letters(counts: Counts) -> str:
@@ -63,7 +63,7 @@ def letters(counts: Counts) -> str:
 
 
 def page(report: Report) -> str:
-    """The whole fragment, in Markdown."""
+    """The whole page, in Markdown."""
     closed = next((each.rounds["F11"].issues for each in report.systems if "F11" in each.rounds), 0)
     head = HEAD.format(
         command=report.command,
@@ -88,10 +88,10 @@ def _main(report: Report) -> list[str]:
 
 
 def _by_fault(report: Report) -> list[str]:
-    """Which fault breaks whom."""
+    """The table of faults and their consequences."""
     legend = (
-        "Which fault led to what: D duplicates at rest, d for a time only; S stranded also after one more event, s "
-        "until then; L leaks; E lost events; W data-loss replacements; C outlived a close."
+        "The effects of each fault: D duplicates at rest, d for a time only; S stranded even after one more event, "
+        "s until then; L leaks; E lost events; W data-loss replacements; C outlived a close."
     )
     faults = "; ".join(f"{each.key} {each.title}" for each in ROUNDS)
     head = "| system | " + " | ".join(each.key for each in ROUNDS) + " |"

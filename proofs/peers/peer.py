@@ -1,4 +1,4 @@
-"""What a peer's algorithm is to the harness."""
+"""The interface of a peer's algorithm to the harness."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SERVER_ERROR_MIN = 500
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A delivery. Peers understand that it asks for the issue's sandbox, or that the issue was closed.
+    """A delivery. It asks for the issue's sandbox, or reports that the issue was closed.
 
-    `updated_at` is GitHub's time in its body, in epoch seconds.
+    `updated_at`: GitHub's time in its body, in epoch seconds.
     """
 
     delivery: str
@@ -31,40 +31,40 @@ class Event:
 
     @property
     def is_close(self) -> bool:
-        """Whether it says that the issue was closed."""
+        """Whether it reports that the issue was closed."""
         return self.action == "closed"
 
 
 class NoWorkerError(Exception):
-    """Every attempt ended with the death of the process that made it."""
+    """The process of every attempt was killed."""
 
 
 class Cloud(Protocol):
-    """What a peer has beside its processes, and what survives their kills: a job queue, Temporal, durable objects."""
+    """The services around a peer's processes, which survive their kills: a job queue, Temporal, durable objects."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run durable code, such as a workflow. It has no effects but through `attempts`."""
+        """Run durable code, such as a workflow. It has effects only through `attempts`."""
         ...
 
     async def attempts(self, work: Callable[[Peer], Coroutine[Any, Any, None]], attempts_max: int) -> None:
-        """Run on a process that lives; again after a kill, up to so many times. An error of the work is raised.
+        """Run on a live process, and again after a kill, `attempts_max` times at most. Raises an error of the work.
 
-        Raises NoWorkerError when all were killed. Cancelling it cancels the attempt that runs.
+        Raises NoWorkerError when all attempts were killed. Cancelling it cancels the attempt under way.
         """
         ...
 
     def home(self, issue: int) -> Peer:
-        """The process on which the issue's durable object lives now."""
+        """The process that has the issue's durable object now."""
         ...
 
 
 class Peer(ABC):
-    """One peer's algorithm in one life of one process: attributes are its memory, tables are what lasts."""
+    """One peer's algorithm in one process. Attributes are its memory; tables survive a kill."""
 
     title: ClassVar[str]
-    """As the table calls it."""
+    """Its name in the table."""
     notes: ClassVar[str]
-    """What was concluded and not read, and how its best configuration was chosen."""
+    """What was inferred and not read, and how its best configuration was chosen."""
 
     def __init__(self, host: Host, cloud: Cloud) -> None:
         self.host = host
@@ -75,14 +75,14 @@ class Peer(ABC):
         """Handle an event that asks for the sandbox. Returning is the 2xx; an error is what the caller sees."""
 
     async def on_close(self, event: Event) -> None:  # noqa: B027 -- most peers do nothing
-        """The issue was closed. Most peers do not listen."""
+        """Handle the close of an issue. Most peers do not."""
 
     async def sweep(self) -> None:  # noqa: B027 -- most peers do nothing
-        """One pass of the peer's periodic reaper; the harness calls it when all else is at rest."""
+        """One pass of the peer's periodic reaper. The harness calls it when everything else is at rest."""
 
     @abstractmethod
     def finds(self, issue: int, live: Sequence[SandboxView]) -> str | None:
-        """The ID of the sandbox that the next event of the issue would find, among those that live."""
+        """The ID of the live sandbox that the issue's next event would find."""
 
 
 def named(name: str, live: Sequence[SandboxView]) -> str | None:
@@ -91,7 +91,7 @@ def named(name: str, live: Sequence[SandboxView]) -> str | None:
 
 
 def known(sandbox_id: str | None, live: Sequence[SandboxView]) -> str | None:
-    """The same ID when that sandbox lives."""
+    """The ID, if that sandbox is live."""
     return sandbox_id if any(row.id == sandbox_id for row in live) else None
 
 
@@ -101,7 +101,7 @@ def state_of(sandbox: AsyncSandbox) -> str:
 
 
 def is_transient(error: DaytonaError) -> bool:
-    """Whether the same call may work a moment later: connection, time-out, 429, 5xx."""
+    """Whether the same call may succeed a moment later: connection, timeout, 429, 5xx."""
     status = error.status_code or 0
     is_unanswered = isinstance(error, DaytonaConnectionError | DaytonaTimeoutError)
     return is_unanswered or status == TOO_MANY_REQUESTS or status >= SERVER_ERROR_MIN

@@ -1,6 +1,6 @@
-"""The rounds: one kind of fault each, with the deliveries and acts of one issue as a function of the seed alone.
+"""The rounds: one kind of fault each, with an issue's deliveries and acts as a function of the seed alone.
 
-Offsets are real seconds from the issue's first moment; Daytona's own times pass `SPEED` times as fast.
+Offsets are real seconds from the issue's beginning. Daytona's own times pass `SPEED` times as fast.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from proofs.peers.system import HOSTS, Crash
 SPEED = 10.0
 
 GAP_S = 1.2
-"""Between two events of an issue that do not race: longer than a create, its retries and what follows."""
+"""Between two events of an issue that should not race: longer than a create with its retries."""
 CALM_GAP_S = 4.0
 TWIN_GAP_MAX_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A delivery. `at_s` counts from the end of the acts before it, when there are any: what they began is accepted.
+    """A delivery. `at_s` counts from the end of the acts before it, if any: Daytona has accepted them by then.
 
-    `gone_after_s`: when its caller hangs up. `waits_for_hosts`: not sent before both hosts are up again.
+    `gone_after_s`: when its caller hangs up. `waits_for_hosts`: it is sent once both hosts are up again.
     """
 
     at_s: float
@@ -37,9 +37,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a person, or Daytona's own timer, does to every sandbox of the issue: `stop`, `archive`, `delete`.
+    """An act of a person or of Daytona's timer on every sandbox of the issue: `stop`, `archive`, `delete`.
 
-    It is done once, at `at_s` from the issue's first moment.
+    It happens once, `at_s` after the issue's beginning.
     """
 
     at_s: float
@@ -51,7 +51,7 @@ Life = tuple[Send | Act, ...]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One kind of fault: rules for requests, knobs of Daytona, and what happens to an issue."""
+    """One kind of fault: rules for requests, knobs of Daytona, and the deliveries and acts of an issue."""
 
     key: str
     title: str
@@ -68,17 +68,17 @@ def rule(operation: str, probability: float, effect: JSONObject) -> JSONObject:
 
 
 def status(code: int, **headers: str) -> JSONObject:
-    """Answer with an error before anything happens."""
+    """An error instead of the request's effect."""
     return {"kind": "status", "status": code, "headers": dict(headers)}
 
 
 def _spaced(rng: random.Random) -> Life:
-    """Three events, each after the one before has had its time."""
+    """Three events, each after the one before is handled."""
     return _apart(rng, GAP_S)
 
 
 def _calm(rng: random.Random) -> Life:
-    """The same with so much time that no event meets another even on a busy machine."""
+    """The same, with enough time between events even on a busy machine."""
     return _apart(rng, CALM_GAP_S)
 
 
@@ -87,7 +87,7 @@ def _apart(rng: random.Random, gap_s: float) -> Life:
 
 
 def _killed(rng: random.Random) -> Life:
-    """The process that handles the first event dies in the middle of it, mostly; a second event comes later."""
+    """The process that handles the first event is killed meanwhile, mostly; a second event comes later."""
     host = rng.randrange(HOSTS)
     crash = Crash(rng.randrange(1, 9), rng.uniform(0, 0.3)) if rng.random() < 0.7 else None  # noqa: PLR2004 -- a share
     return (Send(0, host, "opened", crash=crash), Send(GAP_S, 1 - host, "comment", waits_for_hosts=True))
@@ -114,7 +114,7 @@ def _twins(hosts: int) -> Callable[[random.Random], Life]:
 
 
 def _idle(rng: random.Random) -> Life:
-    """The sandbox is stopped, and half the time archived too; the next event meets that under way, or done."""
+    """The sandbox is stopped, and half the time archived; the next event comes meanwhile or afterwards."""
     acts: tuple[Act, ...] = (Act(GAP_S, "stop"),)
     if rng.random() < 0.5:  # noqa: PLR2004 -- half of them
         acts = (*acts, Act(GAP_S + 0.3, "archive"))
@@ -133,7 +133,7 @@ def _stale(rng: random.Random) -> Life:
 
 
 def _closed(rng: random.Random) -> Life:
-    """The issue is closed while its sandbox is being made."""
+    """The issue is closed while its sandbox is being created."""
     return (Send(0, rng.randrange(HOSTS), "opened"), Send(rng.uniform(0.1, 0.9), rng.randrange(HOSTS), "closed"))
 
 
@@ -180,9 +180,9 @@ ROUNDS: tuple[Round, ...] = (
 )  # fmt: skip
 
 CALM = Round("F0", "no fault", _calm)
-"""The sanity row: every system has to serve every issue with one sandbox here."""
+"""The control round: every system must serve every issue with one sandbox here."""
 
 
 def life_of(each: Round, seed: int, number: int) -> Life:
-    """What happens to the round's issue of this number: the same for every system."""
+    """The deliveries and acts of the round's issue of this number: the same for every system."""
     return each.life(random.Random(f"{seed}/{each.key}/{number}"))

@@ -1,4 +1,4 @@
-"""What a run of all systems is kept as, its columns, and the table for the terminal. The page is `page`."""
+"""The stored result of a run of all systems, its columns, and the table for the terminal. `page` writes the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SystemResult(BaseModel):
 
     @property
     def total(self) -> Counts:
-        """All rounds with faults together."""
+        """The sum of all rounds with faults."""
         total = Counts()
         for key, counts in self.rounds.items():
             total = total if key == CALM.key else total.plus(counts)
@@ -33,14 +33,14 @@ class SystemResult(BaseModel):
 
     @property
     def is_sane(self) -> bool:
-        """Whether it served every issue with one sandbox when nothing went wrong."""
+        """Whether it served every issue with one sandbox in the round without faults."""
         calm = self.rounds.get(CALM.key, Counts())
         wrong = (calm.duplicated, calm.stranded, calm.stranded_for_good, calm.leaks, calm.lost, calm.refused)
         return not any(wrong) and not calm.replaced
 
 
 class Report(BaseModel):
-    """A whole run."""
+    """The result of a whole run."""
 
     date: str
     seed: int
@@ -51,7 +51,7 @@ class Report(BaseModel):
 
     @property
     def command(self) -> str:
-        """What repeats it."""
+        """The command that repeats it."""
         return f"make peers SEED={self.seed} ISSUES={self.issues}"
 
 
@@ -78,7 +78,7 @@ COLUMNS: Sequence[Column] = (
 
 
 def terminal_table(report: Report) -> Table:
-    """The main table, for 1,000 issues."""
+    """The main table, scaled to 1,000 issues."""
     table = Table(title=f"Per 1,000 issues ({report.issues} each, seed {report.seed})", show_lines=False)
     table.add_column("system", no_wrap=True)
     for short, _, _ in COLUMNS:

@@ -1,4 +1,4 @@
-"""A peer's durable store: it survives the kill of any process that uses it. One operation is one transaction."""
+"""A peer's durable store: it survives a kill of its processes. Each operation is one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = TypeVar("Row")
 
 LATENCY_MIN_S = 0.0005
 LATENCY_MAX_S = 0.002
-"""One statement of a database in the same data centre; not divided by the speed of the run."""
+"""The latency of one statement to a database in the same data centre; the run's speed does not divide it."""
 
 
 class Tables:
@@ -21,12 +21,12 @@ class Tables:
         self._rows: dict[str, dict[int, object]] = {}
 
     def rows(self, name: str) -> dict[int, object]:
-        """The rows of one table by issue, made when it is asked for first."""
+        """The rows of one table by issue; a new table when it does not exist."""
         return self._rows.setdefault(name, {})
 
 
 class Table(Generic[Row]):
-    """One table as one process sees it: each operation takes a moment, and the process may die before or after it."""
+    """One table in one process: each operation takes a moment, and the process may be killed before or after it."""
 
     def __init__(
         self, rows: dict[int, object], kind: type[Row], step: Callable[[], Awaitable[None]], rng: random.Random
@@ -37,14 +37,14 @@ class Table(Generic[Row]):
         self._rng = rng
 
     def peek(self, issue: int) -> Row | None:
-        """The row as it is now, for the harness: no time passes and nothing fails."""
+        """The present row, for the harness: it takes no time and never fails."""
         row = self._rows.get(issue)
         if row is not None and not isinstance(row, self._kind):
             raise TypeError(f"not a {self._kind.__name__}: {row!r}")
         return row
 
     def put(self, issue: int, row: Row) -> None:
-        """Write at once, for what another service than a database keeps."""
+        """Write at once, for a service that is not a database."""
         self._rows[issue] = row
 
     async def read(self, issue: int) -> Row | None:
@@ -55,13 +55,13 @@ class Table(Generic[Row]):
         return row
 
     async def write(self, issue: int, row: Row) -> None:
-        """Write blindly: the last one wins."""
+        """Write without a condition: the last write wins."""
         await self._moment()
         self._rows[issue] = row
         await self._step()
 
     async def insert(self, issue: int, row: Row) -> bool:
-        """Insert on conflict do nothing; whether it was inserted."""
+        """Insert on conflict do nothing. Returns whether it was inserted."""
         await self._moment()
         is_new = issue not in self._rows
         self._rows.setdefault(issue, row)
@@ -69,7 +69,7 @@ class Table(Generic[Row]):
         return is_new
 
     async def swap(self, issue: int, seen: Row | None, row: Row) -> bool:
-        """Compare and set; whether the row still was what was seen."""
+        """Compare and set. Returns whether the row was still `seen`."""
         await self._moment()
         is_same = self._rows.get(issue) == seen
         if is_same:

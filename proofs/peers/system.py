@@ -1,4 +1,4 @@
-"""What the harness drives: issuebox, or a peer with its two processes and whatever of it outlives them."""
+"""The systems that the harness drives: issuebox, or a peer with its two processes and its durable services."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from proofs.peers.store import Tables
 
 HOSTS = 2
 HEARTBEAT_S = 10.0
-"""How long a durable service waits, in Daytona's seconds, until it takes a silent process for dead."""
+"""How long a durable service waits, in Daytona's seconds, until a silent process counts as dead."""
 QUIET_S = 0.3
-"""How long no process may have had anything to do, so that a peer counts as at rest."""
+"""How long no process may have had a task, so that a peer counts as at rest."""
 POLL_S = 0.02
 
 
@@ -30,7 +30,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """When a delivery's process is killed: at a step of its handling, or so long after it was sent."""
+    """When a delivery's process is killed: at a step of its handling, or at a time after it was sent."""
 
     step: int
     after_s: float
@@ -48,7 +48,7 @@ class System(Protocol):
         ...
 
     async def rest(self, issues: Sequence[int], within_s: float) -> None:
-        """Wait until it has nothing more to do for these issues, for so long at most."""
+        """Wait until it has nothing more to do for these issues, for `within_s` at most."""
         ...
 
     def finds(self, issue: int, live: Sequence[SandboxView]) -> str | None:
@@ -57,7 +57,7 @@ class System(Protocol):
 
     @property
     def handovers(self) -> list[Handover] | None:
-        """When sandboxes were handed over; None when only Daytona's journal tells."""
+        """When sandboxes were handed over; None when only Daytona's journal shows it."""
         ...
 
     @property
@@ -106,7 +106,7 @@ class PeerSystem:
             raise RefusedError(f"{type(error).__name__}: {error}") from error
 
     async def whole(self) -> None:
-        """A process that was killed is there again with the next delivery."""
+        """Nothing to wait for: the next delivery restarts a killed process."""
 
     async def rest(self, issues: Sequence[int], within_s: float) -> None:  # noqa: ARG002 -- all of them
         """Wait for its tasks, run its reaper once, and wait again."""
@@ -135,7 +135,7 @@ class PeerSystem:
         return self._peer(issue % HOSTS)
 
     async def close(self) -> None:
-        """End all that runs."""
+        """End all tasks and processes."""
         for task in self._durable:
             task.cancel()
         for peer in self._peers:
@@ -143,7 +143,7 @@ class PeerSystem:
         await asyncio.gather(*self._durable, return_exceptions=True)
 
     def _peer(self, index: int) -> Peer:
-        """The process of this number, started again when it was killed."""
+        """The process of this number, restarted when it was killed."""
         if not self._peers[index].host.is_alive:
             self._peers[index] = self._born(index)
         return self._peers[index]
@@ -154,7 +154,7 @@ class PeerSystem:
         return self._kind(Host(self._clients[index], self._tables, self._notebook, self._speed, seed), self)
 
     async def _quiet(self, within_s: float) -> None:
-        """Return when no process has had anything to do for a moment."""
+        """Return when no process has had a task for a moment."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + within_s
         quiet_since_s = loop.time()
@@ -165,13 +165,13 @@ class PeerSystem:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._durable.discard(task)
-        # A run that fails has nobody to tell.
+        # Retrieved here, as nobody awaits a durable task.
         if not task.cancelled():
             task.exception()
 
 
 async def _finished(task: asyncio.Task[Any]) -> None:
-    """Wait for its end, whatever that is; when the waiting is cancelled, so is the task."""
+    """Wait for its end, without raising its error. A cancellation also cancels the task."""
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
@@ -181,7 +181,7 @@ async def _finished(task: asyncio.Task[Any]) -> None:
 
 @asynccontextmanager
 async def peer_system(kind: type[Peer], server: Server, speed: float, seed: str) -> AsyncIterator[PeerSystem]:
-    """A peer in front of this Daytona: a client for each of its processes, as the SDK makes it."""
+    """A peer in front of this Daytona, with an SDK client for each of its processes."""
     config = DaytonaConfig(api_key=server.api_key, api_url=server.api_url, target="us")
     async with AsyncDaytona(config) as first, AsyncDaytona(config) as second:
         system = PeerSystem(kind, (first, second), speed, seed)

@@ -1,6 +1,6 @@
 """A real browser for tests: one page of a headless Chromium, driven by its own protocol over a websocket.
 
-Typing a token, pressing a button and waiting for what it does need more than a dump of the page.
+A dump of the page is not enough, because tests type a token, press buttons and wait for the effect.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Page:
         await self.js(f"document.querySelector({json.dumps(selector)}).click()")
 
     async def screenshot(self, path: Path, width: int, height: int, *, is_dark: bool = False) -> None:
-        """Write what is seen at this size as PNG."""
+        """Write the page at this size as a PNG file."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
         await self.send("Emulation.setEmulatedMedia", features=scheme)
         await self.send(
@@ -76,7 +76,7 @@ class Page:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     async def send(self, method: str, **params: object) -> dict[str, Any]:
-        """One command and its result; what the page logs or loads meanwhile is kept."""
+        """Send one command and return its result; keep what the page logs or loads meanwhile."""
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         async with asyncio.timeout(30):
@@ -101,7 +101,7 @@ class Page:
 
 @asynccontextmanager
 async def browsing(profile: Path) -> AsyncIterator[Page]:
-    """A browser with a profile of its own, ended with the block."""
+    """A browser with its own profile, which ends with the block."""
     browser = await asyncio.create_subprocess_exec(
         str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The application over real HTTP, in front of a real Temporal or of none."""
+"""The application over real HTTP, with a real Temporal or without one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def settings_for(task_queue: str, **changes: object) -> ApiSettings:
 
 @asynccontextmanager
 async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
-    """The application on a port of its own; its Temporal need not exist."""
+    """The application on its own port; its Temporal need not exist."""
 
     async def client() -> Client:
         return await Client.connect(address, namespace=NAMESPACE, lazy=True, data_converter=DATA_CONVERTER)
@@ -68,7 +68,7 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
 
 
 async def status_line(api: Api, head: Iterable[str], chunk: bytes, times: int) -> bytes:
-    """What the server answers to a body in chunks that never ends; nothing within 10 s is a failure."""
+    """The status line of the answer to an endless body in chunks. Fails when there is none within 10 s."""
     url = api.client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
@@ -76,7 +76,7 @@ async def status_line(api: Api, head: Iterable[str], chunk: bytes, times: int) -
         writer.write((b"%x\r\n" % len(chunk) + chunk + b"\r\n") * times)
         return await asyncio.wait_for(reader.readline(), 10)
     finally:
-        writer.close()  # Left open it would keep the server from ending, and the test with it.
+        writer.close()  # An open connection would keep the server, and so the test, from ending.
 
 
 Serve = Callable[..., Awaitable[Api]]
@@ -84,7 +84,7 @@ Serve = Callable[..., Awaitable[Api]]
 
 @pytest.fixture
 async def serve(temporal_address: str) -> AsyncIterator[Serve]:
-    """Serve with these settings, in front of the real Temporal unless another address is given."""
+    """Serve with these settings, and with the real Temporal unless another address is given."""
     async with AsyncExitStack() as exits:
 
         async def start(address: str = temporal_address, task_queue: str = "", **changes: object) -> Api:
@@ -102,7 +102,7 @@ async def api(serve: Serve) -> Api:
 
 @pytest.fixture
 def closed_address() -> str:
-    """Where nobody listens."""
+    """An address where nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{taken.getsockname()[1]}"
@@ -110,7 +110,7 @@ def closed_address() -> str:
 
 @pytest.fixture
 def silent_address() -> Iterator[str]:
-    """Where connections are accepted and never answered."""
+    """An address that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(128)

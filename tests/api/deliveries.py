@@ -51,7 +51,7 @@ def encoded(content: object) -> bytes:
 
 
 def signed(body: bytes, event: str = "issues", secret: str = SECRET, **changes: str | bytes | None) -> dict[str, Any]:
-    """The headers of a delivery; None takes one away."""
+    """The headers of a delivery; None removes one."""
     digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers: Mapping[str, str | bytes | None] = {
         "Content-Type": "application/json",

@@ -1,4 +1,4 @@
-"""How the API comes to its connection: Temporal's environment, a start without Temporal, and what it imports."""
+"""How the API connects: Temporal's environment, a start without Temporal, and what it imports."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ IMPORT_MAX_S = 3.0
 
 @pytest.fixture(autouse=True)
 def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No file and no variable of the machine that the tests run on."""
+    """Hide the configuration file and variables of the machine that runs the tests."""
     for name in ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_PROFILE", "TEMPORAL_API_KEY", "TEMPORAL_TLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "temporal.toml"))
 
 
 async def test_address_and_namespace_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of the `temporal` CLI mean the same here; without them it is the dev server's own address."""
+    """The variables of the `temporal` CLI work here, too; without them, the dev server's address is used."""
     client = await connect(lazy=True)
     assert (client.service_client.config.target_host, client.namespace) == (DEFAULT_ADDRESS, "default")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
@@ -38,7 +38,7 @@ async def test_address_and_namespace_come_from_the_environment(monkeypatch: pyte
 
 
 async def test_api_key_turns_tls_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is never sent over a connection that everybody can read."""
+    """A key is never sent over an unencrypted connection."""
     monkeypatch.setenv("TEMPORAL_API_KEY", "a-key")
     config = (await connect(lazy=True)).service_client.config
     assert config.api_key == "a-key"
@@ -56,17 +56,17 @@ async def test_api_key_turns_tls_on(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TEMPORAL_TLS_CLIENT_CERT_PATH", "/no/such/file", "/no/such/file"),
     ],
 )
-async def test_configuration_that_cannot_be_used_says_what_to_change(
+async def test_unusable_configuration_says_what_to_change(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
-    """A mistake in the configuration is one sentence at start-up, and not a failed call later."""
+    """A mistake in the configuration is one sentence at start-up, not a failed call later."""
     monkeypatch.setenv(name, value)
     with pytest.raises(TemporalConfigError, match=words):
         await connect(lazy=True)
 
 
 async def test_api_started_without_temporal_recovers_when_it_comes(closed_address: str, issue_id: int) -> None:
-    """No restart is needed: what was 503 while Temporal was down is stored once it is there."""
+    """No restart is needed: a delivery gets a 503 while Temporal is down, and is stored once it is up."""
     body = encoded(payload(issue_id))
     async with served(closed_address, settings_for(f"queue-{issue_id}")) as api:
 
@@ -83,7 +83,7 @@ async def test_api_started_without_temporal_recovers_when_it_comes(closed_addres
 
 
 async def test_broken_configuration_stops_the_start(monkeypatch: pytest.MonkeyPatch, closed_address: str) -> None:
-    """The API does not come up to answer 500 to everything: it fails at once, with the sentence."""
+    """The API fails at once, with the sentence, instead of answering every call with a 500."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "api", "--port", closed_address.rpartition(":")[2]),
@@ -100,9 +100,9 @@ async def test_broken_configuration_stops_the_start(monkeypatch: pytest.MonkeyPa
 
 
 async def test_api_is_imported_quickly_and_without_the_daytona_sdk() -> None:
-    """The API starts at once and cannot reach Daytona, whatever its imports import.
+    """The API starts quickly and, even indirectly, does not import the SDK.
 
-    In seconds of processor time: what else the machine does is no fault of the imports.
+    The limit is processor time, so that other load on the machine does not count.
     """
     program = (
         "import sys, time; import api.app; print(time.process_time());"

@@ -1,4 +1,4 @@
-"""docs/api.md is true: its commands run, and its table is the OpenAPI document's."""
+"""docs/api.md is right: its commands run, and its table agrees with the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id
 
 
 async def test_table_is_what_openapi_says(serve: Serve, closed_address: str) -> None:
-    """Each call stands in the table with exactly the statuses that it is documented to have."""
+    """The table has each call with exactly the statuses in the OpenAPI document."""
     schema = await document(await serve(closed_address))
     documented = {
         (method.upper(), path): {int(status) for status in operation["responses"]}
@@ -42,7 +42,7 @@ async def test_table_is_what_openapi_says(serve: Serve, closed_address: str) -> 
         if path.startswith(("/v1", "/webhooks"))
     }
     rows = re.findall(r"^\| `(\w+) ([^`]+)` \| ([^|]+) \|", TEXT, re.MULTILINE)
-    told = {
+    listed = {
         (method, path): {int(status) for status in re.findall(r"\d{3}", statuses)} for method, path, statuses in rows
     }
-    assert told == documented
+    assert listed == documented

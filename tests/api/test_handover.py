@@ -1,4 +1,4 @@
-"""PUT in front of the whole stack: real Temporal, workflow, worker and SDK, and localdaytona's hidden truth."""
+"""PUT on the whole stack: real Temporal, workflow, worker and SDK, judged by localdaytona's own state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_ensure_hands_the_running_sandbox_over(api: Api, stack: Stack) -> 
 
 
 async def test_status_and_why_are_answered_as_documented(api: Api, stack: Stack) -> None:
-    """Both queries answer what the document says, with a worker there."""
+    """With a worker, both queries answer as the OpenAPI document says."""
     await put(api, stack.issue_id)
     for tail in ("", "/why"):
         reply = await api.client.get(PATH.format(issue_id=stack.issue_id) + tail, headers=BEARER)
@@ -60,12 +60,12 @@ async def test_status_and_why_are_answered_as_documented(api: Api, stack: Stack)
 
 
 async def test_fifty_requests_at_once_are_one_sandbox(api: Api, stack: Stack) -> None:
-    """More than Temporal lets wait: each is answered 200 or 202, and Daytona has been asked for one create."""
+    """Temporal lets fewer wait. Each is answered with 200 or 202, and Daytona gets one create."""
     replies = await asyncio.gather(*(put(api, stack.issue_id) for _ in range(50)))
     assert {reply.status_code for reply in replies} <= {200, 202}
     assert 200 in {reply.status_code for reply in replies}
     status = await stack.served()
-    # Each of the fifty reached the workflow: as an update that waits, or as a signal where too many did.
+    # Each of the fifty reached the workflow: as an update that waits, or as a signal when too many waited.
     assert (await stack.status()).goal == "running"
     assert status.requests_waiting == 0
     assert len(await stack.live()) == 1
@@ -73,13 +73,13 @@ async def test_fifty_requests_at_once_are_one_sandbox(api: Api, stack: Stack) ->
 
 
 async def test_request_refused_as_one_too_many_is_stored(api: Api, stack: Stack) -> None:
-    """What the workflow refuses to let wait reaches it as a signal: every request of fifty is known to it."""
+    """What the workflow does not let wait reaches it as a signal: it knows each of fifty requests."""
     keys = [uuid.uuid4().hex for _ in range(50)]
     await asyncio.gather(*(put(api, stack.issue_id, headers={"Idempotency-Key": key}) for key in keys))
 
     async def lost() -> list[str]:
-        # The workflow may have continued as new meanwhile, so the runs are searched together. As protobuf text:
-        # JSON would have the signals' payloads in Base64.
+        # The workflow may have continued as new meanwhile, so all workflow runs are searched. They are read as
+        # protobuf text, because JSON has the signals' payloads in Base64.
         text = ""
         async for run in stack.temporal.list_workflows(f"WorkflowId = '{stack.name}'"):
             history = await stack.temporal.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
@@ -90,7 +90,7 @@ async def test_request_refused_as_one_too_many_is_stored(api: Api, stack: Stack)
 
 
 async def test_slow_daytona_is_waited_for_and_asked_about(api: Api, stack: Stack) -> None:
-    """Daytona takes 2.5 s for an answer: the caller waits for the sandbox all the same, and `why` is answered."""
+    """Daytona takes 2.5 s for an answer: the caller still waits for the sandbox, and `why` is answered meanwhile."""
     await stack.daytona.admin.add_fault("get", {"kind": "delay", "seconds": 2.5}, times=None)
     asked = asyncio.create_task(put(api, stack.issue_id))
 
@@ -104,7 +104,7 @@ async def test_slow_daytona_is_waited_for_and_asked_about(api: Api, stack: Stack
 
 
 async def test_caller_that_goes_away_cancels_nothing(api: Api, stack: Stack) -> None:
-    """Whoever hangs up while waiting has asked all the same."""
+    """A caller that hangs up while it waits has still asked for the sandbox."""
     with pytest.raises(httpx.ReadTimeout):
         await put(api, stack.issue_id, timeout=0.05)
 
@@ -116,7 +116,7 @@ async def test_caller_that_goes_away_cancels_nothing(api: Api, stack: Stack) -> 
 
 
 async def test_same_idempotency_key_is_one_request(api: Api, stack: Stack) -> None:
-    """A retried call with its key gets the answer of the first, and asks nothing anew."""
+    """A retried call with the same key gets the answer of the first, and is no second request."""
     headers = {"Idempotency-Key": "my-key:1"}
     first, second = [(await put(api, stack.issue_id, headers=headers)).json() for _ in range(2)]
     assert first == second
@@ -124,7 +124,7 @@ async def test_same_idempotency_key_is_one_request(api: Api, stack: Stack) -> No
 
 
 async def test_wait_that_is_too_short_is_a_202_that_says_where_to_look(api: Api, stack: Stack) -> None:
-    """The request is taken, and Location leads to its status."""
+    """The request is accepted, and Location leads to its status."""
     reply = await put(api, stack.issue_id, wait_s=0)
     assert reply.status_code == 202
     assert reply.json()["outcome"] == "pending"
@@ -145,7 +145,7 @@ async def test_webhook_and_ensure_meet_in_one_sandbox(api: Api, stack: Stack) ->
 
 
 async def test_blocked_issue_is_a_202_with_reason_and_advice(api: Api, stack: Stack) -> None:
-    """Who asks for what cannot be had is told why and what would help, not kept waiting."""
+    """The caller gets the reason and what would help, and does not wait."""
     await stack.daytona.admin.config(cpu_max=0)
     reply = await put(api, stack.issue_id)
     assert reply.status_code == 202, reply.text
@@ -155,7 +155,7 @@ async def test_blocked_issue_is_a_202_with_reason_and_advice(api: Api, stack: St
 
 
 async def test_workflow_of_another_issue_under_our_name_is_a_409(api: Api, stack: Stack, temporal: Client) -> None:
-    """A workflow that somebody started under the wrong name is a conflict for a person, not another's sandbox."""
+    """A workflow that was started under the wrong name is a conflict, and hands over no other issue's sandbox."""
     wrong = StartInput(stack.issue_id + 1_000_000, stack.name)
     await temporal.start_workflow(WORKFLOW_TYPE, wrong, id=stack.name, task_queue=stack.settings.task_queue)
     reply = await put(api, stack.issue_id)
@@ -165,7 +165,7 @@ async def test_workflow_of_another_issue_under_our_name_is_a_409(api: Api, stack
 
 
 async def test_request_overtaken_by_an_order_is_a_409_at_once(api: Api, stack: Stack) -> None:
-    """Who waits for a sandbox is told when somebody stops it meanwhile; asking again has it running all the same."""
+    """A waiting caller gets a 409 when somebody stops the sandbox meanwhile; another request starts it again."""
     await stack.daytona.admin.config(durations={"create_s": 2.0})
     waiting = asyncio.create_task(put(api, stack.issue_id))
     await until(stack.requests, lambda requests: "create" in requests, "the create sent")
@@ -176,11 +176,11 @@ async def test_request_overtaken_by_an_order_is_a_409_at_once(api: Api, stack: S
 
 
 async def test_request_overtaken_by_a_close_is_a_409(api: Api, stack: Stack) -> None:
-    """A close after the request calls it off, although the sandbox may run for a while yet."""
+    """A close after the request calls it off, although the sandbox may still run for a while."""
     await stack.daytona.admin.config(durations={"create_s": 2.0})
     waiting = asyncio.create_task(put(api, stack.issue_id))
     await until(stack.requests, lambda requests: "create" in requests, "the create sent")
-    # GitHub's times have whole seconds: this is the first that is after the request for certain.
+    # GitHub's times have whole seconds: this is the first that is certainly after the request.
     closed_at = datetime.now(UTC) + timedelta(seconds=1)
     mock = build("closed", MockIssue(12, "octo/repo", stack.issue_id, updated_at=closed_at), SECRET)
     await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
@@ -189,7 +189,7 @@ async def test_request_overtaken_by_a_close_is_a_409(api: Api, stack: Stack) -> 
 
 
 async def test_request_for_a_deleted_issue_is_a_409_for_good(api: Api, stack: Stack) -> None:
-    """Nobody gets a sandbox of an issue that is gone, and Daytona is asked for none."""
+    """Nobody gets a sandbox for a deleted issue, and Daytona gets no create."""
     mock = build("deleted", MockIssue(12, "octo/repo", stack.issue_id), SECRET)
     await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
     reply = await put(api, stack.issue_id)
@@ -199,7 +199,7 @@ async def test_request_for_a_deleted_issue_is_a_409_for_good(api: Api, stack: St
 
 
 async def test_orders_reach_the_sandbox(api: Api, stack: Stack) -> None:
-    """Stopped it keeps its ID, replaced it has another, deleted it is gone: by what Daytona really has."""
+    """At Daytona, a stop keeps the sandbox's ID, a replace changes it, and a delete removes the sandbox."""
     path = f"/v1/issues/{stack.issue_id}"
     first = (await put(api, stack.issue_id)).json()["sandbox"]["id"]
 
@@ -215,7 +215,7 @@ async def test_orders_reach_the_sandbox(api: Api, stack: Stack) -> None:
 
 
 async def test_retry_reaches_the_workflow(api: Api, stack: Stack) -> None:
-    """A retry is recorded among the decisions that `why` tells."""
+    """A retry is among the decisions that `why` lists."""
     await put(api, stack.issue_id)
     path = f"/v1/issues/{stack.issue_id}"
     assert (await api.client.post(f"{path}/retry", headers=BEARER)).status_code == 202

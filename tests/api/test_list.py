@@ -48,7 +48,7 @@ ISSUES: dict[int, Published] = {
 async def begin(
     client: Client, issue_id: int, published: Published | None, prefix: str, queue: str, **more: Any
 ) -> None:
-    """A workflow as it stands in the index, without a worker that would run it."""
+    """Start a workflow that is in the index and that no worker runs."""
     name = f"{prefix}{issue_id}"
     memo = {MEMO_STATUS: asdict(published)} if published else {}
     await client.start_workflow(WORKFLOW_TYPE, StartInput(issue_id, name), id=name, task_queue=queue, memo=memo, **more)
@@ -62,7 +62,7 @@ async def listed(api: Api, **params: object) -> list[dict[str, Any]]:
 
 
 async def test_row_has_all_that_the_workflow_published(serve: Serve, temporal: Client, issue_id: int) -> None:
-    """What the memo holds is in the row, field by field; an issue without one is listed all the same."""
+    """Each field of the memo is in the row; an issue without a memo is listed as well."""
     prefix = f"r{issue_id}-"
     api = await serve(name_prefix=prefix)
     await begin(temporal, 1, EVERYTHING, prefix, api.settings.task_queue)
@@ -75,13 +75,13 @@ async def test_row_has_all_that_the_workflow_published(serve: Serve, temporal: C
 
 
 def test_every_published_field_is_documented_in_the_row() -> None:
-    """A field that workflows publish is never dropped by the list for want of a place."""
+    """The list's row has a place for each field that workflows publish."""
     assert {field.name for field in fields(Published)} <= set(ListedSandbox.model_fields)
     assert all(getattr(EVERYTHING, field.name) for field in fields(Published))
 
 
 async def test_memo_of_another_version_is_read_as_far_as_it_goes(serve: Serve, temporal: Client, issue_id: int) -> None:
-    """Workflows of the version before publish less, those of the next more: neither breaks the list."""
+    """Workflows of an older version publish fewer fields, those of a newer one more: neither breaks the list."""
     prefix, queue = f"v{issue_id}-", "nobody"
     api = await serve(name_prefix=prefix)
     name = f"{prefix}1"
@@ -93,7 +93,7 @@ async def test_memo_of_another_version_is_read_as_far_as_it_goes(serve: Serve, t
 
 @pytest.fixture
 async def namespace(temporal_address: str, monkeypatch: pytest.MonkeyPatch, issue_id: int) -> Client:
-    """A namespace of the test's own, in which no search attribute is registered, for the API too."""
+    """A namespace for this test and its API, in which no search attribute is registered."""
     name = f"namespace-{issue_id}"
     client = await Client.connect(temporal_address, namespace=name, data_converter=DATA_CONVERTER)
     await client.workflow_service.register_namespace(
@@ -142,13 +142,13 @@ FILTERS: list[tuple[dict[str, str], set[int]]] = [
 
 
 async def test_filters_choose_the_issues_that_meet_all_of_them(filled: Api) -> None:
-    """Each filter leaves out what it does not name, and together they narrow further."""
+    """Each filter excludes all other issues, and several filters must all be met."""
     for params, expected in FILTERS:
         assert (params, {row["issue_id"] for row in await listed(filled, **params)}) == (params, expected)
 
 
 async def test_filtered_list_is_paged_like_the_whole(filled: Api) -> None:
-    """The token of a filtered page leads on through the filtered list."""
+    """The token of a filtered page leads to the next page of the filtered list."""
     params: dict[str, str | int] = {"phase": "stopped", "page_size": 1}
     found = []
     for _ in range(len(ISSUES)):
@@ -164,7 +164,7 @@ async def test_filtered_list_is_paged_like_the_whole(filled: Api) -> None:
 async def test_filter_without_registered_attributes_is_a_503_that_says_what_to_do(
     namespace: Client, serve: Serve, name: str
 ) -> None:
-    """It is the operator's to mend, not the caller's; without filters the list works all the same."""
+    """The operator must fix this, not the caller; without filters the list still works."""
     assert namespace.namespace
     api = await serve()
     values = {"repository": "octo/repo", "phase": "usable", "issue_state": "open", "blocked": "any"}

@@ -1,4 +1,4 @@
-"""With Temporal away, or no worker, callers are told so in time and nothing is said to be stored that is not."""
+"""Without Temporal or a worker, callers learn it in time, and no answer claims that something is stored that is not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def call(api: Api, name: str) -> Any:
 async def test_temporal_away_is_a_503_in_time(
     serve: Serve, request: pytest.FixtureRequest, outage: str, name: str
 ) -> None:
-    """With Temporal down, or accepting and never answering, each call is a 503 with Retry-After within 5 s."""
+    """If Temporal is down, or accepts connections and never answers, each call is a 503 with Retry-After within 5 s."""
     api = await serve(request.getfixturevalue(outage))
     began = time.monotonic()
     reply = await call(api, name)
@@ -70,12 +70,12 @@ async def test_liveness_does_not_depend_on_temporal(serve: Serve, closed_address
 
 
 async def test_readiness_follows_temporal(api: Api) -> None:
-    """With Temporal there the API is ready."""
+    """With Temporal up, the API is ready."""
     assert (await api.client.get("/readyz")).status_code == 200
 
 
 async def test_status_without_a_worker_says_that_the_worker_is_missing(api: Api, issue_id: int) -> None:
-    """Temporal knows the issue but nobody can answer for it: a 503 that blames the worker and not Temporal."""
+    """Temporal knows the issue but nobody can answer for it: the 503 names the worker, not Temporal."""
     body = encoded(payload(issue_id))
     await api.client.post("/webhooks/github", content=body, headers=signed(body))
     began = time.monotonic()
@@ -86,7 +86,7 @@ async def test_status_without_a_worker_says_that_the_worker_is_missing(api: Api,
 
 
 async def test_unknown_issue_is_a_404_without_a_worker_too(api: Api, issue_id: int) -> None:
-    """An issue that nobody asked for is unknown, whoever is up."""
+    """An issue that nobody asked for is unknown, with or without a worker."""
     for path in ("sandbox", "sandbox/why"):
         assert (await api.client.get(f"/v1/issues/{issue_id}/{path}", headers=BEARER)).status_code == 404
     for order in ("retry", "stop", "replace"):
@@ -97,7 +97,7 @@ async def test_unknown_issue_is_a_404_without_a_worker_too(api: Api, issue_id: i
 async def test_ensure_without_a_worker_is_stored(
     api: Api, temporal: Client, issue_id: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No worker can take the update, so the request is stored as a signal before the 202, and quietly."""
+    """No worker can take the update, so the request is stored as a signal before the 202, without a warning."""
     began = time.monotonic()
     reply = await api.client.put(f"/v1/issues/{issue_id}/sandbox", headers=BEARER | {"Idempotency-Key": "key-1"})
     assert time.monotonic() - began < TIMEOUT_S
@@ -111,7 +111,7 @@ async def test_ensure_without_a_worker_is_stored(
 
 @pytest.mark.parametrize("title", ["x" * 5_000, "漢" * 256, "😀" * 256, "a\u202eb\u0000c\u2028d"])
 async def test_any_title_starts_its_workflow(api: Api, temporal: Client, issue_id: int, title: str) -> None:
-    """Titles are people's: none is so long or so strange that Temporal refuses the start, and none keeps controls."""
+    """No title is so long or so strange that Temporal refuses the start, and none keeps control characters."""
     body = encoded(payload(issue_id, issue={"title": title}))
     reply = await api.client.post("/webhooks/github", content=body, headers=signed(body))
     assert reply.status_code == 202, reply.text
@@ -125,7 +125,7 @@ async def test_any_title_starts_its_workflow(api: Api, temporal: Client, issue_i
 async def test_namespace_that_does_not_exist_is_a_503(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, issue_id: int
 ) -> None:
-    """A wrong namespace is the operator's to mend: not a 404 that blames the caller's issue."""
+    """The operator must fix a wrong namespace, so it is not a 404, which would blame the caller's issue."""
     monkeypatch.setattr("tests.api.conftest.NAMESPACE", "no-such-namespace")
     api = await serve()
     for name in ("delivery", "status", "ensure", "retry", "stop", "replace", "delete", "readiness"):

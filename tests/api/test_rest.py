@@ -1,4 +1,4 @@
-"""The REST API's own promises: who may call, what is malformed, lists; and that OpenAPI says what is true."""
+"""The REST API itself: who may call, what is malformed, lists, and that the OpenAPI document is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from api import listing, problems
+from api import listing, problems, webhooks
 from api.body_limit import BODY_MAX_BYTES
 from issuebox.temporal.index import NotIndexedError
 from issuebox.temporal.issues import IssuesError
@@ -20,7 +20,7 @@ from tests.waiting import until
 from workflows.messages import WORKFLOW_TYPE, StartInput
 
 OPEN = {"/webhooks/github", "/healthz", "/readyz"}
-"""What wants no token: the webhook has its signature, the probes tell nothing."""
+"""Paths without a token: webhooks are signed, and probes reveal nothing."""
 
 
 async def document(api: Api) -> dict[str, Any]:
@@ -32,13 +32,13 @@ def operations(schema: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(method, path, op) for path, ops in schema["paths"].items() for method, op in ops.items()]
 
 
-async def test_every_route_but_the_open_ones_wants_a_token(serve: Serve, closed_address: str) -> None:
-    """No route is open by oversight: each one without a token, or with a wrong one, is a 401 with a challenge."""
+async def test_every_route_but_the_open_ones_requires_a_token(serve: Serve, closed_address: str) -> None:
+    """No route is open by oversight: without a token, or with a wrong one, each is a 401 with a challenge."""
     api = await serve(closed_address)
     closed = [(method, path) for method, path, _ in operations(await document(api)) if path not in OPEN]
     assert closed
     for method, path in closed:
-        # A body that FastAPI would refuse: the token comes before it.
+        # FastAPI would refuse this body, but the token is checked first.
         for header in (
             {},
             {"Authorization": "Bearer wrong"},
@@ -51,7 +51,7 @@ async def test_every_route_but_the_open_ones_wants_a_token(serve: Serve, closed_
 
 
 async def test_no_token_configured_refuses_every_call(serve: Serve, closed_address: str) -> None:
-    """Without tokens the API fails closed, also for an empty one."""
+    """Without configured tokens the API fails closed, even for an empty token."""
     api = await serve(closed_address, api_tokens="")
     for header in (BEARER, {"Authorization": "Bearer"}):
         reply = await api.client.get("/v1/sandboxes", headers=header)
@@ -63,14 +63,14 @@ async def test_no_token_configured_refuses_every_call(serve: Serve, closed_addre
     ("token", "status"), [("one", 200), ("two", 200), ("three", 401), ("é", 401), ("one,two", 401)]
 )
 async def test_each_configured_token_is_taken(serve: Serve, token: str, status: int) -> None:
-    """While a token is rotated both are good, and nothing else is."""
+    """During a rotation both tokens are accepted, and nothing else is."""
     api = await serve(api_tokens="one, two")
     reply = await api.client.get("/v1/sandboxes", headers={"Authorization": f"Bearer {token}".encode("latin-1")})
     assert reply.status_code == status
 
 
 async def test_stranger_cannot_fill_the_memory(serve: Serve, closed_address: str) -> None:
-    """Without a token a body is not read at all; with one it is read to the limit, announced or not."""
+    """Without a token a body is not read at all; with one it is read up to the limit, even if its length is unknown."""
     api = await serve(closed_address)
     for header, expected in (({}, b" 401 "), (BEARER, b" 413 ")):
         headers = [f"{name}: {value}" for name, value in (header | {"Content-Type": "application/json"}).items()]
@@ -123,7 +123,7 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_malformed_call_is_a_400_that_says_where(serve: Serve, closed_address: str, name: str) -> None:
-    """What is malformed is refused before Temporal is asked: there is none here to ask."""
+    """A malformed call is refused without a call to Temporal, which does not exist here."""
     api = await serve(closed_address)
     method, path, more = BAD[name]
     headers = BEARER | more.pop("headers", {})
@@ -140,7 +140,7 @@ async def test_malformed_call_is_a_400_that_says_where(serve: Serve, closed_addr
 async def test_wrong_address_is_a_problem(
     serve: Serve, closed_address: str, method: str, path: str, status: int
 ) -> None:
-    """Every error is a problem, those of the router too; none redirects to where the caller says we are."""
+    """Every error is a problem, even the router's; none redirects to the host that the caller names."""
     api = await serve(closed_address)
     reply = await api.client.request(method, path, headers={"Host": "evil.example"})
     assert reply.status_code == status
@@ -148,10 +148,10 @@ async def test_wrong_address_is_a_problem(
     assert "evil" not in repr(reply.headers)
 
 
-async def test_bug_is_a_problem_that_tells_nothing(
+async def test_bug_is_a_problem_that_reveals_nothing(
     serve: Serve, closed_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw is a 500 problem without the exception's words."""
+    """An unforeseen exception is a 500 problem without the exception's words."""
 
     async def broken(*_: object) -> None:
         raise LookupError("secret words")
@@ -164,7 +164,7 @@ async def test_bug_is_a_problem_that_tells_nothing(
 
 
 def test_every_failure_of_the_client_is_a_problem() -> None:
-    """One that is added without its row would be answered by the accident of another error."""
+    """A failure without a row would be answered as a bug."""
 
     def kinds(kind: type[IssuesError]) -> set[type[IssuesError]]:
         return {kind, *(each for child in kind.__subclasses__() for each in kinds(child))}
@@ -174,7 +174,7 @@ def test_every_failure_of_the_client_is_a_problem() -> None:
 
 
 async def test_list_pages_through_all_running_workflows_once(serve: Serve, temporal: Client, issue_id: int) -> None:
-    """Page by page each issue is listed once, and one that another installation owns is not."""
+    """Page by page, each issue is listed once, and another installation's issue is not listed."""
     prefix = f"p{issue_id}-"
     api = await serve(name_prefix=prefix)
     for number in range(1, 8):
@@ -202,19 +202,26 @@ async def pages(api: Api) -> list[list[dict[str, Any]]]:
     raise AssertionError("the list has no end")
 
 
-def test_page_token_is_only_taken_as_it_was_sealed() -> None:
-    """A token that was changed, or sealed by a stranger, is none; one sealed before a rotation still is."""
+def test_page_token_is_only_taken_as_it_was_signed() -> None:
+    """A token that was changed, or signed by a stranger, is refused; one signed before a rotation is accepted."""
     old, new = SecretStr("old"), SecretStr("new")
-    text = listing.sealed(b"temporal's", [old])
-    assert listing.unsealed(text, [new, old]) == b"temporal's"
-    assert listing.unsealed(text, [new]) is None
-    assert listing.unsealed(("B" if text[0] == "A" else "A") + text[1:], [old]) is None
-    assert listing.unsealed(text[:-4] + "AAA=", [old]) is None
-    assert listing.unsealed("", [old]) is None
+    text = listing.signed(b"temporal's \xff", [old])
+    assert listing.unsigned(text, [new, old]) == b"temporal's \xff"
+    assert listing.unsigned(listing.signed(b"x", [new, old]), [new]) == b"x"
+    assert listing.unsigned(text, [new]) is None
+    forged = [
+        ("B" if text[0] == "A" else "A") + text[1:],
+        text[:-4] + "AAA=",
+        text[:-1],
+        text.replace(".", ""),
+        "é" + text,
+    ]
+    for other in [*forged, "", ".", "\ud800"]:
+        assert listing.unsigned(other, [old]) is None
 
 
 async def test_documentation_needs_no_token(serve: Serve, closed_address: str) -> None:
-    """Who opens the docs in a browser can read them without a token and without Temporal."""
+    """The docs open in a browser without a token and without Temporal."""
     api = await serve(closed_address)
     assert (await api.client.get("/docs")).status_code == 200
 
@@ -273,11 +280,11 @@ NEED_A_WORKER = {
     ("get", "/v1/issues/{issue_id}/sandbox", 200),
     ("get", "/v1/issues/{issue_id}/sandbox/why", 200),
 }
-"""Shown in `test_handover.py`, in front of the whole stack."""
+"""Tested in `test_handover.py`, on the whole stack."""
 
 
 async def test_documented_statuses_are_those_that_occur(serve: Serve, closed_address: str) -> None:
-    """No status is documented that cannot be had, and none is missing that was seen."""
+    """Every documented status can occur, and every status that occurs is documented."""
     schema = await document(await serve(closed_address))
     documented = {(method, path, int(status)) for method, path, op in operations(schema) for status in op["responses"]}
     assert documented == set(CALLS) | NEED_A_WORKER
@@ -285,13 +292,13 @@ async def test_documented_statuses_are_those_that_occur(serve: Serve, closed_add
 
 @pytest.mark.parametrize("case", CALLS, ids=lambda case: " ".join(map(str, case)))
 async def test_each_documented_status_has_the_documented_body(
-    serve: Serve, closed_address: str, issue_id: int, case: tuple[str, str, int]
+    serve: Serve, closed_address: str, issue_id: int, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
 ) -> None:
     """Each status is answered as documented: its media type, and a body that the schema describes."""
     method, path, status = case
     given = dict(CALLS[case])
-    limits = {"webhook_body_max_bytes": 2048}
-    api = await (serve(closed_address, **limits) if given.pop("away", False) else serve(**limits))
+    monkeypatch.setattr(webhooks, "WEBHOOK_BODY_MAX_BYTES", 2048)
+    api = await (serve(closed_address) if given.pop("away", False) else serve())
     where = path.format(issue_id=given.pop("issue_id", issue_id))
     headers = given.pop("headers", {}) | (BEARER if given.pop("token", True) and path.startswith("/v1") else {})
     if given.pop("started", False):
@@ -304,7 +311,7 @@ async def test_each_documented_status_has_the_documented_body(
 
 
 def conforms(schema: dict[str, Any], method: str, path: str, reply: httpx.Response) -> None:
-    """Whether the reply is what the document says of its status."""
+    """Assert that the reply is what the document says about its status."""
     content = schema["paths"][path][method]["responses"][str(reply.status_code)]["content"]
     media_type = reply.headers["content-type"].partition(";")[0]
     assert media_type in content

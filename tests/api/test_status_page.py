@@ -1,4 +1,4 @@
-"""The status page: served in one piece, allowed nothing else, and true in a real browser on the whole stack."""
+"""The status page: served in one piece, allowed nothing else, and right in a real browser on the whole stack."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def page(serve: Serve, closed_address: str) -> httpx.Response:
 
 
 async def test_home_leads_to_the_status_page(serve: Serve, closed_address: str) -> None:
-    """Who opens the address in a browser finds the page."""
+    """A browser that opens the API's address gets the page."""
     api = await serve(closed_address)
     reply = await api.client.get("/", follow_redirects=True)
     assert (reply.status_code, reply.url.path) == (200, "/status")
 
 
 def test_page_is_one_piece(page: httpx.Response) -> None:
-    """It needs nothing but itself, and its policy forbids all else: other scripts, other hosts, being framed."""
+    """It loads nothing else, and its policy forbids other scripts, other hosts and framing."""
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert not re.findall(r"src\s*=\s*[\"']", page.text)
@@ -49,15 +49,15 @@ def test_page_is_one_piece(page: httpx.Response) -> None:
     assert not re.search(r"unsafe|\*|https?:", policy)
 
 
-def test_page_tells_nothing_without_a_token(page: httpx.Response) -> None:
-    """It is the same for everybody: no token, no secret, no issue is in it."""
+def test_page_reveals_nothing_without_a_token(page: httpx.Response) -> None:
+    """It is the same for everybody, and contains no token, no secret and no issue."""
     assert TOKEN not in page.text
     assert SECRET not in page.text
     assert page.headers["cache-control"] == "no-store"
 
 
 def test_page_never_makes_markup_of_text(page: httpx.Response) -> None:
-    """Its script has no way to turn text into elements, and the browser is told to allow it none."""
+    """Its script has no way to turn text into elements, and the policy makes the browser refuse any."""
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", page.text)
     assert "require-trusted-types-for 'script'" in page.headers["content-security-policy"]
 
@@ -69,7 +69,7 @@ def test_page_keeps_the_token_in_its_tab(page: httpx.Response) -> None:
 
 
 def test_links_lead_into_temporals_web_ui(page: httpx.Response) -> None:
-    """Only with a Web UI are there links, and only http and https are addresses of one."""
+    """There are links only with a Web UI, and its address must be http or https."""
     assert 'content="http://127.0.0.1:8233/namespaces/default/workflows/"' in page.text
     assert workflows_url("https://temporal.example/", "ours.acct") == (
         "https://temporal.example/namespaces/ours.acct/workflows/"
@@ -81,7 +81,7 @@ def test_links_lead_into_temporals_web_ui(page: httpx.Response) -> None:
 
 
 async def test_address_in_the_settings_is_no_markup(serve: Serve, closed_address: str) -> None:
-    """What stands in the setting ends up in an attribute, and nowhere else."""
+    """The value of the setting ends up in an attribute, and nowhere else."""
     api = await serve(closed_address, temporal_ui_url='http://x/"><script>alert(1)</script>')
     text = (await api.client.get("/status")).text
     assert "<script>alert(1)" not in text
@@ -126,7 +126,7 @@ async def _sandbox(stack: Stack, state: str) -> SandboxView:
 
 @needs_chromium
 async def test_page_shows_an_issue_with_its_sandbox(browser: Page, api: Api, stack: Stack) -> None:
-    """Repository, number, title, state, outcome and goal are read at a glance, and why behind one press."""
+    """A row shows repository, number, title, state, outcome and goal; one press shows why."""
     await _ensured(api, stack, "A bug in the clock")
     await _entered(browser, api, stack)
     await browser.wait("document.querySelector('.state').textContent === 'started'")
@@ -145,7 +145,7 @@ async def test_page_shows_an_issue_with_its_sandbox(browser: Page, api: Api, sta
 
 @needs_chromium
 async def test_hostile_title_stays_text(browser: Page, api: Api, stack: Stack) -> None:
-    """A title is anybody's text: it is shown as it is written, and nothing of it runs or is loaded."""
+    """Anybody can write a title: it is shown as it is written, and nothing in it runs or is loaded."""
     await _ensured(api, stack, HOSTILE)
     await _entered(browser, api, stack)
     assert await browser.js("document.querySelector('.title').textContent") == HOSTILE
@@ -156,7 +156,7 @@ async def test_hostile_title_stays_text(browser: Page, api: Api, stack: Stack) -
 
 @needs_chromium
 async def test_page_asks_nobody_but_its_own_api(browser: Page, api: Api, stack: Stack) -> None:
-    """Everything it loads comes from where it came from, and the token is in no address and no lasting storage."""
+    """It loads everything from its own API, and the token is in no address and no lasting storage."""
     await _ensured(api, stack, "A title")
     await _entered(browser, api, stack)
     assert len(browser.requested) > 1
@@ -172,18 +172,18 @@ async def test_page_asks_nobody_but_its_own_api(browser: Page, api: Api, stack: 
 
 @needs_chromium
 async def test_wrong_token_is_forgotten_with_the_reason(browser: Page, api: Api) -> None:
-    """The API's own sentence is shown, and the person can type another."""
+    """The API's own sentence is shown, and the person can type another token."""
     await browser.open(f"{api.client.base_url}/status")
     await browser.type("#token", "wrong")
     await browser.press("#door button")
-    await browser.wait("document.querySelector('#refused').textContent.includes('none of ISSUEBOX_API_TOKENS')")
+    await browser.wait("document.querySelector('#refused').textContent.includes('not one of ISSUEBOX_API_TOKENS')")
     assert await browser.js("sessionStorage.length") == 0
     assert await browser.js("document.querySelector('main').hidden && !document.querySelector('#door').hidden")
 
 
 @needs_chromium
 async def test_filter_and_groups_narrow_the_list(browser: Page, api: Api, stack: Stack) -> None:
-    """What is typed is looked for in what is shown; a group shows its own."""
+    """The filter searches the shown text, and a group shows only its own issues."""
     await _ensured(api, stack, "Needle in the hay")
     await _entered(browser, api, stack)
     await browser.wait("document.querySelector('.state').textContent === 'started'")
@@ -196,7 +196,7 @@ async def test_filter_and_groups_narrow_the_list(browser: Page, api: Api, stack:
 
 @needs_chromium
 async def test_ensure_and_retry_reach_the_workflow(browser: Page, api: Api, stack: Stack) -> None:
-    """A stopped sandbox is started by a press, and a retry is in the workflow's own notes."""
+    """One press starts a stopped sandbox, and a retry is among the workflow's own notes."""
     await _ensured(api, stack, "A title")
     made = await _sandbox(stack, "started")
     await stack.daytona.admin.act(made.id, "stop")
@@ -228,7 +228,7 @@ async def test_stop_asks_twice(browser: Page, api: Api, stack: Stack) -> None:
 
 @needs_chromium
 async def test_page_says_when_the_api_is_away(browser: Page, api: Api, stack: Stack) -> None:
-    """What was seen last stays on the page, and the page says that it is old."""
+    """The last known issues stay on the page, and the page says that the API does not answer."""
     await _ensured(api, stack, "A title")
     await _entered(browser, api, stack)
     await browser.send(

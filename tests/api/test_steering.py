@@ -1,4 +1,4 @@
-"""A person's orders by REST, as Temporal has stored them; and a request that is overtaken by one."""
+"""A person's orders by REST, as Temporal has stored them, and requests that an order supersedes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def signals(temporal: Client, issue_id: int) -> list[tuple[str, list[objec
 
 @pytest.mark.parametrize("name", ORDERS)
 async def test_order_is_stored_before_it_is_answered(api: Api, temporal: Client, issue_id: int, name: str) -> None:
-    """Each order is its own signal, with what the person said about unsaved work, also while no worker is there."""
+    """Each order is its own signal, with the person's decision about unsaved work, even without a worker."""
     method, path, signal, arguments = ORDERS[name]
     await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)
     reply = await api.client.request(method, f"/v1/issues/{issue_id}{path}", headers=BEARER)
@@ -65,7 +65,7 @@ async def test_order_is_stored_before_it_is_answered(api: Api, temporal: Client,
 async def test_order_for_an_issue_that_nobody_knows_starts_nothing(
     api: Api, temporal: Client, issue_id: int, name: str
 ) -> None:
-    """An order is for what exists: it is a 404, and no workflow is there afterwards."""
+    """An order for an unknown issue is a 404, and starts no workflow."""
     method, path, _, _ = ORDERS[name]
     reply = await api.client.request(method, f"/v1/issues/{issue_id}{path}", headers=BEARER)
     assert (reply.status_code, reply.json()["type"]) == (404, "urn:issuebox:problem:unknown-issue")
@@ -76,7 +76,7 @@ async def test_order_for_an_issue_that_nobody_knows_starts_nothing(
 async def test_order_for_a_workflow_that_has_ended_is_a_404(
     api: Api, temporal: Client, issue_id: int, name: str
 ) -> None:
-    """Nobody would read the signal, so it is not said to be stored."""
+    """Nobody would read the signal, so the answer does not claim that it is stored."""
     method, path, _, _ = ORDERS[name]
     await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)
     await temporal.get_workflow_handle(f"claude-issue-{issue_id}").terminate()
@@ -86,7 +86,7 @@ async def test_order_for_a_workflow_that_has_ended_is_a_404(
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class Scripted:
-    """A workflow that answers the request as it is told to: by the title of the issue."""
+    """A workflow whose answer is scripted by the title of the issue."""
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -124,7 +124,7 @@ async def put(serve: Serve, temporal: Client, issue_id: int) -> AsyncIterator[Pu
 
 @pytest.mark.parametrize("outcome", ["stopped", "archived", "deleted"])
 async def test_request_overtaken_by_an_order_is_a_409_that_says_so(put: Put, outcome: str) -> None:
-    """Who asked and was overruled is neither told to wait nor handed a sandbox that does not run."""
+    """A superseded caller is neither made to wait nor given a sandbox that does not run."""
     reply = await put(outcome)
     assert (reply.status_code, reply.json()["type"]) == (409, "urn:issuebox:problem:superseded")
     assert f"its sandbox is {outcome}" in reply.json()["detail"]
@@ -135,15 +135,15 @@ async def test_request_overtaken_by_an_order_is_a_409_that_says_so(put: Put, out
     [("created", 200), ("started", 200), ("recovered", 200), ("reused", 200), ("pending", 202), ("blocked", 202)],
 )
 async def test_every_other_outcome_is_answered_as_before(put: Put, outcome: str, status: int) -> None:
-    """Together with the three above these are all outcomes that there are."""
+    """Together with the three above, these are all outcomes."""
     reply = await put(outcome)
     assert (reply.status_code, reply.json()["outcome"]) == (status, outcome)
 
 
 def test_no_outcome_is_left_out() -> None:
-    """A new outcome has to be sorted into ready, on its way, or overtaken."""
-    told = {"stopped", "archived", "deleted", "created", "started", "recovered", "reused", "pending", "blocked"}
-    assert {*Outcome} == told
+    """A new outcome must be added to those that are ready, pending or superseded."""
+    known = {"stopped", "archived", "deleted", "created", "started", "recovered", "reused", "pending", "blocked"}
+    assert {*Outcome} == known
 
 
 @pytest.mark.parametrize(("error", "kind"), [(ERROR_ISSUE_DELETED, "issue-deleted"), (ERROR_WRONG_ISSUE, "conflict")])

@@ -42,7 +42,7 @@ async def stored(temporal: Client, issue_id: int) -> list[dict[str, Any]]:
     return [json.loads(e.workflow_execution_signaled_event_attributes.input.payloads[0].data) for e in signals]
 
 
-def test_every_mock_action_is_expected_something_of() -> None:
+def test_every_mock_action_has_an_expectation() -> None:
     """No action that `issuebox send` offers is left out below."""
     assert set(EXPECTED) == set(ACTIONS)
 
@@ -51,7 +51,7 @@ def test_every_mock_action_is_expected_something_of() -> None:
 async def test_delivery_is_stored_or_ignored_with_a_reason(
     api: Api, temporal: Client, issue_id: int, logged: list[dict[str, Any]], action: str
 ) -> None:
-    """A 2xx that names a workflow is only sent when Temporal holds the event; one that names none has a reason."""
+    """A 2xx names a workflow only when Temporal has stored the event; without a workflow it has a reason."""
     intention, state, is_explicit = EXPECTED[action]
     mock = build(action, MockIssue(7, "octo/repo", issue_id, f"A {MARKER}"), SECRET, comment=f"@claude {MARKER}")
     reply = await api.client.post("/webhooks/github", content=mock.body, headers=dict(mock.headers))
@@ -80,7 +80,7 @@ async def test_delivery_is_stored_or_ignored_with_a_reason(
 
 
 async def test_events_of_one_issue_go_to_one_workflow(api: Api, temporal: Client, issue_id: int) -> None:
-    """Fifty deliveries at once, each twice, are one running workflow that has all hundred of them."""
+    """Fifty deliveries at once, each sent twice, reach one running workflow, which has all hundred."""
     bodies = [encoded(payload(issue_id, issue={"number": number})) for number in range(1, 51)]
     sends = [api.client.post("/webhooks/github", content=body, headers=signed(body)) for body in bodies * 2]
     assert {reply.status_code for reply in await asyncio.gather(*sends)} == {202}
@@ -134,7 +134,7 @@ async def process(temporal_address: str) -> AsyncIterator[tuple[httpx.AsyncClien
 async def test_hostile_text_cannot_write_to_the_log(
     process: tuple[httpx.AsyncClient, asyncio.subprocess.Process], issue_id: int
 ) -> None:
-    """Each line on standard error is one JSON object of ours, whatever stood in headers, titles and bodies."""
+    """Each line on standard error is one JSON object of ours, whatever headers, titles and bodies contain."""
     client, running = process
     forged = f'\n{{"event": "forged", "level": "error"}}\r\n\x1b[31m{MARKER}'
     for body in (

@@ -1,4 +1,4 @@
-"""What is no good delivery gets its clear 4xx, starts nothing, and its body shows nowhere."""
+"""A bad delivery gets a clear 4xx and starts nothing, and its body appears nowhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from api import webhooks
 from tests.api.conftest import SECRET, Api, Serve, status_line
 from tests.api.deliveries import MARKER, encoded, payload, signed, without
 from tests.waiting import until
@@ -105,6 +106,12 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the limit: bodies of the real size would only take time."""
+    monkeypatch.setattr(webhooks, "WEBHOOK_BODY_MAX_BYTES", LIMIT)
+
+
 async def deliver(api: Api, case: Case) -> Any:
     headers = signed(case.body, case.event, **case.headers)
     return await api.client.post("/webhooks/github", content=case.body, headers=headers)
@@ -115,8 +122,8 @@ async def test_bad_delivery_is_refused_with_its_reason(
     serve: Serve, closed_address: str, logged: list[dict[str, Any]], case: Case
 ) -> None:
     """A bad delivery gets its own 4xx as a problem; reply and log name the reason and never quote the body."""
-    # In front of no Temporal at all: had anything been asked of it, the answer would be 503.
-    api = await serve(closed_address, webhook_body_max_bytes=LIMIT)
+    # There is no Temporal at all, so any call to it would lead to a 503.
+    api = await serve(closed_address)
     reply = await deliver(api, case)
     assert reply.status_code == case.status, reply.text
     assert reply.headers["content-type"] == "application/problem+json"
@@ -130,8 +137,8 @@ async def test_bad_delivery_is_refused_with_its_reason(
 
 
 async def test_bad_deliveries_start_no_workflow(serve: Serve, temporal: Client, issue_id: int) -> None:
-    """After every bad delivery of the table Temporal knows of one workflow: that of a good one sent last."""
-    api = await serve(webhook_body_max_bytes=LIMIT)
+    """After every bad delivery of the table, Temporal knows one workflow: that of the good delivery, sent last."""
+    api = await serve()
     for case in CASES.values():
         assert (await deliver(api, case)).is_client_error
     assert (await deliver(api, Case(202, "", encoded(payload(issue_id))))).status_code == 202
@@ -145,8 +152,8 @@ async def test_bad_deliveries_start_no_workflow(serve: Serve, temporal: Client, 
 
 
 async def test_unannounced_length_is_limited_while_it_arrives(serve: Serve, closed_address: str) -> None:
-    """A body in chunks that never ends is refused as soon as it is too large."""
-    api = await serve(closed_address, webhook_body_max_bytes=LIMIT)
+    """An endless body in chunks is refused as soon as it is too large."""
+    api = await serve(closed_address)
     headers = [f"{name}: {value}" for name, value in signed(b"").items()]
     line = await status_line(api, ["POST /webhooks/github HTTP/1.1", *headers], b" " * (LIMIT // 4), 5)
     assert b" 413 " in line
@@ -167,7 +174,7 @@ async def test_no_secret_configured_refuses_even_what_is_signed_with_nothing(ser
 async def test_rotated_secrets_are_all_taken_and_no_others(
     serve: Serve, issue_id: int, secret: str, status: int
 ) -> None:
-    """While a secret is rotated, each configured one signs and nothing else does."""
+    """During a rotation each configured secret is accepted, and nothing else is."""
     api = await serve(webhook_secrets="old, new")
     body = encoded(payload(issue_id))
     reply = await api.client.post("/webhooks/github", content=body, headers=signed(body, secret=secret))

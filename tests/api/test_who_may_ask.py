@@ -40,7 +40,7 @@ CASES = {
     for name, case in {
         "by a bot": Case("bots cannot ask", action, sender=MockSender(is_bot=True)),
         "in another's repository": Case("acme/repo is not among ISSUEBOX_ALLOWED_REPOSITORIES", action, "acme/repo"),
-        "by a stranger": Case("ISSUEBOX_MIN_ASSOCIATION is MEMBER", action, sender=STRANGER),
+        "by a stranger": Case("below ISSUEBOX_MIN_ASSOCIATION MEMBER", action, sender=STRANGER),
         "without the label": Case("'agreed' of ISSUEBOX_REQUIRED_LABEL", action, labels=()),
     }.items()
 }
@@ -53,7 +53,7 @@ async def send(api: Api, issue_id: int, case: Case) -> httpx.Response:
 
 
 async def is_known(temporal: Client, issue_id: int) -> bool:
-    """Whether Temporal has a workflow of this issue, by its own state and not by an index."""
+    """Whether Temporal has a workflow of this issue, by the server's own state and not by an index."""
     try:
         await temporal.get_workflow_handle(f"claude-issue-{issue_id}").describe()
     except RPCError as error:
@@ -67,7 +67,7 @@ async def is_known(temporal: Client, issue_id: int) -> bool:
 async def test_refused_request_is_a_202_with_the_reason(
     serve: Serve, issue_id: int, logged: list[dict[str, Any]], case: Case
 ) -> None:
-    """GitHub sees a delivery that was taken and why nobody acts; the log says the same."""
+    """GitHub shows an accepted delivery and why nobody acts on it; the log has the same reason."""
     reply = await send(await serve(**STRICT), issue_id, case)
     assert reply.status_code == 202, reply.text
     assert reply.json()["intention"] == "ignore"
@@ -78,7 +78,7 @@ async def test_refused_request_is_a_202_with_the_reason(
 
 
 async def test_refused_requests_leave_no_workflow(serve: Serve, temporal: Client, issue_id: int) -> None:
-    """After every refusal Temporal knows nothing of the issue; one welcome request and it does."""
+    """After every refusal Temporal knows nothing of the issue; after one allowed request it does."""
     api = await serve(**STRICT)
     for case in CASES.values():
         assert (await send(api, issue_id, case)).json()["intention"] == "ignore"
@@ -89,16 +89,16 @@ async def test_refused_requests_leave_no_workflow(serve: Serve, temporal: Client
 
 @pytest.mark.parametrize("action", ["labeled", "reopened"])
 async def test_maintainer_may_ask_for_an_issue_of_a_stranger(serve: Serve, issue_id: int, action: str) -> None:
-    """Who labels or reopens another's issue has triage rights, whatever its author is."""
+    """A person who labels or reopens another's issue has triage rights, so the author's association does not count."""
     api = await serve(**STRICT)
     maintainer = MockSender("maintainer", Association.NONE)
     assert (await send(api, issue_id, Case("", action, sender=maintainer))).json()["intention"] == "ensure"
 
 
-async def test_facts_of_a_refused_request_reach_the_workflow_that_runs(
+async def test_snapshot_of_a_refused_request_reaches_the_workflow_that_runs(
     serve: Serve, temporal: Client, issue_id: int
 ) -> None:
-    """Only the request is refused: the workflow is told how the issue is, and asked for nothing."""
+    """Only the request is refused: the workflow gets the snapshot of the issue."""
     await send(await serve(), issue_id, Case("", repository="acme/repo"))
     strict = await serve(**STRICT)
     for case in CASES.values():
@@ -108,27 +108,27 @@ async def test_facts_of_a_refused_request_reach_the_workflow_that_runs(
     assert [event["intention"] for event in events] == ["ensure", *["ignore"] * len(CASES)]
 
 
-async def test_facts_of_a_refused_request_are_a_503_without_temporal(serve: Serve, closed_address: str) -> None:
-    """Whether a workflow runs cannot be known then, so GitHub has to record a failed delivery."""
+async def test_snapshot_of_a_refused_request_is_a_503_without_temporal(serve: Serve, closed_address: str) -> None:
+    """Without Temporal nobody knows whether a workflow runs, so GitHub must record a failed delivery."""
     assert (await send(await serve(closed_address, **STRICT), 1, CASES["reopened, by a stranger"])).status_code == 503
 
 
 @pytest.mark.parametrize("action", ["edited", "deleted"])
-async def test_comment_that_is_gone_tells_of_an_open_issue(
+async def test_edited_or_deleted_comment_leaves_the_issue_open(
     serve: Serve, temporal: Client, issue_id: int, action: str
 ) -> None:
-    """`deleted` of a comment is about the comment: the issue is as its snapshot says."""
+    """The action `deleted` of a comment is only about the comment: the issue's state is that of its snapshot."""
     api = await serve()
     await send(api, issue_id, Case(""))
     comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
     body = encoded(payload(issue_id, action, comment=comment))
     reply = await api.client.post("/webhooks/github", content=body, headers=signed(body, "issue_comment"))
     assert reply.json()["intention"] == "ignore", reply.text
-    _, told = await stored(temporal, issue_id)
-    assert (told["intention"], told["issue"]["state"]) == ("ignore", "open")
+    _, event = await stored(temporal, issue_id)
+    assert (event["intention"], event["issue"]["state"]) == ("ignore", "open")
 
 
-async def test_comment_on_a_pull_request_asks_nobody(serve: Serve, closed_address: str) -> None:
+async def test_comment_on_a_pull_request_does_not_reach_temporal(serve: Serve, closed_address: str) -> None:
     """A pull request has no sandbox and no workflow: its many comments cost Temporal nothing."""
     comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
     body = encoded(payload(1, "created", comment=comment, issue={"pull_request": {"url": "https://x"}}))
@@ -139,7 +139,7 @@ async def test_comment_on_a_pull_request_asks_nobody(serve: Serve, closed_addres
 
 @pytest.mark.parametrize("field", ["issue.author_association", "issue.labels", "comment.author_association"])
 async def test_what_github_leaves_out_is_no_pass(serve: Serve, issue_id: int, field: str) -> None:
-    """A delivery without an association counts as a stranger's, one without labels carries none."""
+    """A delivery without an association counts as a stranger's, and one without labels as unlabelled."""
     issue = {"author_association": "MEMBER", "labels": [{"name": "agreed"}], "user": {"login": "octocat"}}
     comment = {"body": "@claude", "created_at": "2026-01-01T00:00:00Z", "author_association": "MEMBER"}
     is_comment = field.startswith("comment")
@@ -173,7 +173,7 @@ ENDINGS = [("closed", "stop"), ("transferred", "stop"), ("deleted", "delete")]
 async def test_end_in_a_repository_that_is_not_allowed_reaches_the_workflow_that_runs(
     serve: Serve, temporal: Client, issue_id: int, action: str, intention: str
 ) -> None:
-    """Taking a repository off the list does not leave its sandboxes running after their issues."""
+    """After a repository is taken off the list, its sandboxes still end with their issues."""
     await send(await serve(), issue_id, Case("", repository="acme/repo"))
     stranger = MockSender("anybody", Association.NONE, is_bot=True)
     case = Case("", action, "acme/repo", labels=(), sender=stranger)
@@ -187,7 +187,7 @@ async def test_end_in_a_repository_that_is_not_allowed_reaches_the_workflow_that
 async def test_end_in_a_repository_that_is_not_allowed_starts_no_workflow(
     serve: Serve, temporal: Client, issue_id: int, logged: list[dict[str, Any]], action: str, _intention: str
 ) -> None:
-    """Strangers' repositories fill no Temporal: with no workflow to tell, the delivery is ignored with the reason."""
+    """Strangers' repositories do not fill Temporal: without a running workflow, the delivery is ignored."""
     reply = await send(await serve(**STRICT), issue_id, Case("", action, "acme/repo"))
     assert (reply.status_code, reply.json()["intention"]) == (202, "ignore")
     assert "no workflow runs" in reply.json()["reason"]
@@ -199,7 +199,7 @@ async def test_end_in_a_repository_that_is_not_allowed_starts_no_workflow(
 async def test_end_in_a_repository_that_is_not_allowed_is_a_503_without_temporal(
     serve: Serve, closed_address: str
 ) -> None:
-    """Whether a workflow runs cannot be known then, so GitHub has to record a failed delivery."""
+    """Without Temporal nobody knows whether a workflow runs, so GitHub must record a failed delivery."""
     reply = await send(await serve(closed_address, **STRICT), 1, Case("", "closed", "acme/repo"))
     assert reply.status_code == 503
 
@@ -207,7 +207,7 @@ async def test_end_in_a_repository_that_is_not_allowed_is_a_503_without_temporal
 async def test_end_in_an_allowed_repository_is_stored_without_a_workflow_before(
     serve: Serve, temporal: Client, issue_id: int
 ) -> None:
-    """A close that overtakes its `opened` is remembered, so that the late one wakes nothing."""
+    """A close that overtakes its `opened` is remembered, so that the late `opened` creates no sandbox."""
     await send(await serve(**STRICT), issue_id, Case("", "closed", sender=STRANGER, labels=()))
     (event,) = await stored(temporal, issue_id)
     assert event["issue"]["closed_at"] == event["issue"]["updated_at"]
@@ -225,8 +225,8 @@ async def test_end_in_an_allowed_repository_is_stored_without_a_workflow_before(
         ("comment --label agreed --bot", "bots cannot ask"),
     ],
 )
-async def test_each_rule_can_be_tried_by_hand(serve: Serve, issue_id: int, options: str, words: str) -> None:
-    """`issuebox send` has an option for whatever a rule looks at, and prints the reason."""
+async def test_each_criterion_can_be_tried_by_hand(serve: Serve, issue_id: int, options: str, words: str) -> None:
+    """`issuebox send` has an option for each criterion, and prints the reason."""
     api = await serve(**STRICT)
     command = f"send {options} --id {issue_id} --url {api.client.base_url} --secret".split()
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""A whole installation to be audited: real Temporal, the real worker, the real SDK, localdaytona."""
+"""A whole installation to audit: real Temporal, the real worker, the real SDK, localdaytona."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from temporalio.worker import Interceptor
 from issuebox.domain.audit import Installation
 from issuebox.domain.records import IssueRecord
 from issuebox.providers.daytona import DaytonaProvider
-from issuebox.settings import WorkerSettings
 from issuebox.temporal.sweeps import SweptIssues
-from issuebox.worker import build_worker, daytona_options
+from issuebox.worker import build_worker
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
+from proofs.shortened import made_from
 from tests.waiting import until
 from tests.workflow.conftest import FAST, Stack
 from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published, StartInput
 
 RECHECK_S = 0.5
-"""Instead of 75 s. The pauses between the looks are shares of it."""
+"""Instead of 75 s. The pauses before the rereads are shares of it."""
 
 READS = {"get", "list"}
 
@@ -65,7 +65,7 @@ class Audited:
         return report
 
     async def ensured(self, issue: Stack) -> str:
-        """The ID of the issue's sandbox, which runs, once Temporal's list knows it too."""
+        """The ID of the issue's running sandbox, once Temporal's list knows it too."""
         handover = await issue.ensure()
         assert handover.sandbox is not None
         await self.listed(issue.name, lambda record: record.sandbox_id != "")
@@ -74,10 +74,10 @@ class Audited:
     async def listed(self, name: str, is_so: Callable[[IssueRecord], bool] = lambda _: True) -> None:
         """Return once Temporal's list, which lags, shows this about a workflow."""
 
-        async def look() -> list[IssueRecord]:
+        async def read() -> list[IssueRecord]:
             return [record for record in (await self.records.list_page()).records if record.name == name]
 
-        await until(look, lambda found: any(map(is_so, found)), f"{name} in Temporal's list")
+        await until(read, lambda found: any(map(is_so, found)), f"{name} in Temporal's list")
 
     async def made(self, name: str, labels: dict[str, str] | None = None, **label: str) -> SandboxView:
         """A sandbox made by hand, with our labels and more, once it runs."""
@@ -89,7 +89,7 @@ class Audited:
         return await until(lambda: admin.sandbox(row.id), lambda found: found.state == "started", f"{name} started")
 
     async def published(self, issue: Stack, published: Published) -> None:
-        """A workflow of the issue that has published this: its memo is set from its start on."""
+        """A workflow of the issue that has published this: its memo is set at its start."""
         await self.stack.temporal.start_workflow(
             WORKFLOW_TYPE,
             StartInput(issue.issue_id, issue.name),
@@ -100,7 +100,7 @@ class Audited:
         await self.listed(issue.name)
 
     async def commands(self, after: int) -> list[str]:
-        """What was asked of Daytona's API besides reads since then."""
+        """What was requested of Daytona's API besides reads since then."""
         entries = await self.stack.daytona.admin.journal(after=after, kind="request")
         return [entry.operation for entry in entries if entry.operation and entry.operation not in READS]
 
@@ -113,20 +113,17 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
         yield server
 
 
-def settings_for(daytona: Server, **changes: object) -> WorkerSettings:
-    """Short times, and a task queue of its own."""
-    return WorkerSettings.model_validate(
-        {
-            **FAST,
-            "task_queue": f"issuebox-{uuid.uuid4().hex[:8]}",
-            "audit_recheck_s": RECHECK_S,
-            "audit_reads_per_s": 500.0,
-            "DAYTONA_API_KEY": daytona.api_key,
-            "DAYTONA_API_URL": daytona.api_url,
-            "DAYTONA_TARGET": "us",
-        }
-        | changes
-    )
+def values_for(daytona: Server, **changes: object) -> dict[str, object]:
+    """Settings and constants: short times, and its own task queue."""
+    return {
+        **FAST,
+        "task_queue": f"issuebox-{uuid.uuid4().hex[:8]}",
+        "audit_recheck_s": RECHECK_S,
+        "audit_reads_per_s": 500.0,
+        "daytona_api_key": daytona.api_key,
+        "daytona_api_url": daytona.api_url,
+        "daytona_target": "us",
+    } | changes
 
 
 Started = Callable[..., Awaitable[Audited]]
@@ -138,10 +135,10 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
     async with AsyncExitStack() as exits:
 
         async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Audited:
-            settings = settings_for(daytona, **changes)
-            provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
-            await exits.enter_async_context(build_worker(temporal, provider, settings, interceptors))
-            return Audited(Stack(temporal, daytona, provider, settings, issue_id))
+            worker = made_from(values_for(daytona, **changes))
+            provider = await exits.enter_async_context(DaytonaProvider(worker.daytona))
+            await exits.enter_async_context(build_worker(temporal, provider, worker, interceptors))
+            return Audited(Stack(temporal, daytona, provider, worker, issue_id))
 
         yield started
 

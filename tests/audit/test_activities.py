@@ -17,7 +17,7 @@ NAMES = ["read_audit_terms", "walk_sandboxes", "walk_records", "reread_suspects"
 
 
 def test_all_activities_are_tried() -> None:
-    """A new one needs its place here."""
+    """A new activity must be added here."""
     provider, records = DaytonaProvider.__new__(DaytonaProvider), SweptIssues.__new__(SweptIssues)
     audits = AuditActivities(provider, records, ours=Installation("", ""), terms=AuditTerms())
     assert [method.__name__ for method in audits.all()] == NAMES
@@ -26,7 +26,7 @@ def test_all_activities_are_tried() -> None:
 @pytest.mark.parametrize("mishap", Mishap)
 @pytest.mark.parametrize("name", NAMES)
 async def test_mishap_changes_nothing_in_the_report(start: Started, name: str, mishap: Mishap) -> None:
-    """Whatever is lost or done twice, the same is walked, found and mended."""
+    """Whatever is lost or done twice, the audit walks, finds and mends the same."""
     accident = Accident(name, mishap)
     world = await start(interceptors=[accident])
     orphan, twin = world.issue(1), world.issue(2)

@@ -1,4 +1,4 @@
-"""`issuebox audit` as a process: what it prints, and the exit codes that scripts go by."""
+"""`issuebox audit` as a process: its output, and the exit codes that scripts rely on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cli.conftest import Ran, Run, preloaded, run  # noqa: F401 -- fixture
 from tests.waiting import until
 from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
 
-from .conftest import Audited, Started, settings_for
+from .conftest import Audited, Started, values_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def audit(run: Run, temporal_address: str) -> Audit:  # noqa: F811 -- the fixtur
 
 
 async def test_clean_world_exits_with_0(world: Audited, audit: Audit) -> None:
-    """And says so in words, with what was walked."""
+    """The output also says so in words, with what was walked."""
     await world.ensured(world.stack)
     ran = await audit(world)
     assert (ran.code, ran.err) == (0, "")
@@ -52,12 +52,12 @@ async def test_broken_promise_exits_with_1_and_a_table(world: Audited, audit: Au
     ran = await audit(world)
     assert ran.code == 1
     assert "The promise is broken." in ran.out
-    for shown in ("duplicate", copy.id, "a-copy", "labelled as issue", "Save what is in it"):
+    for shown in ("duplicate", copy.id, "a-copy", "labelled for issue", "Save what is in it"):
         assert shown in ran.out
 
 
 async def test_json_is_the_report_alone(world: Audited, audit: Audit) -> None:
-    """Standard output is for programs; what is not mended on request is not mended."""
+    """Standard output is for programs, and `--no-mend` mends nothing."""
     row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     ran = await audit(world, "--json", "--no-mend")
     report = ran.json
@@ -69,7 +69,7 @@ async def test_json_is_the_report_alone(world: Audited, audit: Audit) -> None:
 
 
 async def test_mend_overrules_the_workers_setting(start: Started, audit: Audit) -> None:
-    """What a person asks for counts."""
+    """The caller's option overrides the workers' setting."""
     world = await start(audit_mend=False)
     await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     ran = await audit(world, "--mend", "--json")
@@ -83,11 +83,11 @@ async def test_misuse_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None
 
 
 async def test_wrong_configuration_exits_with_2(run: Run) -> None:  # noqa: F811
-    """It says which variable to change."""
+    """The message names the variable to change."""
     ran = await run("audit", TEMPORAL_ADDRESS="nowhere")
     assert (ran.code, "TEMPORAL_ADDRESS" in ran.err) == (2, True)
     ran = await run("audit", ISSUEBOX_TASK_QUEUE="")
-    assert (ran.code, "task_queue" in ran.err) == (2, True)
+    assert (ran.code, "ISSUEBOX_TASK_QUEUE" in ran.err) == (2, True)
 
 
 async def test_temporal_that_is_not_there_exits_with_3(run: Run) -> None:  # noqa: F811
@@ -100,7 +100,7 @@ async def test_temporal_that_is_not_there_exits_with_3(run: Run) -> None:  # noq
 
 async def test_audit_that_cannot_be_finished_exits_with_1_and_says_why(start: Started, audit: Audit) -> None:
     """The promise is not proven: Daytona refuses the workers' key."""
-    world = await start(DAYTONA_API_KEY="wrong")
+    world = await start(daytona_api_key="wrong")
     ran = await audit(world)
     assert (ran.code, ran.out) == (1, "")
     assert "the audit could not be finished: RefusedError: 401: Invalid credentials" in ran.err
@@ -118,8 +118,8 @@ async def test_foreign_text_does_not_reach_the_terminal_as_it_is(world: Audited,
 async def test_worker_makes_the_schedules(
     temporal: Client, temporal_address: str, daytona: Server, tmp_path: Path
 ) -> None:
-    """A worker that is started as a process brings about the audit's schedule."""
-    task_queue = settings_for(daytona).task_queue
+    """A worker process creates the audit's schedule at its start."""
+    task_queue = str(values_for(daytona)["task_queue"])
     schedule = temporal.get_schedule_handle(f"issuebox-audit-{task_queue}")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "worker"),
@@ -146,7 +146,7 @@ async def _exists(temporal: Client, schedule_id: str) -> bool:
 
 
 async def test_progress_says_how_far_the_audit_is(world: Audited) -> None:
-    """Each step in words, with what was read so far, and with the trouble that it is repeated for."""
+    """Each step in words, with what was read so far, and with the failure that causes a retry."""
     admin, task_queue = world.stack.daytona.admin, world.stack.settings.task_queue
     await world.made("a-stray", issue_id=str(world.stack.issue_id))
     await admin.add_fault("list", {"kind": "status", "status": 503}, times=3)
@@ -164,7 +164,7 @@ async def test_progress_says_how_far_the_audit_is(world: Audited) -> None:
 
 
 async def test_progress_says_when_no_worker_serves_the_task_queue(temporal: Client, issue_id: int) -> None:
-    """Otherwise it would look as if the audit took long."""
+    """Otherwise the audit would only seem to take long."""
     task_queue = f"nobody-{issue_id}"
     handle: WorkflowHandle[object, AuditReport] = await temporal.start_workflow(
         AUDIT_TYPE, AuditInput(), id=task_queue, task_queue=task_queue, result_type=AuditReport

@@ -1,4 +1,4 @@
-"""What an audit must not say: Daytona's list lags, flaps and shows the dying, and a 404 alone proves nothing."""
+"""What an audit must not report: Daytona's list lags, flaps and shows the dying, and a 404 alone proves nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DYING_S = 60.0
 
 
 async def test_dying_sandboxes_are_no_findings(world: Audited) -> None:
-    """A sandbox being destroyed keeps its labels and is listed under another name; it is nobody's too many."""
+    """A sandbox being destroyed keeps its labels and is listed under another name; it is no duplicate."""
     await world.ensured(world.stack)
     copy = await world.made("a-copy", issue_id=str(world.stack.issue_id))
     orphan = await world.made(world.issue(1).name, issue_id=str(world.issue(1).issue_id))
@@ -30,7 +30,7 @@ async def test_dying_sandboxes_are_no_findings(world: Audited) -> None:
 
 
 async def test_deleted_sandbox_that_the_list_still_shows_is_no_finding(start: Started) -> None:
-    """The list says that they live; read by ID they are dying or gone."""
+    """The list shows them as alive; read by ID they are dying or gone."""
     world = await start(audit_recheck_s=2.0)
     await world.ensured(world.stack)
     wrong = [
@@ -47,7 +47,7 @@ async def test_deleted_sandbox_that_the_list_still_shows_is_no_finding(start: St
 
 
 async def _after_lag(world: Audited, ids: list[str]) -> None:
-    """Shorten the lag until the list shows these: from now on it shows what was true so long ago."""
+    """Shorten the lag until the list shows these: from now on it shows the world as it was that long ago."""
 
     async def listed() -> list[str]:
         page = await world.stack.provider.list_page(world.ours.labels)
@@ -58,7 +58,7 @@ async def _after_lag(world: Audited, ids: list[str]) -> None:
 
 
 async def test_busy_world_behind_a_late_and_flapping_list_is_clean(start: Started) -> None:
-    """Sandboxes come, stop, go and come again during the walks, all by the book: nothing is found."""
+    """Sandboxes are created, stopped, deleted and created again during the walks, all correctly: nothing is found."""
     world = await start(audit_recheck_s=2.0)
     admin = world.stack.daytona.admin
     await admin.config(list_lag_s=0.7, list_flap_probability=0.5)
@@ -84,7 +84,7 @@ async def test_busy_world_behind_a_late_and_flapping_list_is_clean(start: Starte
 
 
 async def test_sandbox_created_during_the_walk_is_no_finding(world: Audited) -> None:
-    """Its workflow runs before it is created, and the walk asks for the workflow after it has seen the sandbox."""
+    """Its workflow runs before it is created, and the walk describes the workflow after it has seen the sandbox."""
     await world.stack.daytona.admin.add_fault("list", {"kind": "delay", "seconds": 4.0})
     auditing = asyncio.create_task(world.audit())
     await until(world.stack.daytona.admin.faults, lambda plan: plan.rules[0].fired > 0, "the walk has begun")
@@ -95,7 +95,7 @@ async def test_sandbox_created_during_the_walk_is_no_finding(world: Audited) -> 
 
 
 async def test_sandbox_that_answers_404_twice_is_not_lost(world: Audited) -> None:
-    """A false 404 raises a suspicion and a second one keeps it up; the read after that refutes it."""
+    """A false 404 raises a suspicion and a second one confirms it; the next read refutes it."""
     sandbox_id = await world.ensured(world.stack)
     await world.stack.daytona.admin.add_fault("get", {"kind": "not_found"}, sandbox_id=sandbox_id, times=2)
     report = await world.audit()
@@ -107,17 +107,17 @@ async def test_daytona_without_its_database_is_not_believed(world: Audited) -> N
     admin = world.stack.daytona.admin
     await world.ensured(world.stack)
     await admin.add_fault("get", {"kind": "not_found"}, times=None)
-    # The walk's own list works, the two after the looks do not; then everything is well again.
+    # The walk's own list works, the two after the rereads fail; then everything works again.
     await admin.add_fault("list", {"kind": "status", "status": 500}, skip=1, times=2)
     auditing = asyncio.create_task(world.audit(mend=False))
-    await until(admin.faults, lambda plan: plan.rules[1].fired == 2, "two looks did not count")
+    await until(admin.faults, lambda plan: plan.rules[1].fired == 2, "two rereads did not count")
     await admin.set_faults()
     report = await auditing
     assert (report.suspects, report.findings) == (1, ())
 
 
 async def test_read_that_fails_is_repeated_and_concludes_nothing(world: Audited) -> None:
-    """An outage in the middle of the walks makes the audit late and not wrong."""
+    """An outage in the middle of the walks makes the audit late but not wrong."""
     await world.ensured(world.stack)
     await world.made("a-copy", issue_id=str(world.stack.issue_id))
     for operation in ("list", "get"):

@@ -1,4 +1,4 @@
-"""What an audit finds in a world that is made wrong, and what it leaves alone."""
+"""What an audit finds when something is wrong, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def test_clean_world_keeps_the_promise(world: Audited) -> None:
 
 
 async def test_empty_world_keeps_the_promise(world: Audited) -> None:
-    """Nothing is a world too."""
+    """Without sandboxes and workflows the promise holds."""
     report = await world.audit()
     assert report.promise_holds
     assert (report.sandboxes, report.issues) == (0, 0)
 
 
 async def test_orphan_gets_its_workflow_and_is_not_touched(world: Audited) -> None:
-    """The workflow is started and asked for nothing; Daytona is only read."""
+    """The workflow is started without a request; Daytona is only read."""
     row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     began = await world.stack.journal_end()
     report = await world.audit()
@@ -50,7 +50,7 @@ async def test_orphan_gets_its_workflow_and_is_not_touched(world: Audited) -> No
 
 
 async def test_orphan_is_only_reported_when_mending_is_off(world: Audited) -> None:
-    """`--no-mend` starts no workflow, and what is left breaks the promise."""
+    """`--no-mend` starts no workflow, and the remaining finding breaks the promise."""
     await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     report = await world.audit(mend=False)
     assert (kinds(report), report.mended, report.promise_holds) == ([Kind.ORPHAN], 0, False)
@@ -58,8 +58,8 @@ async def test_orphan_is_only_reported_when_mending_is_off(world: Audited) -> No
         await world.stack.handle.describe()
 
 
-async def test_setting_decides_about_mending_when_the_audit_is_not_told(start: Started) -> None:
-    """Schedules start audits without an opinion of their own."""
+async def test_setting_decides_about_mending_when_the_input_does_not(start: Started) -> None:
+    """Schedules start audits that leave it to the setting."""
     world = await start(audit_mend=False)
     await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     assert (await world.audit()).mended == 0
@@ -67,7 +67,7 @@ async def test_setting_decides_about_mending_when_the_audit_is_not_told(start: S
 
 
 async def test_duplicate_is_reported_and_left_alone(world: Audited) -> None:
-    """Which of two sandboxes holds the work, only a person can tell."""
+    """Only a person can decide which of two sandboxes holds the work."""
     await world.ensured(world.stack)
     copy = await world.made("a-copy", issue_id=str(world.stack.issue_id))
     began = await world.stack.journal_end()
@@ -80,7 +80,7 @@ async def test_duplicate_is_reported_and_left_alone(world: Audited) -> None:
 
 
 async def test_stray_is_reported(world: Audited) -> None:
-    """A sandbox for an issue that has none under its name, and one for no issue at all."""
+    """A sandbox for an issue that has none with its name, and one for no issue at all."""
     await world.made("a-stray", issue_id=str(world.stack.issue_id))
     await world.made("nobodys")
     report = await world.audit()
@@ -95,12 +95,12 @@ async def test_conflict_is_reported(world: Audited) -> None:
     report = await world.audit()
     (finding,) = report.findings
     assert finding.kind is Kind.CONFLICT
-    assert finding.seen == f"started, named as issue {world.stack.issue_id}'s, and labelled as issue '1'"
+    assert finding.seen == f"started, named for issue {world.stack.issue_id}, and labelled for issue '1'"
     assert not report.promise_holds
 
 
 async def test_lost_sandbox_is_reported(world: Audited) -> None:
-    """The workflow believes in a sandbox that somebody deleted at Daytona."""
+    """The workflow knows a sandbox that somebody deleted at Daytona."""
     sandbox_id = await world.ensured(world.stack)
     await world.stack.daytona.admin.act(sandbox_id, "delete")
     await _destroyed(world, sandbox_id)
@@ -122,7 +122,7 @@ async def test_leak_is_reported(world: Audited, goal: str) -> None:
 
 
 async def test_blocked_issue_is_no_leak(world: Audited) -> None:
-    """A sandbox that is kept running because of unsaved work is where it should be."""
+    """A sandbox that keeps running because of unsaved work is no leak."""
     row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     await world.published(world.stack, Published(phase="usable", sandbox_id=row.id, goal="deleted", blocked="unsaved"))
     report = await world.audit()
@@ -142,7 +142,7 @@ async def test_other_installations_are_left_alone(world: Audited, start: Started
 
 @pytest.mark.parametrize("goal", ["running", "stopped", "deleted"])
 async def test_sandbox_of_another_installation_is_counted_and_no_finding(world: Audited, goal: str) -> None:
-    """A workflow that does not know yet that it is another's is neither told nor asked to act on its goal."""
+    """A workflow that does not know yet that the sandbox is another's gets no signal to act on its goal."""
     labels = world.ours.labels | {"issuebox-instance": "other"}
     row = await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
     await world.published(world.stack, Published(phase="usable", sandbox_id=row.id, goal=goal))
@@ -153,7 +153,7 @@ async def test_sandbox_of_another_installation_is_counted_and_no_finding(world: 
 
 
 async def test_name_that_another_installation_has_makes_ours_a_stray(world: Audited) -> None:
-    """Beside another's sandbox ours is no duplicate: it is the only one that is ours."""
+    """Beside another installation's sandbox, ours is no duplicate: it is our only one."""
     labels = world.ours.labels | {"issuebox-instance": "other"}
     await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
     await world.made("a-copy", issue_id=str(world.stack.issue_id))
@@ -162,7 +162,7 @@ async def test_name_that_another_installation_has_makes_ours_a_stray(world: Audi
 
 
 async def test_block_ends_by_the_audit_when_the_sandbox_of_another_is_gone(world: Audited) -> None:
-    """Then the name is free and the issue, which is still asked for, gets its own."""
+    """Then the name is free, and the issue's open request gets its own sandbox."""
     labels = world.ours.labels | {"issuebox-instance": "other"}
     row = await world.made(world.stack.name, labels, issue_id=str(world.stack.issue_id))
     handover = await world.stack.ensure()
@@ -179,7 +179,7 @@ async def test_block_ends_by_the_audit_when_the_sandbox_of_another_is_gone(world
 
 
 async def test_several_findings_come_in_one_report(world: Audited) -> None:
-    """What cannot be mended does not keep the rest from being mended."""
+    """A finding that cannot be mended does not keep the others from being mended."""
     orphan, twin = world.issue(1), world.issue(2)
     await world.made(orphan.name, issue_id=str(orphan.issue_id))
     await world.ensured(twin)
@@ -197,7 +197,7 @@ async def _destroyed(world: Audited, sandbox_id: str) -> None:
 
 
 async def test_two_audits_at_once_agree(world: Audited) -> None:
-    """An audit by hand beside a scheduled one starts the same workflow once."""
+    """A manual audit beside a scheduled one starts the same workflow only once."""
     await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     first, second = await asyncio.gather(world.audit(), world.audit())
     assert (first.promise_holds, second.promise_holds) == (True, True)

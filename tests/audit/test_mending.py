@@ -1,4 +1,4 @@
-"""Mending through the workflow: the audit asks it to look, and looks itself whether that helped."""
+"""Mending through the workflow: the audit asks it for a lookup, and then reads whether that helped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workflows.messages import SIGNAL_STOP, Published
 from .conftest import Audited, Started
 
 LOOK_S = 4.0
-"""Enough for the workflow to look into the sandbox and to stop it, before the audit looks whether it did."""
+"""Enough for the workflow to inspect and stop the sandbox before the audit reads whether it did."""
 
 
 def mended(report: AuditReport) -> list[tuple[Kind, bool]]:
@@ -21,7 +21,7 @@ def mended(report: AuditReport) -> list[tuple[Kind, bool]]:
 
 
 async def leak(world: Audited) -> str:
-    """Somebody starts, at Daytona, the sandbox of an issue whose goal is *stopped*; its ID."""
+    """Somebody starts, at Daytona, the sandbox of an issue whose goal is *stopped*; returns its ID."""
     issue, admin = world.stack, world.stack.daytona.admin
     sandbox_id = await world.ensured(issue)
     await issue.order(SIGNAL_STOP)
@@ -33,7 +33,7 @@ async def leak(world: Audited) -> str:
 
 
 async def test_leak_is_stopped_by_its_workflow(start: Started) -> None:
-    """The audit stops nothing itself: it asks, and sees that it helped."""
+    """The audit itself stops nothing: it asks the workflow, and sees that this helped."""
     world = await start(audit_recheck_s=LOOK_S)
     sandbox_id = await leak(world)
     began = await world.stack.journal_end()
@@ -45,7 +45,7 @@ async def test_leak_is_stopped_by_its_workflow(start: Started) -> None:
 
 
 async def test_leak_that_goes_on_is_not_called_mended(start: Started) -> None:
-    """Daytona does not stop it: the workflow tried, is blocked or still trying, and the sandbox still runs."""
+    """Daytona does not stop it: the workflow has tried and is blocked or still trying, and the sandbox still runs."""
     world = await start(audit_recheck_s=LOOK_S, attempts_max=2)
     sandbox_id = await leak(world)
     await world.stack.daytona.admin.add_fault("stop", {"kind": "status", "status": 503}, times=None)
@@ -56,7 +56,7 @@ async def test_leak_that_goes_on_is_not_called_mended(start: Started) -> None:
 
 
 async def test_lost_sandbox_becomes_known_to_its_workflow(world: Audited) -> None:
-    """The workflow looks, and publishes that its sandbox is missing; nothing is created."""
+    """The workflow looks it up and publishes that it is missing; nothing is created."""
     admin = world.stack.daytona.admin
     sandbox_id = await world.ensured(world.stack)
     await admin.act(sandbox_id, "delete")
@@ -70,7 +70,7 @@ async def test_lost_sandbox_becomes_known_to_its_workflow(world: Audited) -> Non
 
 
 async def test_leak_whose_workflow_ended_is_an_orphan(world: Audited) -> None:
-    """A workflow may be terminated at any moment: its sandbox still runs, and somebody has to keep it."""
+    """A workflow may be terminated at any moment: its sandbox still runs and needs a workflow."""
     row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     await world.published(world.stack, Published(phase="usable", sandbox_id=row.id, goal="stopped"))
     auditing = asyncio.create_task(world.audit(mend=False))

@@ -1,4 +1,4 @@
-"""The schedules: made once however many workers start, kept as the settings say, never in a worker's way."""
+"""The schedules: created once however many workers start, kept as the settings say, and never blocking a worker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .conftest import Audited, Started
 
 
 def settings(issue_id: int, **changes: object) -> WorkerSettings:
-    """Of a task queue that no other test has."""
+    """Settings with a task queue that no other test uses."""
     return WorkerSettings.model_validate({"task_queue": f"queue-{issue_id}"} | changes)
 
 
@@ -56,7 +56,7 @@ def test_schedule_id_carries_the_task_queue_unless_it_is_the_usual_one() -> None
 
 
 async def test_schedule_says_what_the_settings_say(temporal: Client, issue_id: int) -> None:
-    """It starts the audit on our task queue, one at a time, makes up for nothing, and spreads installations."""
+    """It starts the audit on our task queue, one at a time, without catching up, and spread over installations."""
     given = settings(issue_id, audit_interval_s=600)
     await ensure_schedules(temporal, given)
     schedule = (await described(temporal, given)).schedule
@@ -70,7 +70,7 @@ async def test_schedule_says_what_the_settings_say(temporal: Client, issue_id: i
 
 
 async def test_many_workers_at_once_make_one_schedule(temporal: Client, issue_id: int) -> None:
-    """Who comes later finds it there and is content."""
+    """Later workers find the schedule and leave it."""
     given = settings(issue_id)
     with capture_logs() as logs:
         await asyncio.gather(*(ensure_schedules(temporal, given) for _ in range(5)))
@@ -78,7 +78,7 @@ async def test_many_workers_at_once_make_one_schedule(temporal: Client, issue_id
 
 
 async def test_new_interval_is_taken_over_and_a_pause_is_kept(temporal: Client, issue_id: int) -> None:
-    """A restart with another setting changes the schedule; what a person paused stays paused."""
+    """A restart with another setting updates the schedule; what a person paused stays paused."""
     given = settings(issue_id, audit_interval_s=600)
     await ensure_schedules(temporal, given)
     await handle(temporal, given).pause(note="maintenance")
@@ -89,7 +89,7 @@ async def test_new_interval_is_taken_over_and_a_pause_is_kept(temporal: Client, 
 
 
 async def test_interval_of_zero_removes_the_schedule(temporal: Client, issue_id: int) -> None:
-    """And is content when there is none."""
+    """It is no error when there is none."""
     given, off = settings(issue_id), settings(issue_id, audit_interval_s=0)
     await ensure_schedules(temporal, given)
     with capture_logs() as logs:
@@ -102,7 +102,7 @@ async def test_interval_of_zero_removes_the_schedule(temporal: Client, issue_id:
 
 
 async def test_resync_is_scheduled_for_the_configured_repositories(temporal: Client, issue_id: int) -> None:
-    """Without any there is nothing to ask GitHub for; with other ones the schedule asks for those."""
+    """Without repositories there is no schedule; with other ones it reads those."""
     await ensure_schedules(temporal, settings(issue_id))
     schedule = temporal.get_schedule_handle(f"issuebox-resync-queue-{issue_id}")
     with pytest.raises(RPCError):
@@ -118,7 +118,7 @@ async def test_resync_is_scheduled_for_the_configured_repositories(temporal: Cli
 
 
 class Forbidden(Interceptor):
-    """A Temporal that lets this client make no schedules."""
+    """A Temporal that does not let this client create schedules."""
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002
         return _Forbidden(next)
@@ -130,7 +130,7 @@ class _Forbidden(OutboundInterceptor):
 
 
 async def test_forbidden_schedule_is_reported_and_stops_nobody(temporal: Client, issue_id: int) -> None:
-    """The log says which schedule, why, and what to do."""
+    """The log names the schedule, the reason and what to do."""
     config = temporal.config()
     config["interceptors"] = [Forbidden()]
     with capture_logs() as logs:
@@ -143,7 +143,7 @@ async def test_forbidden_schedule_is_reported_and_stops_nobody(temporal: Client,
 
 
 class Unanswered(Interceptor):
-    """Creates that are carried out, and whose answer does not come in time: so many of them."""
+    """The first creates are carried out, but their answers do not come in time."""
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -168,7 +168,7 @@ class _Unanswered(OutboundInterceptor):
 
 @pytest.mark.parametrize(("times", "word"), [(1, "schedule_kept"), (2, "schedule_kept"), (3, "schedule_failed")])
 async def test_unanswered_call_is_made_again(temporal: Client, issue_id: int, times: int, word: str) -> None:
-    """A few times; then the log says that it failed, and the worker serves all the same."""
+    """The call is repeated a few times; then the log reports the failure, and the worker serves all the same."""
     config = temporal.config()
     config["interceptors"] = [Unanswered(times)]
     given = settings(issue_id)
@@ -195,7 +195,7 @@ async def _audits_done(world: Audited) -> int:
 
 
 async def test_installations_of_one_namespace_have_each_their_own(temporal: Client, issue_id: int) -> None:
-    """Removing one leaves the other."""
+    """Removing one schedule leaves the other."""
     ours = settings(issue_id)
     theirs = settings(issue_id, task_queue=f"other-{issue_id}")
     await ensure_schedules(temporal, ours)

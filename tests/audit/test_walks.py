@@ -1,4 +1,4 @@
-"""The walks: a killed worker's walk goes on from its page, and ten thousand sandboxes need no memory to speak of."""
+"""The walks: the next worker continues a killed worker's walk, and ten thousand sandboxes need little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -27,19 +26,19 @@ from issuebox.domain.records import IssueRecord, RecordPage
 from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX
-from issuebox.settings import WorkerSettings
 from issuebox.temporal.sweeps import SweptIssues
-from issuebox.worker import WORKFLOW_RUNNER, daytona_options
+from issuebox.worker import WORKFLOW_RUNNER
 from localdaytona import creation
 from localdaytona.config import Config
 from localdaytona.store import Store
 from localdaytona.testing import Server, running
+from proofs.shortened import made_from
 from tests.waiting import until
 from tests.workflow.conftest import Stack
 from workflows.audit import AuditWorkflow
 from workflows.messages import Published
 
-from .conftest import Audited, Started, settings_for
+from .conftest import Audited, Started, values_for
 
 REPOSITORY = Path(__file__).parents[2]
 SANDBOXES = 7
@@ -47,7 +46,7 @@ PAGE_SIZE = 2
 
 ROWS = 10_000
 WEIGHED_EVERY = 5
-"""Pages. Looking for what is in memory takes longer than reading a page."""
+"""Pages. Measuring memory takes longer than reading a page."""
 GROWTH_MAX_BYTES = 4 * 1024 * 1024
 """From the sixth page of fifty to the last fifth. Measured: under 1 MB."""
 WALK_MAX_S = 30.0
@@ -55,15 +54,11 @@ WALK_MAX_S = 30.0
 
 @asynccontextmanager
 async def worker_process(
-    settings: WorkerSettings, address: str, directory: Path
+    values: dict[str, object], address: str, directory: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker that can be killed."""
     file = directory / "settings.json"
-    given = {
-        str(field.validation_alias or name): getattr(settings, name)
-        for name, field in type(settings).model_fields.items()
-    }
-    file.write_text(json.dumps(given, default=SecretStr.get_secret_value))
+    file.write_text(json.dumps(values))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.audit.worker_process", str(file), address, str(PAGE_SIZE), cwd=REPOSITORY
     )
@@ -76,7 +71,7 @@ async def worker_process(
 
 
 async def pages_read(daytona: Server) -> list[str]:
-    """The cursors that were asked for, in order; '' for the first page."""
+    """The cursors of the requested pages, in order; '' for the first page."""
     entries = await daytona.admin.journal(kind="request")
     paths = [str(entry.detail["path"]) for entry in entries if entry.operation == "list"]
     return [parse_qs(urlsplit(path).query).get("cursor", [""])[0] for path in paths]
@@ -85,20 +80,21 @@ async def pages_read(daytona: Server) -> list[str]:
 async def test_walk_of_a_killed_worker_goes_on_from_its_page(
     temporal: Client, temporal_address: str, daytona: Server, issue_id: int, tmp_path: Path
 ) -> None:
-    """kill -9 while the third page is read: the next worker begins with the third page, and counts all once."""
-    settings = settings_for(daytona, daytona_request_timeout_s=60.0)
-    async with DaytonaProvider(daytona_options(settings)) as provider:
-        world = Audited(Stack(temporal, daytona, provider, settings, issue_id))
+    """kill -9 while the third page is read: the next worker begins with the third page, and everything counts once."""
+    values = values_for(daytona, daytona_request_timeout_s=60.0)
+    worker = made_from(values)
+    async with DaytonaProvider(worker.daytona) as provider:
+        world = Audited(Stack(temporal, daytona, provider, worker, issue_id))
         for number in range(1, SANDBOXES + 1):
             issue = world.issue(number)
             await world.made(issue.name, issue_id=str(issue.issue_id))
             await world.published(issue, Published())
     await daytona.admin.add_fault("list", {"kind": "hang"}, skip=2)
     auditing = asyncio.create_task(world.audit())
-    async with worker_process(settings, temporal_address, tmp_path) as first:
+    async with worker_process(values, temporal_address, tmp_path) as first:
         await until(lambda: pages_read(daytona), lambda read: len(read) == 3, "the third page is asked for", 60)
         first.kill()
-    async with worker_process(settings, temporal_address, tmp_path):
+    async with worker_process(values, temporal_address, tmp_path):
         report = await auditing
     read = await pages_read(daytona)
     assert len(read) == 5
@@ -108,7 +104,7 @@ async def test_walk_of_a_killed_worker_goes_on_from_its_page(
 
 
 class Weighed(DaytonaProvider):
-    """The real provider, which weighs the process before every fifth page of a list."""
+    """The real provider, which measures the process's memory before every fifth page of a list."""
 
     def __init__(self, options: DaytonaOptions) -> None:
         super().__init__(options)
@@ -130,7 +126,7 @@ class Weighed(DaytonaProvider):
 
 
 class AllRun:
-    """Every issue's workflow runs, and none is listed: what describing ten thousand costs is Temporal's matter."""
+    """Every issue's workflow runs, and none is listed: the cost of describing ten thousand is Temporal's."""
 
     async def describe(self, name: str) -> IssueRecord | None:
         return IssueRecord(name)
@@ -146,7 +142,7 @@ class AllRun:
 
 
 def fill(path: Path, labels: dict[str, str]) -> None:
-    """Ten thousand sandboxes, written where localdaytona will find them."""
+    """Write ten thousand sandboxes where localdaytona finds them."""
     store = Store(path / "localdaytona.sqlite3")
     wanted = creation.parse({"autoStopInterval": 0}, Config())
     with store.transaction():
@@ -160,16 +156,16 @@ def fill(path: Path, labels: dict[str, str]) -> None:
 
 @pytest.fixture
 async def crowd(temporal: Client, issue_id: int, tmp_path: Path) -> AsyncIterator[Audited]:
-    """An installation with ten thousand sandboxes, on a localdaytona whose memory is not ours."""
+    """An installation with ten thousand sandboxes, on a localdaytona in another process."""
     fill(tmp_path, {"managed-by": "issuebox", "issuebox-instance": "default"})
     async with running(tmp_path) as daytona:
-        settings = settings_for(daytona)
-        async with Weighed(daytona_options(settings)) as provider:
-            world = Audited(Stack(temporal, daytona, provider, settings, issue_id))
+        worker = made_from(values_for(daytona))
+        async with Weighed(worker.daytona) as provider:
+            world = Audited(Stack(temporal, daytona, provider, worker, issue_id))
             audits = AuditActivities(provider, AllRun(), ours=world.ours, terms=AuditTerms())
             async with Worker(
                 temporal,
-                task_queue=settings.task_queue,
+                task_queue=worker.settings.task_queue,
                 workflows=[AuditWorkflow],
                 activities=audits.all(),
                 workflow_runner=WORKFLOW_RUNNER,
@@ -178,7 +174,7 @@ async def crowd(temporal: Client, issue_id: int, tmp_path: Path) -> AsyncIterato
 
 
 async def test_ten_thousand_sandboxes_are_walked_in_bounded_memory(crowd: Audited) -> None:
-    """Nothing is kept of a sandbox once it is judged: what grows is one page."""
+    """Nothing is kept of a judged sandbox: memory grows by one page."""
     began = time.monotonic()
     report = await crowd.audit()
     assert (report.sandboxes, report.suspects, report.promise_holds) == (ROWS, 0, True)
@@ -192,7 +188,7 @@ async def test_ten_thousand_sandboxes_are_walked_in_bounded_memory(crowd: Audite
 
 @pytest.mark.parametrize("odd", ["", ' it\'s "odd" \\'], ids=["plain", "odd"])
 async def test_workflows_are_listed_page_by_page(start: Started, odd: str) -> None:
-    """Each running workflow of our task queue once, however many pages that takes and whatever it is called."""
+    """Each running workflow of our task queue once, however many pages that takes and whatever its name."""
     world = await start(task_queue=f"queue-{uuid.uuid4().hex[:8]}{odd}")
     names = [world.issue(number).name for number in range(1, 6)]
     for number in range(1, 6):

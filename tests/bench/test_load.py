@@ -1,4 +1,4 @@
-"""The load generator and what it sends: so many at once, each once, over connections that are kept."""
+"""The load generator and what it sends: the given number at once, each once, over kept connections."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BASE = datetime(2026, 1, 1, tzinfo=UTC)
 REPLY = b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def test_drive_makes_each_call_once_and_so_many_at_once() -> None:
-    """A closed loop: never more calls under way than callers, and as many as there are calls left."""
+async def test_drive_makes_each_call_once_with_all_callers_at_work() -> None:
+    """In a closed loop there are never more concurrent calls than callers, and never fewer while calls are left."""
     under_way, most, made = 0, 0, []
 
     async def call(caller: int, number: int) -> None:
@@ -41,7 +41,7 @@ async def test_drive_makes_each_call_once_and_so_many_at_once() -> None:
 
 
 async def test_drive_with_a_failing_call_raises() -> None:
-    """A window with a hole in it is no figure."""
+    """A window with a failed call gives no figure."""
 
     async def call(_caller: int, number: int) -> None:
         if number == 5:
@@ -51,8 +51,8 @@ async def test_drive_with_a_failing_call_raises() -> None:
         await drive(20, 3, call)
 
 
-async def test_line_keeps_its_connection_and_dials_again_when_the_server_hung_up() -> None:
-    """Two requests over one connection; a server that closes an idle one costs nothing but a new one."""
+async def test_line_keeps_its_connection_and_reconnects_when_the_server_hung_up() -> None:
+    """Two requests use one connection; when the server closes an idle one, the next request opens another."""
     accepted: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,13 +83,13 @@ async def _until_eof(line: Line) -> None:
 
 
 def test_reply_without_a_length_is_refused() -> None:
-    """Who does not know where a reply ends measures nothing."""
-    with pytest.raises(ValueError, match="how long"):
+    """Without a length the end of a reply cannot be measured."""
+    with pytest.raises(ValueError, match="announce its length"):
         content_length(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 def test_burst_has_every_delivery_and_two_copies_of_each_issue_in_an_order_of_the_seed() -> None:
-    """Copies are the same byte for byte; the same seed gives the same order."""
+    """Copies are identical byte for byte; the same seed gives the same order."""
     posts = burst(5, "secret", 7, BASE)
     assert Counter(post.issue for post in posts) == dict.fromkeys(range(1, 6), PER_ISSUE)
     by_delivery = Counter((post.delivery, post.request) for post in posts)
@@ -101,7 +101,7 @@ def test_burst_has_every_delivery_and_two_copies_of_each_issue_in_an_order_of_th
 
 
 async def test_bare_payloads_are_as_large_as_ours() -> None:
-    """The floor carries what the API carries."""
+    """The floor sends payloads of the same size as the API."""
     mock = build("opened", MockIssue(1_000_000, webhook.REPOSITORY, title="Bench issue", updated_at=BASE), "secret")
     payload = SHAPES["issues"].model_validate_json(mock.body)
     event = payload.to_event("issues", mock.delivery, "0" * 64, detect(payload.facts("issues"), Criteria()))
@@ -110,6 +110,6 @@ async def test_bare_payloads_are_as_large_as_ours() -> None:
 
 
 def test_usage_of_this_process_is_read() -> None:
-    """A process that has imported this much has megabytes, and has used the processor."""
+    """A process with this many imports uses megabytes, and has used processor time."""
     assert 10 < usage.memory_mib(os.getpid()) < 100_000
     assert usage.processors_s({"me": os.getpid()})["me"] > 0

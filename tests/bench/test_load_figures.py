@@ -1,4 +1,4 @@
-"""Figures of webhook, burst and growth: what is made of samples, what is shown, and which targets are met."""
+"""Figures of webhook, burst and growth: how samples become figures, tables and targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _level(callers: int, ours: list[float], bare: list[float]) -> webhook.Level:
 
 
 def _size(issues: int, ack_ms: float, memory_mib: float = 100.0) -> Size:
-    # An issue that no worker holds takes longer than with few, and so does an empty workflow.
+    # An issue that no worker has in memory takes longer, and so does an empty workflow.
     replay_ms = 20.0 if issues > growth_page.CACHED_WORKFLOWS else 0.0
     times = {ACK: ack_ms, BARE_SIGNAL: 2.0, AGAIN: 45.0, BARE_AGAIN: 36.0}
     times |= {ENSURE: 50.0 + replay_ms, BARE_UPDATE: 40.0 + replay_ms}
@@ -50,7 +50,7 @@ def _burst(slowest_ms: float, statuses: dict[str, int]) -> Burst:
 
 
 def test_ratio_of_the_webhook_is_taken_round_by_round_where_the_bare_side_is_fastest() -> None:
-    """A slow round slows both sides and leaves the ratio alone."""
+    """A slow round slows both sides and does not change the ratio."""
     figures = webhook.Webhook(levels=[_level(1, [90, 90], [100, 100]), _level(8, [80, 8, 160], [100, 10, 400])])
     assert figures.saturated.callers == 1
     figures = webhook.Webhook(levels=[_level(1, [90], [100]), _level(8, [80, 8, 160], [160, 10, 400])])
@@ -67,7 +67,7 @@ def test_webhook_page_shows_processor_time_of_one_call() -> None:
 
 
 def test_burst_targets_want_every_acknowledgement_in_time_and_2xx() -> None:
-    """One slow answer or one refusal is one too many."""
+    """One slow answer or one refusal misses the target."""
     assert all(target.is_met for target in burst_page.targets(_burst(4999.0, {"202": 20})))
     slow = [target.is_met for target in burst_page.targets(_burst(5001.0, {"202": 20}))]
     refused = [target.is_met for target in burst_page.targets(_burst(10.0, {"202": 18, "503": 1, "none": 1}))]
@@ -76,7 +76,7 @@ def test_burst_targets_want_every_acknowledgement_in_time_and_2xx() -> None:
 
 
 def test_started_at_takes_the_first_start_of_each_name() -> None:
-    """A second start of the same sandbox is no second issue."""
+    """A second start of the same sandbox does not count as a second issue."""
 
     def entry(seq: int, name: str, new: str, kind: str = "state") -> Entry:
         return Entry(seq=seq, at=float(seq), kind=kind, sandbox_id=name, name=name, operation=None, detail={"new": new})
@@ -92,12 +92,12 @@ def test_started_at_takes_the_first_start_of_each_name() -> None:
 
 
 def test_curve_goes_from_the_least_to_the_most() -> None:
-    """Even steps, both ends included."""
+    """The steps are even and include both ends."""
     assert curve([3.0, 1.0, 2.0], steps=4) == [1.0, 1.5, 2.0, 2.5, 3.0]
 
 
 def test_growth_is_judged_by_the_ratio_to_the_floor_and_memory_from_a_full_cache_on() -> None:
-    """Acknowledgements that grow by a fifth over their floor are not flat; a cache that fills is no leak."""
+    """Acknowledgements that grow by a fifth over their floor are not flat; a filling cache is not a leak."""
     figures = Growth(sizes=[_size(100, 5.0, 100.0), _size(1000, 5.0, 300.0), _size(10_000, 6.0, 310.0)])
     met = {target.name: target.is_met for target in growth_page.targets(figures)}
     assert met == {
@@ -113,7 +113,7 @@ def test_growth_is_judged_by_the_ratio_to_the_floor_and_memory_from_a_full_cache
 
 
 def test_charts_have_a_caption_each() -> None:
-    """The page shows every chart that is drawn."""
+    """The page shows every chart."""
     drawn = [
         (webhook.WEBHOOK, webhook.draw(webhook.Webhook(levels=[_level(1, [90], [100])]))),
         (burst_page.BURST, burst_page.draw(_burst(10.0, {"202": 20}))),

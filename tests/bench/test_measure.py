@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, and that docs/benchmarks.md is what the stored results say. Measures nothing."""
+"""The arithmetic of the benchmarks, and that docs/benchmarks.md matches the stored results. Measures nothing."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ from bench.measure.requests import split
     ],
 )
 def test_quantile_is_interpolated_between_neighbours(samples: list[float], share: float, expected: float) -> None:
-    """As NumPy's default has it, whatever the order of the samples."""
+    """The definition is NumPy's default, whatever the order of the samples."""
     assert math.isclose(quantile(samples, share), expected)
 
 
 def test_quantile_of_nothing_is_refused() -> None:
-    """No sample, no figure."""
+    """Without samples there is no figure."""
     with pytest.raises(ValueError, match="of 0 samples"):
         quantile([], 0.5)
 
 
 def test_spread_has_every_quantile_of_its_samples() -> None:
-    """One object for a table's row."""
+    """One object holds all values of a table's row."""
     found = spread([4.0, 1.0, 3.0, 2.0])
     assert (found.count, found.least, found.most, found.p50, found.mean) == (4, 1.0, 4.0, 2.5, 2.5)
     assert math.isclose(found.p90, 3.7)
@@ -74,12 +74,12 @@ def test_spread_has_every_quantile_of_its_samples() -> None:
     ],
 )
 def test_target_is_met_on_the_right_side_of_its_limit(value: float, sense: Sense, is_met: bool) -> None:
-    """The limit itself is met."""
+    """A value equal to the limit meets it."""
     assert Target(name="x", value=value, limit=1.25, sense=sense).is_met is is_met
 
 
 def test_actions_are_priced_tier_by_tier() -> None:
-    """The example of Temporal's pricing page: 11.25 million beyond the plan's are 250 + 225 + 50 dollars."""
+    """The example on Temporal's pricing page: 11.25 million beyond the plan cost 250 + 225 + 50 dollars."""
     prices = TemporalPrices()
     assert math.isclose(action_cost(11.25e6 + prices.included_actions, prices), 525.0)
     assert action_cost(prices.included_actions, prices) == 0.0
@@ -88,7 +88,7 @@ def test_actions_are_priced_tier_by_tier() -> None:
 
 
 def test_month_is_the_sum_of_its_parts() -> None:
-    """Worked out by hand: 1,000 issues, each created, reused twice, started once and closed."""
+    """Calculated by hand: 1,000 issues, each created, reused twice, started once and closed."""
     life = Life(
         created=Usage(actions=5, history_bytes=6_000),
         reused=Usage(actions=2, history_bytes=3_000),
@@ -113,7 +113,7 @@ def test_month_is_the_sum_of_its_parts() -> None:
 
 
 def test_plan_takes_its_share_when_that_is_more_than_its_least() -> None:
-    """10 % of what is consumed, and what the plan includes is free."""
+    """The plan costs 10 % of the consumption, and what it includes is free."""
     none = Usage(actions=0, history_bytes=0)
     life = Life(created=Usage(actions=102.5, history_bytes=0), reused=none, started=none, closed=none)
     bill = month(life, Month(issues=1e6, reads_of_status=0), TemporalPrices(), DaytonaPrices())
@@ -133,14 +133,14 @@ def _names(*kinds: str) -> list[HistoryEvent]:
 
 
 def test_signal_with_start_is_one_action() -> None:
-    """As Temporal's page says, whether or not the workflow starts."""
+    """Whether or not the workflow starts, as Temporal's page says."""
     assert billable(_names("WORKFLOW_EXECUTION_STARTED", "WORKFLOW_EXECUTION_SIGNALED")) == 1
     assert billable(_names("WORKFLOW_EXECUTION_SIGNALED")) == 1
     assert billable(_names("WORKFLOW_EXECUTION_STARTED", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED")) == 2
 
 
 def test_steps_of_tasks_are_no_actions() -> None:
-    """An activity is one, with all that its history shows of it; tasks and the memo are none."""
+    """An activity with all its events is one action; workflow tasks and the memo are none."""
     quiet = ("WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_COMPLETED")
     activity = ("ACTIVITY_TASK_SCHEDULED", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED")
     assert billable(_names(*quiet, "WORKFLOW_PROPERTIES_MODIFIED", "TIMER_FIRED")) == 0
@@ -148,14 +148,14 @@ def test_steps_of_tasks_are_no_actions() -> None:
 
 
 def test_retries_of_an_activity_are_actions() -> None:
-    """The history shows the last attempt only, with its number."""
+    """The history shows only the last attempt, with its number."""
     started = _event("ACTIVITY_TASK_STARTED")
     started.activity_task_started_event_attributes.attempt = 4
     assert billable([_event("ACTIVITY_TASK_SCHEDULED"), started]) == 4
 
 
 def test_markers_of_one_workflow_task_are_one_action() -> None:
-    """However many local activities and versions it recorded."""
+    """The number of local activities and versions that it recorded does not matter."""
     markers = _names("MARKER_RECORDED", "MARKER_RECORDED", "MARKER_RECORDED")
     for marker, task in zip(markers, (7, 7, 12), strict=True):
         marker.marker_recorded_event_attributes.workflow_task_completed_event_id = task
@@ -163,7 +163,7 @@ def test_markers_of_one_workflow_task_are_one_action() -> None:
 
 
 def test_attribute_of_versions_is_free() -> None:
-    """Written by the SDK; ours are billed."""
+    """The SDK writes it; our own attributes are billed."""
     free, ours = _names("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES")
     for event, name in ((free, VERSION_ATTRIBUTE), (ours, "IssuePhase")):
         fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
@@ -183,12 +183,12 @@ def test_attribute_of_versions_is_free() -> None:
     ],
 )
 def test_requests_are_split_at_the_first_command(operations: list[str], expected: tuple[int, ...]) -> None:
-    """Looks before it, reads after it, and what the outcome does not need apart."""
+    """Lookups come before it and reads after it; what the outcome does not need counts separately."""
     assert split(operations) == expected
 
 
 def test_what_is_added_is_the_difference_within_a_round() -> None:
-    """A slow round slows both, and does not count as ours."""
+    """A slow round slows both sides, and its slowness is not added to ours."""
     row = summarize_latency(
         "started",
         {
@@ -205,7 +205,7 @@ def test_what_is_added_is_the_difference_within_a_round() -> None:
 
 
 class Sum(BaseModel):
-    """The figures of a measurement that is none."""
+    """The figures of a measurement for this test."""
 
     values: list[float]
 
@@ -246,7 +246,7 @@ def _record(**changes: object) -> Record:
 
 
 def test_section_shows_targets_figures_and_how_to_repeat_them(tmp_path: Path) -> None:
-    """What was missed is said, and whoever doubts it finds the command."""
+    """A section marks missed targets, and names the command that repeats the measurement."""
     results.write(_record(), tmp_path)
     text = page.section(FIXTURE, results.read("fixture", tmp_path))
     assert "| sum | 6 s | at most 5 s | **no** |" in text
@@ -257,7 +257,7 @@ def test_section_shows_targets_figures_and_how_to_repeat_them(tmp_path: Path) ->
 
 
 def test_same_figures_give_the_same_chart() -> None:
-    """Otherwise every render would be a change."""
+    """Otherwise every render would change the files."""
 
     def drawn() -> str:
         figure, axes = charts.axes("title", "seconds", "count")
@@ -271,13 +271,13 @@ def test_same_figures_give_the_same_chart() -> None:
     assert ET.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 -- made one line above
 
 
-def test_page_and_charts_are_what_the_stored_results_say() -> None:
+def test_page_and_charts_match_the_stored_results() -> None:
     """docs/benchmarks.md is generated: `make bench ARGS=--render` after a change of its text."""
     assert render(is_check=True) == []
 
 
 def test_stored_targets_are_those_of_the_stored_figures() -> None:
-    """A limit that was changed since is judged anew."""
+    """After a change of a limit, the results must be judged again."""
     for measurement in MEASUREMENTS:
         record = results.read(measurement.name)
         if record is not None:
@@ -285,7 +285,7 @@ def test_stored_targets_are_those_of_the_stored_figures() -> None:
 
 
 def test_every_measurement_has_a_name_of_its_own() -> None:
-    """Names are files, commands and headings."""
+    """Names are used as file names, commands and headings."""
     names = [measurement.name for measurement in MEASUREMENTS]
     assert len(set(names)) == len(names)
     with pytest.raises(SystemExit):

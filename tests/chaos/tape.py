@@ -1,6 +1,6 @@
 """Writes evidence by hand: a journal made by localdaytona's own pure functions, and a sender's notes.
 
-Every step takes a second, so that what is written first was first.
+Every step takes a second, so that the order of writing is the order of time.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from localdaytona.ledger import entries
 from localdaytona.model import Intervals, Sandbox, Spec
 from localdaytona.timers import destroying
 from localdaytona.types import JSON, JSONObject
-from proofs.checker.evidence import Delivery, Evidence, Order, Signal, Violation, Wish
+from proofs.checker.evidence import Delivery, Evidence, Expectation, Order, Signal, Violation
 from proofs.checker.rules import check
 
-RUNNING, STOPPED, GONE, NOTHING = Wish.RUNNING, Wish.STOPPED, Wish.GONE, Wish.NOTHING
+RUNNING, STOPPED, GONE, NOTHING = Expectation.RUNNING, Expectation.STOPPED, Expectation.GONE, Expectation.NOTHING
 CONFIG = Config()
 
 
 @dataclass
 class Tape:
-    """A run in the making. Methods that change a sandbox take its ID; `by` is the operation that did it."""
+    """A run that a test writes step by step. Methods that change a sandbox take its ID; `by` is the operation."""
 
     now: float = 1_000.0
     journal: list[Entry] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Tape:
     def send(
         self,
         action: str,
-        wish: Wish,
+        expects: Expectation,
         *,
         issue: int = 1,
         second: float | None = None,
@@ -47,13 +47,13 @@ class Tape:
         is_handled: bool = True,
         workflow_id: str = "",
     ) -> str:
-        """One POST; `second` is GitHub's time, by default the present one."""
+        """One POST. `second`: GitHub's time, by default the present."""
         key = delivery or f"d{len(self.deliveries)}"
         sent_at = self._tick()
         moment = sent_at if second is None else second
         self.deliveries.append(
             Delivery(
-                delivery=key, issue=issue, action=action, wish=wish, updated_at=moment, sent_at=sent_at,
+                delivery=key, issue=issue, action=action, expects=expects, updated_at=moment, sent_at=sent_at,
                 closed_at=closed_at, answered_at=None if status is None else sent_at + 0.2, status=status,
             )
         )  # fmt: skip
@@ -84,7 +84,7 @@ class Tape:
         fails: bool = False,
         is_shown: bool = True,
     ) -> str:
-        """An accepted create, to its end; with `fails` it ends in an error that Daytona does not repair."""
+        """An accepted create, to its end. With `fails` it ends in an error that Daytona does not repair."""
         cause = self._ask("create", name, labels=labels) if by == "create" else Cause(by)
         sandbox_id = f"s{len(self.rows)}"
         fresh = Sandbox(
@@ -106,7 +106,7 @@ class Tape:
         self._reply(self._ask("create", name), None, status=409)
 
     def start(self, sandbox_id: str, *, by: str = "start", effect: TransitionEffect | None = None) -> None:
-        """Started from stopped or archived; or not, by an injected fault."""
+        """Started from stopped or archived. With `effect`, an injected fault hits the start."""
         way = "restore" if self.rows[sandbox_id].state == "archived" else "start"
         self._carry_out(sandbox_id, way, by, effect=effect)
 
@@ -119,7 +119,7 @@ class Tape:
         self._carry_out(sandbox_id, "archive", by)
 
     def recover(self, sandbox_id: str, *, effect: TransitionEffect | None = None) -> None:
-        """Repaired; or not, by an injected fault."""
+        """Repaired. With `effect`, an injected fault hits the repair."""
         cause = self._ask("recover", self.rows[sandbox_id].name, sandbox_id)
         if effect is not None:
             self._fault(cause, sandbox_id, effect)
@@ -128,7 +128,7 @@ class Tape:
         self.finish(sandbox_id)
 
     def delete(self, sandbox_id: str, *, by: str = "delete", is_finished: bool = True) -> None:
-        """Deleted; without `is_finished` it is dying at the end of the tape, or until `finish`."""
+        """Deleted. Without `is_finished` it is dying until `finish`, or to the end of the tape."""
         self._carry_out(sandbox_id, destroying(self.rows[sandbox_id]), by, is_finished=is_finished)
 
     def stick(self, sandbox_id: str, way: str) -> None:
@@ -144,8 +144,8 @@ class Tape:
         """Errored, by a person or by a transition that failed."""
         old = self.rows[sandbox_id]
         if by == "admin:break":
-            told: JSONObject = {"act": "break", "recoverable": is_recoverable}
-            self._note(NewEntry("admin", sandbox_id, old.name, by, told))
+            detail: JSONObject = {"act": "break", "recoverable": is_recoverable}
+            self._note(NewEntry("admin", sandbox_id, old.name, by, detail))
         self._put(old, break_down(old, "error", "broken", self._tick(), recoverable=is_recoverable), Cause(by))
 
     def set_state(self, sandbox_id: str, state: str, *, by: str = "admin:set-state") -> None:
@@ -159,34 +159,34 @@ class Tape:
         old = self.rows[sandbox_id]
         self._put(old, replace(old, labels=labels), Cause("labels"))
 
-    def look(self, sandbox_id: str, status: int | None = 200) -> None:
-        """Something was asked inside the sandbox."""
+    def inspect(self, sandbox_id: str, status: int | None = 200) -> None:
+        """A call inside the sandbox, as an inspection makes it."""
         detail: JSONObject = {"method": "POST", "path": "/process/execute", "status": status, "seconds": 0.01}
         self._note(NewEntry("toolbox", sandbox_id, self.rows[sandbox_id].name, None, detail))
 
     def show(self, sandbox_id: str, *, as_of: float | None = None) -> None:
-        """A read that reached the service; with `as_of`, of the past."""
+        """A read that reached the service. With `as_of`, it shows that earlier time."""
         self._reply(self._ask("get", self.rows[sandbox_id].name, sandbox_id), sandbox_id, as_of=as_of)
 
     def finish(self, sandbox_id: str, *, cause: Cause | None = None) -> None:
-        """What is in flight comes to its end."""
+        """The transition under way ends."""
         while (flight := self.rows[sandbox_id].flight) is not None:
             old, by = self.rows[sandbox_id], cause or Cause(flight.operation, flight.request_id)
             self._put(old, advance(old, self._tick(), CONFIG), by)
 
     def evidence(self, **facts: object) -> Evidence:
-        """All that is on the tape."""
+        """Everything on the tape."""
         given: dict[str, object] = {
             "journal": self.journal, "deliveries": self.deliveries, "orders": self.orders, "histories": self.signals
         }  # fmt: skip
         return Evidence.model_validate(given | facts)
 
     def broken(self, **facts: object) -> list[Violation]:
-        """What the checker says about it."""
+        """The violations that the checker finds."""
         return check(self.evidence(**facts))
 
     def letters(self, **facts: object) -> str:
-        """The rules that are broken, such as `abd`."""
+        """The letters of the broken rules, such as `abd`."""
         return "".join(sorted({violation.rule for violation in self.broken(**facts)}))
 
     def _carry_out(

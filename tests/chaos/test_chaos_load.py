@@ -1,4 +1,4 @@
-"""GitHub's side of the chaos run: over both APIs in turn, and again and again until it is acknowledged."""
+"""GitHub's side of the chaos run: deliveries go to both APIs in turn, and are sent again until acknowledged."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from proofs.chaos.github import TRIES_MAX, GitHub
 from proofs.chaos.people import work_left
 from proofs.chaos.story import Post, stories
 from proofs.chaos.tally import Tally
-from proofs.checker.evidence import Wish
+from proofs.checker.evidence import Expectation
 
 Answer = Callable[[int], int | None]
-"""From the number of a POST to its status; None: the connection is closed without an answer."""
+"""From the number of a POST to its status. None: the connection is closed without an answer."""
 
 
 @asynccontextmanager
 async def _apis(answer: Answer) -> AsyncIterator[tuple[list[str], list[tuple[int, str]]]]:
-    """Two receivers, and which of them got which delivery, in order."""
+    """Two receivers, and the deliveries that each of them got, in order."""
     numbers = count()
     got: list[tuple[int, str]] = []
 
@@ -52,7 +52,7 @@ async def _apis(answer: Answer) -> AsyncIterator[tuple[list[str], list[tuple[int
 
 
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redeliveries within milliseconds."""
     monkeypatch.setattr(proofs.chaos.github, "PAUSE_FIRST_S", 0.001)
     monkeypatch.setattr(proofs.chaos.github, "PAUSE_MAX_S", 0.01)
@@ -71,18 +71,18 @@ async def _sent(answer: Answer, posts: tuple[Post, ...]) -> tuple[Tally, list[tu
 
 
 async def test_both_apis_get_their_share_and_each_answer_is_noted() -> None:
-    """One line for each POST, with what the delivery asked for."""
+    """There is one line for each POST, with what the delivery expects."""
     tally, got = await _sent(lambda _: 202, _posts(3))
     assert tally.acknowledged == len(tally.posts) == len(got) == 30
     assert {place for place, _ in got} == {0, 1}
     assert (tally.waiting, tally.redeliveries, tally.given_up) == (0, 0, 0)
-    assert Wish.RUNNING in {post.wish for post in tally.posts}
+    assert Expectation.RUNNING in {post.expects for post in tally.posts}
     assert not tally.in_flight
 
 
 @pytest.mark.parametrize("failure", [503, None])
-async def test_what_is_refused_or_not_answered_is_sent_again_with_the_same_id(failure: int | None) -> None:
-    """Each try is a line of its own, and only the last one is acknowledged."""
+async def test_refused_or_unanswered_delivery_is_sent_again_with_the_same_id(failure: int | None) -> None:
+    """Each try has its own line, and only the last one is acknowledged."""
     posts = _posts(1)[:1]
     tally, got = await _sent(lambda number: failure if number < 3 else 202, posts)
     assert [post.status for post in tally.posts] == [failure, failure, failure, 202]
@@ -90,24 +90,24 @@ async def test_what_is_refused_or_not_answered_is_sent_again_with_the_same_id(fa
     assert (tally.redeliveries, tally.given_up) == (3, 0)
 
 
-async def test_what_is_never_acknowledged_is_given_up_and_noted() -> None:
-    """Nobody owes anything for it, and the run goes on."""
+async def test_delivery_that_is_never_acknowledged_is_given_up_and_noted() -> None:
+    """No rule requires its effect, and the run goes on."""
     tally, got = await _sent(lambda _: 500, _posts(1)[:1])
     assert len(got) == len(tally.posts) == TRIES_MAX
     assert (tally.acknowledged, tally.given_up, tally.waiting) == (0, 1, 0)
 
 
 async def test_copies_of_one_delivery_have_one_body() -> None:
-    """What is sent again is the same to the last byte: its digest tells that too."""
+    """A redelivery is the same to the last byte."""
     github = GitHub(["http://127.0.0.1:1"], "secret", 1_000_000, Tally())
     posts = _posts(1)
-    same = [post for post in posts if post.happening == posts[0].happening]
+    same = [post for post in posts if post.event == posts[0].event]
     assert len({github._mock(post).body for post in same}) == 1
 
 
-def test_work_is_found_where_it_lies_whatever_was_answered(tmp_path: Path) -> None:
-    """The answer to who left it may get lost; then only the sandbox itself tells."""
-    for sandbox_id, file in (("worked-in", "home/work/notes.txt"), ("looked-into", "home/work/other.txt")):
+def test_work_is_found_even_when_the_answer_was_lost(tmp_path: Path) -> None:
+    """The answer to the person who left it may get lost; then only the sandbox itself shows the work."""
+    for sandbox_id, file in (("worked-in", "home/work/notes.txt"), ("other", "home/work/other.txt")):
         path = tmp_path / "sandboxes" / sandbox_id / file
         path.parent.mkdir(parents=True)
         path.touch()

@@ -1,4 +1,4 @@
-"""The processes of the chaos run: told to end, and with a log that is not read for a while."""
+"""The processes of the chaos run: terminated, and with a log that is not read for a while."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _descriptors() -> int:
 
 @asynccontextmanager
 async def part_of(directory: Path, script: str) -> AsyncIterator[Part]:
-    """A part that runs the script and is ready when it has said something in this life."""
+    """A part that runs the script and is ready once its process has written something."""
     log, marks = directory / "log", [0]
 
     async def is_ready() -> bool:
@@ -80,8 +80,8 @@ async def part_of(directory: Path, script: str) -> AsyncIterator[Part]:
         await part.stop()
 
 
-async def test_part_that_is_told_to_end_lives_again_after_its_pause(tmp_path: Path) -> None:
-    """The pause begins with the end of the process, and nothing of its last words is lost."""
+async def test_part_is_restarted_after_its_pause(tmp_path: Path) -> None:
+    """The pause begins with the end of the process, and none of its last log lines is lost."""
     async with part_of(tmp_path, ENDS_IN_ORDER) as part:
         before = part.pid
         assert await part.end(0.5) is Ending.IN_ORDER
@@ -96,17 +96,17 @@ async def test_part_that_is_told_to_end_lives_again_after_its_pause(tmp_path: Pa
 
 
 async def test_part_that_does_not_end_is_killed_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It got its time; then it is ended all the same, and the run can tell."""
+    """It gets its time, then it is killed, and the run reports it."""
     monkeypatch.setattr(proofs.chaos.parts, "END_TIMEOUT_S", 0.5)
     async with part_of(tmp_path, IGNORES) as part:
-        assert await part.end(0.0) is Ending.STUBBORN
+        assert await part.end(0.0) is Ending.DID_NOT_END
         await part.ready(10)
-        assert part.endings == {Ending.STUBBORN: 1}
+        assert part.endings == {Ending.DID_NOT_END: 1}
         assert part.deaths == 0
 
 
-async def test_time_in_which_a_part_is_frozen_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM waits for SIGCONT: nobody can end while frozen."""
+async def test_time_in_which_a_part_is_frozen_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM waits for SIGCONT: a frozen process cannot end."""
     monkeypatch.setattr(proofs.chaos.parts, "END_TIMEOUT_S", 0.5)
     async with part_of(tmp_path, ENDS_IN_ORDER) as part:
         assert part.freeze(1.5)
@@ -114,26 +114,26 @@ async def test_time_in_which_a_part_is_frozen_is_not_its_own(tmp_path: Path, mon
         assert await part.end(0.0) is Ending.IN_ORDER
 
 
-async def test_part_that_is_killed_while_it_ends_did_not_refuse_to(tmp_path: Path) -> None:
-    """The plan overlaps: a kill after the SIGTERM is the plan's, and so is the pause that it asks for."""
+async def test_part_killed_while_it_ends_counts_as_killed(tmp_path: Path) -> None:
+    """Steps may overlap: a kill after the SIGTERM comes from the plan, and so does its pause."""
     async with part_of(tmp_path, IGNORES) as part:
         ending = asyncio.create_task(part.end(0.0))
         await asyncio.sleep(0.2)
         assert not await part.is_serving()
-        assert await part.end(0.0) is Ending.REFUSED
+        assert await part.end(0.0) is Ending.ALREADY_DOWN
         assert part.kill(0.2)
         assert await ending is Ending.KILLED
         assert part.deaths == 0
 
 
-async def test_part_that_ends_with_an_error_is_told_apart(tmp_path: Path) -> None:
-    """It did end; whoever deploys sees the exit code."""
+async def test_part_that_ends_with_an_error_is_counted_as_such(tmp_path: Path) -> None:
+    """It did end, and a deploy sees its exit code."""
     async with part_of(tmp_path, FAILS) as part:
-        assert await part.end(0.0) is Ending.DISORDERLY
+        assert await part.end(0.0) is Ending.WITH_ERROR
 
 
 async def test_stop_ends_a_part_for_good_and_can_be_repeated(tmp_path: Path) -> None:
-    """Frozen and unread as it may be."""
+    """It works on a frozen part with an unread log too."""
     async with part_of(tmp_path, ENDS_IN_ORDER) as part:
         part.freeze(60.0)
         part.stall_reader(60.0)
@@ -145,8 +145,8 @@ async def test_stop_ends_a_part_for_good_and_can_be_repeated(tmp_path: Path) -> 
         assert not part.stall_reader(1.0)
 
 
-async def test_stalled_reader_blocks_who_writes_and_loses_nothing(tmp_path: Path) -> None:
-    """A page is soon full; afterwards each line is there, in order."""
+async def test_stalled_reader_blocks_the_writer_and_loses_nothing(tmp_path: Path) -> None:
+    """The pipe of one page is soon full; afterwards every line is in the log, in order."""
     async with part_of(tmp_path, WRITES_ON) as part:
         assert part.stall_reader(1.0)
         size = (tmp_path / "log").stat().st_size
@@ -162,7 +162,7 @@ async def test_stalled_reader_blocks_who_writes_and_loses_nothing(tmp_path: Path
 
 
 async def test_all_that_a_process_wrote_is_in_the_log_when_it_is_gone(tmp_path: Path) -> None:
-    """Whatever the size, and although its reader stood still when it ended."""
+    """This holds for any size, and when the reader was stalled at the end of the process."""
     log = tmp_path / "log"
     script = "import sys; sys.stdout.write('x' * 1_000_000 + 'end')"
     for is_stalled in (False, True):
@@ -180,8 +180,8 @@ async def test_all_that_a_process_wrote_is_in_the_log_when_it_is_gone(tmp_path: 
         assert log.stat().st_size == (50_003 if is_stalled else 1_000_003)
 
 
-async def test_of_two_stalls_the_later_end_counts(tmp_path: Path) -> None:
-    """A short one that comes later does not end a long one."""
+async def test_later_end_of_two_stalls_counts(tmp_path: Path) -> None:
+    """A later, shorter stall does not end a longer one."""
     async with pumped(tmp_path / "log") as pump:
         pump.stall(0.5)
         pump.stall(0.1)
@@ -197,8 +197,8 @@ async def _broken_off(log: Path) -> None:
         raise ZeroDivisionError
 
 
-async def test_no_descriptor_outlives_a_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read, stalled, or held open by a grandchild: what a pump opened is closed again."""
+async def test_no_descriptor_outlives_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pump closes what it opened: when it is read, stalled, or held open by a grandchild."""
     monkeypatch.setattr(proofs.chaos.pump, "DRAIN_TIMEOUT_S", 0.2)
     before = _descriptors()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""The proxy of the chaos run: it carries every byte in order, and cuts, stalls and slows down as it is told."""
+"""The proxy of the chaos run: it carries every byte in order, and cuts, stalls and slows down on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _link() -> AsyncIterator[Link]:
 
 
 async def _asked(link: Link, data: bytes = b"x") -> bytes:
-    """What comes back, to the end of the stream."""
+    """The echo, to the end of the stream."""
     reader, writer = await asyncio.open_connection(LOOPBACK, link.port)
     async with asyncio.timeout(10):
         sending = asyncio.create_task(_send(writer, data))
@@ -54,14 +54,14 @@ def _now() -> float:
 
 
 async def test_all_bytes_pass_in_order_and_the_end_too() -> None:
-    """Four megabytes there and back, and more waits nowhere than the link may hold."""
+    """Four megabytes pass there and back."""
     async with _link() as link:
         assert await _asked(link, BIG) == BIG
         assert link.carried_bytes == 2 * len(BIG)
 
 
 async def test_cut_resets_what_is_open_and_what_comes_and_heals_by_itself() -> None:
-    """As when a load balancer dies, and its successor is there."""
+    """As when a load balancer dies and another takes over."""
     async with _link() as link:
         reader, writer = await asyncio.open_connection(LOOPBACK, link.port)
         writer.write(b"x")
@@ -90,7 +90,7 @@ async def test_stall_holds_everything_back_and_loses_nothing() -> None:
 
 
 async def test_delay_slows_each_direction_down() -> None:
-    """There and back takes the time twice, and order is kept."""
+    """There and back take twice the delay, and order is kept."""
     async with _link() as link:
         link.delay(0.15, 10.0)
         began = _now()
@@ -98,8 +98,8 @@ async def test_delay_slows_each_direction_down() -> None:
         assert _now() - began >= 0.3
 
 
-async def test_heal_ends_a_trouble_that_would_go_on() -> None:
-    """Good weather does not wait for the plan."""
+async def test_heal_ends_every_disturbance() -> None:
+    """Everything passes at once, before the disturbances would have ended."""
     async with _link() as link:
         link.cut(60.0)
         link.stall(60.0)
@@ -108,7 +108,7 @@ async def test_heal_ends_a_trouble_that_would_go_on() -> None:
 
 
 async def test_server_that_is_down_is_a_reset() -> None:
-    """A client behind the link learns that at once, and not by a time-out."""
+    """A client behind the link gets a reset at once, and no timeout."""
     async with Link("a>b", 1).serving() as link:
         with pytest.raises(ConnectionResetError):
             await _asked(link)

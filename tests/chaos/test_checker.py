@@ -1,6 +1,6 @@
-"""The rules of every moment, (a) and (b), and how they are asked: what breaks them is found, and nothing else.
+"""The rules of every moment, (a) and (b), and when they are checked: each violation is found, and nothing else.
 
-Each story is a tape, and the letters of the rules that it breaks.
+Each story is a tape, with the letters of the rules that it breaks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OTHER = {"name": "copy", "labels": {"issue-id": "1"}}
 
 
 def served(tape: Tape) -> str:
-    """The usual beginning: opened, created, running."""
+    """The usual beginning: issue opened, sandbox created and running."""
     tape.send("opened", RUNNING)
     return tape.create()
 
@@ -75,9 +75,9 @@ def _revived_after_replacement(tape: Tape) -> None:
 
 
 ONE_LIVE: dict[str, tuple[Story, str]] = {
-    "a second one is made": (_second_live, "abdf"),
-    "a second one is made while the first is stopped": (_second_while_stopped, "abdf"),
-    "a second one is made while the first is being made": (_second_while_creating, "abf"),
+    "a second one is created": (_second_live, "abdf"),
+    "a second one is created while the first is stopped": (_second_while_stopped, "abdf"),
+    "a second one is created while the first is being created": (_second_while_creating, "abf"),
     "the first one comes back": (_revived_after_replacement, "abdf"),
     "one after the other": (_one_after_the_other, ""),
     "each issue has its own": (_two_issues, ""),
@@ -86,22 +86,22 @@ ONE_LIVE: dict[str, tuple[Story, str]] = {
 
 @pytest.mark.parametrize("story", ONE_LIVE)
 def test_two_live_sandboxes_are_found(story: str) -> None:
-    """(a) holds when at no time two live ones are there, whoever made the first."""
+    """(a) holds when there are never two live ones, whoever created the first."""
     write, letters = ONE_LIVE[story]
     tape = Tape()
     write(tape)
     assert tape.letters() == letters
 
 
-def test_copy_made_by_hand_is_not_laid_at_the_services_door() -> None:
-    """(a) A person may make what they like at Daytona; only what is left over at the end is told."""
+def test_copy_made_by_hand_is_not_blamed_on_the_service() -> None:
+    """(a) A person may create sandboxes at Daytona; only one that is left over at the end is reported."""
     tape = Tape()
     _copy_by_hand(tape)
     assert tape.letters() == "f"
 
 
 def test_violation_names_both_sandboxes_and_the_entries() -> None:
-    """A report says which issue, which sandboxes, and where in the journal to look."""
+    """A report names the issue, the sandboxes and the journal entries."""
     tape = Tape()
     _second_live(tape)
     violation = next(each for each in tape.broken() if each.rule == "a")
@@ -170,7 +170,7 @@ def _while_one_with_a_lost_reply_dies(tape: Tape) -> None:
 
 
 def _while_own_delete_of_an_unseen_one_dies(tape: Tape) -> None:
-    """Whoever deletes it knows of it."""
+    """The service deletes it, so it knows of it."""
     tape.send("opened", RUNNING)
     first = tape.create(is_shown=False)
     tape.order("replace")
@@ -214,7 +214,7 @@ CREATES: dict[str, tuple[Story, str]] = {
 
 @pytest.mark.parametrize("story", CREATES)
 def test_wrong_creates_are_found(story: str) -> None:
-    """(b) holds when each create carries the name and meets nothing of its issue."""
+    """(b) holds when each create carries the name and finds no sandbox of its issue."""
     write, letters = CREATES[story]
     tape = Tape()
     write(tape)
@@ -227,7 +227,7 @@ def _block(cause: str, issue: int = 1) -> Block:
 
 @pytest.mark.parametrize("is_at_rest", [True, False])
 def test_block_by_a_bug_of_the_services_own_is_found(is_at_rest: bool) -> None:
-    """(g) It is tried again and passes, so that no other rule sees it; it was there all the same."""
+    """(g) The service retries it and it passes, so that no other rule finds it."""
     tape = Tape()
     served(tape)
     tape.send("opened", RUNNING, issue=2)
@@ -241,8 +241,8 @@ def test_block_by_a_bug_of_the_services_own_is_found(is_at_rest: bool) -> None:
     assert "event 7 of run r" in violation.what
 
 
-def test_safety_is_asked_while_the_run_goes_on() -> None:
-    """Without rest, (c), (e) and (f) are not asked: they may still come right."""
+def test_safety_is_checked_during_the_run() -> None:
+    """Without rest, (c), (e) and (f) are not checked: they may still come to hold."""
     tape = Tape()
     served(tape)
     tape.create(**OTHER)
@@ -252,7 +252,7 @@ def test_safety_is_asked_while_the_run_goes_on() -> None:
 
 
 def test_watch_finds_what_a_whole_check_finds() -> None:
-    """Fed bit by bit, the watch tells a violation in the very piece that shows it."""
+    """Fed in parts, the watch reports a violation in the part that shows it."""
     tape = Tape()
     served(tape)
     watch, read = Watch(), len(tape.journal)
@@ -264,6 +264,6 @@ def test_watch_finds_what_a_whole_check_finds() -> None:
 
 
 def test_each_rule_has_its_letter_and_its_sentence() -> None:
-    """The table is what the report and the docs show."""
+    """The report and the docs show this table."""
     assert "".join(RULES) == "abcdefg"
     assert all(rule.letter == letter and rule.says.endswith(".") for letter, rule in RULES.items())

@@ -1,6 +1,6 @@
-"""Rule (c), no acknowledged delivery is lost: each way to lose one is found, and nothing that is right.
+"""Rule (c), no acknowledged delivery is lost: each way to lose one is found, and nothing else.
 
-Each story is a tape, and the letters of the rules that it breaks.
+Each story is a tape, with the letters of the rules that it breaks.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ def test_system_without_temporal_has_no_histories_to_miss() -> None:
 
 
 def test_what_may_never_have_arrived_need_not_be_honoured() -> None:
-    """(c) Without an answer and without histories, nobody knows."""
+    """(c) Without an answer and without histories, it is unknown whether it arrived."""
     tape = Tape()
     tape.send("opened", RUNNING, status=None)
     assert tape.letters(histories=None) == ""
     assert tape.letters() == "ce"
 
 
-def _nobody_made_one(tape: Tape) -> None:
+def _nobody_created_one(tape: Tape) -> None:
     tape.send("opened", RUNNING)
 
 
@@ -123,7 +123,7 @@ def _late_opened(tape: Tape) -> None:
 
 
 def _asked_again_in_vain(tape: Tape) -> None:
-    """Served once, stopped by a close, reopened: the reopening saw nothing."""
+    """Served once, stopped by a close, reopened: nothing is started for the reopening."""
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.stop(sandbox)
@@ -155,7 +155,7 @@ def _ensure_refused(tape: Tape) -> None:
 
 
 def _commented_on_the_closed(tape: Tape) -> None:
-    """It may have had its sandbox for a while, and the while may be too short to make one."""
+    """It gets its sandbox for a while only, which may be too short to create one."""
     tape.send("closed", STOPPED)
     tape.send("created", RUNNING)
 
@@ -177,7 +177,7 @@ def _broken_when_asked(tape: Tape) -> None:
 
 
 def _same_body_under_two_ids(tape: Tape) -> None:
-    """A hook that is registered twice: the second one asks for nothing new."""
+    """A hook is registered twice: the second delivery asks for nothing new."""
     tape.send("created", RUNNING, second=7)
     sandbox = tape.create()
     tape.order("stop")
@@ -186,7 +186,7 @@ def _same_body_under_two_ids(tape: Tape) -> None:
 
 
 HONOURED: dict[str, tuple[Story, str]] = {
-    "nobody made one": (_nobody_made_one, "ce"),
+    "nobody created one": (_nobody_created_one, "ce"),
     "stopped before it was asked for": (_stopped_before_it_was_asked_for, "ce"),
     "closed in between": (_closed_in_between, ""),
     "closed long before": (_closed_long_before, "ce"),
@@ -207,7 +207,7 @@ HONOURED: dict[str, tuple[Story, str]] = {
 
 @pytest.mark.parametrize("story", HONOURED)
 def test_events_without_effect_are_found(story: str) -> None:
-    """(c) holds when who asked for a sandbox saw one started, or was overtaken by something newer."""
+    """(c) holds when a sandbox was started after each request, or something newer took the request back."""
     write, letters = HONOURED[story]
     tape = Tape()
     write(tape)

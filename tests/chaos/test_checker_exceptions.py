@@ -1,4 +1,4 @@
-"""The exceptions of rule (e) cover what they say, and nothing beside it: one that is too wide hides what is wrong."""
+"""The exceptions of rule (e) cover what they should, and nothing else: a wider one would hide violations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Story = Callable[[Tape], object]
 
 
 def _broken_deleted_and_asked_for(tape: Tape) -> None:
-    """The way was free before anybody asked again."""
+    """The block had no cause any more when somebody asked again."""
     sandbox = served(tape)
     tape.breaks(sandbox)
     tape.delete(sandbox, by="admin:delete")
@@ -22,7 +22,7 @@ def _broken_deleted_and_asked_for(tape: Tape) -> None:
 
 
 def _broken_and_followed_by_another(tape: Tape) -> None:
-    """The block ended: its successor was made, and then stopped by us."""
+    """The block ended: its successor was created, and then stopped by the service."""
     sandbox = served(tape)
     tape.breaks(sandbox)
     tape.send("created", RUNNING)
@@ -101,7 +101,7 @@ def _by_hand(**labels: str) -> Story:
 
 
 def _ours_with_others_labels(tape: Tape) -> None:
-    """The service made it: it cannot call it another's."""
+    """The service created it, so it is not another's."""
     tape.send("opened", RUNNING)
     sandbox = tape.create(labels={"managed-by": "somebody"})
     tape.stop(sandbox)
@@ -114,7 +114,7 @@ def _closed_and_paused(tape: Tape) -> None:
     tape.set_state(sandbox, "paused", by="stop")
 
 
-def _raised_by_a_person_before_the_delete(tape: Tape) -> None:
+def _started_by_a_person_before_the_delete(tape: Tape) -> None:
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.stop(sandbox)
@@ -122,7 +122,7 @@ def _raised_by_a_person_before_the_delete(tape: Tape) -> None:
     tape.send("deleted", GONE)
 
 
-def _raised_by_a_person_after_the_delete(tape: Tape) -> None:
+def _started_by_a_person_after_the_delete(tape: Tape) -> None:
     sandbox = served(tape)
     tape.send("deleted", GONE)
     tape.stop(sandbox)
@@ -130,7 +130,7 @@ def _raised_by_a_person_after_the_delete(tape: Tape) -> None:
 
 
 def _misled(*, by: str = "auto_stop", seen: str = "", is_asked_after: bool = False, is_late: bool = False) -> Story:
-    """Stopped, asked for, and looked up in a read of before; `seen`: when a read showed the truth."""
+    """Stopped, asked for, and then read as it was before the stop. `seen`: when a read showed the stop."""
 
     def write(tape: Tape) -> None:
         sandbox = served(tape)
@@ -150,7 +150,7 @@ def _misled(*, by: str = "auto_stop", seen: str = "", is_asked_after: bool = Fal
 
 
 def _misled_when_closed(tape: Tape) -> None:
-    """A person started it, and the look for the close showed that it was at rest."""
+    """A person started it, and the lookup for the close showed it at rest."""
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.stop(sandbox)
@@ -178,8 +178,8 @@ EXCEPTIONS: dict[str, tuple[Story, str]] = {
     "by hand, for another issue": (_by_hand(**{"issue-id": "2"}), ""),
     "ours, with another's labels": (_ours_with_others_labels, "ce"),
     "closed, and paused": (_closed_and_paused, "f"),
-    "raised by a person before the delete": (_raised_by_a_person_before_the_delete, "e"),
-    "raised by a person after the delete": (_raised_by_a_person_after_the_delete, ""),
+    "started by a person before the delete": (_started_by_a_person_before_the_delete, "e"),
+    "started by a person after the delete": (_started_by_a_person_after_the_delete, ""),
     "stopped by a timer, and a read of before": (_misled(), ""),
     "stopped by a person, and a read of before": (_misled(by="admin:stop"), ""),
     "stopped by us, and a read of before": (_misled(by="stop"), "ce"),
@@ -192,8 +192,8 @@ EXCEPTIONS: dict[str, tuple[Story, str]] = {
 
 
 @pytest.mark.parametrize("story", EXCEPTIONS)
-def test_exceptions_are_no_wider_than_they_say(story: str) -> None:
-    """(e) Each excuse has a story in which it holds and one, a step beside it, in which it does not."""
+def test_exceptions_cover_no_more_than_they_should(story: str) -> None:
+    """(e) Each exception has a story in which it applies, and a similar one in which it does not."""
     write, letters = EXCEPTIONS[story]
     tape = Tape()
     write(tape)
@@ -201,7 +201,7 @@ def test_exceptions_are_no_wider_than_they_say(story: str) -> None:
 
 
 def test_order_to_stop_rests_where_a_close_does_not() -> None:
-    """(e) Where the ladder ends deeper, or less deep, a stop by order is right asleep anyhow."""
+    """(e) A sandbox that was stopped by order may be asleep in any way, wherever the close's ladder ends."""
     tape = Tape()
     sandbox = served(tape)
     tape.order("stop")

@@ -1,4 +1,4 @@
-"""The checker on what real parts record: a whole life keeps the promise, and a lost one is found."""
+"""The checker on records of the real parts: a whole history keeps the promise, and a lost signal is found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
-from proofs.checker.evidence import Delivery, Evidence, Order, Wish
+from proofs.checker.evidence import Delivery, Evidence, Expectation, Order
 from proofs.checker.histories import read_histories, read_signals
 from proofs.checker.rules import Watch, check
 from proofs.checker.run_dir import DATABASE, read_database, read_run, write_run
@@ -19,12 +19,20 @@ from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, DeleteRequest
 
-STATES = {Wish.RUNNING: IssueState.OPEN, Wish.STOPPED: IssueState.CLOSED, Wish.GONE: IssueState.DELETED}
-INTENTIONS = {Wish.RUNNING: Intention.ENSURE, Wish.STOPPED: Intention.STOP, Wish.GONE: Intention.DELETE}
+STATES = {
+    Expectation.RUNNING: IssueState.OPEN,
+    Expectation.STOPPED: IssueState.CLOSED,
+    Expectation.GONE: IssueState.DELETED,
+}
+INTENTIONS = {
+    Expectation.RUNNING: Intention.ENSURE,
+    Expectation.STOPPED: Intention.STOP,
+    Expectation.GONE: Intention.DELETE,
+}
 
 
 class Sender:
-    """Plays GitHub and a person, and notes what it did."""
+    """Plays GitHub and a person, and notes what it sends."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -32,12 +40,12 @@ class Sender:
         self.orders: list[Order] = []
         self._second = int(time.time()) - 1000
 
-    async def send(self, action: str, wish: Wish) -> IssueEvent:
+    async def send(self, action: str, expects: Expectation) -> IssueEvent:
         """One delivery, a second newer than the one before."""
         self._second += 1
         moment = datetime.fromtimestamp(self._second, UTC)
-        issue = Issue(self.stack.issue_id, "octo/repo", 5, "A title", state=STATES[wish], updated_at=moment)
-        event = self.stack.event(INTENTIONS[wish], issue=issue, action=action)
+        issue = Issue(self.stack.issue_id, "octo/repo", 5, "A title", state=STATES[expects], updated_at=moment)
+        event = self.stack.event(INTENTIONS[expects], issue=issue, action=action)
         sent_at = time.time()
         await self.stack.deliver(event)
         self.deliveries.append(
@@ -45,7 +53,7 @@ class Sender:
                 delivery=event.delivery,
                 issue=self.stack.issue_id,
                 action=action,
-                wish=wish,
+                expects=expects,
                 updated_at=float(self._second),
                 sent_at=sent_at,
                 answered_at=time.time(),
@@ -70,7 +78,7 @@ class Sender:
         )
 
     async def evidence(self, **facts: object) -> Evidence:
-        """All that the run has left."""
+        """All evidence of the run."""
         recorded = await read_histories(self.stack.temporal, [self.stack.name])
         return Evidence(
             journal=await self.stack.daytona.admin.journal(),
@@ -83,13 +91,13 @@ class Sender:
 
 
 async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> None:  # noqa: F811
-    """Opened, stopped by a person, reopened, replaced, held, forced, closed, deleted: nothing to object to."""
+    """Opened, stopped by a person, reopened, replaced, held, forced, closed, deleted: no violation."""
     sender = Sender(await start(close_stop_after_s=0.2, close_archive_after_s=0.5))
     stack, watch = sender.stack, Watch()
-    await sender.send("opened", Wish.RUNNING)
+    await sender.send("opened", Expectation.RUNNING)
     await stack.served()
     await stack.daytona.admin.act(stack.name, "stop")
-    await sender.send("created", Wish.RUNNING)
+    await sender.send("created", Expectation.RUNNING)
     await stack.served()
     await sender.order("replace", SIGNAL_REPLACE)
     status = await until(stack.status, lambda seen: seen.requests_waiting == 0, "replaced")
@@ -101,11 +109,11 @@ async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> N
     assert check(held) == []
     await sender.order("delete", SIGNAL_DELETE, DeleteRequest(force=True), is_forced=True)
     await stack.reached(Goal.DELETED)
-    await sender.send("reopened", Wish.RUNNING)
+    await sender.send("reopened", Expectation.RUNNING)
     await stack.served()
-    await sender.send("closed", Wish.STOPPED)
+    await sender.send("closed", Expectation.STOPPED)
     await stack.reached(Goal.ARCHIVED)
-    await sender.send("deleted", Wish.GONE)
+    await sender.send("deleted", Expectation.GONE)
     await stack.reached(Goal.DELETED)
     await until(stack.state, lambda state: state == "", "gone")
     evidence = await sender.evidence(closed_rests_at={"archived"}, worked_in={status.sandbox.id})
@@ -120,7 +128,7 @@ async def test_whole_life_keeps_the_promise(start: Started, tmp_path: Path) -> N
 
 
 async def test_signals_are_read_from_every_run_of_a_chain(start: Started) -> None:  # noqa: F811
-    """Each delivery is found once and handled, in whichever run it came."""
+    """Each delivery is found once and handled, in whichever workflow run it came."""
     stack = await start()
     sent = set()
     for _ in range(3):
@@ -135,7 +143,7 @@ async def test_signals_are_read_from_every_run_of_a_chain(start: Started) -> Non
 
 
 async def test_signals_of_an_ended_chain_are_read_too(start: Started) -> None:  # noqa: F811
-    """A workflow that ended and was begun anew under its ID has two chains."""
+    """A workflow that ended and was started again under its ID has two chains."""
     stack = await start()
     first, second = stack.event(), stack.event()
     await stack.deliver(first)
@@ -144,25 +152,25 @@ async def test_signals_of_an_ended_chain_are_read_too(start: Started) -> None:  
     await stack.deliver(second)
     await stack.served()
 
-    async def look() -> list[str]:
+    async def read() -> list[str]:
         return [signal.delivery for signal in await read_signals(stack.temporal, [stack.name])]
 
     # Temporal's visibility learns of a closed run a little later.
-    await until(look, lambda seen: seen == [first.delivery, second.delivery], "both chains read")
+    await until(read, lambda seen: seen == [first.delivery, second.delivery], "both chains read")
 
 
 async def test_signal_without_a_worker_is_not_handled(start: Started) -> None:  # noqa: F811
-    """Temporal has it, and nobody has done anything about it: the checker can tell."""
+    """Temporal has stored it and no worker handled it: the checker reports that."""
     sender = Sender(await start(has_worker=False))
-    await sender.send("opened", Wish.RUNNING)
+    await sender.send("opened", Expectation.RUNNING)
     evidence = await sender.evidence()
     assert evidence.histories is not None
     assert [signal.is_handled for signal in evidence.histories] == [False]
-    told = [violation.what for violation in check(evidence) if violation.rule == "c"]
-    assert any("no workflow task handled it" in what for what in told)
+    found = [violation.what for violation in check(evidence) if violation.rule == "c"]
+    assert any("no workflow task handled it" in what for what in found)
 
 
-async def test_workflow_that_never_was_has_no_signals(start: Started) -> None:  # noqa: F811
-    """An issue without a workflow is no error of the reader's."""
+async def test_issue_without_a_workflow_has_no_signals(start: Started) -> None:  # noqa: F811
+    """An issue without a workflow is no error."""
     stack = await start(has_worker=False)
     assert await read_signals(stack.temporal, [stack.name]) == []

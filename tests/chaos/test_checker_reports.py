@@ -1,4 +1,4 @@
-"""What is made of the checker's verdicts: the report, the exit code, the counts for comparing systems."""
+"""The checker's outputs: the report, the exit code, and the counts that compare systems."""
 
 from __future__ import annotations
 
@@ -51,39 +51,37 @@ def test_broken_run_is_reported_with_its_entries(
     assert all(f"#{seq} " in out for seq in created)
 
 
-def test_run_that_goes_on_is_reported_as_far_as_it_can_be(
+def test_unfinished_run_is_reported_without_the_rules_of_rest(
     tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was not asked is not said to hold."""
+    """A rule that was not checked is not reported as held."""
     tape.send("opened", RUNNING)
     write_run(tmp_path, tape.evidence(is_at_rest=False))
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "(e) not asked: the run is not at rest" in out
-    assert "(g) not asked: nobody read the blocks" in out
+    assert "(e) not checked: the run is not at rest" in out
+    assert "(g) not checked: nobody read the blocks" in out
 
 
 def test_report_as_json_says_the_same(tape: Tape, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One document, for programs."""
+    """The report is one document, for programs."""
     served(tape)
     tape.create(**OTHER)
     write_run(tmp_path, tape.evidence())
     assert main([str(tmp_path), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [each["rule"] for each in told["violations"]] == [each.rule for each in tape.broken()]
-    assert told["measures"]["duplicated"] == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [each["rule"] for each in report["violations"]] == [each.rule for each in tape.broken()]
+    assert report["measures"]["duplicated"] == 1
 
 
-def test_directory_without_evidence_is_not_taken_for_a_good_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nothing to check is no success."""
+def test_directory_without_evidence_is_no_good_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without evidence there is no success."""
     assert main([str(tmp_path)]) == 2
     assert "neither" in capsys.readouterr().err
 
 
 def test_measures_count_what_went_wrong(tape: Tape) -> None:
-    """Of three issues one has a duplicate and a broken one left behind, one is stranded, one is fine."""
+    """Of three issues, one has a duplicate and left a broken one behind, one is stranded, one is right."""
     tape.breaks(served(tape))
     tape.create(**OTHER)
     tape.create("more", labels={"issue-id": "1"})
@@ -101,7 +99,7 @@ def test_measures_count_what_went_wrong(tape: Tape) -> None:
 
 
 def test_measures_of_a_good_run_are_zero(tape: Tape) -> None:
-    """One issue, one sandbox, one request."""
+    """One issue has one sandbox, from one request."""
     served(tape)
     seen = measure(tape.evidence())
     assert (seen.duplicated, seen.leaks, seen.stranded, seen.lost_events, seen.replacements) == (0, 0, 0, 0, 0)
@@ -109,7 +107,7 @@ def test_measures_of_a_good_run_are_zero(tape: Tape) -> None:
 
 
 def test_duplicate_that_is_gone_at_rest_is_counted_once(tape: Tape) -> None:
-    """Having had two is one thing, still having them another."""
+    """Two at any time and two at rest are different counts."""
     served(tape)
     copy = tape.create(**OTHER)
     tape.delete(copy)
@@ -118,14 +116,14 @@ def test_duplicate_that_is_gone_at_rest_is_counted_once(tape: Tape) -> None:
 
 
 def test_leak_of_a_deleted_issue_is_counted(tape: Tape) -> None:
-    """What runs for an issue that is gone belongs to nobody."""
+    """A sandbox that runs for a deleted issue is a leak."""
     served(tape)
     tape.send("deleted", GONE)
     assert measure(tape.evidence()).leaks == 1
 
 
-def test_identity_is_the_systems_own(tape: Tape) -> None:
-    """A system that names its sandboxes otherwise is judged by its own names."""
+def test_each_system_may_have_its_own_identity(tape: Tape) -> None:
+    """A system with other names for its sandboxes is judged by those."""
 
     def by_thread(name: str | None, labels: Labels) -> int | None:
         thread = str(labels.get("thread", ""))
@@ -140,8 +138,8 @@ def test_identity_is_the_systems_own(tape: Tape) -> None:
     assert "a" in {violation.rule for violation in check(evidence, by_thread)}
 
 
-def test_label_that_comes_later_says_whose_it_is(tape: Tape) -> None:
-    """Some systems make a sandbox first and say afterwards whose it is."""
+def test_label_that_comes_later_names_the_issue(tape: Tape) -> None:
+    """Some systems create a sandbox first and label it afterwards."""
     tape.send("opened", RUNNING)
     sandbox = tape.create(None)
     tape.relabel(sandbox, {"issue": "1"})
@@ -166,7 +164,7 @@ COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 
 
 def test_signal_counts_as_handled_only_by_a_later_task() -> None:
-    """What is last in a history is not handled, be it before or after a task was begun."""
+    """The last event of a history is not handled, before or after a workflow task starts."""
     events = [
         _event(1, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED),
         _event(2, SIGNALED, b'{"delivery": "one"}'),
@@ -183,12 +181,12 @@ def test_signal_counts_as_handled_only_by_a_later_task() -> None:
 
 
 def test_update_that_carries_a_delivery_is_read() -> None:
-    """Whatever message brings a delivery, it is in the history."""
+    """A delivery may come by a signal or an update."""
     events = [_event(1, UPDATED, b'{"delivery": "one"}'), _event(2, UPDATED, b'{"issue": 1}'), _event(3, COMPLETED)]
     assert [(signal.name, signal.delivery) for signal in signals_of("w", "r", events)] == [("ensure", "one")]
 
 
-def test_what_is_no_delivery_is_passed_over() -> None:
+def test_messages_without_a_delivery_are_skipped() -> None:
     """Orders without an argument, other encodings, other shapes: none of them is a delivery."""
     events = [
         _event(1, SIGNALED, b"\x00", b"binary/plain"),
@@ -207,7 +205,7 @@ def _memo(number: int, status: str) -> HistoryEvent:
 
 
 def test_each_block_is_read_once_from_the_memo() -> None:
-    """As often as the cause was news; what else the memo says, or that a block is over, is none."""
+    """A block counts once for each new cause; other changes of the memo, and the end of a block, do not count."""
     events = [
         _memo(1, '{"phase": "missing", "blocked": ""}'),
         _memo(2, '{"phase": "missing", "blocked": "internal"}'),
@@ -224,7 +222,7 @@ def test_each_block_is_read_once_from_the_memo() -> None:
 
 
 def test_failed_workflow_tasks_are_counted_by_their_code() -> None:
-    """The SDK's code where the message begins with one, else Temporal's word."""
+    """The SDK's code when the message begins with one, else Temporal's word."""
     events = [_event(1, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for _ in range(3)]
     for event in events[:2]:
         event.workflow_task_failed_event_attributes.failure.message = "[TMPRL1101] Potential deadlock detected"

@@ -1,6 +1,6 @@
-"""The rules of a run at rest, (e) and (f): each way to break them is found, and nothing that is right.
+"""The rules of a run at rest, (e) and (f): each violation is found, and nothing else.
 
-Each story is a tape, and the letters of the rules that it breaks.
+Each story is a tape, with the letters of the rules that it breaks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _broken_by_a_person(tape: Tape) -> None:
 
 
 def _broken_deleted_by_a_person(tape: Tape) -> None:
-    """The issue is blocked, and nobody tells it that the way is free."""
+    """The issue is blocked, and nobody tells the service that the cause is gone."""
     sandbox = served(tape)
     tape.breaks(sandbox)
     tape.send("created", RUNNING)
@@ -91,7 +91,7 @@ def _anothers(tape: Tape) -> None:
     tape.send("opened", RUNNING)
 
 
-RUNNING_WISHES: dict[str, tuple[Story, str]] = {
+RUNNING_EXPECTATIONS: dict[str, tuple[Story, str]] = {
     "stopped by us": (_stopped_by("stop"), "e"),
     "stopped by a person": (_stopped_by("admin:stop"), ""),
     "stopped by a timer": (_stopped_by("auto_stop"), ""),
@@ -181,7 +181,7 @@ def _stop_after_delete(tape: Tape) -> None:
     tape.stop(sandbox)
 
 
-CLOSED_WISHES: dict[str, tuple[Story, str]] = {
+CLOSED_EXPECTATIONS: dict[str, tuple[Story, str]] = {
     "closed, still running": (_close, "e"),
     "closed, stopped": (lambda tape: _close(tape, "stop"), ""),
     "closed, archived": (lambda tape: _close(tape, "stop", "archive"), ""),
@@ -212,7 +212,7 @@ def _deleted_then_reopened(tape: Tape) -> None:
     tape.send("opened", RUNNING, second=9_000)
 
 
-def _made_after_deleted(tape: Tape) -> None:
+def _created_after_deleted(tape: Tape) -> None:
     tape.send("deleted", GONE)
     tape.send("opened", RUNNING)
     tape.create()
@@ -229,37 +229,37 @@ def _order_delete_lifted(tape: Tape) -> None:
     tape.send("created", RUNNING)
 
 
-GONE_WISHES: dict[str, tuple[Story, str]] = {
+GONE_EXPECTATIONS: dict[str, tuple[Story, str]] = {
     "deleted, still running": (_deleted, "e"),
     "deleted, asleep": (lambda tape: _deleted(tape, "stop"), ""),
     "deleted, broken": (lambda tape: _deleted(tape, "breaks"), ""),
     "deleted is final": (_deleted_then_reopened, ""),
-    "made after it was deleted": (_made_after_deleted, "e"),
+    "created after the issue was deleted": (_created_after_deleted, "e"),
     "ordered to delete, still running": (_order_delete_ignored, "e"),
     "ordered to delete, then asked for": (_order_delete_lifted, ""),
 }
-WISHES = {**RUNNING_WISHES, **CLOSED_WISHES, **GONE_WISHES}
+EXPECTATIONS = {**RUNNING_EXPECTATIONS, **CLOSED_EXPECTATIONS, **GONE_EXPECTATIONS}
 
 
-@pytest.mark.parametrize("story", WISHES)
-def test_sandbox_that_is_not_as_wished_is_found(story: str) -> None:
-    """(e) holds when the sandbox is what the newest word asks for, or a person or Daytona took that away."""
-    write, letters = WISHES[story]
+@pytest.mark.parametrize("story", EXPECTATIONS)
+def test_sandbox_that_is_not_as_expected_is_found(story: str) -> None:
+    """(e) holds when the sandbox is as the newest message asks, or a person or Daytona took it away."""
+    write, letters = EXPECTATIONS[story]
     tape = Tape()
     write(tape)
     assert tape.letters() == letters
 
 
-def test_sandbox_is_held_only_for_the_work_in_it() -> None:
-    """(e) Where the run noted its work, what holds none must be gone."""
+def test_sandbox_is_kept_only_for_the_work_in_it() -> None:
+    """(e) When the run noted its work, a sandbox without work must be gone."""
     tape = Tape()
     _deleted(tape, "stop")
     assert tape.letters(worked_in=["s0"]) == ""
     assert tape.letters(worked_in=[]) == "e"
 
 
-def test_close_that_only_a_comment_told_of_counts() -> None:
-    """(e) The close itself may arrive later, or never: the snapshot in the comment says it."""
+def test_close_that_only_a_comment_reported_counts() -> None:
+    """(e) The close itself may arrive later, or never: the snapshot in the comment reports it."""
     tape = Tape()
     tape.stop(served(tape))
     tape.send("created", RUNNING, second=9_000)
@@ -319,13 +319,13 @@ def _left_beside(tape: Tape) -> None:
 
 
 def _gone_but_for_its_row(tape: Tape) -> None:
-    """An errored sandbox that was deleted is hidden and never cleaned up: that is Daytona's."""
+    """Daytona hides an errored sandbox that was deleted, and never cleans it up."""
     tape.breaks(ended(tape))
     tape.delete("s0", by="admin:delete")
 
 
 LEFT: dict[str, tuple[Story, str]] = {
-    "of an issue that nobody spoke of": (_of_no_issue, "f"),
+    "of an unknown issue": (_of_no_issue, "f"),
     "without a name": (_without_anything, "bf"),
     "made by hand for something else": (_of_no_issue_by_hand, ""),
     "dying for ever": (_still_dying, "ef"),
@@ -339,7 +339,7 @@ LEFT: dict[str, tuple[Story, str]] = {
 
 @pytest.mark.parametrize("story", LEFT)
 def test_what_is_left_over_is_found(story: str) -> None:
-    """(f) holds when at rest every sandbox is its issue's only one, and nothing is on its way for ever."""
+    """(f) holds when every sandbox at rest is its issue's only one, and none is changing its state for ever."""
     write, letters = LEFT[story]
     tape = Tape()
     write(tape)

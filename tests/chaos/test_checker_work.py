@@ -1,6 +1,6 @@
-"""Rule (d), what may hold work is kept: each way to lose it is found, and no delete that is right.
+"""Rule (d), no work is lost: each wrong delete is found, and no right one.
 
-Each story is a tape, and the letters of the rules that it breaks.
+Each story is a tape, with the letters of the rules that it breaks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tests.chaos.test_checker import OTHER, ended, served
 Story = Callable[[Tape], object]
 
 
-def looked_into(tape: Tape, sandbox: str, status: int | None = 200) -> None:
-    """Started for a look alone, looked into, stopped."""
+def inspected(tape: Tape, sandbox: str, status: int | None = 200) -> None:
+    """Started for an inspection alone, inspected, stopped."""
     tape.start(sandbox)
-    tape.look(sandbox, status)
+    tape.inspect(sandbox, status)
     tape.stop(sandbox)
 
 
@@ -28,90 +28,90 @@ def _deleted_while_running(tape: Tape) -> None:
     tape.delete(sandbox)
 
 
-def _deleted_without_a_look(tape: Tape) -> None:
+def _deleted_without_an_inspection(tape: Tape) -> None:
     tape.delete(ended(tape))
 
 
-def _deleted_after_a_quiet_look(tape: Tape) -> None:
+def _deleted_after_a_quiet_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
 
 
-def _deleted_after_a_look_at_work(tape: Tape) -> None:
-    """The look before the stop at the close: an agent writes after it."""
+def _deleted_after_an_inspection_during_work(tape: Tape) -> None:
+    """The inspection came before the stop, and an agent may write after it."""
     sandbox = served(tape)
     tape.send("deleted", GONE)
-    tape.look(sandbox)
+    tape.inspect(sandbox)
     tape.stop(sandbox)
     tape.delete(sandbox)
 
 
-def _deleted_after_the_look_of_a_handover(tape: Tape) -> None:
+def _deleted_after_an_inspection_of_a_sandbox_in_use(tape: Tape) -> None:
     sandbox = served(tape)
     tape.stop(sandbox, by="auto_stop")
     tape.send("created", RUNNING)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.send("deleted", GONE)
     tape.delete(sandbox)
 
 
-def _deleted_without_looking_while_it_ran(tape: Tape) -> None:
+def _deleted_after_a_start_without_an_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
     tape.start(sandbox)
     tape.stop(sandbox)
     tape.delete(sandbox)
 
 
-def _deleted_after_a_look_that_failed(tape: Tape) -> None:
+def _deleted_after_a_failed_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
-    looked_into(tape, sandbox, 502)
+    inspected(tape, sandbox, 502)
     tape.delete(sandbox)
 
 
-def _deleted_after_a_look_without_an_answer(tape: Tape) -> None:
+def _deleted_after_an_unanswered_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
-    looked_into(tape, sandbox, None)
+    inspected(tape, sandbox, None)
     tape.delete(sandbox)
 
 
 def _deleted_after_a_person_was_there(tape: Tape) -> None:
     sandbox = ended(tape)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.start(sandbox, by="admin:start")
     tape.stop(sandbox, by="admin:stop")
     tape.delete(sandbox)
 
 
-def _deleted_while_the_look_runs(tape: Tape) -> None:
+def _deleted_during_the_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
     tape.start(sandbox)
-    tape.look(sandbox)
+    tape.inspect(sandbox)
     tape.delete(sandbox)
 
 
-def _deleted_after_the_look_of_a_lifted_order(tape: Tape) -> None:
-    """Somebody asked again after the order: the start was theirs."""
+def _deleted_after_the_inspection_of_a_lifted_order(tape: Tape) -> None:
+    """Somebody asked again after the order: the start was for that request."""
     sandbox = served(tape)
     tape.stop(sandbox, by="auto_stop")
     tape.order("delete")
     tape.send("created", RUNNING)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.send("deleted", GONE)
     tape.delete(sandbox)
 
 
-def _deleted_after_the_look_of_an_order(tape: Tape) -> None:
+def _deleted_after_the_inspection_of_an_order(tape: Tape) -> None:
     sandbox = served(tape)
     tape.stop(sandbox)
     tape.order("delete")
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
 
 
-def _errored_after_a_quiet_look(tape: Tape) -> None:
+def _errored_after_a_quiet_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.breaks(sandbox)
     tape.delete(sandbox)
 
@@ -122,18 +122,18 @@ def _errored_and_deleted(tape: Tape) -> None:
     tape.delete(sandbox)
 
 
-def _thawed_for_a_look(tape: Tape) -> None:
+def _thawed_for_an_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
     tape.archive(sandbox)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
 
 
-def _repaired_for_a_look(tape: Tape) -> None:
+def _repaired_for_an_inspection(tape: Tape) -> None:
     sandbox = ended(tape)
     tape.breaks(sandbox, is_recoverable=True)
     tape.recover(sandbox)
-    tape.look(sandbox)
+    tape.inspect(sandbox)
     tape.stop(sandbox)
     tape.delete(sandbox)
 
@@ -178,7 +178,7 @@ def _forced_during_the_create(tape: Tape) -> None:
 
 
 def _forced_during_the_next_create(tape: Tape) -> None:
-    """The one before is long gone: the order is about the one to come."""
+    """The sandbox before is long gone: the order is about the next one."""
     tape.delete(served(tape), by="admin:delete")
     _forced_during_the_create(tape)
 
@@ -234,28 +234,28 @@ def _left_behind_before_it_ran(tape: Tape) -> None:
 
 DELETES: dict[str, tuple[Story, str]] = {
     "while it runs": (_deleted_while_running, "d"),
-    "asleep, and nobody looked": (_deleted_without_a_look, "d"),
-    "after a quiet look": (_deleted_after_a_quiet_look, ""),
-    "after a look while somebody was at work": (_deleted_after_a_look_at_work, "d"),
-    "after a look into what was started for somebody": (_deleted_after_the_look_of_a_handover, "d"),
-    "started for a look that never came": (_deleted_without_looking_while_it_ran, "d"),
-    "after a look that failed": (_deleted_after_a_look_that_failed, "d"),
-    "after a look that nobody answered": (_deleted_after_a_look_without_an_answer, "d"),
-    "after a person was in it since the look": (_deleted_after_a_person_was_there, "d"),
-    "right after the look, still running": (_deleted_while_the_look_runs, "d"),
-    "after the look of an order that was lifted": (_deleted_after_the_look_of_a_lifted_order, "d"),
-    "after the look of an order": (_deleted_after_the_look_of_an_order, ""),
-    "errored since a quiet look": (_errored_after_a_quiet_look, ""),
+    "asleep, without an inspection": (_deleted_without_an_inspection, "d"),
+    "after a quiet inspection": (_deleted_after_a_quiet_inspection, ""),
+    "after an inspection while somebody was at work": (_deleted_after_an_inspection_during_work, "d"),
+    "after an inspection of a sandbox in use": (_deleted_after_an_inspection_of_a_sandbox_in_use, "d"),
+    "started for an inspection that never came": (_deleted_after_a_start_without_an_inspection, "d"),
+    "after a failed inspection": (_deleted_after_a_failed_inspection, "d"),
+    "after an unanswered inspection": (_deleted_after_an_unanswered_inspection, "d"),
+    "after a person was in it since the inspection": (_deleted_after_a_person_was_there, "d"),
+    "right after the inspection, still running": (_deleted_during_the_inspection, "d"),
+    "after the inspection of a lifted order": (_deleted_after_the_inspection_of_a_lifted_order, "d"),
+    "after the inspection of an order": (_deleted_after_the_inspection_of_an_order, ""),
+    "errored since a quiet inspection": (_errored_after_a_quiet_inspection, ""),
     "errored": (_errored_and_deleted, "d"),
-    "thawed for a quiet look": (_thawed_for_a_look, ""),
-    "repaired for a quiet look": (_repaired_for_a_look, ""),
+    "thawed for a quiet inspection": (_thawed_for_an_inspection, ""),
+    "repaired for a quiet inspection": (_repaired_for_an_inspection, ""),
     "forced": (_forced, ""),
     "forced, and the answer was lost": (_forced_without_an_answer, ""),
     "forced, and the order was refused": (_forced_and_refused, "d"),
     "forced after the fact": (_forced_too_late, "d"),
     "forced for the sandbox before": (_forced_for_the_one_before, "d"),
-    "forced while it was being made": (_forced_during_the_create, ""),
-    "forced while the next one was being made": (_forced_during_the_next_create, ""),
+    "forced while it was being created": (_forced_during_the_create, ""),
+    "forced while the next one was being created": (_forced_during_the_next_create, ""),
     "forced for another issue": (_forced_for_another_issue, "d"),
     "replaced by order": (_replaced, ""),
     "by a person at Daytona": (_deleted_by_a_person, ""),
@@ -269,97 +269,97 @@ DELETES: dict[str, tuple[Story, str]] = {
 
 @pytest.mark.parametrize("story", DELETES)
 def test_lost_work_is_found(story: str) -> None:
-    """(d) holds when a person gave it up, it never ran, or a look found nobody at work in it."""
+    """(d) holds when a person abandoned it, it never ran, or an inspection found it without work and unused."""
     write, letters = DELETES[story]
     tape = Tape()
     write(tape)
     assert tape.letters() == letters
 
 
-def _closed_and_looked_into(tape: Tape) -> None:
+def _closed_and_inspected(tape: Tape) -> None:
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.stop(sandbox)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
 
 
-def _looked_into_after_the_reopening(tape: Tape) -> None:
+def _inspected_after_the_reopening(tape: Tape) -> None:
     """The start was for the reopening, whatever came later."""
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.stop(sandbox)
     tape.send("reopened", RUNNING)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.send("closed", STOPPED)
     tape.delete(sandbox)
 
 
-def _looked_into_after_an_order_to_stop(tape: Tape) -> None:
+def _inspected_after_an_order_to_stop(tape: Tape) -> None:
     sandbox = served(tape)
     tape.order("stop")
     tape.stop(sandbox)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
 
 
 LADDER: dict[str, tuple[Story, str]] = {
-    "closed": (_closed_and_looked_into, ""),
-    "reopened before the look": (_looked_into_after_the_reopening, "d"),
-    "ordered to stop": (_looked_into_after_an_order_to_stop, "d"),
+    "closed": (_closed_and_inspected, ""),
+    "reopened before the inspection": (_inspected_after_the_reopening, "d"),
+    "ordered to stop": (_inspected_after_an_order_to_stop, "d"),
 }
 
 
 @pytest.mark.parametrize("story", LADDER)
-def test_look_on_the_last_rung_of_the_ladder(story: str) -> None:
-    """(d) Where closed issues' sandboxes are deleted in the end, a look after the close counts, and no other."""
+def test_inspection_on_the_last_rung_of_the_ladder(story: str) -> None:
+    """(d) When closed issues' sandboxes are deleted in the end, only an inspection after the close counts."""
     write, letters = LADDER[story]
     tape = Tape()
     write(tape)
     assert tape.letters(closed_rests_at=["destroyed"]) == letters
 
 
-def test_closed_issue_keeps_its_sandbox_where_the_ladder_ends_before() -> None:
-    """(d) There, nothing starts a sandbox for a look, and nothing may delete it."""
+def test_closed_issue_keeps_its_sandbox_when_the_ladder_ends_before_the_delete() -> None:
+    """(d) Then nothing starts a sandbox for an inspection, and nothing may delete it."""
     tape = Tape()
-    _closed_and_looked_into(tape)
+    _closed_and_inspected(tape)
     assert tape.letters() == "d"
 
 
-def test_request_on_a_closed_issue_only_puts_the_delete_off() -> None:
-    """(d) The ladder of the close goes on after it: the look that follows is nobody's start."""
+def test_request_on_a_closed_issue_only_delays_the_delete() -> None:
+    """(d) The ladder of the close goes on after it: the start that follows is for the inspection alone."""
     tape = Tape()
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.order("ensure")
     tape.stop(sandbox)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
     assert tape.letters(closed_rests_at=["destroyed"]) == ""
 
 
 def test_request_of_a_reopened_issue_calls_the_delete_off() -> None:
-    """(d) The near miss: the start was for whoever asked."""
+    """(d) In contrast, the start was for the request."""
     tape = Tape()
     sandbox = served(tape)
     tape.send("closed", STOPPED)
     tape.send("reopened", RUNNING)
     tape.stop(sandbox)
-    looked_into(tape, sandbox)
+    inspected(tape, sandbox)
     tape.delete(sandbox)
     assert "d" in tape.letters(closed_rests_at=["destroyed"])
 
 
-def test_planted_work_outweighs_a_quiet_look() -> None:
-    """(d) Where the run left work, no look can have found nothing."""
+def test_planted_work_outweighs_a_quiet_inspection() -> None:
+    """(d) When the run left work, an inspection cannot have found nothing."""
     tape = Tape()
-    _deleted_after_a_quiet_look(tape)
+    _deleted_after_a_quiet_inspection(tape)
     assert tape.letters(worked_in=["s0"]) == "d"
     assert tape.letters(worked_in=["s1"]) == ""
 
 
 def test_planted_work_may_be_given_up() -> None:
-    """(d) A person's forced delete gives up even that."""
+    """(d) A person's forced delete abandons even that."""
     tape = Tape()
     _forced(tape)
     assert tape.letters(worked_in=["s0"]) == ""

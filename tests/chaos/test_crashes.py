@@ -1,4 +1,4 @@
-"""kill -9 of each process in the middle of its work, on the whole stack as `issuebox dev` runs it.
+"""kill -9 of each process in the middle of its work, on the whole stack of `issuebox dev`.
 
 After the restart there is one sandbox for the issue, and no event that was answered with 202 is lost.
 """
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One stack for all crashes: each one has to leave it whole for the next."""
+    """One stack for all crashes: each test leaves it whole for the next."""
     async with running(tmp_path_factory.mktemp("stack") / "data") as stack:
         yield stack
 
@@ -43,39 +43,39 @@ async def test_worker_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> Non
     await _one_running(stack, 101)
 
 
-async def test_worker_killed_in_a_look_leaves_it_to_the_next(stack: Stack) -> None:
-    """The look was part of a workflow task, which Temporal gives to another worker when it is overdue."""
+async def test_worker_killed_in_a_lookup_leaves_it_to_the_next(stack: Stack) -> None:
+    """The lookup was part of a workflow task, which Temporal gives to another worker when it is overdue."""
     name = stack.name(106)
     await stack.admin.add_fault("get", {"kind": "hang"}, name=name)
     await stack.send("opened", 106)
-    await until(lambda: stack.admin.journal(kind="request", operation="get", name=name), bool, "the look has begun")
+    await until(lambda: stack.admin.journal(kind="request", operation="get", name=name), bool, "the lookup has begun")
     stack.kill("worker")
     await _one_running(stack, 106)
 
 
 async def test_api_killed_after_its_202_loses_no_event(stack: Stack) -> None:
-    """What was accepted is in Temporal, not in the API."""
+    """An accepted event is in Temporal, and not in the API."""
     await stack.send("opened", 102)
     stack.kill("api")
     await _one_running(stack, 102)
 
 
 async def test_temporal_killed_after_a_202_loses_no_event(stack: Stack) -> None:
-    """What was accepted is in Temporal's database, not in its memory."""
+    """An accepted event is in Temporal's database, and not in its memory."""
     await stack.send("opened", 103)
     stack.kill("temporal")
     await _one_running(stack, 103)
 
 
 async def test_daytona_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> None:
-    """The reply is lost and nobody answers for a while: the sandbox is found when Daytona is back."""
+    """The reply is lost and Daytona does not answer for a while: the sandbox is found when Daytona is back."""
     await _creating(stack, 104)
     stack.kill("localdaytona")
     await _one_running(stack, 104)
 
 
 async def test_webhook_during_a_temporal_outage_is_refused_and_a_redelivery_serves(stack: Stack) -> None:
-    """Without Temporal nothing is accepted: GitHub sees a failure and not a lost event."""
+    """Without Temporal nothing is accepted: GitHub sees a failure, and no event is lost."""
     stack.kill("temporal")
     reply = await stack.post("opened", 105)
     assert reply.status_code in {202, 503}

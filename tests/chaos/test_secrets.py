@@ -1,4 +1,4 @@
-"""No secret is where people look: a run with planted ones, of everything that handles them, is searched for them."""
+"""No secret is visible: a run of everything that handles secrets is searched for planted ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ GITHUB_TOKEN = "ghp_PLANTED0github0token0000000000000000"
 WEBHOOK_SECRET = "PLANTED-webhook-secret-3f9a"
 API_TOKEN = "PLANTED-api-token-77c1"
 KNOWN_WORD = "Demo issue"
-"""What must be found: a search that finds nothing at all proves nothing."""
+"""The search must find this word: one that finds nothing at all proves nothing."""
 
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[Origin]:
-    """A git server that lets in who has the token."""
+    """A git server that requires the token."""
     with serving(tmp_path / "origin") as origin:
         origin.token = GITHUB_TOKEN
         origin.add("octo/repo")
@@ -34,7 +34,7 @@ def origin(tmp_path: Path) -> Iterator[Origin]:
 
 @pytest.fixture
 async def stack(tmp_path: Path, origin: Origin) -> AsyncIterator[Stack]:
-    """Everything that knows a secret, as processes of their own."""
+    """Everything that knows a secret, as separate processes."""
     async with running(
         tmp_path / "data",
         ISSUEBOX_GITHUB_TOKEN=GITHUB_TOKEN,
@@ -48,7 +48,7 @@ async def stack(tmp_path: Path, origin: Origin) -> AsyncIterator[Stack]:
 
 
 async def _run_everything(stack: Stack, origin: Origin) -> None:
-    """The ways of each secret, the well-trodden one and those that end in an error."""
+    """Use each secret, in the successful cases and in those that end in an error."""
     await stack.send("opened", 201)
     await stack.served(201)
     assert origin.is_fetching.is_set(), "the clone carried the token"
@@ -56,7 +56,7 @@ async def _run_everything(stack: Stack, origin: Origin) -> None:
     await stack.served(204)
     await stack.send("deleted", 204)
     await until(lambda: stack.live(204), lambda rows: not rows, "the sandbox gone")
-    # A clone that fails, a key that Daytona refuses, a signature and a token that fit nothing.
+    # A clone that fails, a key that Daytona refuses, and a wrong signature and token.
     missing = MockIssue(202, "octo/missing", title=f"{KNOWN_WORD} 202")
     await post(stack.http, stack.stack.api_url, build("opened", missing, WEBHOOK_SECRET))
     await stack.blocked(202)
@@ -71,7 +71,7 @@ async def _run_everything(stack: Stack, origin: Origin) -> None:
 
 
 async def _places(stack: Stack) -> dict[str, bytes]:
-    """Everything that people or other programs may see, by a name for the report."""
+    """Everything that people or other programs can see, by a name for the report."""
     seen: dict[str, bytes] = {}
     client = await Client.connect(stack.stack.temporal_address)
     async for execution in client.list_workflows():
@@ -94,8 +94,8 @@ async def _places(stack: Stack) -> dict[str, bytes]:
     return seen
 
 
-async def test_planted_secrets_are_nowhere_to_be_seen(stack: Stack, origin: Origin) -> None:
-    """In no history, memo, label, log line, error, answer or file of the sandbox; also not encoded for HTTP."""
+async def test_planted_secrets_are_nowhere(stack: Stack, origin: Origin) -> None:
+    """They are in no history, memo, label, log line, error, answer or file of the sandbox, nor encoded for HTTP."""
     await _run_everything(stack, origin)
     daytona_key = stack.stack.daytona_api_key
     assert daytona_key

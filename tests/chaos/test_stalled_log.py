@@ -1,7 +1,7 @@
 """The reader of a worker's log stops reading: a terminal that is held by Ctrl-S, an agent that hangs.
 
-A worker is a real process whose output is a pipe of ours; events come in by webhook, and what the issues do is
-asked for over REST, on a real Temporal server and a localdaytona.
+The worker is a real process whose output is the test's pipe. Events come in by webhook, and the test reads the issues
+over REST, on a real Temporal server and a localdaytona.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ AT_ONCE = 24
 READY_S = 60.0
 ANSWER_S = 60.0
 END_S = 20.0
-"""Twice what `issuebox dev` gives a part to end by itself."""
+"""Twice the time that `issuebox dev` gives a part to end."""
 
 
 @dataclass
 class Log:
-    """The reading end of a worker's output, which can be left unread."""
+    """The reading end of a worker's output, which a test can leave unread."""
 
     reading: int
     writing: int
@@ -56,11 +56,11 @@ class Log:
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def read(self) -> None:
-        """Read whatever comes, from now on."""
+        """Read from now on."""
         asyncio.get_running_loop().add_reader(self.reading, self._take)
 
     def stall(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         asyncio.get_running_loop().remove_reader(self.reading)
 
     async def events(self) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ class Log:
 
 @asynccontextmanager
 async def piped() -> AsyncIterator[Log]:
-    """A pipe that is read."""
+    """A pipe that is being read."""
     log = Log(*os.pipe())
     log.read()
     try:
@@ -91,7 +91,7 @@ async def piped() -> AsyncIterator[Log]:
 
 @asynccontextmanager
 async def working(log: Log, environment: dict[str, str], ready: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker, as an operator starts it, from when it polls on; it is gone afterwards."""
+    """A worker, as an operator starts it, that polls. It ends with the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "worker", "--ready-file", str(ready)),
         cwd=REPOSITORY,
@@ -143,7 +143,7 @@ class GitHub:
 
 
 async def each(issues: Iterable[int], act: Callable[[int], Awaitable[object]]) -> None:
-    """Do it for all of them, so many at once."""
+    """Do it for all of them, `AT_ONCE` at a time."""
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(issue: int) -> None:
@@ -157,7 +157,7 @@ async def each(issues: Iterable[int], act: Callable[[int], Awaitable[object]]) -
 
 @dataclass
 class Scene:
-    """A worker whose log is ours to read, and the issues that it has running."""
+    """A worker whose log the test reads, and its issues with a running sandbox."""
 
     worker: asyncio.subprocess.Process
     log: Log
@@ -166,7 +166,7 @@ class Scene:
     issues: list[int]
 
     async def answers(self, issue: int, deliveries: int = 1) -> None:
-        """Wait until the issue's workflow answers, has seen so many deliveries, and nobody waits any more."""
+        """Wait until the issue's workflow answers, has seen so many deliveries, and no request waits."""
 
         async def asked() -> httpx.Response:
             return await self.api.client.get(f"/v1/issues/{issue}/sandbox", headers=BEARER)
@@ -188,7 +188,7 @@ class Scene:
 
 @asynccontextmanager
 async def set_up(tmp_path: Path, address: str, daytona: Server, issues: int) -> AsyncIterator[Scene]:
-    """So many issues have their sandbox, and nothing is going on."""
+    """This many issues have their sandbox, and the worker is idle."""
     settings = settings_for(f"stalled-{new_issue_id()}")
     async with (
         served(address, settings) as api,
@@ -202,7 +202,7 @@ async def set_up(tmp_path: Path, address: str, daytona: Server, issues: int) -> 
 
 
 def environment_of(settings: ApiSettings, address: str, daytona: Server) -> dict[str, str]:
-    """What the worker is started with."""
+    """The worker's environment."""
     own = {
         "ISSUEBOX_TASK_QUEUE": settings.task_queue,
         "DAYTONA_API_KEY": daytona.api_key,
@@ -213,7 +213,7 @@ def environment_of(settings: ApiSettings, address: str, daytona: Server) -> dict
 
 @pytest.fixture
 async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
-    """A localdaytona that has sandboxes ready in a moment."""
+    """A fast localdaytona."""
     async with running(tmp_path / "daytona", speed=20) as server:
         yield server
 
@@ -221,7 +221,7 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
 async def test_issues_are_served_while_nobody_reads_the_log(
     tmp_path: Path, temporal_address: str, daytona: Server
 ) -> None:
-    """New events are worked on meanwhile, and SIGTERM ends the worker although its last lines are not read."""
+    """The worker handles new events meanwhile, and SIGTERM ends it although its last lines are not read."""
     comments = 40
     async with set_up(tmp_path, temporal_address, daytona, issues=10) as scene:
         scene.log.stall()
@@ -236,9 +236,9 @@ async def test_worker_survives_a_burst_of_events_while_nobody_reads_the_log(
 ) -> None:
     """Every issue answers afterwards, the log is whole, and SIGTERM ends the worker in order.
 
-    The worker is frozen while the deliveries come in, so that a hundred workflows have something to log at once:
-    where each waited for the reader, Temporal's deadlock detector would throw into one that waits for the log's lock.
-    They are redeliveries, which no look follows, so that the event loop logs nothing, and lives to detect that.
+    The worker is frozen while the deliveries come in, so that a hundred workflows have something to log at once. If
+    each waited for the reader, Temporal's deadlock detector would throw into one that waits for the log's lock. They
+    are redeliveries, which cause no lookup, so that the event loop logs nothing and can detect that.
     """
     async with set_up(tmp_path, temporal_address, daytona, ISSUES) as scene:
         scene.worker.send_signal(signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""The `issuebox` command as a process: exit code, standard output and standard error apart."""
+"""The `issuebox` command as a process, with exit code, standard output and standard error."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.workflow.conftest import Stack, daytona, stack, start  # noqa: F401 -
 REPOSITORY = Path(__file__).parents[2]
 
 FOREIGN = ("TEMPORAL_", "ISSUEBOX_", "DAYTONA_", "COLUMNS")
-"""What of the machine's own environment must not reach the commands."""
+"""Variables of the machine's own environment that must not reach the commands."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """The one JSON document on standard output. Fails when anything else is there."""
+        """The one JSON document on standard output. Fails when there is anything else."""
         return from_json(self.out)
 
 
@@ -46,7 +46,7 @@ Run = Callable[..., Awaitable[Ran]]
 
 
 def environment(directory: Path, given: dict[str, str]) -> dict[str, str]:
-    """The machine's environment without what would reach another Temporal, with what is given."""
+    """The machine's environment without variables that select a Temporal, and with the given ones."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     return clean | {"TEMPORAL_CONFIG_FILE": str(directory / "no-such-file")} | given
 
@@ -82,7 +82,7 @@ def run(tmp_path: Path, preloaded: Path) -> Run:
 
 
 async def connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the process, once it has imported all."""
+    """A connection to the process, once it has imported everything."""
 
     async def listens() -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         try:
@@ -97,7 +97,7 @@ async def connected(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 @pytest.fixture
 def issuebox(run: Run, stack: Stack, temporal_address: str) -> Run:  # noqa: F811 -- the fixture, not the import
-    """`issuebox`, pointed at the stack of this test."""
+    """`issuebox` on the stack of this test."""
 
     async def ran(*arguments: str, **given: str) -> Ran:
         settings = {"TEMPORAL_ADDRESS": temporal_address, "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue}
@@ -108,10 +108,10 @@ def issuebox(run: Run, stack: Stack, temporal_address: str) -> Run:  # noqa: F81
 
 @pytest.fixture
 def repository() -> str:
-    """A repository that no other test has issues in: all share one Temporal."""
+    """A repository in which no other test has issues: all tests share one Temporal."""
     return f"octo/r{uuid.uuid4().hex[:8]}"
 
 
 def issue_in(stack: Stack, repository: str, number: int = 5, title: str = "A title") -> Issue:  # noqa: F811
-    """The stack's issue, in a repository of the test's own."""
+    """The stack's issue, in the test's own repository."""
     return Issue(stack.issue_id, repository, number, title, state=IssueState.OPEN)

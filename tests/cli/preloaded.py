@@ -1,6 +1,6 @@
-"""A process that has imported what the commands import, and forks for each of them.
+"""A process that has imported what the commands import, and forks for each command.
 
-A command is a process of its own with its own end, as from a shell.
+Each command runs and ends as its own process, as from a shell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODULES = (
 
 
 def answer(connection: socket.socket) -> NoReturn:
-    """Run the command of one JSON line in a child of this child, and tell its exit code."""
+    """Run the command of one JSON line in a child of this child, and send its exit code."""
     with connection, connection.makefile("rw") as stream:
         request = json.loads(stream.readline())
         child = os.fork()
@@ -37,7 +37,7 @@ def answer(connection: socket.socket) -> NoReturn:
 
 
 def command(arguments: list[str], environment: dict[str, str], directory: str) -> NoReturn:
-    """Become the command: its arguments, its environment, its standard streams as files of the directory."""
+    """Become the command, with its arguments and environment, and its standard streams as files in the directory."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(environment["PRELOADED_CWD"])

@@ -1,4 +1,4 @@
-"""`issuebox api`: how the server is run."""
+"""`issuebox api`: how it runs the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from issuebox.temporal import connect
 
 
 def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that keeps its connections for 60 s never sends a delivery into one that we are just closing."""
+    """A proxy that keeps connections for 60 s never sends a delivery into one that the API is closing."""
     given: dict[str, Any] = {}
 
     class Config(uvicorn.Config):

@@ -1,4 +1,4 @@
-"""The commands that ask: what reaches the workflow, what is printed, and what they end with."""
+"""The commands that ask: what reaches the workflow, what they print, and their exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def signals(stack: Stack) -> list[tuple[str, str]]:
 
 
 async def test_ensure_hands_the_sandbox_over(stack: Stack, issuebox: Run) -> None:
-    """With exit code 0 there is a running sandbox, and all that is needed to use it stands on standard output."""
+    """With exit code 0 there is a running sandbox, and standard output has all that is needed to use it."""
     ran = await issuebox("ensure", str(stack.issue_id))
     [live] = await stack.live()
     assert (ran.code, ran.err, live.state) == (0, "", "started")
@@ -39,8 +39,8 @@ async def test_ensure_hands_the_sandbox_over(stack: Stack, issuebox: Run) -> Non
         assert fact in ran.out
 
 
-async def test_ensure_again_reuses_and_speaks_json(stack: Stack, issuebox: Run) -> None:
-    """The same sandbox, as one JSON document and nothing else."""
+async def test_ensure_again_reuses_and_prints_json(stack: Stack, issuebox: Run) -> None:
+    """The output is the same sandbox, as one JSON document and nothing else."""
     first = await issuebox("ensure", stack.name, "--json")
     again = await issuebox("ensure", stack.name, "--json")
     assert (first.json["outcome"], again.json["outcome"], again.code) == ("created", "reused", 0)
@@ -48,7 +48,7 @@ async def test_ensure_again_reuses_and_speaks_json(stack: Stack, issuebox: Run) 
 
 
 async def test_ensure_of_a_blocked_issue_says_why_and_what_helps(stack: Stack, issuebox: Run) -> None:
-    """Exit code 1, with the provider's own reason and our advice."""
+    """The exit code is 1; the output has the provider's reason and our advice."""
     await stack.daytona.admin.add_fault("create", QUOTA, times=None)
     ran = await issuebox("ensure", str(stack.issue_id))
     assert (ran.code, ran.err) == (1, "")
@@ -57,18 +57,18 @@ async def test_ensure_of_a_blocked_issue_says_why_and_what_helps(stack: Stack, i
     assert "raise the organization's limit" in ran.out
 
 
-async def test_ensure_that_cannot_wait_longer_says_that_the_work_goes_on(stack: Stack, issuebox: Run) -> None:
-    """Exit code 1 when the time is up; the sandbox comes all the same."""
+async def test_ensure_that_cannot_wait_longer_says_that_the_work_continues(stack: Stack, issuebox: Run) -> None:
+    """The exit code is 1 when the time is up, and the sandbox is still created."""
     await stack.daytona.admin.config(durations={"create_s": 4.0})
     ran = await issuebox("ensure", str(stack.issue_id), "--wait", "0.5")
     assert ran.code == 1
-    assert "is not ready after 0.5 s; the work goes on" in ran.out
+    assert "is not ready after 0.5 s; the work continues" in ran.out
     await stack.served()
     assert [row.state for row in await stack.live()] == ["started"]
 
 
 async def test_ensure_that_a_stop_called_off_is_no_success(stack: Stack, issuebox: Run) -> None:
-    """A script that waits for a sandbox is not told that it has one when somebody stopped it meanwhile."""
+    """A script that waits for a sandbox does not get exit code 0 when somebody stopped it meanwhile."""
     await stack.ensure()
     await issuebox("stop", str(stack.issue_id))
     await until(stack.live, lambda rows: rows[0].state == "stopped", "the sandbox stopped")
@@ -83,15 +83,15 @@ async def test_ensure_that_a_stop_called_off_is_no_success(stack: Stack, issuebo
 async def test_ensure_without_a_worker_is_stored(
     temporal: Client, issue_id: int, run: Run, temporal_address: str
 ) -> None:
-    """Nobody serves the queue: the request waits in Temporal, and the caller is told within seconds."""
+    """When no worker serves the queue, the request waits in Temporal, and the command says so within seconds."""
     ran = await run("ensure", str(issue_id), TEMPORAL_ADDRESS=temporal_address, ISSUEBOX_TASK_QUEUE=f"queue-{issue_id}")
-    assert (ran.code, "the work goes on" in ran.out) == (1, True), ran
+    assert (ran.code, "the work continues" in ran.out) == (1, True), ran
     description = await temporal.get_workflow_handle(f"claude-issue-{issue_id}").describe()
     assert description.task_queue == f"queue-{issue_id}"
 
 
 async def test_start_asks_and_does_not_wait(stack: Stack, issuebox: Run, repository: str) -> None:
-    """The request is stored as a person's own, with what was said of the issue; the sandbox comes later."""
+    """The request is stored as a person's, with the issue's details from the options; the sandbox comes later."""
     await stack.daytona.admin.config(durations={"create_s": 3.0})
     ran = await issuebox("start", str(stack.issue_id), "--repo", repository, "--number", "5", "--title", "A bug")
     assert (ran.code, ran.err) == (0, "")
@@ -119,7 +119,7 @@ async def test_start_asks_and_does_not_wait(stack: Stack, issuebox: Run, reposit
 async def test_command_is_one_signal(
     stack: Stack, issuebox: Run, arguments: list[str], signal: tuple[str, str]
 ) -> None:
-    """Each order reaches the workflow as the signal of its name, once, with its argument."""
+    """Each order reaches the workflow once, as the signal of its name, with its argument."""
     await stack.ensure()
     command, *options = arguments
     ran = await issuebox(command, str(stack.issue_id), *options, "--json")
@@ -129,8 +129,8 @@ async def test_command_is_one_signal(
 
 
 @pytest.mark.parametrize("arguments", [["delete", "--force"], ["replace"]], ids=" ".join)
-async def test_work_is_not_given_up_without_a_persons_word(stack: Stack, issuebox: Run, arguments: list[str]) -> None:
-    """A script that cannot be asked is refused as misuse, and nothing reaches the workflow."""
+async def test_work_is_not_given_up_without_confirmation(stack: Stack, issuebox: Run, arguments: list[str]) -> None:
+    """Without a terminal and --yes, the command is refused as misuse, and nothing reaches the workflow."""
     await stack.ensure()
     command, *options = arguments
     ran = await issuebox(command, str(stack.issue_id), *options)
@@ -151,7 +151,7 @@ async def test_person_on_a_terminal_is_asked(
 
 
 async def on_terminal(arguments: list[str], answer: str, directory: Path, address: str) -> Ran:
-    """Run the command with a terminal for its input, on which the answer is typed."""
+    """Run the command with a terminal as its input, and type the answer there."""
     leader, follower = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "issuebox", *arguments),

@@ -1,4 +1,4 @@
-"""The doctor in front of set-ups that are whole, and of set-ups that are broken in one place each."""
+"""The doctor on working set-ups, and on set-ups that are broken in one place each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOKEN = "ghp_token_that_must_not_be_shown"
 
 
 def verdicts(ran: Ran) -> dict[str, str]:
-    """Each check of a JSON report with its verdict."""
+    """The verdict of each check in a JSON report."""
     return {f"{f['part']}: {f['check']}": f["verdict"] for f in ran.json["checks"]}
 
 
@@ -55,7 +55,7 @@ def seen(ran: Ran, check: str) -> str:
 
 @pytest.fixture
 def doctor(issuebox: Run, stack: Stack) -> Run:
-    """The doctor in front of the whole stack."""
+    """The doctor on the whole stack."""
 
     async def ran(*arguments: str, **given: str) -> Ran:
         settings = {
@@ -71,7 +71,7 @@ def doctor(issuebox: Run, stack: Stack) -> Run:
 
 @pytest.fixture
 async def namespace(temporal: Client, temporal_address: str) -> Client:
-    """A namespace without search attributes, for this test alone."""
+    """A namespace without search attributes, only for this test."""
     name = f"doctor-{uuid.uuid4().hex[:8]}"
     request = RegisterNamespaceRequest(namespace=name)
     request.workflow_execution_retention_period.FromSeconds(86_400)
@@ -86,7 +86,7 @@ async def namespace(temporal: Client, temporal_address: str) -> Client:
 
 
 async def has_attributes_listed(client: Client) -> bool | None:
-    """Whether the namespace lists its attributes; None while it is not known everywhere."""
+    """Whether the namespace lists the attributes; None while not every server knows the namespace."""
     try:
         return (await registered(client)).is_complete
     except RPCError:
@@ -94,7 +94,7 @@ async def has_attributes_listed(client: Client) -> bool | None:
 
 
 async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
-    """Nothing fails, exit code 0, and every part was looked at; the table says the same as the JSON."""
+    """Nothing fails, the exit code is 0, and every part was checked; the table says the same as the JSON."""
     await stack.ensure()
     ran = await doctor("--json")
     assert (ran.code, failed(ran), ran.json["is_healthy"]) == (0, [], True)
@@ -106,7 +106,7 @@ async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
 
 
 async def test_doctor_changes_nothing_at_daytona(doctor: Run, stack: Stack) -> None:
-    """Reads alone: a lookup and a list."""
+    """It only reads: a lookup and a list."""
     before = await stack.journal_end()
     await doctor("--only", "daytona", "--json")
     entries = await stack.daytona.admin.journal(after=before, kind="request")
@@ -115,22 +115,22 @@ async def test_doctor_changes_nothing_at_daytona(doctor: Run, stack: Stack) -> N
 
 
 async def test_narrow_terminal_gets_a_list_that_fits(doctor: Run) -> None:
-    """Nothing is wider than the terminal, and the verdicts are all there."""
+    """No line is wider than the terminal, and no verdict is missing."""
     ran = await doctor(COLUMNS="40")
     assert max(len(line) for line in ran.out.splitlines()) <= 40
     assert "daytona, lookup" in " ".join(ran.out.split())
 
 
-async def test_temporal_away_is_one_failure_and_the_rest_is_looked_at(doctor: Run, closed_address: str) -> None:
-    """The address is named, what depends on it is left out, and Daytona is still looked at."""
+async def test_temporal_away_is_one_failure_and_the_rest_is_checked(doctor: Run, closed_address: str) -> None:
+    """The report names the address and omits what depends on it; Daytona is still checked."""
     ran = await doctor("--json", TEMPORAL_ADDRESS=closed_address)
     assert (ran.code, failed(ran)) == (1, ["temporal: server"])
     assert "refused" in ran.out
     assert verdicts(ran)["daytona: key"] == "ok"
 
 
-async def test_wrong_namespace_is_said_with_how_to_make_it(doctor: Run) -> None:
-    """The command that would make it is given."""
+async def test_unknown_namespace_fails_with_how_to_create_it(doctor: Run) -> None:
+    """The advice has the command that creates it."""
     ran = await doctor("--json", TEMPORAL_NAMESPACE="nowhere")
     assert (ran.code, failed(ran)) == (1, ["temporal: namespace"])
     assert "temporal operator namespace create --namespace nowhere" in advice(ran, "temporal: namespace")
@@ -138,17 +138,20 @@ async def test_wrong_namespace_is_said_with_how_to_make_it(doctor: Run) -> None:
 
 @pytest.mark.parametrize(
     ("variable", "value", "check"),
-    [("TEMPORAL_ADDRESS", "nonsense", "temporal: configuration"), ("ISSUEBOX_BUILDS_MAX", KEY, "settings: settings")],
+    [
+        ("TEMPORAL_ADDRESS", "nonsense", "temporal: configuration"),
+        ("ISSUEBOX_GITHUB_TOKEN", f"{KEY} x", "settings: settings"),
+    ],
 )
-async def test_wrong_setting_is_a_finding(doctor: Run, variable: str, value: str, check: str) -> None:
-    """A failure among the checks and no traceback; a value of ours is not repeated."""
+async def test_wrong_setting_fails_a_check(doctor: Run, variable: str, value: str, check: str) -> None:
+    """The failure is a check result and no traceback; the report does not repeat values of our settings."""
     ran = await doctor("--json", **{variable: value})
     assert (ran.code, failed(ran), ran.err) == (1, [check], "")
     assert KEY not in ran.out
 
 
 async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
-    """Both kinds of polls are missing, and the advice is to start a worker. Nobody is asked to answer."""
+    """Both kinds of polls are missing, and the advice is to start a worker. No query is sent."""
     ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
     assert failed(ran) == ["temporal: worker: workflows", "temporal: worker: activities"]
     assert "issuebox worker" in advice(ran, "temporal: worker: workflows")
@@ -169,7 +172,7 @@ async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
     ids=["none", "all silent", "all poll", "some silent"],
 )
 def test_silent_pollers_are_named(ages_s: list[float], verdict: str, said: str) -> None:
-    """Whom Temporal still lists, and who has not polled for longer than a poll lasts, has ended or hangs."""
+    """A worker that Temporal still lists, but that has not polled for longer than a poll lasts, has ended or hangs."""
     found = polled("workflows", "q", [Poller(f"worker-{number}", age_s) for number, age_s in enumerate(ages_s)])
     assert (found.verdict, found.seen) == (verdict, said)
     assert bool(found.advice) == (verdict != "ok")
@@ -177,7 +180,7 @@ def test_silent_pollers_are_named(ages_s: list[float], verdict: str, said: str) 
 
 @asynccontextmanager
 async def worker_process(stack: Stack, address: str, ready: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker of the stack's task queue as an operator starts it, from when it polls on."""
+    """A polling worker of the stack's task queue, started as an operator starts it."""
     own = {
         "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue,
         "DAYTONA_API_KEY": stack.daytona.api_key,
@@ -203,7 +206,7 @@ async def worker_process(stack: Stack, address: str, ready: Path) -> AsyncIterat
 async def test_worker_that_hangs_fails_and_is_fine_when_it_goes_on(
     run: Run, start: Started, temporal_address: str, tmp_path: Path
 ) -> None:
-    """A frozen worker is still listed as polling; that it does not answer tells. Thawed, it does."""
+    """Temporal still lists a frozen worker as polling, but the worker does not answer. Once thawed, it does."""
     stack = await start(has_worker=False)
 
     async def ran() -> Ran:
@@ -227,7 +230,7 @@ async def test_worker_that_hangs_fails_and_is_fine_when_it_goes_on(
 
 
 async def test_missing_search_attributes_fail_until_fixed(doctor: Run, namespace: Client) -> None:
-    """--fix registers all of them, and only that mends the report."""
+    """--fix registers all of them, which fixes the report."""
     given = {"TEMPORAL_NAMESPACE": namespace.namespace}
     before = await doctor("--json", "--only", "temporal", **given)
     assert "temporal: search attributes" in failed(before)
@@ -245,8 +248,8 @@ async def test_registering_twice_changes_nothing(namespace: Client) -> None:
     assert (await register(namespace)).is_complete
 
 
-async def test_wrong_type_is_a_failure_that_a_person_mends(doctor: Run, namespace: Client) -> None:
-    """The server takes a second registration of another type without a word, so the type is compared."""
+async def test_wrong_type_is_a_failure_that_a_person_must_fix(doctor: Run, namespace: Client) -> None:
+    """The server silently ignores a second registration with another type, so the doctor compares types."""
     request = AddSearchAttributesRequest(namespace=namespace.namespace)
     request.search_attributes["IssueNumber"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     await namespace.operator_service.add_search_attributes(request)
@@ -259,7 +262,7 @@ async def test_wrong_type_is_a_failure_that_a_person_mends(doctor: Run, namespac
 
 
 async def test_refused_fix_says_how_it_is_done_by_hand(doctor: Run, namespace: Client) -> None:
-    """Where the server does not register them, here because its columns are full, the command is given in full."""
+    """When the server does not register them, here because its columns are full, the advice has the whole command."""
     request = AddSearchAttributesRequest(namespace=namespace.namespace)
     for number in range(3):
         request.search_attributes[f"Other{number}"] = IndexedValueType.INDEXED_VALUE_TYPE_INT
@@ -271,7 +274,7 @@ async def test_refused_fix_says_how_it_is_done_by_hand(doctor: Run, namespace: C
 
 
 async def test_unreachable_temporal_has_no_search_attributes(closed_address: str) -> None:
-    """The worker goes on without them instead of failing in its start."""
+    """The worker starts without them instead of failing."""
     client = await Client.connect(closed_address, lazy=True)
     assert not await has_search_attributes(client)
 
@@ -281,15 +284,13 @@ async def test_unreachable_temporal_has_no_search_attributes(closed_address: str
     [
         ({"DAYTONA_API_KEY": ""}, "daytona: key", "DAYTONA_API_KEY"),
         ({"DAYTONA_API_KEY": KEY}, "daytona: key", "valid DAYTONA_API_KEY"),
-        ({"DAYTONA_API_URL": "nonsense"}, "daytona: API", "https://app.daytona.io/api"),
+        ({"DAYTONA_API_URL": "nonsense"}, "settings: settings", "docs/reference/settings.md"),
         ({"DAYTONA_API_URL": "http://127.0.0.1:1/api"}, "daytona: API", "may reach it"),
     ],
     ids=["no key", "wrong key", "no URL", "away"],
 )
-async def test_broken_way_to_daytona_is_one_failure(
-    doctor: Run, changes: dict[str, str], check: str, words: str
-) -> None:
-    """What is wrong is told apart: no key, a key that is refused, and a server that is not there."""
+async def test_unusable_daytona_is_one_failure(doctor: Run, changes: dict[str, str], check: str, words: str) -> None:
+    """The report distinguishes a missing key, a refused key, and an unreachable server."""
     ran = await doctor("--json", "--only", "daytona", **changes)
     assert (ran.code, failed(ran), ran.err) == (1, [check], "")
     assert words in advice(ran, check)
@@ -297,14 +298,14 @@ async def test_broken_way_to_daytona_is_one_failure(
 
 
 async def test_server_that_is_not_daytona_is_noticed(doctor: Run, daytona: Server) -> None:
-    """A URL that leads elsewhere answers 404 to a lookup as well, so a list is asked for, too."""
+    """Another server also answers 404 to a lookup, so the doctor requests a list, too."""
     ran = await doctor("--json", "--only", "daytona", DAYTONA_API_URL=f"{daytona.base_url}/_local")
     assert (ran.code, failed(ran)) == (1, ["daytona: API"])
     assert "DAYTONA_API_URL" in advice(ran, "daytona: API")
 
 
-async def test_region_where_none_of_ours_is_draws_a_warning(doctor: Run, stack: Stack) -> None:
-    """As far as can be told without a create."""
+async def test_region_without_any_of_our_sandboxes_gives_a_warning(doctor: Run, stack: Stack) -> None:
+    """More cannot be known about a region without a create."""
     await stack.ensure()
     ours = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="us")
     other = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="mars")
@@ -313,21 +314,21 @@ async def test_region_where_none_of_ours_is_draws_a_warning(doctor: Run, stack: 
 
 
 async def test_unset_secrets_of_the_api_are_warned_of(doctor: Run) -> None:
-    """They belong to another process, perhaps, so it is no failure."""
+    """They may belong to another process, so this is not a failure."""
     ran = await doctor("--json", "--only", "github", ISSUEBOX_WEBHOOK_SECRETS="", ISSUEBOX_API_TOKENS="")
     seen = verdicts(ran)
     assert (ran.code, seen["github: webhook secret"], seen["github: API token"]) == (0, "warning", "warning")
 
 
 async def test_unknown_part_is_misuse(doctor: Run) -> None:
-    """The parts that there are, are named."""
+    """The error names the existing parts."""
     ran = await doctor("--only", "everything")
     assert ran.code == 2
     assert "'everything' is none of temporal" in ran.err
 
 
 def github_app(hooks: Response | None) -> FastAPI:
-    """As much of GitHub as the doctor asks: one good token, one repository that it may read."""
+    """The part of GitHub that the doctor uses: one valid token, and one repository that it may read."""
     app = FastAPI()
 
     @app.middleware("http")
@@ -353,7 +354,7 @@ def github_app(hooks: Response | None) -> FastAPI:
 
 @asynccontextmanager
 async def github(hooks: Response | None = None) -> AsyncIterator[str]:
-    """A GitHub of our own over real HTTP; its URL."""
+    """Run a stand-in for GitHub over real HTTP, and yield its URL."""
     server = uvicorn.Server(uvicorn.Config(github_app(hooks), port=0, ws="none", log_config=None))
     serving = asyncio.create_task(server.serve())
 
@@ -394,8 +395,8 @@ OURS = "https://example.org/webhooks/github"
     ],
     ids=["not permitted", "ours", "all events", "switched off", "without comments", "of others", "none"],
 )
-async def test_hook_is_judged_where_the_token_may_look(run: Run, hooks: Response | None, verdict: str | None) -> None:
-    """Nothing is said where it may not; nothing about hooks is a failure, an organization's cannot be seen."""
+async def test_hook_is_judged_if_the_token_may_read_it(run: Run, hooks: Response | None, verdict: str | None) -> None:
+    """Otherwise there is no check. A hook never fails the report: an organization's hook is not visible."""
     async with github(hooks) as url:
         ran = await examined(run, url)
     seen = verdicts(ran)
@@ -404,14 +405,14 @@ async def test_hook_is_judged_where_the_token_may_look(run: Run, hooks: Response
 
 
 async def test_repository_that_the_token_may_not_read_is_a_failure(run: Run) -> None:
-    """Each configured repository is read, and the one that cannot be is named."""
+    """Each configured repository is read, and the report names the unreadable one."""
     async with github() as url:
         ran = await examined(run, url, repositories="octo/good, octo/secret")
     assert (ran.code, failed(ran)) == (1, ["github: octo/secret"])
 
 
 async def test_refused_github_token_is_a_failure_and_is_not_shown(run: Run) -> None:
-    """What GitHub does not take is said without repeating it."""
+    """The report says that GitHub refuses the token, without repeating it."""
     async with github() as url:
         ran = await examined(run, url, token=KEY)
     assert (ran.code, failed(ran)) == (1, ["github: token"])
@@ -420,13 +421,13 @@ async def test_refused_github_token_is_a_failure_and_is_not_shown(run: Run) -> N
 
 
 async def test_github_that_cannot_be_reached_is_a_failure(run: Run, closed_address: str) -> None:
-    """No traceback, and what to check."""
+    """The report has no traceback, and says what to check."""
     ran = await examined(run, f"http://{closed_address}")
     assert (ran.code, failed(ran), ran.err) == (1, ["github: token"], "")
     assert "may reach it" in advice(ran, "github: token")
 
 
 async def test_stand_in_refuses_what_github_would(run: Run) -> None:
-    """The stand-in itself: without it answering 401 the tests above could not fail."""
+    """Unless the stand-in itself answers 401, the tests above cannot fail."""
     async with github() as url, httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/rate_limit")).status_code == httpx.codes.UNAUTHORIZED

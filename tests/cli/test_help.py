@@ -1,4 +1,4 @@
-"""The face of the command: help, its cost, completion, and the end of the process."""
+"""The help of the command, what it costs, completion, and the end of the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAVY = ("temporalio", "daytona", "fastapi", "httpx", "asyncio", "structlog")
 
 
 def test_help_lists_every_command_and_the_exit_codes() -> None:
-    """Whoever types --help learns what there is and what scripts may rely on."""
+    """--help shows all commands, and the exit codes that scripts may rely on."""
     help_text = CliRunner().invoke(app, ["--help"]).output
     assert {"ensure", "list", "show", "why", "stop", "start", "delete", "replace", "retry", "doctor"} <= set(COMMANDS)
     assert all(command in help_text for command in COMMANDS)
@@ -35,7 +35,7 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_explains_itself_without_heavy_imports(command: str) -> None:
-    """Help, which also completion waits for, loads neither Temporal's SDK nor the web framework."""
+    """Help and completion load neither Temporal's SDK nor the web framework."""
     code = (
         "import sys; from issuebox.cli.app import app\n"
         f"try: app([{command!r}, '--help'])\n"
@@ -48,7 +48,7 @@ def test_command_explains_itself_without_heavy_imports(command: str) -> None:
 
 
 def test_documentation_has_every_command_exit_code_and_search_attribute() -> None:
-    """docs/cli.md is about what there is."""
+    """docs/cli.md is complete."""
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     assert [name for name in COMMANDS if not re.search(rf"`(issuebox )?{name}\b", text)] == []
     assert [code for code in Exit if f"\n| {int(code)} |" not in text] == []
@@ -57,7 +57,7 @@ def test_documentation_has_every_command_exit_code_and_search_attribute() -> Non
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_shown_for_each_shell(shell: str, tmp_path: Path) -> None:
-    """A script for the shell is printed, which asks the command itself."""
+    """The command prints a script for the shell, which calls the command itself."""
     given = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "issuebox", "--show-completion", shell],
@@ -67,7 +67,7 @@ def test_completion_can_be_shown_for_each_shell(shell: str, tmp_path: Path) -> N
 
 
 def test_completion_completes_commands_and_values(tmp_path: Path) -> None:
-    """What the printed script asks is answered: commands, and the words of a filter."""
+    """The command answers the printed script with commands, and with the values of a filter."""
 
     def completed(*words: str) -> list[str]:
         given = {
@@ -87,7 +87,7 @@ def test_completion_completes_commands_and_values(tmp_path: Path) -> None:
 
 
 def test_every_process_ends_with_our_exit_code(temporal_address: str, issue_id: int, tmp_path: Path) -> None:
-    """Although the SDK's threads may still be at work then, and abort every second process that they find ending."""
+    """The SDK's threads, which may still run then, would otherwise abort every second process."""
     command = [sys.executable, "-P", "-m", "issuebox", "show", str(issue_id)]
     given = environment(tmp_path, {"TEMPORAL_ADDRESS": temporal_address})
     codes = [subprocess.run(command, env=given, capture_output=True, check=False).returncode for _ in range(6)]

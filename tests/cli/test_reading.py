@@ -1,4 +1,4 @@
-"""The commands that read: what is listed, how an issue is named, and what people see on which terminal."""
+"""The commands that read: what they list, how an issue is named, and the output for each width of terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from workflows import search_attributes
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published, StartInput
 
 IDS = itertools.count(2**40 + os.getpid() * 10_000)
-"""Far from the IDs of other tests."""
+"""A range far from the IDs of other tests."""
 PREFIX = "claude-issue-"
 
 
 async def known(temporal: Client, published: Published, *, is_indexed: bool = False, prefix: str = PREFIX) -> str:
-    """The name of a new issue's workflow that nobody serves, with what it would have published."""
+    """Start a new issue's workflow that no worker serves, with what it would have published. Returns its name."""
     issue_id = next(IDS)
     name = f"{prefix}{issue_id}"
     pairs = [SearchAttributePair(search_attributes.NUMBER, published.number)] if is_indexed else []
@@ -37,7 +37,7 @@ async def known(temporal: Client, published: Published, *, is_indexed: bool = Fa
 
 
 async def visible(temporal: Client, *names: str) -> None:
-    """Wait until Temporal's index has them."""
+    """Wait until Temporal's index shows them."""
     for name in names:
 
         async def count(name: str = name) -> int:
@@ -57,7 +57,7 @@ def read(run: Run, temporal_address: str) -> Run:
 
 
 async def test_list_shows_what_fits_and_nothing_else(temporal: Client, repository: str, read: Run) -> None:
-    """Each filter leaves out the one issue that it is meant for; without one all are there, the newest first."""
+    """Each filter excludes the one issue that does not fit; without a filter all are listed, newest first."""
     base = Published(phase="usable", state="started", repository=repository, number=1, title="One", issue_state="open")
     others = {
         "--phase": Published(phase="stopped", state="stopped", repository=repository, number=2, issue_state="open"),
@@ -102,7 +102,7 @@ async def test_list_leaves_out_other_installations(temporal: Client, repository:
 
 
 async def test_list_without_issues_is_an_answer(read: Run, repository: str) -> None:
-    """Nothing found is no error."""
+    """Finding nothing is not an error."""
     ran = await read("list", "--repo", repository)
     assert (ran.code, ran.out, ran.err) == (0, "No issue fits.\n", "")
 
@@ -111,7 +111,7 @@ async def test_list_without_issues_is_an_answer(read: Run, repository: str) -> N
 async def test_list_loses_nothing_on_a_narrow_terminal(
     temporal: Client, repository: str, read: Run, width: int
 ) -> None:
-    """Lines are folded to the terminal and never cut: every value is there, and no line is longer."""
+    """Lines are folded and never cut: every value is shown, and no line is wider than the terminal."""
     title = "A rather long title that must be folded somewhere, but not be cut"
     published = Published("unprepared", "pulling_snapshot", repository=repository, number=7, title=title)
     name = await known(temporal, published)
@@ -127,7 +127,7 @@ async def test_list_loses_nothing_on_a_narrow_terminal(
 
 
 async def test_foreign_text_does_not_steer_the_terminal(temporal: Client, repository: str, read: Run) -> None:
-    """A title with control characters, or with our own markup, is shown as text."""
+    """A title with control characters or rich's markup is shown as text."""
     published = Published(phase="usable", repository=repository, number=7, title="\x1b[31mred\x9b2J [bold]not[/bold]")
     await visible(temporal, await known(temporal, published))
     ran = await read("list", "--repo", repository)
@@ -139,7 +139,7 @@ async def test_foreign_text_does_not_steer_the_terminal(temporal: Client, reposi
 async def test_issue_is_found_by_repository_and_number(
     temporal: Client, repository: str, read: Run, is_indexed: bool
 ) -> None:
-    """By the search attribute, and by what the workflow published when it has none; in any case of letters."""
+    """The search uses the search attribute, or else what the workflow published, and ignores case."""
     name = await known(temporal, Published(repository=repository, number=77), is_indexed=is_indexed)
     await visible(temporal, name)
     for text in (
@@ -152,7 +152,7 @@ async def test_issue_is_found_by_repository_and_number(
 
 
 async def test_ambiguous_number_is_refused_with_the_ids(temporal: Client, repository: str, read: Run) -> None:
-    """A repository that was made anew has its numbers twice: a person has to say which issue is meant."""
+    """A re-created repository uses its numbers twice, so a person must say which issue is meant."""
     names = [await known(temporal, Published(repository=repository, number=5)) for _ in range(2)]
     await visible(temporal, *names)
     ran = await read("stop", f"{repository}#5")
@@ -178,7 +178,7 @@ async def test_ended_issue_gives_way_to_the_running_one(temporal: Client, reposi
 
 @pytest.mark.parametrize("command", ["show", "why", "stop", "delete", "retry"])
 async def test_unknown_issue_has_its_own_exit_code(issue_id: int, issuebox: Run, command: str) -> None:
-    """Nobody has asked for this issue: that is said, with what to do, and nothing is made."""
+    """The error says that nobody has requested this sandbox and what to do; nothing is created."""
     ran = await issuebox(command, str(issue_id))
     assert (ran.code, ran.out) == (4, "")
     assert "nobody has asked" in ran.err
@@ -186,7 +186,7 @@ async def test_unknown_issue_has_its_own_exit_code(issue_id: int, issuebox: Run,
 
 
 async def test_unknown_number_says_how_to_get_the_id(read: Run, repository: str) -> None:
-    """The global ID always works, and the command that tells it is named."""
+    """The global ID always works, and the error has the command that prints it."""
     ran = await read("ensure", f"{repository}#5")
     assert (ran.code, ran.out) == (4, "")
     assert f"gh api repos/{repository}/issues/5 --jq .id" in ran.err
@@ -196,14 +196,14 @@ async def test_unknown_number_says_how_to_get_the_id(read: Run, repository: str)
     "text", ["0", "-1", "x", "claude-issue-0", "#5", "octo#5", "octo/repo", str(2**63), "octo/repo#0"]
 )
 async def test_text_that_names_no_issue_is_misuse(read: Run, text: str) -> None:
-    """It is refused before anything is asked of Temporal."""
+    """It is refused before any call to Temporal."""
     ran = await read("show", "--", text, TEMPORAL_ADDRESS="127.0.0.1:1")
     assert (ran.code, ran.out) == (2, "")
     assert "names no issue" in ran.err
 
 
-async def test_show_and_why_tell_what_the_workflow_knows(stack: Stack, issuebox: Run, repository: str) -> None:
-    """The card has state, address and place; why has every decision with its time; JSON is the whole answer."""
+async def test_show_and_why_print_what_the_workflow_knows(stack: Stack, issuebox: Run, repository: str) -> None:
+    """`show` has state, address and issue; `why` has every decision with its time; JSON is the whole answer."""
     await stack.deliver(stack.event(issue=issue_in(stack, repository)))
     await stack.served()
     [live] = await stack.live()
@@ -224,7 +224,7 @@ async def test_show_and_why_tell_what_the_workflow_knows(stack: Stack, issuebox:
 
 
 async def test_worker_that_does_not_answer_has_its_own_exit_code(temporal: Client, repository: str, read: Run) -> None:
-    """Temporal knows the issue and nobody can tell its state: not the same as an unknown issue."""
+    """Temporal knows the issue but nobody can report its state, which differs from an unknown issue."""
     name = await known(temporal, Published(repository=repository))
     ran = await read("show", name)
     assert (ran.code, ran.out) == (3, "")
@@ -232,7 +232,7 @@ async def test_worker_that_does_not_answer_has_its_own_exit_code(temporal: Clien
 
 
 async def test_temporal_that_is_away_has_its_own_exit_code(read: Run, closed_address: str) -> None:
-    """The address that was tried is named, and no traceback is shown."""
+    """The error names the address, and there is no traceback."""
     ran = await read("list", TEMPORAL_ADDRESS=closed_address)
     assert (ran.code, ran.out) == (3, "")
     assert closed_address in ran.err
@@ -243,11 +243,13 @@ async def test_temporal_that_is_away_has_its_own_exit_code(read: Run, closed_add
     ("variable", "value", "words"),
     [
         ("TEMPORAL_ADDRESS", "nonsense", "host:port"),
-        ("ISSUEBOX_NAME_PREFIX", "a secret!", "name_prefix"),
+        ("ISSUEBOX_API_TOKENS", "a secret!", "ISSUEBOX_API_TOKENS has to be one word"),
+        ("ISSUEBOX_NAME_PREFIX", "not this", "ISSUEBOX_NAME_PREFIX='not this' has to be at most 80 letters"),
+        ("ISSUEBOX_ALOWED_REPOSITORIES", "a/b", "did you mean ISSUEBOX_ALLOWED_REPOSITORIES?"),
     ],
 )
 async def test_wrong_setting_is_misuse(read: Run, variable: str, value: str, words: str) -> None:
-    """What is wrong is said by name; a value of ours is not repeated, for it may be a secret."""
+    """The error names the setting and what fits. It does not repeat a secret."""
     ran = await read("list", **{variable: value})
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err
@@ -257,7 +259,7 @@ async def test_wrong_setting_is_misuse(read: Run, variable: str, value: str, wor
 async def test_running_dev_stack_is_used_when_no_address_is_set(
     temporal: Client, run: Run, temporal_address: str, tmp_path: Path, repository: str
 ) -> None:
-    """`issuebox dev` in the working directory is found, and --data finds another one; TEMPORAL_ADDRESS goes first."""
+    """Commands find `issuebox dev` in the working directory, or another with --data; TEMPORAL_ADDRESS overrides it."""
     await visible(temporal, await known(temporal, Published(repository=repository, number=5)))
     for directory in (tmp_path / ".issuebox", tmp_path / "other"):
         directory.mkdir()

@@ -1,7 +1,8 @@
-"""The providers that the contract suite holds to their sentences.
+"""The providers that the contract suite checks.
 
-localdaytona always, in both of the SDK's modes; the real Daytona with ``-m live`` and DAYTONA_API_KEY, for
-the tests that make nothing but `spec` and inject nothing: those that ask for `spec` and not for `server`.
+They run on localdaytona always, in both of the SDK's modes, and on the real Daytona with ``-m live`` and
+DAYTONA_API_KEY. Live are only the tests that create nothing but `spec` and inject nothing: those with the fixture
+`spec` and without `server`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from issuebox.domain.provider import SandboxSpec
+from issuebox.environment import load
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.settings import WorkerSettings
 from issuebox.worker import daytona_options
@@ -25,7 +28,7 @@ LIVE_TIMEOUT_S = 600
 """An archive and a thaw of the real Daytona take minutes."""
 
 RUN = uuid.uuid4().hex[:12]
-"""Names and labels of this run: what does not carry it is never touched."""
+"""Part of all names and labels of this run: what lacks it is never touched."""
 LABEL_RUN = "issuebox-contract-run"
 _NUMBERS = itertools.count(1)
 
@@ -33,11 +36,11 @@ DURATIONS = {
     "create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2,
     "archive_s": 0.2, "restore_wait_s": 0.2, "restore_s": 0.4,
 }  # fmt: skip
-"""A tenth of localdaytona's usual times."""
+"""A tenth of localdaytona's default durations."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of a provider runs in each mode, and live when it makes only what is cleaned up and injects nothing."""
+    """Run a provider's test in each mode, and live when it creates only what is cleaned up and injects nothing."""
     if "provider" not in metafunc.fixturenames:
         return
     modes = [pytest.param(EVENT_STREAM), pytest.param(POLLING)]
@@ -47,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def options(server: Server, **changes: object) -> DaytonaOptions:
-    """Short deadlines, so that a test that waits for one is quick."""
+    """Short timeouts, so that a test that waits for one is quick."""
     given: dict[str, object] = {
         "api_key": server.api_key,
         "api_url": server.api_url,
@@ -61,15 +64,16 @@ def options(server: Server, **changes: object) -> DaytonaOptions:
 
 
 def live_options() -> DaytonaOptions:
-    """The organization that the workers' own variables name, with the workers' deadlines."""
+    """The organization that the workers' own variables name, with the workers' timeouts."""
     if not os.environ.get("DAYTONA_API_KEY"):
         pytest.skip("the live contract needs DAYTONA_API_KEY, a key of the organization to run it in")
-    return daytona_options(WorkerSettings(daytona_settle_timeout_s=300.0, auto_stop_interval_s=15 * 60))
+    own = load(WorkerSettings).model_copy(update={"auto_stop_interval_s": 15 * 60.0})
+    return replace(daytona_options(own), settle_timeout_s=300.0)
 
 
 @pytest.fixture
 def mode() -> str:
-    """The mode of a test that makes its own providers."""
+    """The mode of a test that creates its own providers."""
     return EVENT_STREAM
 
 
@@ -86,14 +90,14 @@ async def daytona(mode: str, tmp_path: Path) -> AsyncIterator[Server | None]:
 
 @pytest.fixture
 async def server(daytona: Server | None) -> Server:
-    """The localdaytona, to interfere with."""
+    """The localdaytona of a test that interferes with it."""
     assert daytona is not None
     return daytona
 
 
 @pytest.fixture
 async def provider(mode: str, daytona: Server | None) -> AsyncIterator[DaytonaProvider]:
-    """The provider in each mode: every sentence of the contract holds in all of them."""
+    """The provider in each mode: the whole contract holds in all of them."""
     if daytona is None:
         made = DaytonaProvider(live_options())
     elif mode == POLLING:
@@ -107,7 +111,7 @@ async def provider(mode: str, daytona: Server | None) -> AsyncIterator[DaytonaPr
 
 @pytest.fixture
 async def spec(provider: DaytonaProvider) -> AsyncIterator[SandboxSpec]:
-    """A sandbox that no other test and no other run has heard of; deleted afterwards, and nothing else is."""
+    """The spec of a sandbox unique to this test and run, which is deleted afterwards; nothing else is deleted."""
     name = f"issuebox-contract-{RUN}-{next(_NUMBERS)}"
     yield SandboxSpec(name, {"managed-by": "issuebox-contract", "issue-id": "1", LABEL_RUN: RUN})
     left = await provider.lookup(name)

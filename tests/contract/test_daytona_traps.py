@@ -1,4 +1,4 @@
-"""Daytona's traps, one by one: what the server or the network does, and what we make of it."""
+"""Daytona's traps, one by one: what the server or the network does, and what the provider concludes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CREATE_FAULTS = [
 async def test_create_that_goes_wrong_says_what_is_known(
     server: Server, effect: dict[str, object], error: type[ProviderError], cause: Cause | None, exists: bool
 ) -> None:
-    """Anything but an explicit refusal before the insert is ambiguous: whoever asked has to look."""
+    """Anything but an explicit refusal before the insert is ambiguous: the caller must look the sandbox up."""
     async with DaytonaProvider(options(server, command_timeout_s=1.0)) as provider:
         await server.admin.add_fault("create", effect)
         with pytest.raises(error) as raised:
@@ -77,7 +77,7 @@ READ_FAULTS = [
 
 
 @pytest.mark.parametrize(("effect", "error"), READ_FAULTS, ids=[str(row[0]).replace("'", "") for row in READ_FAULTS])
-async def test_read_that_goes_wrong_teaches_nothing(
+async def test_failed_read_is_never_not_found(
     server: Server, effect: dict[str, object], error: type[ProviderError]
 ) -> None:
     """A read that fails is never *not found*, and is sent once: Temporal owns retries."""
@@ -91,7 +91,7 @@ async def test_read_that_goes_wrong_teaches_nothing(
 
 
 async def test_retry_after_of_the_limiter_is_understood(server: Server) -> None:
-    """Daytona names the limiter in the header and leaves the plain one out; jitter may add a little."""
+    """Daytona puts the limiter's name into the header and omits the plain one; jitter may add a little."""
     async with DaytonaProvider(options(server)) as provider:
         effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "3"}}
         await server.admin.add_fault("get", effect)
@@ -101,8 +101,8 @@ async def test_retry_after_of_the_limiter_is_understood(server: Server) -> None:
         assert 2.9 < raised.value.retry_after_s < 3.3
 
 
-async def test_nobody_there_is_transient_also_for_commands() -> None:
-    """A refused connection was never sent, so nothing is in doubt."""
+async def test_refused_connection_is_transient_also_for_commands() -> None:
+    """The request was never sent, so nothing is in doubt."""
     url = f"http://127.0.0.1:{free_port()}/api"
     async with DaytonaProvider(DaytonaOptions(api_key="k", api_url=url, target="us")) as provider:
         with pytest.raises(TransientError):
@@ -112,7 +112,7 @@ async def test_nobody_there_is_transient_also_for_commands() -> None:
 
 
 @pytest.mark.parametrize("text", ["state_change", "modified", "in_progress"])
-async def test_each_conflict_text_means_look_again(server: Server, text: str) -> None:
+async def test_each_conflict_text_asks_for_another_lookup(server: Server, text: str) -> None:
     """409 has three texts for a change in progress."""
     made = await server.admin.create(name=SPEC.name)
     async with DaytonaProvider(options(server)) as provider:
@@ -133,8 +133,8 @@ async def test_change_in_progress_as_400_is_the_same_conflict(server: Server) ->
             await provider.start(made.id)
 
 
-async def test_quota_is_a_cause_and_no_invalid_request(server: Server) -> None:
-    """Daytona answers 400 for a spent quota."""
+async def test_quota_is_not_an_invalid_request(server: Server) -> None:
+    """Daytona answers 400 for an exhausted quota."""
     await server.admin.config(cpu_max=0)
     async with DaytonaProvider(options(server)) as provider:
         with pytest.raises(RefusedError) as raised:
@@ -143,7 +143,7 @@ async def test_quota_is_a_cause_and_no_invalid_request(server: Server) -> None:
 
 
 async def test_create_that_fails_after_the_insert_is_proven_never_to_have_run(server: Server) -> None:
-    """400 "Sandbox failed to start" leaves a sandbox in error that holds the name: it comes back as unbuilt."""
+    """400 "Sandbox failed to start" leaves a sandbox in error with the name, which the provider returns as unbuilt."""
     async with DaytonaProvider(options(server)) as provider:
         await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "no disk"})
         failed = await provider.create(SPEC)
@@ -154,7 +154,7 @@ async def test_create_that_fails_after_the_insert_is_proven_never_to_have_run(se
 
 
 async def test_create_that_fails_beyond_the_hold_is_proven_by_the_event_stream(server: Server) -> None:
-    """With every state seen from *creating* to *error*, nobody can have worked in it."""
+    """If the stream showed every state from *creating* to *error*, nobody can have worked in it."""
     await server.admin.config(hold_s=0.1, durations={"create_s": 0.5})
     async with DaytonaProvider(options(server)) as provider:
         await _connected(provider)
@@ -165,7 +165,7 @@ async def test_create_that_fails_beyond_the_hold_is_proven_by_the_event_stream(s
 
 
 async def test_error_without_the_event_stream_proves_nothing(server: Server) -> None:
-    """Between two reads a sandbox may have run, so its error stays one for a person to judge."""
+    """Between two reads the sandbox may have run, so a person must judge its error."""
     await server.admin.config(events=False, hold_s=0.1, durations={"create_s": 0.5})
     async with DaytonaProvider(options(server, read_interval_s=0.1)) as provider:
         await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "late"})
@@ -175,7 +175,7 @@ async def test_error_without_the_event_stream_proves_nothing(server: Server) -> 
 
 
 async def test_read_of_the_past_proves_nothing_of_what_came_after_it(server: Server) -> None:
-    """A read that still shows *creating* and then one event, to *error*: in between it ran, and may hold work."""
+    """After a read that still shows *creating* and one event to *error*, it may have run in between and hold work."""
     async with DaytonaProvider(options(server)) as provider:
         await _connected(provider)
         made = await server.admin.create(name=SPEC.name)
@@ -192,7 +192,7 @@ async def test_read_of_the_past_proves_nothing_of_what_came_after_it(server: Ser
 
 
 async def test_build_failure_needs_no_proof(server: Server) -> None:
-    """*build_failed* comes before the first start by its nature."""
+    """*build_failed* always comes before the first start."""
     async with DaytonaProvider(options(server)) as provider:
         await server.admin.add_fault("create", {"kind": "build_failed"})
         failed = await provider.create(SPEC)
@@ -200,8 +200,8 @@ async def test_build_failure_needs_no_proof(server: Server) -> None:
     assert failed.phase is Phase.UNBUILT
 
 
-async def test_start_that_fails_returns_the_error_as_it_is(server: Server) -> None:
-    """A failed start is what the next decision is made from, not an exception; it may hold work."""
+async def test_failed_start_returns_the_sandbox_with_its_error(server: Server) -> None:
+    """A failed start is not an exception: the next decision needs the sandbox, which may hold work."""
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
         assert created is not None
@@ -222,7 +222,7 @@ async def test_one_bad_read_while_waiting_is_ambiguous_and_not_a_failed_command(
         assert found.phase is Phase.USABLE
 
 
-async def test_false_404_on_a_command_is_not_believed(server: Server) -> None:
+async def test_false_404_on_a_command_does_not_mean_gone(server: Server) -> None:
     """With its database down the server answers 404 to everything."""
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
@@ -233,7 +233,7 @@ async def test_false_404_on_a_command_is_not_believed(server: Server) -> None:
 
 
 async def test_false_404_while_leaving_is_read_again(server: Server) -> None:
-    """One 404 without an event does not end the wait for a dying sandbox."""
+    """One 404 without an event does not end the wait for a delete."""
     await server.admin.config(durations={"destroy_s": 1.5})
     async with DaytonaProvider(options(server, read_interval_s=0.2)) as provider:
         created = await provider.create(SPEC)
@@ -247,7 +247,7 @@ async def test_false_404_while_leaving_is_read_again(server: Server) -> None:
 
 
 async def test_archived_error_and_renamed_rows_being_deleted_are_leaving(server: Server) -> None:
-    """`state` alone would show an archived sandbox on its way out as one that can be started."""
+    """By `state` alone, an archived sandbox that is being deleted looks as if it could be started."""
     await server.admin.config(durations={"archive_s": 0.1, "discard_s": 1.0})
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
@@ -261,7 +261,7 @@ async def test_archived_error_and_renamed_rows_being_deleted_are_leaving(server:
 
 
 async def test_unknown_state_waits(server: Server) -> None:
-    """A word that this SDK does not know is UNKNOWN and nothing else."""
+    """A word that this SDK does not know becomes UNKNOWN."""
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
         assert created is not None
@@ -282,7 +282,7 @@ async def test_foreign_language_label_does_not_break_lookup_or_list(server: Serv
 async def test_dotenv_of_the_working_directory_is_never_read(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cloned repository may bring a ``.env``: neither region nor key nor tracing may come from it."""
+    """A cloned repository may contain a ``.env``, which must set neither region nor key nor tracing."""
     hostile = "DAYTONA_TARGET=eu\nDAYTONA_API_KEY=stolen\nDAYTONA_OTEL_ENABLED=true\nDAYTONA_API_URL=http://evil\n"
     (tmp_path / ".env").write_text(hostile)
     monkeypatch.chdir(tmp_path)
@@ -296,7 +296,7 @@ async def test_dotenv_of_the_working_directory_is_never_read(
 
 
 async def test_waiting_reads_on_events_and_not_on_a_clock(server: Server) -> None:
-    """A create that outlasts the server's hold costs two reads, however long it takes."""
+    """A create that takes longer than the server's hold costs two reads, however long it takes."""
     await server.admin.config(hold_s=0.1, durations={"create_s": 2.5})
     async with DaytonaProvider(options(server, read_interval_s=10.0)) as provider:
         await _connected(provider)
@@ -308,7 +308,7 @@ async def test_waiting_reads_on_events_and_not_on_a_clock(server: Server) -> Non
 
 
 async def test_not_in_state_texts(server: Server) -> None:
-    """Refusals that depend on the state ask for another look."""
+    """Refusals that depend on the state ask for another lookup."""
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
         assert created is not None

@@ -1,4 +1,4 @@
-"""What every provider promises about the inside of a sandbox: commands, clones, jobs."""
+"""The contract of every provider inside a sandbox: commands, clones, jobs."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ async def lines_of(provider: DaytonaProvider, sandbox_id: str, name: str) -> int
 
 
 async def test_command_returns_its_code_and_both_streams(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """A command that fails is an answer, not an error."""
+    """A failing command is a result, not an error."""
     assert await provider.execute(sandbox_id, "echo out; echo err >&2; exit 3", 5.0) == Execution(3, "out\nerr\n")
 
 
 async def test_command_is_killed_at_its_deadline(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """A command that was killed has no exit code."""
+    """A killed command has no exit code."""
     done = await provider.execute(sandbox_id, "echo begun >began; sleep 30; echo ended >ended", 1.0)
     assert done.exit_code is None
     assert (await provider.execute(sandbox_id, "ls", 5.0)).output == "began\n"
@@ -73,7 +73,7 @@ TROUBLE = [
     ({"kind": "conflict", "text": "state_change"}, ChangeInProgressError),
     ({"kind": "status", "status": 418, "message": "new"}, NotInStateError),
     ({"kind": "status", "status": 429, "headers": {"Retry-After": "7"}}, RateLimitedError),
-    ({"kind": "status", "status": 408, "message": "a proxy lost patience"}, AmbiguousError),
+    ({"kind": "status", "status": 408, "message": "a proxy timed out"}, AmbiguousError),
     ({"kind": "status", "status": 502}, AmbiguousError),
     ({"kind": "status_after", "status": 504}, AmbiguousError),
     ({"kind": "drop"}, AmbiguousError),
@@ -83,10 +83,10 @@ TROUBLE = [
 
 
 @pytest.mark.parametrize(("effect", "error"), TROUBLE, ids=[str(row[0]).replace("'", "") for row in TROUBLE])
-async def test_toolbox_that_refuses_leads_to_another_look(
+async def test_toolbox_that_refuses_leads_to_another_lookup(
     server: Server, effect: dict[str, object], error: type[ProviderError]
 ) -> None:
-    """Whatever a toolbox answers, it is never a verdict on the key or the request: that takes a look."""
+    """No answer of a toolbox is a verdict on the key or the request: only another lookup decides."""
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
         assert created is not None
@@ -98,7 +98,7 @@ async def test_toolbox_that_refuses_leads_to_another_look(
 
 
 async def test_sandbox_that_does_not_run_is_not_in_state(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """Nothing is sent to the toolbox of a sandbox that is known not to run."""
+    """Nothing is sent to the toolbox of a sandbox that does not run."""
     await provider.stop(sandbox_id)
     with pytest.raises(NotInStateError, match="stopped"):
         await provider.execute(sandbox_id, "true", 1.0)
@@ -107,10 +107,10 @@ async def test_sandbox_that_does_not_run_is_not_in_state(provider: DaytonaProvid
         await provider.run_job(sandbox_id, JOB, "true", 1.0)
 
 
-async def test_sandbox_that_stops_under_a_command_does_not_answer_for_it(
+async def test_sandbox_that_stops_during_a_command_gives_no_exit_code(
     server: Server, provider: DaytonaProvider, sandbox_id: str
 ) -> None:
-    """A command that was cut off has no exit code that one could take for its own."""
+    """An interrupted command has no exit code that could pass for its own."""
     running = asyncio.create_task(provider.execute(sandbox_id, "touch began; sleep 30", 20.0))
     await until(lambda: lines(provider, sandbox_id), lambda names: "began" in names, "the command running")
     await server.admin.act(sandbox_id, "stop")
@@ -123,7 +123,7 @@ async def lines(provider: DaytonaProvider, sandbox_id: str) -> list[str]:
 
 
 async def test_clone_needs_its_token(provider: DaytonaProvider, sandbox_id: str, tmp_path: Path) -> None:
-    """A clone by token is whole and holds no token; without, it is refused until somebody gives one."""
+    """A clone with a token is complete and does not contain the token; without a token it is refused."""
     with serving(tmp_path / "origin") as origin:
         origin.add("octo/repo")
         url = f"{origin.url}/octo/repo.git"
@@ -137,19 +137,19 @@ async def test_clone_needs_its_token(provider: DaytonaProvider, sandbox_id: str,
     assert said.output == f"one{url}\n"
 
 
-async def test_clone_of_what_is_not_there_is_refused(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """git's own 404 is no word about the sandbox."""
+async def test_clone_of_a_missing_repository_is_refused(provider: DaytonaProvider, sandbox_id: str) -> None:
+    """git's own 404 is not about the sandbox."""
     with pytest.raises(RefusedError) as refused:
         await provider.clone(sandbox_id, "/no/such/repository", "a", token="", timeout_s=10.0)
     assert refused.value.cause is Cause.SETUP
 
 
 async def test_clone_has_a_deadline(provider: DaytonaProvider, sandbox_id: str, tmp_path: Path) -> None:
-    """A server that never ends its answer ends in a reason for a person."""
+    """A clone from a server that never finishes its answer ends with a reason for a person."""
     with serving(tmp_path / "origin") as origin:
         origin.add("octo/repo")
         origin.gate.clear()
-        with pytest.raises(RefusedError, match="not done within 1 s") as refused:
+        with pytest.raises(RefusedError, match="did not finish within 1 s") as refused:
             await provider.clone(sandbox_id, f"{origin.url}/octo/repo.git", "a", token=TOKEN, timeout_s=1.0)
         assert refused.value.cause is Cause.SETUP
 
@@ -175,15 +175,15 @@ async def test_clone_has_a_deadline(provider: DaytonaProvider, sandbox_id: str, 
 async def test_clone_that_did_not_reach_git_is_not_refused(
     provider: DaytonaProvider, server: Server, sandbox_id: str, effect: dict[str, object], error: type[ProviderError]
 ) -> None:
-    """What a proxy or a dying sandbox says is not taken for git's word."""
+    """An answer of a proxy or of a sandbox being deleted does not count as git's."""
     await server.admin.add_fault("toolbox", effect)
     with pytest.raises(ProviderError) as raised:
         await provider.clone(sandbox_id, "/no/such/repository", "a", token="", timeout_s=5.0)
     assert type(raised.value) is error
 
 
-def test_token_is_cut_out_of_what_git_says() -> None:
-    """A daemon that quotes what it was given, in whatever form, gives nothing away."""
+def test_token_is_removed_from_the_output_of_git() -> None:
+    """A daemon that quotes its input, in whatever form, reveals nothing."""
     header = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
     said = f"fatal: {TOKEN} {quote(TOKEN, safe='')} {header}"
     error = translate_clone(DaytonaBadRequestError(said, status_code=400), token=TOKEN, timeout_s=1.0)
@@ -191,8 +191,8 @@ def test_token_is_cut_out_of_what_git_says() -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
-def test_job_reads_nothing_of_its_shell(shell: str) -> None:
-    """The real daemon writes commands to its shell between braces: a job must not read what comes behind it."""
+def test_job_does_not_read_its_shells_input(shell: str) -> None:
+    """The real daemon writes commands to its shell between braces: a job must not read what follows."""
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} on this machine")
     line = Job(JOB, "sh -c 'cat; echo run; exit 4'", 1.0).line(0.0)
@@ -202,7 +202,7 @@ def test_job_reads_nothing_of_its_shell(shell: str) -> None:
 
 
 async def test_job_returns_its_code(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """A job is over when it has ended, and another one may follow under the same ID."""
+    """After a job has ended, another one may use the same ID."""
     assert await provider.run_job(sandbox_id, JOB, "sh -c 'exit 3'", 10.0) == Execution(3)
     assert await provider.run_job(sandbox_id, JOB, "sh -c 'exit 3'", 10.0) == Execution(3)
     assert await provider.run_job(sandbox_id, JOB, "sh -c 'cat; echo x >>done'", 10.0) == Execution(0)
@@ -210,7 +210,7 @@ async def test_job_returns_its_code(provider: DaytonaProvider, sandbox_id: str) 
 
 
 async def test_job_of_a_dead_caller_is_followed(server: Server, provider: DaytonaProvider, sandbox_id: str) -> None:
-    """The next caller follows the command that runs, and does not start another."""
+    """The next caller follows the running command instead of starting another."""
     command = "sh -c 'echo begun >>begun; while [ ! -e go ]; do sleep 0.05; done; exit 4'"
     async with DaytonaProvider(options(server)) as dying:
         first = asyncio.create_task(dying.run_job(sandbox_id, JOB, command, 30.0))
@@ -227,7 +227,7 @@ async def test_job_of_a_dead_caller_is_followed(server: Server, provider: Dayton
 async def test_ended_job_of_a_dead_caller_is_not_run_again(
     server: Server, provider: DaytonaProvider, sandbox_id: str
 ) -> None:
-    """A job that ended while nobody listened still has its end told."""
+    """The next caller gets the exit code of a job that ended while nobody listened."""
     command = "sh -c 'echo begun >>begun; sleep 0.2; echo ended >>ended; exit 4'"
     async with DaytonaProvider(options(server)) as dying:
         first = asyncio.create_task(dying.run_job(sandbox_id, JOB, command, 30.0))
@@ -239,21 +239,21 @@ async def test_ended_job_of_a_dead_caller_is_not_run_again(
 
 
 async def test_two_callers_at_once_run_the_job_once(server: Server, provider: DaytonaProvider, sandbox_id: str) -> None:
-    """Callers that cannot see each other's command still leave one run of it."""
+    """The command runs once even when the callers cannot see each other's command."""
     command = "sh -c 'echo begun >>begun; sleep 0.5; exit 4'"
-    # Held back between creating the session and looking into it, both find it empty.
+    # Delayed between creating the session and reading it, both find it empty.
     await server.admin.add_fault("toolbox", {"kind": "delay_after", "seconds": 0.3}, times=4)
     ends = await asyncio.gather(
         *(provider.run_job(sandbox_id, JOB, command, 30.0) for _ in range(2)), return_exceptions=True
     )
-    # Whoever is second may find that the first has cleared the session away, and has to look.
+    # The second caller may find that the first has deleted the session, and must look the sandbox up.
     assert Execution(4) in ends
     assert all(end == Execution(4) or isinstance(end, GoneError) for end in ends)
     assert await lines_of(provider, sandbox_id, "begun") == 1
 
 
 async def test_job_is_killed_at_its_deadline(provider: DaytonaProvider, sandbox_id: str) -> None:
-    """A job that is killed has no exit code, does nothing more, and leaves the field clear."""
+    """A killed job has no exit code, does nothing more, and leaves nothing behind."""
     command = "sh -c 'echo begun >>begun; sleep 3; echo ended >>ended'"
     assert await provider.run_job(sandbox_id, JOB, command, 0.5) == Execution(None)
     assert await provider.run_job(sandbox_id, JOB, "sh -c 'sleep 3.2'", 10.0) == Execution(0)
@@ -263,7 +263,7 @@ async def test_job_is_killed_at_its_deadline(provider: DaytonaProvider, sandbox_
 async def test_deadline_counts_from_the_start_of_the_command(
     server: Server, provider: DaytonaProvider, sandbox_id: str
 ) -> None:
-    """A caller who finds the command running gives it what is left of its time, not all of it anew."""
+    """A caller that finds the command running gives it only the rest of its time."""
     command = "sh -c 'echo begun >>begun; sleep 30'"
     async with DaytonaProvider(options(server)) as dying:
         first = asyncio.create_task(dying.run_job(sandbox_id, JOB, command, 3.0))
@@ -279,7 +279,7 @@ async def test_deadline_counts_from_the_start_of_the_command(
 async def test_another_command_takes_the_place_of_the_old_one(
     server: Server, provider: DaytonaProvider, sandbox_id: str
 ) -> None:
-    """A worker with newer settings does not follow the old command, and never runs beside it."""
+    """A worker with newer settings does not follow the old command, and never runs its own beside it."""
     async with DaytonaProvider(options(server)) as dying:
         old = "sh -c 'echo begun >>begun; sleep 2; echo old >>old'"
         first = asyncio.create_task(dying.run_job(sandbox_id, JOB, old, 30.0))
@@ -289,8 +289,8 @@ async def test_another_command_takes_the_place_of_the_old_one(
     assert await lines_of(provider, sandbox_id, "old") == 0
 
 
-async def test_job_begins_anew_after_a_stop(server: Server, provider: DaytonaProvider, sandbox_id: str) -> None:
-    """A stop ends the job; whoever followed it has to look, and the next run is a whole one."""
+async def test_job_starts_again_after_a_stop(server: Server, provider: DaytonaProvider, sandbox_id: str) -> None:
+    """A stop ends the job; its follower must look the sandbox up, and the next run starts from the beginning."""
     command = "sh -c 'echo begun >>begun; [ -e go ] || sleep 30'"
     running = asyncio.create_task(provider.run_job(sandbox_id, JOB, command, 60.0))
     await until(lambda: lines_of(provider, sandbox_id, "begun"), lambda count: count == 1, "the job begun")
@@ -307,7 +307,7 @@ async def test_job_begins_anew_after_a_stop(server: Server, provider: DaytonaPro
 async def test_session_whose_shell_has_ended_is_replaced(
     server: Server, provider: DaytonaProvider, sandbox_id: str
 ) -> None:
-    """A session that takes no commands any more is cleared away, so that the next call works."""
+    """A session that no longer takes commands is deleted, so that the next call works."""
     await server.admin.add_fault("toolbox", {"kind": "status", "status": 410, "message": "gone: it has ended"}, skip=2)
     with pytest.raises(GoneError):
         await provider.run_job(sandbox_id, JOB, "true", 10.0)
@@ -320,9 +320,9 @@ async def test_session_whose_shell_has_ended_is_replaced(
 @pytest.mark.parametrize("effect", ["drop", "drop_after"])
 @pytest.mark.parametrize("skip", range(7))
 async def test_job_survives_the_loss_of_any_request(server: Server, skip: int, effect: str, exit_code: int) -> None:
-    """Each request may be lost before or after its effect: called again, the job has run, and its end is told.
+    """Each request may be lost before or after its effect: after another call the job has run, with its exit code.
 
-    It has run once. Only when a failure was cleared away and that answer got lost, it fails a second time.
+    It has run once. Only when the reply to the deletion of a failed job's session is lost does it fail twice.
     """
     async with DaytonaProvider(options(server)) as provider:
         created = await provider.create(SPEC)
@@ -342,9 +342,9 @@ async def test_job_survives_the_loss_of_any_request(server: Server, skip: int, e
         sent = [str(e.detail["method"]) for e in await server.admin.journal(kind="toolbox")]
         is_twice = exit_code != 0 and effect == "drop_after" and sent.count("DELETE") == 2
         runs = 2 if is_twice else 1
-        await server.admin.set_faults()  # A slow machine asks less often how far the job is.
+        await server.admin.set_faults()  # A slow machine reads the job's progress less often.
         assert await lines_of(provider, created.id, "begun") == runs
         if exit_code != 0:
-            # A failure that has been told is not told again: what comes next is a new run.
+            # A reported failure is not reported again: the next call is a new run.
             assert await provider.run_job(created.id, JOB, command, 30.0) == done
             assert await lines_of(provider, created.id, "begun") == runs + 1

@@ -1,4 +1,4 @@
-"""The way in which ``-m live`` reaches an organization, walked up to a localdaytona in place of the real one."""
+"""``-m live`` against an organization, with a localdaytona in place of the real Daytona."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = "dtn_a_key_of_an_organization"
 
 @pytest.mark.timeout(300)
 async def test_live_contract_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """With a key the suite runs on that organization, under names of its own, and deletes what it made only."""
+    """With a key the suite runs on that organization, under its own names, and deletes only what it created."""
     async with running(tmp_path / "daytona", api_key=KEY, speed=5) as organization:
         theirs = await organization.admin.create(name="claude-issue-1", labels={"managed-by": "issuebox"})
         code, said = await _suite(organization.api_url, KEY)
@@ -34,7 +34,7 @@ async def test_live_contract_holds_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 async def test_live_contract_without_a_key_says_what_it_needs() -> None:
-    """Nothing is asked of anybody, and each test says why it did not run."""
+    """No request is sent, and each test says why it did not run."""
     code, said = await _suite("http://127.0.0.1:9/api", "")
     assert code == 0, said
     assert " passed" not in said
@@ -42,7 +42,7 @@ async def test_live_contract_without_a_key_says_what_it_needs() -> None:
 
 
 async def _suite(api_url: str, key: str) -> tuple[int | None, str]:
-    """Run the live suite as a person would; the exit code and what it said."""
+    """Run the live suite as a person would. Returns the exit code and the output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAYTONA_")}
     arguments = ("-m", "pytest", "-m", "live", "-q", "-rs", "-p", "no:cacheprovider", str(SUITE))
     suite = await asyncio.create_subprocess_exec(

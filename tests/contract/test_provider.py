@@ -1,7 +1,7 @@
-"""What every provider promises: `issuebox.domain.provider.SandboxProvider`, sentence by sentence.
+"""The contract of every provider: `issuebox.domain.provider.SandboxProvider`, sentence by sentence.
 
-Tests that ask for `server` interfere with localdaytona; those that ask for `spec` alone hold the real Daytona
-to the same with ``-m live``, and so make nothing else.
+Tests with the fixture `server` interfere with localdaytona. Tests with only `spec` also run on the real Daytona with
+``-m live``, and so create nothing else.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def test_create_returns_a_usable_sandbox_with_its_labels(provider: Daytona
 
 
 async def test_create_of_a_held_name_is_refused(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """The unique name is the second lock: exactly one of many creates succeeds."""
+    """The unique name is the second safeguard: exactly one of many creates succeeds."""
     results = await asyncio.gather(*(provider.create(spec) for _ in range(8)), return_exceptions=True)
     created = [result for result in results if not isinstance(result, BaseException)]
     assert len(created) == 1
@@ -48,7 +48,7 @@ async def test_create_of_a_held_name_is_refused(provider: DaytonaProvider, spec:
 
 
 async def test_stop_and_start_keep_the_sandbox(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """A start brings the same sandbox back."""
+    """A start runs the same sandbox again."""
     created = await provider.create(spec)
     assert created is not None
     stopped = await provider.stop(created.id)
@@ -85,7 +85,7 @@ async def test_delete_waits_until_the_old_one_is_gone(
 async def test_false_404_after_a_delete_does_not_pass_for_its_end(
     provider: DaytonaProvider, spec: SandboxSpec, server: Server
 ) -> None:
-    """An outage can begin while a sandbox is dying: it is asked once more whether it is gone."""
+    """An outage can begin while a sandbox is being deleted, so a 404 is checked once more."""
     created = await provider.create(spec)
     assert created is not None
     await server.admin.config(durations={"destroy_s": 2.0})
@@ -94,9 +94,7 @@ async def test_false_404_after_a_delete_does_not_pass_for_its_end(
     assert (await server.admin.sandbox(created.id)).state == "destroyed"
 
 
-async def test_doubted_lookup_does_not_believe_an_outage(
-    provider: DaytonaProvider, spec: SandboxSpec, server: Server
-) -> None:
+async def test_doubted_lookup_fails_in_an_outage(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
     """Without its database Daytona answers reads with 404 and lists with 500: then nothing is known."""
     created = await provider.create(spec)
     assert created is not None
@@ -112,7 +110,7 @@ async def test_doubted_lookup_does_not_believe_an_outage(
 
 
 async def test_deleted_sandbox_is_gone_by_name_and_id(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """After a delete nothing is found, and a late command to its ID finds nothing either."""
+    """After a delete, neither a lookup nor a late command to its ID finds it."""
     created = await provider.create(spec)
     assert created is not None
     assert await provider.delete(created.id) is None
@@ -121,7 +119,7 @@ async def test_deleted_sandbox_is_gone_by_name_and_id(provider: DaytonaProvider,
         await provider.stop(created.id)
 
 
-async def test_dying_sandbox_is_seen_by_its_id(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
+async def test_leaving_sandbox_is_found_by_its_id(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
     """By name a deleted sandbox is gone at once; by ID it is still leaving."""
     created = await provider.create(spec)
     assert created is not None
@@ -136,7 +134,7 @@ async def test_dying_sandbox_is_seen_by_its_id(provider: DaytonaProvider, spec: 
 async def test_recover_waits_for_a_repair_that_goes_on_after_its_answer(
     provider: DaytonaProvider, spec: SandboxSpec, server: Server
 ) -> None:
-    """A long repair is answered before its end, and the sandbox shows the old error until then."""
+    """Daytona answers a long repair before its end, and the sandbox shows the old error until then."""
     await server.admin.config(durations={"recover_s": 1.0})
     created = await provider.create(spec)
     assert created is not None
@@ -148,7 +146,7 @@ async def test_recover_waits_for_a_repair_that_goes_on_after_its_answer(
 
 
 async def test_recoverable_error_recovers(provider: DaytonaProvider, spec: SandboxSpec, server: Server) -> None:
-    """An error that Daytona can repair is a phase of its own, and recover ends it."""
+    """An error that Daytona can repair has its own phase, and recover ends it."""
     await server.admin.config(durations={"recover_s": 0.1})
     created = await provider.create(spec)
     assert created is not None
@@ -164,7 +162,7 @@ async def test_recoverable_error_recovers(provider: DaytonaProvider, spec: Sandb
 async def test_command_in_the_middle_of_a_change_is_a_conflict(
     provider: DaytonaProvider, spec: SandboxSpec, server: Server
 ) -> None:
-    """A sandbox in transition takes no command, and says so in a way of its own."""
+    """A sandbox in transition takes no command, and the error has its own class."""
     await server.admin.config(durations={"stop_s": 2.0})
     created = await provider.create(spec)
     assert created is not None
@@ -174,7 +172,7 @@ async def test_command_in_the_middle_of_a_change_is_a_conflict(
 
 
 async def test_stop_of_a_stopped_sandbox_is_not_in_state(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """A command that the state does not take asks for another look, not for a retry."""
+    """A command that the state does not allow asks for another lookup, not for a retry."""
     created = await provider.create(spec)
     assert created is not None
     await provider.stop(created.id)
@@ -189,7 +187,7 @@ async def test_command_to_a_gone_sandbox_says_gone(provider: DaytonaProvider) ->
 
 
 async def test_labels_are_added_and_none_is_lost(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """Adopting keeps the labels that are there: Daytona's PUT replaces all of them."""
+    """Adopting keeps existing labels, although Daytona's PUT replaces all of them."""
     by_hand = {"team": "red", LABEL_RUN: RUN}
     made = await provider.create(replace(spec, labels=by_hand))
     assert made is not None
@@ -201,15 +199,15 @@ async def test_labels_are_added_and_none_is_lost(provider: DaytonaProvider, spec
 
 
 async def test_refreshed_activity_is_repeatable(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """Putting off the idle stop can be repeated."""
+    """Postponing the idle stop can be repeated."""
     created = await provider.create(spec)
     assert created is not None
     await provider.refresh_activity(created.id)
     await provider.refresh_activity(created.id)
 
 
-async def test_list_comes_to_show_a_created_sandbox(provider: DaytonaProvider, spec: SandboxSpec) -> None:
-    """The index lags, and then it finds the sandbox by its labels."""
+async def test_list_eventually_shows_a_created_sandbox(provider: DaytonaProvider, spec: SandboxSpec) -> None:
+    """The index lags, and then finds the sandbox by its labels."""
     created = await provider.create(spec)
     assert created is not None
 
@@ -221,7 +219,7 @@ async def test_list_comes_to_show_a_created_sandbox(provider: DaytonaProvider, s
 
 
 async def test_list_shows_all_managed_sandboxes_across_pages(provider: DaytonaProvider, server: Server) -> None:
-    """A sweep sees every page and only what carries the labels."""
+    """A sweep sees every page, and only sandboxes with the labels."""
     for number in range(205):
         await server.admin.create(name=f"claude-issue-{number}", labels={"managed-by": "issuebox"})
     await server.admin.create(name="other", labels={"managed-by": "somebody"})
@@ -229,8 +227,8 @@ async def test_list_shows_all_managed_sandboxes_across_pages(provider: DaytonaPr
     assert len(names) == len(set(names)) == 205
 
 
-async def test_page_goes_on_where_the_last_one_ended(server: Server) -> None:
-    """Each page says where the next begins; the order of creation keeps what changes in between from being skipped."""
+async def test_page_continues_where_the_last_one_ended(server: Server) -> None:
+    """Each page says where the next begins; in the order of creation, no row that changes meanwhile is skipped."""
     labels = {"managed-by": "issuebox"}
     async with DaytonaProvider(options(server, list_page_size=2)) as provider:
         made = [await server.admin.create(name=f"claude-issue-{number}", labels=labels) for number in range(1, 6)]
@@ -250,7 +248,7 @@ async def test_page_goes_on_where_the_last_one_ended(server: Server) -> None:
 async def test_lookup_by_id_finds_no_other_sandbox_of_the_name(
     provider: DaytonaProvider, spec: SandboxSpec, server: Server
 ) -> None:
-    """A name may have gone on to the next sandbox; an ID never does."""
+    """Another sandbox may have the name by now, but never the ID."""
     created = await provider.create(spec)
     assert created is not None
     assert await provider.lookup_by_id(created.id) is not None

@@ -1,6 +1,6 @@
-"""The protected members of the SDK that the provider relies on are there, and are what it takes them for.
+"""The protected members of the SDK that the provider relies on exist and behave as it expects.
 
-pyproject.toml holds one minor of the SDK. Who raises it reads here what has to be looked at again.
+pyproject.toml pins one minor version of the SDK. After raising it, these tests show what to check again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEMBERS = (
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_client_has_the_member_that_the_provider_uses(provider: DaytonaProvider, name: str) -> None:
-    """The one of a real client, not of a picture of it."""
+    """The test uses a real client, not a mock."""
     assert hasattr(provider._client, name), f"AsyncDaytona lost {name}: see issuebox/providers/daytona_client.py"
 
 
@@ -36,17 +36,17 @@ def test_hidden_resends_are_switched_off_where_the_sdk_reads_it() -> None:
 
 
 def test_dotenv_is_read_in_one_place() -> None:
-    """Construction looks for `.env` through this method alone, which the provider takes out of the way."""
+    """Construction reads `.env` only through this method, which the provider replaces."""
     assert isinstance(DaytonaEnvReader.__dict__["_load"], staticmethod)
 
 
 def test_commands_of_the_generated_client_take_a_deadline(provider: DaytonaProvider) -> None:
-    """Without one a call may hang for ever."""
+    """Without one a call may hang forever."""
     api = provider._client._sandbox_api
     for name in ("get_sandbox", "create_sandbox", "start_sandbox", "stop_sandbox", "delete_sandbox", "replace_labels"):
         assert "_request_timeout" in inspect.signature(getattr(api, name)).parameters
 
 
 def test_provider_is_the_sdks_own_client(provider: DaytonaProvider) -> None:
-    """It is the real SDK that speaks, with its waits left out."""
+    """The provider uses the real SDK, without its waits."""
     assert isinstance(provider._client, AsyncDaytona)

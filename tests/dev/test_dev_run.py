@@ -1,4 +1,4 @@
-"""`issuebox dev` as a person runs it: every part a real process, on ports of its own."""
+"""`issuebox dev` as a person runs it: every part a real process, on its own ports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Run:
         return [reply.raise_for_status().json()] if reply.status_code != httpx.codes.NOT_FOUND else []
 
     async def deliver_as_printed(self) -> str:
-        """Run the curl command that was printed, word for word, and return the HTTP status."""
+        """Run the printed curl command, word for word, and return the HTTP status."""
 
         async def printed() -> str:
             # The stack says that it is ready a moment before the commands are printed.
@@ -50,20 +50,20 @@ class Run:
         return (await process.communicate())[0].decode()
 
 
-async def eventually(look: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> Any:
+async def eventually(read: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> Any:
     async with asyncio.timeout(timeout_s):
-        while not (found := await look()):
+        while not (found := await read()):
             await asyncio.sleep(0.1)
     return found
 
 
 @pytest.fixture
 async def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[Run]]]:
-    """Start the stack, any number of times one after the other, on one data directory."""
+    """Start the stack any number of times, one after the other, on one data directory."""
     for name in ("TEMPORAL_ADDRESS", "DAYTONA_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     processes: list[asyncio.subprocess.Process] = []
-    # Its own and always the same, so that no other stack takes one while a server of this one is down.
+    # Ports of its own, always the same, so that no other stack takes one while a server of this one is down.
     ports = [text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))]
 
     async def start() -> Run:
@@ -95,7 +95,7 @@ async def gone(stack: DevStack) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 async def test_killed_stack_comes_back_with_its_sandbox(dev: Callable[[], Awaitable[Run]]) -> None:
-    """Search attributes are there, a pasted webhook makes the sandbox; kill -9 and a restart find the same one."""
+    """Search attributes are registered, a pasted webhook creates the sandbox, and a restart after kill -9 finds it."""
     first = await dev()
     assert (await registered(await Client.connect(first.stack.temporal_address))).is_complete
     assert await first.deliver_as_printed() == "202"

@@ -16,6 +16,8 @@ from issuebox.dev import dev_stack, services
 from issuebox.dev.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
 from issuebox.dev.run import DevOptions, _choose_ports, _commands
 from issuebox.dev.services import Ports, Surroundings
+from issuebox.environment import secrets_of
+from issuebox.settings import ApiSettings, WorkerSettings
 
 
 def around(data_dir: Path, ports: Ports | None = None, **inherited: str) -> Surroundings:
@@ -29,7 +31,7 @@ def around(data_dir: Path, ports: Ports | None = None, **inherited: str) -> Surr
 
 
 def test_secrets_survive_a_restart(tmp_path: Path) -> None:
-    """The second start of a data directory uses the first one's secrets, readable by this user alone."""
+    """The second start on a data directory uses the secrets of the first, which only this user can read."""
     first = DevSecrets.load_or_create(tmp_path)
     assert DevSecrets.load_or_create(tmp_path) == first
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
@@ -43,7 +45,7 @@ def test_claimed_directory_is_refused_to_a_second_one(tmp_path: Path, monkeypatc
 
 
 def test_released_directory_can_be_claimed_again(tmp_path: Path) -> None:
-    """A clean stop leaves nothing in the way."""
+    """A clean stop releases the directory."""
     with claimed(tmp_path):
         pass
     with claimed(tmp_path) as lock:
@@ -51,7 +53,7 @@ def test_released_directory_can_be_claimed_again(tmp_path: Path) -> None:
 
 
 def test_survivors_of_a_killed_stack_refuse_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that outlives its stack keeps the directory, and the error names it."""
+    """A child that outlives its stack holds the directory, and the error names the child."""
     monkeypatch.setattr(dev_stack, "LOCK_TIMEOUT_S", 0.2)
     with claimed(tmp_path) as lock:
         program = "import signal; signal.pause()"
@@ -86,7 +88,7 @@ def stack(**changes: object) -> DevStack:
 
 
 def test_running_stack_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:
-    """What is published is what is read, by this user alone, until it is forgotten."""
+    """A lookup returns what was published, which only this user can read, until it is forgotten."""
     assert DevStack.lookup(tmp_path) is None
     stack().write(tmp_path)
     assert DevStack.lookup(tmp_path) == stack()
@@ -96,7 +98,7 @@ def test_running_stack_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None
 
 
 def test_taken_port_is_an_error_when_given_and_avoided_when_not() -> None:
-    """A person's choice is kept or refused by name; our own choice gives way."""
+    """A given port is used or refused by name; a default port gives way to a free one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(DevError, match=f"Port {port} for api"):
@@ -105,13 +107,13 @@ def test_taken_port_is_an_error_when_given_and_avoided_when_not() -> None:
 
 
 def test_one_port_given_twice_is_an_error() -> None:
-    """Two parts never get one port."""
+    """Two parts never get the same port."""
     with pytest.raises(DevError, match="for temporal"):
         _choose_ports(DevOptions(api_port=47301, temporal_port=47301), {})
 
 
 def test_external_services_are_not_started() -> None:
-    """TEMPORAL_ADDRESS and DAYTONA_API_KEY stand for what is somebody else's to run."""
+    """TEMPORAL_ADDRESS and DAYTONA_API_KEY select services that somebody else runs."""
     ports = _choose_ports(DevOptions(), {"TEMPORAL_ADDRESS": "t:7233", "DAYTONA_API_KEY": "k"})
     assert (ports.temporal, ports.ui, ports.daytona) == (None, None, None)
 
@@ -126,7 +128,7 @@ def test_own_temporal_hides_the_users_other_cluster(tmp_path: Path) -> None:
 
 
 def test_external_temporal_keeps_the_users_settings(tmp_path: Path) -> None:
-    """With a cluster of one's own, Temporal's environment configuration passes through untouched."""
+    """With the user's own cluster, Temporal's environment configuration is passed on unchanged."""
     external = Ports(api=1, temporal=None, ui=None, daytona=4)
     environment = around(tmp_path, external, TEMPORAL_ADDRESS="t:1", TEMPORAL_API_KEY="x").environment()
     assert environment["TEMPORAL_ADDRESS"] == "t:1"
@@ -135,21 +137,39 @@ def test_external_temporal_keeps_the_users_settings(tmp_path: Path) -> None:
 
 
 def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
-    """The worker has Daytona's key and no webhook secret; the API the other way round."""
-    here = around(tmp_path, ISSUEBOX_API_TOKENS="mine,other", DAYTONA_TARGET="eu", DAYTONA_API_URL="https://real")
+    """The worker gets Daytona's key and no webhook secret, and the API the opposite."""
+    here = around(
+        tmp_path,
+        ISSUEBOX_API_TOKENS="mine,other",
+        DAYTONA_TARGET="eu",
+        DAYTONA_API_URL="https://real",
+        ISSUEBOX_GITHUB_TOKEN="gt",
+    )
     worker = services.worker_service(here).environment
     api = services.api_service(here).environment
     assert worker["DAYTONA_API_KEY"] == "dk"
     assert worker["DAYTONA_API_URL"] == "http://127.0.0.1:4/api"
     assert "DAYTONA_TARGET" not in worker
     assert not {"ISSUEBOX_API_TOKENS", "ISSUEBOX_WEBHOOK_SECRETS"} & set(worker)
-    assert not {key for key in api if key.startswith("DAYTONA_")}
+    assert not secrets_of(WorkerSettings) & set(api)
     assert (api["ISSUEBOX_WEBHOOK_SECRETS"], api["ISSUEBOX_API_TOKENS"]) == ("ws", "mine,other")
     assert here.api_token == "mine"
+    assert worker["ISSUEBOX_GITHUB_TOKEN"] == "gt"
+    assert not secrets_of(ApiSettings, WorkerSettings) & set(services.daytona_service(here, 4).environment)
+
+
+def test_secrets_from_files_are_the_ones_that_are_used(tmp_path: Path) -> None:
+    """A file counts as the variable does: nothing is made up beside it, which the API would refuse."""
+    file = tmp_path / "tokens"
+    file.write_text("from-a-file\n")
+    here = around(tmp_path, ISSUEBOX_API_TOKENS_FILE=str(file))
+    assert here.api_token == "from-a-file"
+    api = services.api_service(here).environment
+    assert ("ISSUEBOX_API_TOKENS" in api, api["ISSUEBOX_API_TOKENS_FILE"]) == (False, str(file))
 
 
 def test_printed_command_carries_a_valid_signature(tmp_path: Path) -> None:
-    """The webhook command can be pasted: its signature fits its body, byte for byte."""
+    """The webhook command can be pasted: its signature matches its body, byte for byte."""
     words = shlex.split(dict(_commands(around(tmp_path)))["Send what GitHub sends when an issue is opened:"])
     body = words[words.index("--data-raw") + 1].encode()
     headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")

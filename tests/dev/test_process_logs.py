@@ -1,4 +1,4 @@
-"""What reaches the reader of a process's standard error, and how the process ends: each a process of its own."""
+"""What the reader of a process's standard error gets, and how the process ends. Each test runs its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.waiting import until
 
 END_S = 20.0
 LINES = 5_000
-"""More than any pipe holds, and fewer than wait."""
+"""More lines than any pipe holds, and fewer than the log queues."""
 
 # Ends as the `issuebox` command does.
 COMMAND = f"""
@@ -57,7 +57,7 @@ def fail():
 
 warnings.warn("mind this", RuntimeWarning)
 Ghost()
-thread = threading.Thread(target=fail, name="doomed")
+thread = threading.Thread(target=fail, name="failing")
 thread.start()
 thread.join()
 """
@@ -88,13 +88,13 @@ configure("json", "info")
 forward_core_log()
 asyncio.run(main())
 logging.shutdown()
-os._exit(0)  # As the command does, and for the same reason.
+os._exit(0)  # The command does so, too, for the same reason.
 """
 
 
 @asynccontextmanager
 async def run(program: str, *arguments: str, **environment: str) -> AsyncIterator[Any]:
-    """A process whose standard error is a pipe that nobody reads yet; it is gone afterwards."""
+    """Run a process whose standard error is a pipe that nobody reads yet, and end it after the block."""
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, *arguments),
@@ -114,7 +114,7 @@ async def run(program: str, *arguments: str, **environment: str) -> AsyncIterato
 
 
 async def lines(process: Any, code: int = 0) -> list[dict[str, Any]]:
-    """Read all that the process logs until it has ended. Fails when a line is no JSON."""
+    """Read everything that the process logs until it has ended. Fails when a line is not JSON."""
 
     def read() -> bytes:
         with os.fdopen(os.dup(process.unread), "rb") as file:
@@ -127,7 +127,7 @@ async def lines(process: Any, code: int = 0) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("program", [COMMAND, PLAIN], ids=["issuebox", "python"])
 async def test_last_lines_are_written_before_the_process_ends(program: str) -> None:
-    """Whoever reads has the whole log, in order, although the process had nothing left to do but to write it."""
+    """A reader gets the whole log in order, although the process had nothing left to do but to write it."""
     async with run(program) as process:
         assert await asyncio.wait_for(process.stdout.read(4), END_S) == b"done"
         assert [line["number"] for line in await lines(process)] == list(range(LINES))
@@ -135,7 +135,7 @@ async def test_last_lines_are_written_before_the_process_ends(program: str) -> N
 
 @pytest.mark.parametrize("program", [COMMAND, PLAIN], ids=["issuebox", "python"])
 async def test_process_ends_although_nobody_reads(program: str) -> None:
-    """It waits for a moment, and no longer."""
+    """It waits only for a moment."""
     async with run(program) as process:
         assert await asyncio.wait_for(process.stdout.read(4), END_S) == b"done"
         async with asyncio.timeout(FLUSH_TIMEOUT_S + 5):
@@ -149,12 +149,12 @@ async def test_what_python_would_print_is_logged() -> None:
     assert "RuntimeWarning: mind this" in warned["event"]
     assert (ignored["event"], ignored["level"]) == ("error_ignored", "error")
     assert "in a destructor" in ignored["exception"]
-    assert (failed["event"], failed["thread_name"]) == ("thread_failed", "doomed")
+    assert (failed["event"], failed["thread_name"]) == ("thread_failed", "failing")
     assert "in a thread" in failed["exception"]
 
 
 async def test_lines_of_temporals_core_are_logged(temporal_address: str) -> None:
-    """They are JSON when JSON is asked for, with their fields, and nothing goes to standard output."""
+    """With the format JSON they are JSON with their fields, and nothing goes to standard output."""
     async with run(FAILING_WORKFLOW, **to_temporal(temporal_address)) as process:
         told = await lines(process)
         assert await process.stdout.read() == b""
@@ -165,8 +165,8 @@ async def test_lines_of_temporals_core_are_logged(temporal_address: str) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="opens a pipe through /proc")
-async def test_api_that_is_told_to_end_says_its_last_words(temporal_address: str) -> None:
-    """It dies by SIGTERM, as before, and waits for a moment until its last lines are read."""
+async def test_api_that_gets_sigterm_writes_its_last_lines(temporal_address: str) -> None:
+    """It dies by SIGTERM, after waiting for a moment until its last lines are read."""
     port = free_port()
     program = "from issuebox.cli.app import main; main()"
     async with run(program, "api", "--port", str(port), **to_temporal(temporal_address)) as process:
@@ -180,7 +180,7 @@ async def test_api_that_is_told_to_end_says_its_last_words(temporal_address: str
 
 
 def fill(process: Any) -> None:
-    """Leave no room in the pipe: what the process says from now on waits until it is read."""
+    """Leave no room in the pipe: later output of the process waits until somebody reads."""
     writing = os.open(f"/proc/self/fd/{process.unread}", os.O_WRONLY | os.O_NONBLOCK)
     with contextlib.suppress(BlockingIOError):
         while True:

@@ -15,7 +15,7 @@ import pytest
 from issuebox.dev import supervisor as module
 from issuebox.dev.supervisor import Reporter, Service, ServiceFailedError, Supervisor
 
-# Says that it is ready by making a file, and how it ends by another one; dies when told to.
+# Creates a file when it is ready and another one when SIGTERM ends it.
 PROGRAM = """
 import pathlib, signal, sys, time
 ready, ended = map(pathlib.Path, sys.argv[1:3])
@@ -32,7 +32,7 @@ while True:
 
 @dataclass
 class Stage:
-    """A supervisor with what it said, in a directory of its own."""
+    """A supervisor with what it reported, in its own directory."""
 
     directory: Path
     said: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    """A stage whose processes are gone afterwards; pauses between two lives are short."""
+    """A stage whose processes end with the test; pauses before restarts are short."""
     monkeypatch.setattr(module, "RESTART_PAUSE_FIRST_S", 0.01)
     made = Stage(tmp_path)
     yield made
@@ -78,14 +78,14 @@ async def eventually(is_true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_killed_service_is_started_again_and_it_is_said(stage: Stage) -> None:
-    """A death by kill -9 is followed by a new process, and a person is told of both."""
+async def test_killed_service_is_restarted_and_reported(stage: Stage) -> None:
+    """After kill -9 a new process is started, and both are reported."""
     await stage.supervisor.start(stage.service("one"))
     first = stage.supervisor.pids["one"]
     os.kill(first, signal.SIGKILL)
     await eventually(lambda: "one is ready again." in stage.said)
     assert stage.supervisor.pids["one"] != first
-    assert stage.said[0].startswith("one was killed by SIGKILL; starting it again")
+    assert stage.said[0].startswith("one was killed by SIGKILL; restarting it")
 
 
 async def test_service_that_keeps_dying_ends_everything(stage: Stage) -> None:
@@ -96,7 +96,7 @@ async def test_service_that_keeps_dying_ends_everything(stage: Stage) -> None:
 
 
 async def test_service_that_never_gets_ready_is_reported(stage: Stage) -> None:
-    """Start-up has a deadline."""
+    """A start has a deadline."""
     silent = stage.service(
         "silent", "import signal; print('thinking', flush=True); signal.pause()", ready_timeout_s=0.5
     )
@@ -117,7 +117,7 @@ async def test_watch_reports_the_service_that_gave_up(stage: Stage) -> None:
 
 
 async def test_stop_ends_services_in_reverse_order(stage: Stage) -> None:
-    """What was started last is stopped first, and each by SIGTERM."""
+    """The service started last is stopped first, and each is stopped by SIGTERM."""
     for name in ("first", "second"):
         await stage.supervisor.start(stage.service(name))
     await stage.supervisor.stop()
@@ -127,7 +127,7 @@ async def test_stop_ends_services_in_reverse_order(stage: Stage) -> None:
 
 
 async def test_service_that_ignores_sigterm_is_killed(stage: Stage) -> None:
-    """Stopping has a bound."""
+    """A stop has a deadline."""
     deaf = PROGRAM.replace("signal.SIGTERM, end", "signal.SIGTERM, signal.SIG_IGN")
     await stage.supervisor.start(stage.service("deaf", deaf, stop_timeout_s=0.2))
     pid = stage.supervisor.pids["deaf"]
@@ -137,7 +137,7 @@ async def test_service_that_ignores_sigterm_is_killed(stage: Stage) -> None:
 
 
 async def test_output_is_logged_and_shown_line_by_line(stage: Stage) -> None:
-    """Both streams reach the log file and the reporter, overlong lines in pieces, nothing lost."""
+    """Both streams reach the log file and the reporter; overlong lines arrive in pieces, and nothing is lost."""
     program = PROGRAM.replace('print("up"', 'print("x" * 200_000); print("err", file=sys.stderr); print("up"')
     await stage.supervisor.start(stage.service("loud", program))
     await eventually(lambda: stage.shown[-1:] == ["loud: up"])

@@ -1,4 +1,4 @@
-"""What we assume of the real Temporal CLI."""
+"""What we assume about the real Temporal CLI."""
 
 import asyncio
 import re

@@ -6,13 +6,18 @@ import asyncio
 import io
 import json
 import os
+import socket
+import ssl
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import trustme
 
 from issuebox.dev import temporal_install
 from issuebox.dev.temporal_install import RouteError
@@ -35,8 +40,14 @@ def fake_cli(path: Path, answer: str) -> Path:
     return path
 
 
+@pytest.fixture
+async def real_binary() -> Path:
+    """The Temporal CLI of this machine, found before `machine` hides it."""
+    return await ensure_binary()
+
+
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_binary: Path) -> Path:
     """A machine with an empty cache and a PATH that holds only a shell's own tools."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
@@ -57,7 +68,7 @@ async def deliver_broken(scratch_dir: Path, say: object) -> Path:
 
 
 async def test_configured_binary_wins_over_everything(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a person configured is used, whatever else there is."""
+    """A configured binary is used, whatever else exists."""
     fake_cli(machine / "path" / "temporal", GOOD)
     mine = fake_cli(machine / "mine", OLD)
     monkeypatch.setenv("ISSUEBOX_TEMPORAL_BINARY", str(mine))
@@ -65,41 +76,44 @@ async def test_configured_binary_wins_over_everything(machine: Path, monkeypatch
 
 
 async def test_configured_binary_that_does_not_run_is_refused(machine: Path) -> None:
-    """A configured path that is no Temporal CLI is an error, and nothing else is tried silently."""
+    """A configured path that is not a Temporal CLI is an error, and nothing else is tried silently."""
     fake_cli(machine / "path" / "temporal", GOOD)
     with pytest.raises(TemporalBinaryError, match="is configured"):
         await ensure_binary(machine / "missing", routes={"deliver": deliver})
 
 
 async def test_binary_on_path_is_used_when_new_enough(machine: Path) -> None:
-    """A usable `temporal` on PATH is taken before the cache."""
+    """A usable `temporal` on PATH takes precedence over the cache."""
     fake_cli(cached_binary(), GOOD)
     on_path = fake_cli(machine / "path" / "temporal", GOOD)
     assert await ensure_binary(routes={}) == on_path
 
 
 async def test_old_binary_on_path_gives_way_to_the_cache(machine: Path) -> None:
-    """A server without update-with-start is passed over."""
+    """A server without update-with-start is skipped."""
     fake_cli(machine / "path" / "temporal", OLD)
     fake_cli(cached_binary(), GOOD)
     assert await ensure_binary(routes={}) == cached_binary()
 
 
 async def test_routes_are_tried_in_order_until_one_delivers() -> None:
-    """A route that fails, or leaves something that does not run, hands over to the next one."""
+    """A route that fails, or yields something that does not run, is followed by the next one."""
     said: list[str] = []
     routes = {"first": refuse, "second": deliver_broken, "third": deliver}
     assert await ensure_binary(say=said.append, routes=routes) == cached_binary()
     assert await server_version(cached_binary()) == (1, 29, 1)
-    assert [line.split("(")[1].split(")")[0] for line in said if line.startswith("Not by")] == ["first", "second"]
+    assert [line.split("(")[1].split(")")[0] for line in said if line.startswith("This route failed")] == [
+        "first",
+        "second",
+    ]
 
 
 async def test_no_route_left_lists_each_with_its_reason() -> None:
-    """When nothing works the error names every route and why, and nothing stays in the cache."""
+    """When nothing works, the error names every route with its reason, and nothing stays in the cache."""
     with pytest.raises(TemporalBinaryError) as caught:
         await ensure_binary(routes={"one": refuse, "two": deliver_broken})
     assert "one: not here" in str(caught.value)
-    assert "two: what it left" in str(caught.value)
+    assert "two: its binary" in str(caught.value)
     assert [path.name for path in cached_binary().parent.iterdir()] == ["temporal.lock"]
 
 
@@ -118,7 +132,7 @@ async def test_concurrent_callers_build_once() -> None:
 
 
 async def test_interrupted_build_leaves_nothing_that_looks_finished() -> None:
-    """A cancelled build leaves no binary, and a killed one's scratch directory is swept by the next."""
+    """A cancelled build leaves no binary, and the next build deletes the scratch directory of a killed one."""
     is_building = asyncio.Event()
 
     async def endless(scratch_dir: Path, say: object) -> Path:
@@ -138,60 +152,123 @@ async def test_interrupted_build_leaves_nothing_that_looks_finished() -> None:
     assert sorted(path.name for path in cached_binary().parent.iterdir()) == ["temporal", "temporal.lock"]
 
 
-@pytest.fixture
-def download_site() -> Iterator[str]:
-    """What temporal.download answers, as sdk-core's ephemeral server reads it."""
+class Site(BaseHTTPRequestHandler):
+    """temporal.download as sdk-core's ephemeral server reads it, behind a proxy that is its host."""
+
+    protocol_version = "HTTP/1.1"
+    context: ClassVar[ssl.SSLContext]
+    archive: ClassVar[bytes]
+    status: ClassVar[int]
+
+    def do_CONNECT(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.connection = self.context.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
+        self.close_connection = False
+
+    def do_GET(self) -> None:
+        info = {"archiveUrl": "https://temporal.download/a.tar.gz", "fileToExtract": "temporal"}
+        body = self.archive if self.path == "/a.tar.gz" else json.dumps(info).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def finish(self) -> None:
+        super().finish()
+        self.connection.close()
+
+    def log_message(self, *_: object) -> None:
+        """Silent: the test reads the outcome, not the log."""
+
+
+def archive_of(script: str) -> bytes:
     archive = io.BytesIO()
-    content = f"#!/bin/sh\necho '{GOOD}'\n".encode()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         member = tarfile.TarInfo("temporal")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
+        member.size = len(script)
+        tar.addfile(member, io.BytesIO(script.encode()))
+    return archive.getvalue()
 
-    class Site(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            origin = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
-            info = json.dumps({"archiveUrl": f"{origin}/a.tar.gz", "fileToExtract": "temporal"}).encode()
-            body = archive.getvalue() if self.path == "/a.tar.gz" else info
-            self.send_response(404 if self.path.startswith("/missing") else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Silent: the test reads the outcome, not the log."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Site]]:
+    """The only way out of this machine: a proxy that answers as temporal.download, under a certificate of ours."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("temporal.download").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    kind = type("OneSite", (Site,), {"context": context, "archive": b"", "status": 200})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        yield kind
         server.shutdown()
         thread.join()
 
 
-async def test_download_leaves_a_binary_that_runs(machine: Path, download_site: str) -> None:
-    """The download route asks where the archive is, and takes the one file out of it."""
-    binary = await temporal_install.download(machine, lambda _: None, f"{download_site}/cli")
+@pytest.fixture
+def scratch_dir(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere SSL_CERT_FILE adds no authority")
+
+
+@only_linux
+async def test_download_leaves_a_binary_that_runs(scratch_dir: Path, site: type[Site], real_binary: Path) -> None:
+    """The SDK takes the one file out of the archive, and what it prints stays out of sight."""
+    site.archive = archive_of(f'#!/bin/sh\nexec {real_binary} "$@"\n')
+    binary = await temporal_install.download(scratch_dir, lambda _: None)
+    assert await server_version(binary) == (1, 29, 1)
+    assert [path.name for path in scratch_dir.iterdir()] == [binary.name]
+
+
+@only_linux
+async def test_downloaded_server_that_starts_slowly_is_taken(scratch_dir: Path, site: type[Site]) -> None:
+    """The SDK gives a server five seconds. A slow disk needs more, and the binary is there all the same."""
+    site.archive = archive_of(f"#!/bin/sh\n[ $1 = --version ] && echo '{GOOD}'\n")
+    binary = await temporal_install.download(scratch_dir, lambda _: None)
     assert await server_version(binary) == (1, 29, 1)
 
 
-@pytest.mark.parametrize("path", ["/missing", ":1/unreachable"])
-async def test_download_that_is_not_there_is_a_failed_route(machine: Path, download_site: str, path: str) -> None:
-    """An absent or unreachable site makes the next route's turn, not a crash."""
-    url = f"{download_site}{path}" if path.startswith("/") else f"http://127.0.0.1{path}"
-    with pytest.raises(RouteError):
-        await temporal_install.download(machine, lambda _: None, url)
+@only_linux
+async def test_download_that_is_not_there_is_a_failed_route(scratch_dir: Path, site: type[Site]) -> None:
+    """An absent download makes the next route's turn, not a crash."""
+    site.status = 404
+    with pytest.raises(RouteError, match="404 Not Found"):
+        await temporal_install.download(scratch_dir, lambda _: None)
+
+
+async def test_site_that_is_not_reached_is_a_failed_route(scratch_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does a site that refuses connections."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    with pytest.raises(RouteError, match=r"temporal\.download"):
+        await temporal_install.download(scratch_dir, lambda _: None)
+
+
+async def test_site_that_stays_silent_is_not_waited_for(scratch_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that drops packets costs seconds: the SDK alone would wait for as long as the system does."""
+    monkeypatch.setattr(temporal_install, "DOWNLOAD_ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(RouteError, match="did not answer"):
+            await temporal_install._fetch(scratch_dir)
 
 
 async def test_old_go_on_path_is_a_failed_route(machine: Path) -> None:
-    """A Go that cannot build the CLI is passed over before minutes are spent on it."""
+    """A Go that cannot build the CLI is skipped before it costs minutes."""
     fake_cli(machine / "path" / "go", "go1.21.5")
     with pytest.raises(RouteError, match=r"1\.25 or later"):
         await temporal_install.build_with_go_on_path(machine, lambda _: None)
 
 
 async def test_failing_build_reports_its_last_lines(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason of a failed build is in the error, so that a person need not look for a log."""
+    """The error has the reason of a failed build, so that nobody needs to search a log."""
     script = "#!/bin/sh\n[ $1 = env ] && echo go1.26.0 || { echo no such module; exit 3; }\n"
     fake_cli(machine / "path" / "go", "").write_text(script)
     monkeypatch.setenv("PATH", f"{machine / 'path'}{os.pathsep}/bin")
@@ -200,7 +277,7 @@ async def test_failing_build_reports_its_last_lines(machine: Path, monkeypatch: 
 
 
 def test_command_carries_every_option() -> None:
-    """What the dev server is given reaches its command line, dynamic values as JSON."""
+    """All options of the dev server reach its command line, dynamic values as JSON."""
     server = DevServer(
         binary=Path("/b/temporal"),
         database=Path("/d/t.db"),

@@ -1,4 +1,4 @@
-"""Processes that stand still are ended, and no others: each a real process, with ticks of a twentieth of a second."""
+"""The watchdog ends blocked processes and no others. Each test runs a real process, with ticks of 50 ms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END_S = 20.0
 TICK_S = 0.05
 TICKS_MAX = 20
 
-# Ready when it has written its first line; then does what is told, in its event loop.
+# Ready when it has written its first line; then it runs the given work in its event loop.
 PROGRAM = f"""
 import asyncio, logging, sys, time
 from issuebox import logs, watchdog
@@ -58,7 +58,7 @@ OVER = "async def work(): pass"
 
 @asynccontextmanager
 async def run(work: str, after: str = "", stderr: int = asyncio.subprocess.PIPE) -> AsyncIterator[Any]:
-    """A process with this work, from when it is ready on; it is gone afterwards."""
+    """Run a process with this work, yield it once it is ready, and end it after the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", f"{PROGRAM}\n{work}\nasyncio.run(main())\n{after}"),
         stdin=asyncio.subprocess.PIPE,
@@ -79,8 +79,8 @@ async def ended(process: asyncio.subprocess.Process) -> int:
     return await asyncio.wait_for(process.wait(), END_S)
 
 
-async def test_process_whose_loop_stands_still_is_ended_and_says_why() -> None:
-    """The exit code is its own, and the log has one line with what every thread did."""
+async def test_process_with_a_blocked_loop_is_ended_and_logs_why() -> None:
+    """It has a special exit code, and the log has one line with the stack of every thread."""
     async with run(BLOCKED) as process:
         assert await ended(process) == EXIT_STALLED == 70
         [line] = [json.loads(line) for line in (await process.stderr.read()).splitlines()]
@@ -91,7 +91,7 @@ async def test_process_whose_loop_stands_still_is_ended_and_says_why() -> None:
 
 
 async def test_end_needs_no_reader_of_the_log() -> None:
-    """What cannot be said is not said: here nobody reads, and the log is full."""
+    """Even when the log cannot be written, because it is full and nobody reads it, the process ends."""
     reading, writing = os.pipe()
     async with run(
         "async def work():\n    for _ in range(9999): log.info('x' * 99)\n    stand_still()", stderr=writing
@@ -102,20 +102,20 @@ async def test_end_needs_no_reader_of_the_log() -> None:
 
 
 async def test_end_needs_no_logging() -> None:
-    """The log itself may be what stands still: a lock of it that nobody gives back."""
+    """Even the log itself may block, on a lock that is never released."""
     locked = "logging.getLogger().handlers[0].handle = lambda record: time.sleep(600)"
     async with run(f"watchdog.REPORT_TIMEOUT_S = 0.2\n{locked}\n{BLOCKED}") as process:
         assert await ended(process) == EXIT_STALLED
 
 
 async def test_end_that_hangs_is_ended_too() -> None:
-    """The work is done and the loop closed, and the process is still there."""
+    """The work is done and the loop is closed, but the process still runs."""
     async with run(OVER, after="stand_still()") as process:
         assert await ended(process) == EXIT_STALLED
 
 
 async def test_frozen_process_lives_on_when_it_is_thawed() -> None:
-    """It was stopped for longer than the bound and has not had its ticks: a suspended machine kills nothing."""
+    """It missed its ticks because it was stopped for longer than the limit: a suspended machine kills nothing."""
     async with run(IDLE) as process:
         for word in (b"before\n", b"after\n"):
             process.stdin.write(word)
@@ -123,14 +123,14 @@ async def test_frozen_process_lives_on_when_it_is_thawed() -> None:
             process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(2 * TICK_S * TICKS_MAX)
             process.send_signal(signal.SIGCONT)
-        # And it has had its ticks since: an idle loop answers each of them.
+        # It has also had its ticks since: an idle loop answers each of them.
         await asyncio.sleep(2 * TICK_S * TICKS_MAX)
         process.stdin.write(b"still\n")
         assert await asyncio.wait_for(process.stdout.readline(), END_S) == b"heard still\n"
 
 
-async def test_supervisor_starts_an_ended_process_again(tmp_path: Path) -> None:
-    """`issuebox dev` has a new one within a second, and says what became of the old one."""
+async def test_supervisor_restarts_an_ended_process(tmp_path: Path) -> None:
+    """`issuebox dev` starts a new one within a second, and reports how the old one ended."""
     said: list[str] = []
     once = tmp_path / "once"
     work = f"""
@@ -155,12 +155,12 @@ async def work():
         return [pid for pid in supervisor.pids.values() if pid != first]
 
     await until(others, bool, "another one runs")
-    assert said[0].startswith(f"part ended with exit code {EXIT_STALLED}; starting it again")
+    assert said[0].startswith(f"part ended with exit code {EXIT_STALLED}; restarting it")
     supervisor.hurry()
     await supervisor.stop()
 
 
-# Read by every Python process that finds it: blocks the main thread, which runs the loop, when it is told to.
+# Every Python process that finds this runs it. On SIGUSR1 it blocks the main thread, which runs the loop.
 BLOCK_ON_SIGNAL = f"""
 import signal, time
 from issuebox import watchdog
@@ -171,7 +171,7 @@ signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
 
 @pytest.mark.parametrize("part", ["worker", "api"])
 async def test_worker_and_api_are_watched(part: str, tmp_path: Path, temporal_address: str) -> None:
-    """The processes as an operator starts them: one whose loop is blocked ends by itself, and says why."""
+    """The processes run as an operator starts them; one with a blocked loop ends by itself, and logs why."""
     (tmp_path / "sitecustomize.py").write_text(BLOCK_ON_SIGNAL)
     ready, port = tmp_path / "ready", free_port()
     options = {"worker": ("--ready-file", str(ready)), "api": ("--port", str(port))}[part]
@@ -201,7 +201,7 @@ async def test_worker_and_api_are_watched(part: str, tmp_path: Path, temporal_ad
 
 
 async def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether a server accepts connections on this port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionRefusedError:

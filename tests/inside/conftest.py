@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.inside import InsideActivities
@@ -19,6 +22,7 @@ from issuebox.domain.unsaved_work import Inspection
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server, running_inside
 from tests.contract.conftest import options
+from workflows.options import inspect as inspect_options
 
 from .origin import Origin, serving
 
@@ -36,7 +40,7 @@ class Box:
     home: Path
 
     async def shell(self, command: str) -> str:
-        """Run a command in the sandbox's home directory, as somebody who works there would."""
+        """Run a command in the sandbox's home directory, like somebody who works there."""
         done = await self.provider.execute(self.sandbox.id, f"sh -c {shlex.quote(f'set -e; {command}')}", 20.0)
         assert done.exit_code == 0, done.output
         return done.output
@@ -51,9 +55,18 @@ class Box:
         return await ActivityEnvironment().run(activities.set_up_sandbox, self.request(repository))
 
     async def inspect(self, *paths: str) -> Inspection:
-        """Run the activity as a worker would."""
+        """Run the activity as Temporal would: an attempt that fails is followed by another, without the pause."""
         activities = InsideActivities(self.provider, inspect_paths=paths or ("~",))
-        return await ActivityEnvironment().run(activities.inspect_sandbox, self.request())
+        policy = inspect_options()["retry_policy"]
+        for attempt in range(1, policy.maximum_attempts):
+            with contextlib.suppress(ApplicationError):
+                return await self._attempt(activities, attempt, policy)
+        return await self._attempt(activities, policy.maximum_attempts, policy)
+
+    async def _attempt(self, activities: InsideActivities, attempt: int, policy: RetryPolicy) -> Inspection:
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=attempt, retry_policy=policy)
+        return await environment.run(activities.inspect_sandbox, self.request())
 
     async def labels(self) -> dict[str, str]:
         return dict((await self.server.admin.sandbox(self.sandbox.id)).labels)
@@ -74,7 +87,7 @@ async def provider(server: Server) -> AsyncIterator[DaytonaProvider]:
 
 
 async def open_box(server: Server, provider: DaytonaProvider, tmp_path: Path, **asked: object) -> Box:
-    """Create a sandbox and wait until it runs; `asked` is what a person could ask for by hand, such as `env`."""
+    """Create a sandbox and wait until it runs. `asked` are fields that a person may set by hand, such as `env`."""
     made = await server.admin.create(name=NAME, **asked)
     sandbox = await provider.settle(made.id, 5.0)
     assert sandbox is not None
@@ -90,7 +103,7 @@ async def box(server: Server, provider: DaytonaProvider, tmp_path: Path) -> Box:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[Origin]:
-    """A git server with `octo/repo`, which demands the token."""
+    """A git server with `octo/repo`, which requires the token."""
     with serving(tmp_path / "origin") as origin:
         origin.add(REPOSITORY)
         yield origin

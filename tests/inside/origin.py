@@ -1,4 +1,4 @@
-"""A git server on loopback that asks for a token: git's own http-backend behind a few lines of HTTP."""
+"""A git server on loopback that requires a token: git's own http-backend behind a few lines of HTTP."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ IDENTITY = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.d
 
 @dataclass
 class Origin:
-    """Bare repositories under `root`, served to who has the token.
+    """Bare repositories under `root`, served to clients with the token.
 
-    `gate` is open; closed, a request for objects waits until it opens, so that a clone stands still half-way.
+    While `gate` is closed, a request for objects waits until it opens, so that a clone stops half-way.
     """
 
     root: Path
@@ -33,7 +33,7 @@ class Origin:
     fetches: int = 0
 
     def add(self, repository: str) -> Path:
-        """Make a repository with one commit; its bare directory."""
+        """Create a repository with one commit; returns its bare directory."""
         bare = self.root / f"{repository}.git"
         work = self.root / "work" / repository
         work.mkdir(parents=True)
@@ -49,7 +49,7 @@ class Origin:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """Run git for the test's own ends, outside of any sandbox."""
+    """Run git for the test itself, outside of any sandbox."""
     env = {"GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(cwd), "PATH": os.environ["PATH"]}
     done = subprocess.run(("git", *IDENTITY, *arguments), cwd=cwd, env=env, check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -82,7 +82,7 @@ def _handler(origin: Origin) -> type[BaseHTTPRequestHandler]:
             self._serve(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Quiet."""
+            """Log nothing."""
 
         def _serve(self, body: bytes) -> None:
             if not origin.lets_in(self.headers.get("Authorization", "")):
@@ -106,7 +106,7 @@ def _handler(origin: Origin) -> type[BaseHTTPRequestHandler]:
             try:
                 self.wfile.write(body)
             except ConnectionError:
-                return  # whoever asked has been killed, which is the test
+                return  # The client was killed, which is what the test does.
 
     return Handler
 

@@ -1,4 +1,4 @@
-"""The look for unsaved work, with real repositories in a real sandbox."""
+"""The inspection for unsaved work, with real repositories in a real sandbox."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def clone(box: Box, origin: Origin) -> Box:
 
 
 async def test_fresh_clone_is_clean_and_labelled(clone: Box) -> None:
-    """What is all on the remote may go, and the dashboard says so."""
+    """A sandbox whose work is all on the remote is clean, and its label shows that in the dashboard."""
     inspection = await clone.inspect()
     assert (inspection.state, inspection.findings) == (WorkState.CLEAN, ())
     assert (await clone.labels())[LABEL_WORK] == "clean"
 
 
-async def test_no_repository_is_clean_and_said(box: Box) -> None:
-    """Files outside of git are not judged; the verdict says what it rests on."""
+async def test_no_repository_is_clean_and_reported(box: Box) -> None:
+    """Files outside of git are not judged; the verdict names what was inspected."""
     await box.shell("echo notes >notes.txt")
     inspection = await box.inspect()
     assert (inspection.state, inspection.findings) == (WorkState.CLEAN, ("no git repository under ~",))
@@ -68,7 +68,7 @@ WORK = [
         "git commit -qam b; git push -q origin main; git merge a || true"),
         "repo: a merge in progress",
     ),
-    # A remote on the sandbox's own disk goes with the sandbox.
+    # A remote on the sandbox's own disk is lost with the sandbox.
     (
         f"git init -q --bare ../own.git; {COMMIT}; git remote set-url origin ../own.git; git push -q origin main",
         "repo: 2 commits and no remote",
@@ -81,7 +81,7 @@ WORK = [
 
 @pytest.mark.parametrize(("work", "finding"), WORK, ids=[row[1] + f" #{n}" for n, row in enumerate(WORK)])
 async def test_work_that_is_nowhere_else_is_found(clone: Box, work: str, finding: str) -> None:
-    """Each way to have work in a clone is seen, named, and labelled."""
+    """Each way to have work in a clone is found, named, and labelled."""
     await clone.shell(f"cd repo; {work}")
     inspection = await clone.inspect()
     assert inspection.state is WorkState.UNSAVED
@@ -90,7 +90,7 @@ async def test_work_that_is_nowhere_else_is_found(clone: Box, work: str, finding
 
 
 async def test_pushed_work_is_clean_again(clone: Box) -> None:
-    """Once everything is pushed nothing is held back, whatever branch it is on."""
+    """Once everything is pushed, nothing holds a delete, whatever the branch."""
     await clone.shell(f"cd repo; git switch -qc fix-1; {COMMIT}")
     assert (await clone.inspect()).state is WorkState.UNSAVED
     await clone.shell("cd repo; git push -q origin fix-1; git switch -q --detach")
@@ -107,7 +107,7 @@ async def test_worktree_elsewhere_is_visited(clone: Box, tmp_path: Path) -> None
 
 
 async def test_submodule_has_its_own_findings(clone: Box, origin: Origin) -> None:
-    """Work in a submodule is seen although the repository around it could be told not to look."""
+    """Work in a submodule is found even if the repository around it is configured to ignore it."""
     origin.add("octo/part")
     await clone.shell(
         f"cd repo; git submodule --quiet add {origin.url}/octo/part.git part; git commit -qm part; git push -q;"
@@ -120,7 +120,7 @@ async def test_submodule_has_its_own_findings(clone: Box, origin: Origin) -> Non
 
 
 async def test_inspection_changes_nothing(clone: Box) -> None:
-    """The look leaves every file of the repository as it was, the index included."""
+    """The inspection leaves every file of the repository as it was, the index included."""
     await clone.shell("cd repo; echo x >>file; touch -d '2001-01-01' file")
     before = {path: path.stat().st_mtime_ns for path in clone.home.rglob("*") if path.is_file()}
     await clone.inspect()
@@ -140,7 +140,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 async def test_hostile_name_is_one_harmless_line(box: Box, name: str) -> None:
-    """A directory may be called anything: its work is found, and its name cannot pretend to be anything else."""
+    """A directory may have any name: its work is found, and the name cannot imitate another finding."""
     place = box.home / name
     place.mkdir()
     await box.shell(
@@ -157,7 +157,7 @@ async def test_hostile_name_is_one_harmless_line(box: Box, name: str) -> None:
 
 
 async def test_many_findings_are_counted(box: Box) -> None:
-    """Findings travel through histories, so there is a limit, and the last line says how many were left out."""
+    """Histories keep findings, so their number is limited, and the last line counts those left out."""
     await box.shell("for n in $(seq 30); do git init -q r$n; echo x >r$n/x; done")
     findings = (await box.inspect()).findings
     assert len(findings) == 20
@@ -165,7 +165,7 @@ async def test_many_findings_are_counted(box: Box) -> None:
 
 
 async def test_more_repositories_than_the_limit_are_unchecked(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not looked at is not called clean."""
+    """A repository that was not inspected is not called clean."""
     monkeypatch.setattr(activities.inside, "REPOSITORIES_MAX", 2)
     await box.shell("for n in 1 2 3; do git init -q r$n; done")
     inspection = await box.inspect()
@@ -186,15 +186,15 @@ BROKEN = [
 
 @pytest.mark.parametrize(("damage", "reason"), BROKEN)
 async def test_broken_repository_is_not_clean(clone: Box, damage: str, reason: str) -> None:
-    """What git cannot read may hold work."""
+    """A repository that git cannot read may hold work."""
     await clone.shell(damage)
     inspection = await clone.inspect()
     assert inspection.state is not WorkState.CLEAN
-    assert any("git does not say" in finding and reason in finding for finding in inspection.findings), inspection
+    assert any("git did not report" in finding and reason in finding for finding in inspection.findings), inspection
 
 
-async def test_repository_of_another_user_is_looked_into(clone: Box) -> None:
-    """git refuses a stranger's repository unless it is told not to: work is work, whoever did it."""
+async def test_repository_of_another_user_is_inspected(clone: Box) -> None:
+    """git refuses another user's repository unless configured otherwise: the work counts, whoever did it."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     await clone.shell(f"cd repo; {COMMIT}; chown -R 65534 .")
@@ -216,7 +216,7 @@ async def test_unreadable_directory_is_unchecked(clone: Box) -> None:
 
 
 async def test_search_that_fails_is_unchecked(shimmed: Box, tmp_path: Path) -> None:
-    """When the search says that it could not go everywhere, nothing is called clean: also under root, who may."""
+    """When the search could not go everywhere, nothing is called clean. Also tested as root, who may go everywhere."""
     found = (tmp_path / "bin" / "find").readlink()
     (tmp_path / "bin" / "find").unlink()
     (tmp_path / "bin" / "find").write_text(f'#!/bin/sh\n{found} "$@"\nexit 1\n', "utf-8")
@@ -226,7 +226,7 @@ async def test_search_that_fails_is_unchecked(shimmed: Box, tmp_path: Path) -> N
 
 
 async def test_paths_are_those_that_are_set(clone: Box, tmp_path: Path) -> None:
-    """Only the given paths are searched; one that is not there has nothing in it."""
+    """Only the given paths are searched; a missing one holds nothing."""
     await clone.shell(f"cd repo; {COMMIT}; mkdir ~/empty")
     assert (await clone.inspect("~/empty", "/no/such/path")).findings == (
         "no git repository under ~/empty, /no/such/path",
@@ -236,7 +236,7 @@ async def test_paths_are_those_that_are_set(clone: Box, tmp_path: Path) -> None:
 
 
 def tools(directory: Path, *names: str) -> str:
-    """A PATH of these programs alone."""
+    """A PATH with only these programs."""
     directory.mkdir()
     for name in names:
         found = shutil.which(name)
@@ -253,16 +253,16 @@ async def shimmed(server: Server, provider: DaytonaProvider, tmp_path: Path) -> 
 
 
 async def test_missing_git_leaves_a_repository_unchecked(shimmed: Box) -> None:
-    """Without git nobody can say what is in a repository; without a repository nobody has to."""
+    """Without git no repository can be checked; without a repository nothing has to be."""
     assert (await shimmed.inspect()).state is WorkState.CLEAN
     await shimmed.shell("mkdir -p repo/.git")
     inspection = await shimmed.inspect()
     assert inspection.state is WorkState.UNCHECKED
-    assert inspection.findings == ("repo: git does not say anything: there is no git in the sandbox",)
+    assert inspection.findings == ("repo: git did not report anything: there is no git in the sandbox",)
 
 
 async def test_hanging_git_is_unchecked(shimmed: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One question to git has a limit, so that one bad repository does not hide the others."""
+    """Each git command has a time limit, so that one bad repository does not hide the others."""
     hanging = tmp_path / "bin" / "git"
     hanging.write_text("#!/bin/sh\nexec sleep 60\n", "utf-8")
     hanging.chmod(0o755)
@@ -270,13 +270,13 @@ async def test_hanging_git_is_unchecked(shimmed: Box, tmp_path: Path, monkeypatc
     await shimmed.shell("mkdir -p repo/.git")
     inspection = await shimmed.inspect()
     assert inspection.state is WorkState.UNCHECKED
-    assert inspection.findings == ("repo: git does not say anything: the repository cannot be read",)
+    assert inspection.findings == ("repo: git did not report anything: the repository cannot be read",)
 
 
-async def test_look_that_takes_too_long_is_unchecked(
+async def test_inspection_that_takes_too_long_is_unchecked(
     shimmed: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole look has a limit; what it had not seen by then is not clean."""
+    """The whole inspection has a time limit; what it had not inspected by then is not clean."""
     hanging = tmp_path / "bin" / "git"
     hanging.write_text("#!/bin/sh\nexec sleep 60\n", "utf-8")
     hanging.chmod(0o755)
@@ -284,7 +284,7 @@ async def test_look_that_takes_too_long_is_unchecked(
     await shimmed.shell("mkdir -p repo/.git")
     inspection = await shimmed.inspect()
     assert inspection.state is WorkState.UNCHECKED
-    assert inspection.findings[0] == "the look into the sandbox was not done in time"
+    assert inspection.findings[0] == "the inspection of the sandbox did not end in time"
     assert (await shimmed.labels())[LABEL_WORK] == "unchecked"
 
 
@@ -313,25 +313,26 @@ async def test_script_means_the_same_in_each_shell(
         ({"kind": "status", "status": 502}, 1, WorkState.UNSAVED),
         ({"kind": "drop"}, 2, WorkState.UNSAVED),
         ({"kind": "status", "status": 502}, 9, WorkState.UNCHECKED),
+        # How long a rate limit lasts is for the slow retries: meanwhile somebody may ask for the sandbox.
+        ({"kind": "status", "status": 429, "headers": {"Retry-After": "7"}}, 1, WorkState.UNCHECKED),
         ({"kind": "status", "status": 401, "message": "unauthorized: authentication failed"}, 9, WorkState.UNCHECKED),
         ({"kind": "malformed", "field": "result"}, 9, WorkState.UNCHECKED),
     ],
 )
 async def test_unreachable_toolbox_is_unchecked(
-    box: Box, monkeypatch: pytest.MonkeyPatch, effect: dict[str, object], times: int, state: WorkState
+    box: Box, effect: dict[str, object], times: int, state: WorkState
 ) -> None:
-    """A toolbox that fails now and then is asked again; one that goes on failing is not taken for an empty one."""
-    monkeypatch.setattr(activities.inside, "INSPECTION_PAUSE_S", 0.0)
+    """A toolbox that fails sometimes is asked again; one that keeps failing does not count as an empty sandbox."""
     await box.shell("git init -q repo; echo x >repo/x")
     await box.server.admin.add_fault("toolbox", effect, times=times)
     inspection = await box.inspect()
     assert inspection.state is state
     if state is WorkState.UNCHECKED:
-        assert inspection.findings[0].startswith("the look into the sandbox failed: ")
+        assert inspection.findings[0].startswith("the inspection of the sandbox failed: ")
 
 
 async def test_hanging_toolbox_is_asked_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A try that took long is not followed by more of them: the look stays within the time that it has."""
+    """After a slow try there is no other: the inspection stays within its time."""
     monkeypatch.setattr(activities.inside, "SCRIPT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(activities.inside, "INSPECTION_RETRY_WITHIN_S", 0.5)
     before = len(await box.server.admin.journal(kind="toolbox"))
@@ -359,7 +360,7 @@ async def test_label_that_cannot_be_written_does_not_matter(box: Box) -> None:
 
 
 async def test_label_that_is_right_is_not_written_again(box: Box) -> None:
-    """A repeated look sends no command."""
+    """A repeated inspection sends no command."""
     await box.inspect()
     await box.inspect()
     writes = [e for e in await box.server.admin.journal(kind="request") if e.operation == "labels"]

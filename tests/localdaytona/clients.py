@@ -37,17 +37,17 @@ async def create(sdk: AsyncDaytona, name: str, **more: object) -> AsyncSandbox:
     return await sdk.create(CreateSandboxFromSnapshotParams(name=name, **more))
 
 
-async def eventually(look: Callable[[], Awaitable[object]]) -> None:
-    """Return once `look` gives something true; a TimeoutError after ten seconds."""
+async def eventually(read: Callable[[], Awaitable[object]]) -> None:
+    """Return once `read` returns something true. Raises TimeoutError after ten seconds."""
     async with asyncio.timeout(WAIT_MAX_S):
-        while not await look():
+        while not await read():
             await asyncio.sleep(0.01)
 
 
 async def reaches(server: Server, id_or_name: str, state: str) -> None:
     """Return once the raw state is this one."""
 
-    async def look() -> bool:
+    async def read() -> bool:
         return (await server.admin.sandbox(id_or_name)).state == state
 
-    await eventually(look)
+    await eventually(read)

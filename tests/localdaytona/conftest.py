@@ -1,4 +1,4 @@
-"""Servers and clients. `server` runs inside the test, `process` is one that can be killed."""
+"""Servers and clients. `server` runs inside the test; `process` can be killed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from daytona import AsyncDaytona
 from localdaytona.testing import Server, running, running_inside
 from tests.localdaytona.clients import rest_of, sdk_of
 
-# Fast enough for tests, slow enough that every passing state can be seen.
+# Fast enough for tests, slow enough that every transitional state can be seen.
 SPEED = 10
 
 
@@ -23,7 +23,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def process(tmp_path: Path) -> AsyncIterator[Server]:
-    """A fresh server as a process of its own."""
+    """A fresh server in its own process."""
     async with running(tmp_path, speed=SPEED) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Which call is accepted in which state, over the wire: status and text of every cell."""
+"""Which call is accepted in which state, over HTTP: status and text of every cell of the table."""
 
 import itertools
 
@@ -64,7 +64,7 @@ async def test_each_call_in_each_state_answers_as_daytona_does(server: Server, r
 
 
 async def test_older_servers_say_bad_request_for_a_change_in_progress(server: Server, rest: httpx.AsyncClient) -> None:
-    """With the switch of servers before 2026-04, the same text comes with 400."""
+    """Configured like servers before 2026-04, the same text comes with 400."""
     await server.admin.config(scip_status=400)
     made = await server.admin.create(name="old")
     await server.admin.act(made.id, "set-state", state="stopping", desired_state="stopped")
@@ -73,7 +73,7 @@ async def test_older_servers_say_bad_request_for_a_change_in_progress(server: Se
 
 
 async def test_second_recover_is_told_that_one_is_running(server: Server, rest: httpx.AsyncClient) -> None:
-    """While a repair runs, another recover is the third of the 409 texts, and a delete is accepted."""
+    """While a repair runs, another recover gets the third of the 409 texts, and a delete is accepted."""
     await server.admin.config(speed=1)
     made = await server.admin.create(name="twice")
     await server.admin.act(made.id, "break", recoverable=True, reason="disk full")

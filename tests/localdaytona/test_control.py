@@ -1,4 +1,4 @@
-"""Create, read, delete and update over the wire: what the SDK hides."""
+"""Create, read, delete and update over HTTP, with the details that the SDK hides."""
 
 import asyncio
 from datetime import datetime
@@ -65,7 +65,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_bad_create_is_refused_and_leaves_nothing(server: Server, rest: httpx.AsyncClient, case: str) -> None:
-    """What the real server refuses is refused with its words, and no row is made."""
+    """A create that the real server refuses is refused with the same text, and creates no row."""
     body, status, message = REFUSED[case]
     reply = await rest.post("/sandbox", json=body)
     assert (reply.status_code, reply.json()["message"]) == (status, message)
@@ -73,7 +73,7 @@ async def test_bad_create_is_refused_and_leaves_nothing(server: Server, rest: ht
 
 
 async def test_odd_names_are_accepted(rest: httpx.AsyncClient) -> None:
-    """Slashes, tabs, spaces, other alphabets and 300 characters are names like any other."""
+    """Names may have slashes, tabs, spaces, other alphabets and 300 characters."""
     for name in ("a/b c", "tab\there", "é中", "n" * 300):
         made = await make(rest, name=name)
         seen = await rest.get(f"/sandbox/{quote(name, safe='')}")
@@ -130,7 +130,7 @@ async def test_deleted_name_is_free_while_the_old_one_dies(server: Server, rest:
 
 
 async def test_deleted_error_is_hidden_at_once(server: Server, rest: httpx.AsyncClient) -> None:
-    """Deleting an errored sandbox answers `error`, and from then on it is not there."""
+    """The delete of an errored sandbox answers `error`, and from then on lookups answer 404."""
     made = await make(rest, name="bad")
     await server.admin.act("bad", "break")
     deleted = (await rest.delete(f"/sandbox/{made['id']}")).json()
@@ -143,7 +143,7 @@ async def test_deleted_error_is_hidden_at_once(server: Server, rest: httpx.Async
 
 
 async def test_start_of_an_archived_sandbox_returns_at_once(server: Server, rest: httpx.AsyncClient) -> None:
-    """It shows archived with desired started, in the list restoring, and refuses everything until started."""
+    """It shows archived with desired started, in the list as restoring, and refuses everything until started."""
     made = await make(rest, name="cold")
     await server.admin.act("cold", "set-state", state="archived", desired_state="archived")
     await server.admin.config(runner_available=False)
@@ -157,7 +157,7 @@ async def test_start_of_an_archived_sandbox_returns_at_once(server: Server, rest
 
 
 async def test_hold_ends_with_the_current_state(server: Server, rest: httpx.AsyncClient) -> None:
-    """A start that outlasts the hold answers 200 with what the sandbox is by then."""
+    """A start that takes longer than the hold answers 200 with the sandbox's state by then."""
     made = await make(rest, name="slow")
     await rest.post(f"/sandbox/{made['id']}/stop")
     await reaches(server, "slow", "stopped")
@@ -167,7 +167,7 @@ async def test_hold_ends_with_the_current_state(server: Server, rest: httpx.Asyn
 
 
 async def test_intervals_and_activity_answer_created(rest: httpx.AsyncClient) -> None:
-    """Interval calls are 201 with the sandbox; activity is 201 and empty; a word for a number is a 500."""
+    """Interval calls answer 201 with the sandbox, and activity an empty 201; a word instead of a number is a 500."""
     await make(rest, name="timed")
     for path, field in (("autostop", "autoStopInterval"), ("autoarchive", "autoArchiveInterval")):
         reply = await rest.post(f"/sandbox/timed/{path}/3")
@@ -191,7 +191,7 @@ async def test_suspended_organisation_may_stop_but_not_create(server: Server, re
     assert (await rest.post("/sandbox/kept/start")).status_code == 403
 
 
-async def test_racing_twins_refuse_each_other_quota(server: Server, rest: httpx.AsyncClient) -> None:
+async def test_racing_creates_refuse_each_other_quota(server: Server, rest: httpx.AsyncClient) -> None:
     """Ten creates of one name with three CPUs left: one 200, two 409, seven 400, one row."""
     await server.admin.config(cpu_max=3, insert_delay_s=1)
     replies = await asyncio.gather(*(rest.post("/sandbox", json={"name": "q"}) for _ in range(10)))
@@ -202,7 +202,7 @@ async def test_racing_twins_refuse_each_other_quota(server: Server, rest: httpx.
 
 
 async def test_client_that_leaves_does_not_stop_a_create(server: Server, rest: httpx.AsyncClient) -> None:
-    """A create whose caller hangs up goes on, and the journal says that its reply reached nobody."""
+    """A create whose caller hangs up continues, and the journal records that its reply reached nobody."""
     await server.admin.config(speed=1, durations={"create_s": 3})
     with pytest.raises(httpx.ReadTimeout):
         await rest.post("/sandbox", json={"name": "left"}, timeout=httpx.Timeout(20, read=0.05))
@@ -237,8 +237,8 @@ async def test_without_a_runner_creates_are_refused_and_stops_wait(server: Serve
     await reaches(server, "waiting", "stopped")
 
 
-async def test_maintenance_is_said_to_everybody(server: Server, rest: httpx.AsyncClient) -> None:
-    """Under maintenance each call is a 503."""
+async def test_maintenance_refuses_every_call(server: Server, rest: httpx.AsyncClient) -> None:
+    """Under maintenance each call answers 503."""
     await server.admin.config(maintenance=True)
     reply = await rest.get("/sandbox")
     assert (reply.status_code, reply.json()["message"]) == (
@@ -247,8 +247,8 @@ async def test_maintenance_is_said_to_everybody(server: Server, rest: httpx.Asyn
     )
 
 
-async def test_reads_are_stale_when_asked_to_be(server: Server, rest: httpx.AsyncClient) -> None:
-    """With certainty of stale reads, a read shows what was true so long ago."""
+async def test_reads_are_stale_when_configured(server: Server, rest: httpx.AsyncClient) -> None:
+    """With a probability of 1, a read shows the state of the configured time ago."""
     made = await make(rest, name="old")
     await server.admin.config(stale_read_s=3600, stale_read_probability=1)
     assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 404

@@ -1,4 +1,4 @@
-"""The page: served in one piece, allowed to load nothing else, and never taking a name for markup."""
+"""The page: one document, which may load nothing else, and which never renders a name as markup."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 
 @pytest.fixture
 async def page(server: Server) -> httpx.Response:
-    """The page as a browser gets it."""
+    """The page as served to a browser."""
     async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
         return await client.get("/")
 
@@ -37,7 +37,7 @@ async def rendered(server: Server, profile: Path) -> str:
 
 
 def test_page_is_one_piece(page: httpx.Response) -> None:
-    """The page needs nothing but itself: no link to another file, and its policy forbids other scripts."""
+    """The page links to no other file, and its policy forbids other scripts."""
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:)", page.text)
@@ -53,17 +53,17 @@ def test_page_never_makes_markup_of_text(page: httpx.Response) -> None:
 
 
 async def test_every_act_on_the_page_exists(server: Server, page: httpx.Response) -> None:
-    """No button of the page asks for an act that the server does not know."""
+    """No button of the page sends an action that the server does not know."""
     acts = set(re.findall(r'\["[^"]+", "([a-z-]+)", \{', page.text))
     assert {"start", "stop", "archive", "break", "build-failed", "release", "delete"} <= acts
-    with pytest.raises(httpx.HTTPStatusError, match="There is no act") as refusal:
+    with pytest.raises(httpx.HTTPStatusError, match="There is no action") as refusal:
         await server.admin.act("nobody", "dance")
     known = set(re.split(r"[,:] ", str(refusal.value).rstrip('"}')))
     assert acts <= known
 
 
 async def test_every_fault_on_the_page_is_accepted(server: Server, page: httpx.Response) -> None:
-    """Each template is a rule that the server takes: operation and kind of effect belong together."""
+    """The server accepts each template: its operation and its kind of effect match."""
     found = re.findall(r'RULE\("([a-z_*]+)", \{ kind: "([a-z_]+)"(.*?) \}[,)]', page.text)
     assert len(found) > 15
     needs = {"status": 503, "seconds": 1}
@@ -74,7 +74,7 @@ async def test_every_fault_on_the_page_is_accepted(server: Server, page: httpx.R
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_page_shows_the_sandboxes_in_a_browser(server: Server, tmp_path: Path) -> None:
-    """The script runs under its own policy and lists name, label, state, journal and fault."""
+    """The script runs under its policy, and shows name, label, state, journal and fault."""
     await server.admin.create(name="claude-issue-7", labels={"issue": "42"})
     await reaches(server, "claude-issue-7", "started")
     await server.admin.add_fault("start", {"kind": "stuck"})
@@ -89,7 +89,7 @@ async def test_page_shows_the_sandboxes_in_a_browser(server: Server, tmp_path: P
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_hostile_label_stays_text_in_a_browser(server: Server, tmp_path: Path) -> None:
-    """A label that is markup is shown as it is written, and its script does not run."""
+    """A label with markup is shown literally, and its script does not run."""
     await server.admin.create(name="hostile", labels={"x": HOSTILE})
     dom = await rendered(server, tmp_path / "profile")
     assert "<b>hostile</b>" in dom

@@ -1,4 +1,4 @@
-"""The event stream: who may listen, in which order things are told, how connections are lost."""
+"""The event stream: who may listen, the order of events, and how connections are lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,9 +18,9 @@ from tests.localdaytona.clients import create, eventually, sdk_of
 
 @asynccontextmanager
 async def listening(server: Server, token: str) -> AsyncIterator[tuple[socketio.AsyncClient, list[tuple[str, ...]]]]:
-    """Yield a connected client and what it has been told so far."""
+    """Yield a connected client and the events that it has received so far."""
     told: list[tuple[str, ...]] = []
-    # A session of our own, because a client that cannot connect leaks the one it makes.
+    # Its own session, because a client that cannot connect leaks the one that it creates.
     session = aiohttp.ClientSession()
     client = socketio.AsyncClient(reconnection=False, http_session=session)
     client.on("sandbox.created", lambda shown: told.append(("created", shown["state"])))
@@ -36,8 +36,8 @@ async def listening(server: Server, token: str) -> AsyncIterator[tuple[socketio.
         await session.close()
 
 
-async def test_life_is_told_in_daytonas_order(server: Server, rest: httpx.AsyncClient) -> None:
-    """Each call's events come in the observed order, and labels and intervals tell nothing."""
+async def test_events_come_in_daytonas_order(server: Server, rest: httpx.AsyncClient) -> None:
+    """Each call's events come in the observed order, and labels and intervals cause none."""
     async with listening(server, server.api_key) as (_, told):
         made = (await rest.post("/sandbox", json={"name": "told"})).json()
         at_reply = list(told)
@@ -74,13 +74,13 @@ async def test_wrong_key_cannot_listen(server: Server) -> None:
 
 
 async def test_polling_transport_is_refused(rest: httpx.AsyncClient) -> None:
-    """Only web sockets are spoken."""
+    """Only web sockets are supported."""
     reply = await rest.get("/socket.io/?EIO=4&transport=polling")
     assert (reply.status_code, reply.json()) == (400, {"code": 0, "message": "Transport unknown"})
 
 
 async def test_without_events_the_sdk_waits_by_reading(server: Server) -> None:
-    """With the stream turned off, creates, stops and starts still end."""
+    """With the stream switched off, creates, stops and starts still end."""
     await server.admin.config(events=False)
     async with sdk_of(server) as sdk:
         sandbox = await create(sdk, "quiet")
@@ -89,7 +89,7 @@ async def test_without_events_the_sdk_waits_by_reading(server: Server) -> None:
 
 
 async def test_turned_off_stream_is_not_found(server: Server) -> None:
-    """The handshake is a plain 404."""
+    """The handshake gets a plain 404."""
     await server.admin.config(events=False)
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -123,24 +123,24 @@ async def test_fault_keeps_a_client_from_connecting(server: Server, effect: JSON
 
 
 class SlowListener:
-    """Notes when it is told, and takes its time."""
+    """Records its notifications, and takes its time."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
 
     async def sandbox_stopped(self, sandbox_id: str) -> None:
-        """Note the beginning and the end."""
+        """Record the beginning and the end."""
         self.told.append(f"stopping {sandbox_id}")
         await asyncio.sleep(0.05)
         self.told.append(f"stopped {sandbox_id}")
 
     async def sandbox_destroyed(self, sandbox_id: str) -> None:
-        """Note it."""
+        """Record it."""
         self.told.append(f"destroyed {sandbox_id}")
 
 
-async def test_toolbox_is_told_in_order_and_without_delaying_others() -> None:
-    """A sandbox's end is told after its stop has been dealt with; another sandbox does not wait for it."""
+async def test_toolbox_is_notified_in_order_and_without_delaying_others() -> None:
+    """The notification of a sandbox's end waits until that of its stop is done; other sandboxes do not wait."""
 
     async def emit(_: Event) -> None:
         return None

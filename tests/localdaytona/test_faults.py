@@ -1,4 +1,4 @@
-"""Each injected fault does what it says, as often as it says, and the journal tells the truth about it."""
+"""Each injected fault has its effect, as often as specified, and the journal records it correctly."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from tests.localdaytona.clients import create, eventually, reaches
 
 
 async def last_reply(server: Server, operation: str) -> dict[str, object]:
-    """Return what the journal says about the last reply of an operation."""
+    """Return the journal's detail of the last reply of an operation."""
     return dict((await server.admin.journal(kind="reply", operation=operation))[-1].detail)
 
 
 async def exists(server: Server, name: str) -> bool:
-    """Return whether a row of this name was made."""
+    """Return whether there is a row of this name."""
     return any(row.name == name for row in await server.admin.sandboxes())
 
 
@@ -27,7 +27,7 @@ async def exists(server: Server, name: str) -> bool:
 async def test_status_before_leaves_nothing_and_after_leaves_a_sandbox(
     sdk: AsyncDaytona, server: Server, kind: str
 ) -> None:
-    """A 502 before the effect made nothing; a commit-then-502 made a sandbox that runs."""
+    """A 502 before the effect creates nothing; a 502 after the commit leaves a running sandbox."""
     await server.admin.add_fault("create", {"kind": kind, "status": 502, "message": "Bad Gateway"})
     with pytest.raises(DaytonaBadGatewayError, match="Bad Gateway"):
         await create(sdk, "maybe")
@@ -36,7 +36,7 @@ async def test_status_before_leaves_nothing_and_after_leaves_a_sandbox(
 
 
 async def test_rate_limit_fault_carries_its_headers(rest: httpx.AsyncClient, server: Server) -> None:
-    """A status fault replies the headers it was given."""
+    """A status fault replies with its headers."""
     effect: JSONObject = {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"}}
     await server.admin.add_fault("create", effect)
     reply = await rest.post("/sandbox")
@@ -45,7 +45,7 @@ async def test_rate_limit_fault_carries_its_headers(rest: httpx.AsyncClient, ser
 
 @pytest.mark.parametrize("kind", ["drop", "drop_after"])
 async def test_dropped_connection_gives_no_byte_of_a_reply(rest: httpx.AsyncClient, server: Server, kind: str) -> None:
-    """The connection is reset with no reply; after the effect, the sandbox is there all the same."""
+    """The connection is reset without a reply; if that is after the effect, the sandbox exists all the same."""
     await server.admin.add_fault("create", {"kind": kind})
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         await rest.post("/sandbox", json={"name": "maybe"})
@@ -65,7 +65,7 @@ async def test_dropped_create_is_a_connection_error_for_the_sdk(sdk: AsyncDayton
 
 @pytest.mark.parametrize("kind", ["delay", "delay_after"])
 async def test_delay_is_before_or_after_the_effect(rest: httpx.AsyncClient, server: Server, kind: str) -> None:
-    """The wait lies between the request and the effect, or between the effect and the reply."""
+    """The wait is between the request and the effect, or between the effect and the reply."""
     await server.admin.config(durations={"create_s": 0})
     await server.admin.add_fault("create", {"kind": kind, "seconds": 0.6})
     asked_at = time.time()
@@ -89,7 +89,7 @@ async def test_hanging_call_is_never_answered(rest: httpx.AsyncClient, server: S
 
 
 async def test_false_not_found_hits_once(rest: httpx.AsyncClient, server: Server) -> None:
-    """A false 404 has the words of a true one, and the next read is right."""
+    """A false 404 has the text of a true one, and the next read is correct."""
     made = (await rest.post("/sandbox", json={"name": "there"})).json()
     await server.admin.add_fault("get", {"kind": "not_found"}, name="th*")
     missed = await rest.get(f"/sandbox/{made['id']}")
@@ -108,7 +108,7 @@ async def test_false_not_found_hits_once(rest: httpx.AsyncClient, server: Server
 async def test_conflict_has_each_of_the_three_texts(
     rest: httpx.AsyncClient, server: Server, text: str, message: str
 ) -> None:
-    """All three 409 texts can be had, and nothing is done."""
+    """All three 409 texts are available, and nothing is done."""
     await rest.post("/sandbox", json={"name": "busy"})
     await server.admin.add_fault("stop", {"kind": "conflict", "text": text})
     reply = await rest.post("/sandbox/busy/stop")
@@ -126,7 +126,7 @@ async def test_malformed_reply_breaks_the_sdk_after_the_effect(sdk: AsyncDaytona
 
 
 async def test_stale_read_shows_the_past(rest: httpx.AsyncClient, server: Server) -> None:
-    """A stale read shows the name and state of then, even of what is gone by now."""
+    """A stale read shows the name and state at that time, even of a sandbox that is gone now."""
     await rest.post("/sandbox", json={"name": "past"})
     made = (await rest.get("/sandbox/past")).json()
     then = (await server.admin.journal())[-1].at
@@ -140,14 +140,14 @@ async def test_stale_read_shows_the_past(rest: httpx.AsyncClient, server: Server
 
 
 async def test_reply_of_now_says_so(rest: httpx.AsyncClient, server: Server) -> None:
-    """A reply that shows what is names no moment in the journal."""
+    """The journal names no moment for a reply that shows the present."""
     await rest.post("/sandbox", json={"name": "now"})
     await rest.get("/sandbox/now")
     assert (await last_reply(server, "get"))["as_of"] is None
 
 
 async def test_stale_read_of_seconds_ago_misses_what_is_younger(rest: httpx.AsyncClient, server: Server) -> None:
-    """What was not there so many seconds ago is not found, by name or ID."""
+    """A sandbox that did not exist at that time is not found, by name or ID."""
     made = (await rest.post("/sandbox", json={"name": "young"})).json()
     await server.admin.add_fault("get", {"kind": "stale", "seconds": 3600}, times=2)
     replies = [await rest.get(f"/sandbox/{key}") for key in ("young", made["id"], "young")]
@@ -213,7 +213,7 @@ async def hits(server: Server, rest: httpx.AsyncClient, seed: int) -> list[int]:
 
 
 async def test_same_seed_hits_the_same_requests(rest: httpx.AsyncClient, server: Server) -> None:
-    """Skip, times and probability hold, and a plan repeats itself exactly under its seed."""
+    """Skip, times and probability apply, and a plan repeats exactly with the same seed."""
     first, again, other = [await hits(server, rest, seed) for seed in (1, 1, 2)]
     assert first == again != other
     assert first[:2] == [404, 404]
@@ -242,7 +242,7 @@ async def test_fault_is_journaled_with_its_request(rest: httpx.AsyncClient, serv
     ],
 )
 async def test_bad_rule_is_refused(server: Server, rule: dict[str, object]) -> None:
-    """A rule that could never work is refused when it is given, and the plan stays as it was."""
+    """A rule that could never work is refused when it is added, and the plan does not change."""
     async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
         reply = await client.post("/_local/faults", json=rule)
     assert reply.status_code == 422
@@ -250,7 +250,7 @@ async def test_bad_rule_is_refused(server: Server, rule: dict[str, object]) -> N
 
 
 async def test_outage_answers_as_daytona_does_without_its_database(rest: httpx.AsyncClient, server: Server) -> None:
-    """First 404 to whatever names a sandbox and 500 to the rest, then 503 to all, then all is well."""
+    """First 404 to calls that name a sandbox and 500 to the rest, then 503 to all, then normal answers."""
     await rest.post("/sandbox", json={"name": "there"})
     await server.admin.config(outage=True, outage_404_s=3600)
     for reply in (await rest.get("/sandbox/there"), await rest.delete("/sandbox/there")):
@@ -263,8 +263,8 @@ async def test_outage_answers_as_daytona_does_without_its_database(rest: httpx.A
     assert (await rest.get("/sandbox/there")).json()["state"] == "started"
 
 
-async def test_recreated_name_is_blind_for_a_while(rest: httpx.AsyncClient, server: Server) -> None:
-    """Read, delete, create again: the name answers 404 to reads and writes while the ID works."""
+async def test_recreated_name_answers_404_for_a_while(rest: httpx.AsyncClient, server: Server) -> None:
+    """After a read, a delete and another create, the name answers 404 to reads and writes while the ID works."""
     await server.admin.config(name_cache_s=5)
     await rest.post("/sandbox", json={"name": "again"})
     assert (await rest.get("/sandbox/again")).status_code == 200
@@ -282,7 +282,7 @@ async def test_recreated_name_is_blind_for_a_while(rest: httpx.AsyncClient, serv
 
 
 async def test_rate_limits_count_by_bucket(rest: httpx.AsyncClient, server: Server) -> None:
-    """A spent bucket is a 429 with only its own Retry-After, and the others go on."""
+    """An exhausted bucket answers 429 with only its own Retry-After, and the others still accept calls."""
     await server.admin.config(rate_limits={"sandbox_create": 1, "authenticated": 50})
     first, second = [await rest.post("/sandbox", json={"name": "x"}) for _ in range(2)]
     assert first.headers["x-ratelimit-remaining-sandbox-create"] == "0"

@@ -1,4 +1,4 @@
-"""The act `idle`: a person plays that nobody touched a sandbox for so long."""
+"""The action `idle`: a person pretends that nobody touched a sandbox for some time."""
 
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ async def test_idle_moves_the_last_activity_into_the_past(server: Server) -> Non
 
 
 async def test_idle_beyond_the_interval_stops_the_sandbox(server: Server) -> None:
-    """Auto-stop takes the played idleness for real: 15 minutes at speed 10 are 90 seconds."""
+    """Auto-stop counts the pretended idleness: 15 minutes at speed 10 are 90 seconds."""
     await server.admin.create(name="quiet")
     await reaches(server, "quiet", "started")
     await server.admin.act("quiet", "idle", seconds=91)
@@ -35,7 +35,7 @@ async def test_idle_beyond_the_interval_stops_the_sandbox(server: Server) -> Non
 
 @pytest.mark.parametrize("seconds", [-1, 1e300])
 async def test_impossible_idleness_is_refused(server: Server, seconds: float) -> None:
-    """Neither the future nor times before all calendars can be played."""
+    """Neither a time in the future nor one that cannot be represented is accepted."""
     await server.admin.create(name="quiet")
     with pytest.raises(httpx.HTTPStatusError, match=r"less_than|greater_than"):
         await server.admin.act("quiet", "idle", seconds=seconds)

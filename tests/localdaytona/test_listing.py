@@ -29,7 +29,7 @@ async def names(rest: httpx.AsyncClient, **params: str | int) -> list[str]:
 
 @pytest.fixture
 async def filled(server: Server) -> Server:
-    """A server with three sandboxes, made in this order."""
+    """A server with three sandboxes, created in this order."""
     await server.admin.config(speed=1000)
     await server.admin.create(name="issue-1", labels={"app": "x", "n": "1"})
     await server.admin.create(name="Issue-10", labels={"app": "x", "n": "10"}, snapshot="daytona-large")
@@ -55,7 +55,7 @@ FOUND: list[tuple[Params, list[str]]] = [
 
 
 async def test_filter_finds_what_daytona_would(filled: Server, rest: httpx.AsyncClient) -> None:
-    """Names match by prefix, without case and with wildcards; labels exactly and all together."""
+    """Names match by prefix, ignoring case and with wildcards; labels match exactly, and all must match."""
     assert [(params, sorted(await names(rest, **params))) for params, _ in FOUND] == FOUND
 
 
@@ -74,7 +74,7 @@ REFUSED: list[tuple[Params, str]] = [
 
 @pytest.mark.parametrize(("params", "message"), REFUSED)
 async def test_bad_query_is_refused(params: Params, message: str) -> None:
-    """What the real server refuses is a 400 here."""
+    """A query that the real server refuses is a 400 here."""
     with pytest.raises(ApiError) as refused:
         parse(QueryParams(params))
     assert refused.value.status == 400
@@ -82,7 +82,7 @@ async def test_bad_query_is_refused(params: Params, message: str) -> None:
 
 
 async def test_pages_end_exactly_at_the_last_row(filled: Server, rest: httpx.AsyncClient) -> None:
-    """A page that takes the last rows has no next cursor, and an empty cursor is the first page."""
+    """A page with the last rows has no next cursor, and an empty cursor gives the first page."""
     first = (await rest.get("/sandbox", params={"limit": 1, "sort": "name", "order": "asc"})).json()
     rest_of_it = {"limit": 2, "sort": "name", "order": "asc", "cursor": first["nextCursor"]}
     second = (await rest.get("/sandbox", params=rest_of_it)).json()
@@ -108,7 +108,7 @@ async def test_item_lacks_what_the_real_list_leaves_out(filled: Server, rest: ht
     assert item["networkBlockAll"] is False
 
 
-async def test_dying_sandbox_is_listed_under_its_new_name(filled: Server, rest: httpx.AsyncClient) -> None:
+async def test_sandbox_being_destroyed_is_listed_by_its_new_name(filled: Server, rest: httpx.AsyncClient) -> None:
     """A sandbox being destroyed is listed with its labels; a filter on its old name misses it."""
     await filled.admin.config(speed=1)
     await rest.delete("/sandbox/other")
@@ -117,7 +117,7 @@ async def test_dying_sandbox_is_listed_under_its_new_name(filled: Server, rest: 
 
 
 async def test_state_filter_works_on_the_raw_state(filled: Server, rest: httpx.AsyncClient) -> None:
-    """While no runner takes a stop up, the sandbox is listed among the started ones, as stopping."""
+    """Until a runner takes a stop, the sandbox is listed among the started ones, as stopping."""
     await filled.admin.config(runner_available=False)
     await rest.post("/sandbox/other/stop")
     reply = await rest.get("/sandbox", params={"states": ["started"], "name": "other"})
@@ -126,7 +126,7 @@ async def test_state_filter_works_on_the_raw_state(filled: Server, rest: httpx.A
 
 
 async def test_lagging_list_shows_the_past(filled: Server, rest: httpx.AsyncClient) -> None:
-    """With a lag, a new sandbox is not there yet, and a deleted one still is, under its name."""
+    """With a lag, a new sandbox is missing, and a deleted one is still listed by its name."""
     await filled.admin.config(speed=1, list_lag_s=60)
     await rest.delete("/sandbox/other")
     await filled.admin.create(name="fresh")
@@ -143,7 +143,7 @@ async def _settled(rest: httpx.AsyncClient) -> list[str]:
 
 
 async def test_flapping_list_leaves_recent_rows_out(filled: Server, rest: httpx.AsyncClient) -> None:
-    """With certainty of flapping, whatever changed lately is missing."""
+    """With a probability of 1, all recently changed rows are missing."""
     await filled.admin.config(speed=1, list_flap_probability=1)
     assert await names(rest) == []
     await filled.admin.config(list_flap_probability=0)
@@ -155,7 +155,7 @@ WALK_MAX_S = 15.0
 
 
 async def test_ten_thousand_rows_are_walked_quickly(tmp_path: Path) -> None:
-    """Paging through ten thousand rows by label sees each once, in seconds."""
+    """Paging through ten thousand rows by label returns each once, within seconds."""
     store = Store(tmp_path / "localdaytona.sqlite3")
     wanted = creation.parse({"labels": {"managed": "yes"}, "autoStopInterval": 0}, Config())
     with store.transaction():

@@ -1,4 +1,4 @@
-"""The unmodified SDK lives on this server, in both of its ways to wait."""
+"""The unmodified SDK works with this server, in both of its ways to wait."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def test_intervals_set_show_in_the_next_read(sdk: AsyncDaytona) -> None:
 
 
 async def test_recoverable_error_is_recovered(sdk: AsyncDaytona, server: Server) -> None:
-    """A sandbox broken recoverably shows why, and runs again after recover."""
+    """A sandbox with a recoverable error shows the reason, and runs again after recover."""
     sandbox = await create(sdk, "broken")
     await server.admin.act("broken", "break", recoverable=True, reason="disk full")
     await sandbox.refresh_data()
@@ -127,7 +127,7 @@ async def test_list_pages_to_the_end(sdk: AsyncDaytona, server: Server) -> None:
     """The SDK walks every page and sees every sandbox once."""
     for number in range(7):
         await server.admin.create(name=f"page-{number}")
-    # The pages go by the last activity: a row that still changes may move to a page that was read.
+    # Pages are in the order of last activity: a row that still changes may move to a page already read.
     async with asyncio.timeout(20):
         while any(row.state != "started" for row in await server.admin.sandboxes()):
             await asyncio.sleep(0.01)
@@ -136,7 +136,7 @@ async def test_list_pages_to_the_end(sdk: AsyncDaytona, server: Server) -> None:
 
 
 async def test_stopped_by_a_person_shows_in_a_held_object(server: Server) -> None:
-    """In event mode, an object that is held changes by itself when somebody stops its sandbox."""
+    """In event mode, the SDK's object changes by itself when somebody stops its sandbox."""
     async with sdk_of(server) as sdk:
         sandbox = await create(sdk, "held")
         await server.admin.act("held", "stop")

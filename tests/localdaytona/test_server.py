@@ -1,4 +1,4 @@
-"""The process: it survives being killed, ends when asked to, and keeps a journal that proofs can rely on."""
+"""The process: it recovers from SIGKILL, ends on request, and keeps a journal that proofs can rely on."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.localdaytona.clients import eventually, reaches, rest_of
 
 
 async def test_killed_in_the_middle_of_a_create_it_goes_on(process: Server) -> None:
-    """A create that was taken up survives SIGKILL: after the restart the sandbox becomes started."""
+    """An accepted create survives SIGKILL: after the restart the sandbox becomes started."""
     await process.admin.config(speed=1, durations={"create_s": 3})
     async with rest_of(process) as rest:
         call = asyncio.create_task(rest.post("/sandbox", json={"name": "survivor"}))
@@ -60,7 +60,7 @@ async def test_killed_it_remembers_knobs_faults_and_timers(process: Server) -> N
 
 
 async def test_acknowledged_creates_survive_a_kill(process: Server) -> None:
-    """Whatever was answered before SIGKILL is there afterwards."""
+    """Every create that was answered before SIGKILL exists afterwards."""
     async with rest_of(process) as rest:
         replies = await asyncio.gather(*(rest.post("/sandbox", json={"name": f"n{i}"}) for i in range(20)))
         await process.restart()
@@ -82,7 +82,7 @@ async def test_asked_to_end_it_ends_at_once_and_cleanly(process: Server) -> None
 
 
 async def test_options_of_the_command_line_are_taken(tmp_path: Path) -> None:
-    """Fault file, seed, speed and key are those of the command line."""
+    """Fault plan, seed, speed and key come from the command line."""
     plan = {"rules": [{"match": {"operation": "list"}, "effect": {"kind": "status", "status": 500}}]}
     file = tmp_path / "faults.json"
     file.write_text(json.dumps(plan))
@@ -95,7 +95,7 @@ async def test_options_of_the_command_line_are_taken(tmp_path: Path) -> None:
 
 
 async def test_strangers_are_kept_out_of_the_administration(server: Server) -> None:
-    """Without a key, `/_local` refuses other sites' pages and other host names."""
+    """`/_local`, which needs no key, refuses pages of other sites and other host names."""
     async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
         assert (await client.get("/_local/config")).status_code == 200
         assert (await client.get("/_local/config", headers={"Origin": "https://evil.example"})).status_code == 403
@@ -103,7 +103,7 @@ async def test_strangers_are_kept_out_of_the_administration(server: Server) -> N
 
 
 async def test_unknown_knob_or_act_is_refused(server: Server) -> None:
-    """A misspelt knob is a 422 and an unknown act a 404; neither changes anything."""
+    """A misspelt knob is a 422 and an unknown action a 404; neither changes anything."""
     async with httpx.AsyncClient(base_url=f"{server.base_url}/_local", trust_env=False, verify=NO_TLS) as client:
         assert (await client.patch("/config", json={"sped": 2})).status_code == 422
         assert (await client.patch("/config", json={"durations": {"stop_s": -1}})).status_code == 422
@@ -112,7 +112,7 @@ async def test_unknown_knob_or_act_is_refused(server: Server) -> None:
 
 
 def live_by_name(entries: list[Entry]) -> dict[str, str]:
-    """Return name -> ID of what lives after these entries, from nothing but the journal."""
+    """Return name -> ID of the live sandboxes after these entries, only from the journal."""
     names: dict[str, str] = {}
     for entry in entries:
         if entry.kind == "created":
@@ -125,7 +125,7 @@ def live_by_name(entries: list[Entry]) -> dict[str, str]:
 
 
 async def test_journal_alone_tells_what_lives_and_who_caused_it(server: Server, rest: httpx.AsyncClient) -> None:
-    """What lives by name, the request behind each change, and acts of a person are all in the journal."""
+    """The journal has the live sandboxes by name, the request behind each change, and all manual actions."""
     made = (await rest.post("/sandbox", json={"name": "one", "env": {"TOKEN": "hush"}})).json()
     await server.admin.create(name="two")
     await server.admin.act("two", "break", reason="by hand")
@@ -157,8 +157,8 @@ async def test_journal_pages_and_filters(server: Server, rest: httpx.AsyncClient
     assert len(gets["entries"]) == 3
 
 
-async def test_address_in_use_is_said_at_once(server: Server, tmp_path: Path) -> None:
-    """A port that is taken ends the command with a sentence, not a traceback."""
+async def test_address_in_use_is_reported_at_once(server: Server, tmp_path: Path) -> None:
+    """On a taken port the command ends with a sentence, not a traceback."""
     port = server.base_url.rpartition(":")[2]
     command = [sys.executable, "-m", "localdaytona", "--port", port, "--data", str(tmp_path / "other")]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
@@ -168,8 +168,8 @@ async def test_address_in_use_is_said_at_once(server: Server, tmp_path: Path) ->
     assert b"Traceback" not in stderr
 
 
-async def test_public_url_is_what_clients_are_told(tmp_path: Path) -> None:
-    """Behind another address, as in a container, toolboxes are announced at the address that clients know."""
+async def test_clients_get_the_public_url(tmp_path: Path) -> None:
+    """Behind another address, as in a container, the URLs of toolboxes have the address that clients know."""
     async with running(tmp_path / "data", public_url="http://daytona.example:80/") as server:
         made = await server.admin.create(name="one")
         headers = {"Authorization": f"Bearer {server.api_key}"}

@@ -1,4 +1,4 @@
-"""Timers fire by the minute, divided by the speed, and count from what Daytona counts from."""
+"""Timers fire after their minutes, divided by the speed, and count from the same moment as Daytona's."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ async def started(rest: httpx.AsyncClient, **body: object) -> str:
 
 
 async def test_idle_sandbox_is_stopped(server: Server, rest: httpx.AsyncClient) -> None:
-    """Auto-stop fires after its minutes, though the sandbox is read all the time."""
+    """Auto-stop fires after its minutes, although the sandbox is read all the time."""
     sandbox_id, began = await started(rest, autoStopInterval=1), time.monotonic()
     while (await rest.get(f"/sandbox/{sandbox_id}")).json()["state"] == "started":
         await asyncio.sleep(0.01)
@@ -71,7 +71,7 @@ async def test_time_to_live_destroys_in_any_state(server: Server, rest: httpx.As
     await reaches(server, sandbox_id, "destroyed")
 
 
-async def test_timer_stop_shows_longer_than_a_called_one(server: Server, rest: httpx.AsyncClient) -> None:
+async def test_stop_by_a_timer_begins_a_tick_later(server: Server, rest: httpx.AsyncClient) -> None:
     """A timer only sets the desired state; the work begins a tick later."""
     sandbox_id = await started(rest, autoStopInterval=1)
     await reaches(server, sandbox_id, "stopped")

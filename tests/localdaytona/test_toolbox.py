@@ -1,4 +1,4 @@
-"""Commands and sessions by the real SDK: what runs, what it sees, and what ends it."""
+"""Commands and sessions by the real SDK: what runs, its environment, and what ends it."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from tests.localdaytona.clients import create, eventually, reaches, sdk_of
 
 @pytest.fixture
 async def sandbox(sdk: AsyncDaytona) -> AsyncIterator[AsyncSandbox]:
-    """A started sandbox with a variable of its own."""
+    """A started sandbox with its own environment variable."""
     return await create(sdk, "tool", env_vars={"COLOUR": "red"})
 
 
@@ -37,10 +37,10 @@ def alive(pid: int) -> bool:
 async def dead(pid: int) -> None:
     """Return once a process has ended."""
 
-    async def look() -> bool:
+    async def read() -> bool:
         return not alive(pid)
 
-    await eventually(look)
+    await eventually(read)
 
 
 async def child_of(sandbox: AsyncSandbox, command: str) -> int:
@@ -49,7 +49,7 @@ async def child_of(sandbox: AsyncSandbox, command: str) -> int:
 
 
 async def test_exec_returns_code_and_combined_output(sandbox: AsyncSandbox) -> None:
-    """The exit code is the command's, and standard error stands where it was said."""
+    """The exit code is the command's, and standard error is in its place in the output."""
     done = await sandbox.process.exec("echo one; echo two >&2; echo three; exit 7")
     assert (done.exit_code, done.result) == (7, "one\ntwo\nthree\n")
 
@@ -57,7 +57,7 @@ async def test_exec_returns_code_and_combined_output(sandbox: AsyncSandbox) -> N
 async def test_exec_sees_env_cwd_and_nothing_of_the_server(
     sandbox: AsyncSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request's variables win over the sandbox's; the server's own do not reach a command."""
+    """The request's variables override the sandbox's; the server's own do not reach a command."""
     monkeypatch.setenv("DAYTONA_API_KEY", "of-the-server")
     await sandbox.process.exec("mkdir work")
     said = await sandbox.process.exec(
@@ -68,7 +68,7 @@ async def test_exec_sees_env_cwd_and_nothing_of_the_server(
 
 
 async def test_exec_over_its_time_is_killed_with_its_children(sandbox: AsyncSandbox) -> None:
-    """A timeout is a 408, and nothing of the command's group goes on."""
+    """A timeout is a 408, and no process of the command's group survives it."""
     began = time.monotonic()
     with pytest.raises(DaytonaTimeoutError, match="command execution timeout"):
         await sandbox.process.exec("sleep 1000 & echo $! > child; wait", timeout=1)
@@ -87,12 +87,12 @@ async def test_impossible_exec_is_a_bad_request(
 
 
 async def test_exec_that_cannot_start_ends_with_minus_one(sandbox: AsyncSandbox) -> None:
-    """A missing directory is no error of the request: the code is -1."""
+    """A missing directory is not an error of the request: the exit code is -1."""
     assert (await sandbox.process.exec("true", cwd="/no/such/place")).exit_code == -1
 
 
 async def test_background_child_outlives_its_exec_until_the_stop(server: Server, sandbox: AsyncSandbox) -> None:
-    """Children go on after their command, and a stop really ends them, also one in a session of its own."""
+    """Children survive their command, and a stop really ends them, also one in its own session."""
     plain = await child_of(sandbox, "sleep 1000")
     escaped = await child_of(sandbox, "setsid sleep 1000")
     stubborn = await child_of(sandbox, "bash -c 'trap \"\" TERM; while true; do sleep 0.1; done'")
@@ -104,7 +104,7 @@ async def test_background_child_outlives_its_exec_until_the_stop(server: Server,
 
 
 async def test_stop_answers_a_running_exec_with_502(server: Server, sandbox: AsyncSandbox) -> None:
-    """Who waits for a command in a sandbox that stops does not get a made-up exit code."""
+    """A caller that waits for a command in a stopping sandbox does not get an invented exit code."""
     waiting = asyncio.create_task(sandbox.process.exec("touch begun; sleep 1000"))
 
     async def begun() -> bool:
@@ -138,7 +138,7 @@ async def test_files_outlive_a_stop_and_end_with_the_sandbox(
 
 
 async def test_session_keeps_directory_and_variables(sandbox: AsyncSandbox) -> None:
-    """One shell per session: what a command changes, the next one sees."""
+    """Each session has one shell: a command sees the changes of the one before."""
     run = sandbox.process.execute_session_command
     await sandbox.process.create_session("s")
     first = await run("s", SessionExecuteRequest(command="mkdir d; cd d; export X=1; echo out; echo err >&2; false"))
@@ -150,7 +150,7 @@ async def test_session_keeps_directory_and_variables(sandbox: AsyncSandbox) -> N
 
 
 async def test_broken_command_does_not_break_the_session(sandbox: AsyncSandbox) -> None:
-    """A syntax error is that command's error, and the session goes on."""
+    """A syntax error only fails its command, and the session continues."""
     run = sandbox.process.execute_session_command
     await sandbox.process.create_session("s")
     broken = await run("s", SessionExecuteRequest(command="if then '"))
@@ -160,7 +160,7 @@ async def test_broken_command_does_not_break_the_session(sandbox: AsyncSandbox) 
 
 
 async def test_ended_session_refuses_commands(sandbox: AsyncSandbox) -> None:
-    """`exit` ends the session: its command has that code, and later ones are refused."""
+    """`exit` ends the session: its command has that exit code, and later ones are refused."""
     run = sandbox.process.execute_session_command
     await sandbox.process.create_session("s")
     assert (await run("s", SessionExecuteRequest(command="exit 5"))).exit_code == 5
@@ -191,7 +191,7 @@ async def test_asynchronous_command_is_followed_to_its_end(sandbox: AsyncSandbox
 
 
 async def test_stop_ends_a_followed_log_with_an_error(server: Server, sandbox: AsyncSandbox) -> None:
-    """Who follows a command in a sandbox that stops does not take that for the command's end."""
+    """A stop of the sandbox does not look like the command's end to a follower of the log."""
     await sandbox.process.create_session("s")
     asked = SessionExecuteRequest(command="echo begun; sleep 1000", run_async=True)
     begun = await sandbox.process.execute_session_command("s", asked)
@@ -204,7 +204,7 @@ async def test_stop_ends_a_followed_log_with_an_error(server: Server, sandbox: A
 
 
 async def test_stop_gives_processes_a_chance_to_clean_up(sandbox: AsyncSandbox) -> None:
-    """SIGTERM comes first, and once: a handler runs and its work is on disk."""
+    """SIGTERM comes first, and once: a handler runs, and its output is on disk."""
     await child_of(sandbox, "bash -c 'trap \"echo bye >> said; exit\" TERM; touch ready; while :; do sleep 0.01; done'")
 
     async def ready() -> bool:
@@ -217,14 +217,14 @@ async def test_stop_gives_processes_a_chance_to_clean_up(sandbox: AsyncSandbox) 
 
 
 async def test_large_output_of_a_session_is_complete(sandbox: AsyncSandbox) -> None:
-    """Nothing is lost or reordered when a command says more than a pipe holds."""
+    """Nothing is lost or reordered when the output is larger than a pipe."""
     await sandbox.process.create_session("s")
     done = await sandbox.process.execute_session_command("s", SessionExecuteRequest(command="seq 1 200000"))
     assert done.stdout == "".join(f"{number}\n" for number in range(1, 200001))
 
 
 async def test_session_is_made_once_and_deleted_with_its_processes(sandbox: AsyncSandbox) -> None:
-    """A twin is a 409; a deleted session is a 404 and its commands are killed."""
+    """A second session of the name is a 409; a deleted session is a 404, and its commands are killed."""
     await sandbox.process.create_session("s")
     with pytest.raises(DaytonaConflictError, match="session already exists"):
         await sandbox.process.create_session("s")
@@ -243,7 +243,7 @@ async def test_session_is_made_once_and_deleted_with_its_processes(sandbox: Asyn
         await sandbox.process.get_session("s")
 
 
-async def test_deleting_a_session_fails_who_waits_for_its_command(sandbox: AsyncSandbox) -> None:
+async def test_deleting_a_session_fails_a_call_that_waits_for_its_command(sandbox: AsyncSandbox) -> None:
     """A command that ends because its session is deleted does not look as if it had ended by itself."""
     await sandbox.process.create_session("s")
     asked = SessionExecuteRequest(command="touch begun; sleep 1000")
@@ -268,9 +268,9 @@ async def test_sessions_are_forgotten_by_a_stop(sandbox: AsyncSandbox) -> None:
 
 
 async def test_killed_server_leaves_nothing_running_after_its_restart(tmp_path: Path) -> None:
-    """What a SIGKILL of the server orphaned is ended when it comes back, and files are kept."""
+    """The restarted server ends the processes that its SIGKILL orphaned, and keeps files."""
     async with running(tmp_path, speed=10) as server:
-        # Without the event stream: the SDK loses an HTTP session when it is closed while that reconnects.
+        # Without the event stream: the SDK leaks an HTTP session when it is closed while the stream reconnects.
         async with sdk_of(server, polling=True) as sdk:
             sandbox = await create(sdk, "orphans")
             pid = await child_of(sandbox, "setsid sleep 1000")

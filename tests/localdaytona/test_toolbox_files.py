@@ -1,4 +1,4 @@
-"""Files by the real SDK, and the borders of a sandbox's paths."""
+"""Files by the real SDK, and the limits of a sandbox's paths."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ async def sandbox(sdk: AsyncDaytona) -> AsyncSandbox:
 
 @pytest.mark.parametrize("name", ["plain.txt", "a b.txt", 'quo"te.txt', "umläut ☃.txt", "per%20cent", "deep/er/file"])
 @pytest.mark.parametrize("content", [b"", b"\r\n--x\x00\xff" * 100_000], ids=["empty", "binary"])
-async def test_upload_comes_back_as_it_was(sandbox: AsyncSandbox, name: str, content: bytes) -> None:
-    """Any name, parent directories that do not exist yet, any content, and none at all."""
+async def test_upload_is_downloaded_unchanged(sandbox: AsyncSandbox, name: str, content: bytes) -> None:
+    """That holds for any name, missing parent directories, any content, and none at all."""
     await sandbox.fs.upload_file(content, name)
     assert await sandbox.fs.download_file(name) == content
 
 
 async def test_upload_overwrites_and_commands_see_it(sandbox: AsyncSandbox) -> None:
-    """The SDK's path of the home directory and a relative one are the same file, which commands see too."""
+    """A path in the home directory and a relative one name the same file, which commands see, too."""
     await sandbox.fs.upload_file(b"a long first version", "/home/daytona/x")
     await sandbox.fs.upload_file(b"second", "x")
     assert (await sandbox.process.exec("cat x")).result == "second"
@@ -33,8 +33,8 @@ async def test_upload_overwrites_and_commands_see_it(sandbox: AsyncSandbox) -> N
     assert await sandbox.fs.download_file(f"{home}/x") == b"second"
 
 
-async def test_missing_file_among_others_is_told_apart(sandbox: AsyncSandbox) -> None:
-    """One missing file is an error of its own and the others arrive."""
+async def test_missing_file_among_others_has_its_own_error(sandbox: AsyncSandbox) -> None:
+    """The other files are downloaded."""
     await sandbox.fs.upload_files([FileUpload(b"1", "one"), FileUpload(b"3", "three")])
     asked = [FileDownloadRequest(source=name) for name in ("one", "two", "three")]
     got = await sandbox.fs.download_files(asked)
@@ -45,7 +45,7 @@ async def test_missing_file_among_others_is_told_apart(sandbox: AsyncSandbox) ->
 
 
 async def test_upload_onto_a_directory_fails_and_the_rest_is_written(sandbox: AsyncSandbox) -> None:
-    """What cannot be written is a 400 that names it; what can be is there."""
+    """The reply is a 400 that names the file; the others are written."""
     await sandbox.fs.create_folder("d", "755")
     with pytest.raises(DaytonaError) as refusal:
         await sandbox.fs.upload_files([FileUpload(b"x", "d"), FileUpload(b"y", "good")])
@@ -54,7 +54,7 @@ async def test_upload_onto_a_directory_fails_and_the_rest_is_written(sandbox: As
 
 
 async def test_folder_list_info_and_delete(sandbox: AsyncSandbox) -> None:
-    """A directory is made with its mode, listed to a depth, described, and removed only when told to."""
+    """A directory is made with its mode, listed to a depth, described, and removed only with `recursive`."""
     await sandbox.fs.create_folder("top/sub", "700")
     await sandbox.fs.upload_file(b"12345", "top/file")
     listed = await sandbox.fs.list_files("top")
@@ -72,7 +72,7 @@ async def test_folder_list_info_and_delete(sandbox: AsyncSandbox) -> None:
 
 @pytest.mark.parametrize("path", ["../../../../../../etc/passwd", "/home/daytona/../../../etc/passwd", "/etc/passwd"])
 async def test_no_path_leads_out_of_the_sandbox(sandbox: AsyncSandbox, path: str) -> None:
-    """`..` stops at the sandbox's root, which is a directory of its own."""
+    """`..` stops at the sandbox's root, which is the sandbox's own directory."""
     with pytest.raises(DaytonaNotFoundError):
         await sandbox.fs.download_file(path)
     await sandbox.fs.upload_file(b"mine", path)
@@ -96,7 +96,7 @@ async def test_link_out_of_the_sandbox_is_not_followed(sandbox: AsyncSandbox) ->
     ("made", "text"), [("mkfifo x", "not a regular file"), ("ln -s y x; ln -s x y", "too many links")]
 )
 async def test_what_is_no_file_is_refused_at_once(sandbox: AsyncSandbox, made: str, text: str) -> None:
-    """A pipe or a circle of links is told as such, to reads and writes, and keeps nobody waiting."""
+    """Reads and writes report a pipe or a cycle of links as such, and do not block."""
     await sandbox.process.exec(made)
     async with asyncio.timeout(5):
         with pytest.raises(DaytonaError, match=text):
@@ -108,18 +108,18 @@ async def test_what_is_no_file_is_refused_at_once(sandbox: AsyncSandbox, made: s
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may remove what is in read-only directories anyway")
 async def test_read_only_directories_end_with_the_sandbox(sandbox: AsyncSandbox, tmp_path: Path) -> None:
-    """Nothing is left of a deleted sandbox, even of what it had made read-only."""
+    """Nothing is left of a deleted sandbox, not even what it made read-only."""
     await sandbox.process.exec("mkdir -p a/b; touch a/b/c; chmod 555 a/b a")
     await sandbox.delete(wait=True)
 
-    async def look() -> bool:
+    async def read() -> bool:
         return not (tmp_path / "sandboxes" / sandbox.id).exists()
 
-    await eventually(look)
+    await eventually(read)
 
 
 async def test_home_itself_cannot_be_deleted(sandbox: AsyncSandbox) -> None:
-    """A slip with `recursive` costs the files, never the sandbox's own directory."""
+    """`recursive` on the home directory deletes the files, never the sandbox's own directory."""
     for path in (".", "/", "/home/daytona"):
         with pytest.raises(DaytonaError, match="cannot delete"):
             await sandbox.fs.delete_file(path, recursive=True)

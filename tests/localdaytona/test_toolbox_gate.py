@@ -1,4 +1,4 @@
-"""The toolbox's door: keys, states, activity, injected faults, and what the journal keeps to itself."""
+"""The toolbox's gate: keys, states, activity, injected faults, and what the journal must not hold."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ def toolbox(server: Server, key: str | None = None) -> httpx.AsyncClient:
 
 
 async def execute(server: Server, sandbox_id: str, key: str | None = None) -> httpx.Response:
-    """Run a command that leaves a trace."""
+    """Run a command that writes a file."""
     async with toolbox(server, key) as client:
         return await client.post(f"/{sandbox_id}/process/execute", json=EXEC)
 
 
-# A state as a person sets it -> the status and a part of what is said.
+# A state as a person sets it -> the status and a part of the message.
 REFUSED = {
     "stopping": (400, "no IP address found. Is the Sandbox started?"),
     "stopped": (400, "no IP address found. Is the Sandbox started?"),
@@ -93,7 +93,7 @@ async def test_request_in_flight_counts_as_activity(server: Server, sandbox: Asy
 
 
 async def test_follower_counts_as_activity_until_it_leaves(server: Server, sandbox: AsyncSandbox) -> None:
-    """Who follows a log keeps the sandbox from going idle; a command that nobody follows does not."""
+    """A follower of a log keeps the sandbox from going idle; a command that nobody follows does not."""
     await sandbox.process.create_session("s")
     asked = SessionExecuteRequest(command="echo begun; sleep 1000", run_async=True)
     begun = await sandbox.process.execute_session_command("s", asked)
@@ -115,17 +115,17 @@ async def test_follower_counts_as_activity_until_it_leaves(server: Server, sandb
     await reaches(server, sandbox.id, "stopped")
 
 
-async def test_refused_follower_is_told_and_nothing_is_logged(
+async def test_refused_follower_gets_a_404_and_nothing_is_logged(
     sandbox: AsyncSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A web socket for a command that is not there is a 404, and no error of the server."""
+    """A web socket for an unknown command is a 404, and not an error of the server."""
     with pytest.raises(Exception, match="404"):
         await sandbox.process.get_session_command_logs_async("none", "none", str, str)
     assert [record.getMessage() for record in caplog.records] == []
 
 
-async def test_journal_tells_what_was_asked_but_no_command(server: Server, sandbox: AsyncSandbox) -> None:
-    """Route, status and time are recorded; commands, variables and query strings may hold secrets and are not."""
+async def test_journal_records_the_request_without_its_command(server: Server, sandbox: AsyncSandbox) -> None:
+    """It has route, status and time; commands, variables and query strings may hold secrets and are not recorded."""
     await sandbox.process.exec("echo hidden-command", env={"TOKEN": "hidden-value"})
     await sandbox.fs.list_files("/home/daytona")
     found = await server.admin.journal(kind="toolbox")
@@ -152,7 +152,7 @@ async def test_journal_tells_what_was_asked_but_no_command(server: Server, sandb
 async def test_fault_hits_the_toolbox(
     server: Server, sandbox: AsyncSandbox, effect: dict[str, object], status: int | None, ran: bool
 ) -> None:
-    """An effect comes before the command or after it, as its name says, and only once."""
+    """An effect comes before or after the command, as its name says, and only once."""
     await server.admin.add_fault("toolbox", effect)
     if status is None:
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -166,7 +166,7 @@ async def test_fault_hits_the_toolbox(
 
 @pytest.mark.parametrize("effect", [{"kind": "status", "status": 503}, {"kind": "drop"}])
 async def test_fault_hits_a_followed_log(server: Server, sandbox: AsyncSandbox, effect: dict[str, object]) -> None:
-    """A web socket can be refused or dropped too, and works when the fault is gone; the SDK retries a drop once."""
+    """A web socket can be refused or dropped, too, and works without the fault; the SDK retries a drop once."""
     await sandbox.process.create_session("s")
     done = await sandbox.process.execute_session_command("s", SessionExecuteRequest(command="echo hi"))
     await server.admin.add_fault("toolbox", effect, times=None)

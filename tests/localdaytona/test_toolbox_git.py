@@ -1,4 +1,4 @@
-"""Cloning by the real SDK, from a directory and over loopback HTTP that asks for a password."""
+"""Clones by the real SDK, from a directory and over loopback HTTP with a password."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ PASSWORD = "s3cr3t/with@odd:signs"
 
 @dataclass(slots=True)
 class Origin:
-    """A bare repository with two commits, and a web server that guards it."""
+    """A bare repository with two commits, and a web server that protects it."""
 
     bare: Path
     commits: list[str]
@@ -35,7 +35,7 @@ class Origin:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """Run git for the test's own ends."""
+    """Run git for the test itself."""
     who = {"GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(cwd), "PATH": os.environ["PATH"]}
     identity = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
     done = subprocess.run(("git", *identity, *arguments), cwd=cwd, env=who, check=True, capture_output=True, text=True)
@@ -99,7 +99,7 @@ async def test_local_repository_is_cloned(sandbox: AsyncSandbox, bare: Origin) -
 
 
 async def test_branch_and_commit_are_checked_out(sandbox: AsyncSandbox, bare: Origin) -> None:
-    """A branch is checked out by name; a commit leaves the branches, and says so."""
+    """A branch is checked out by name; a commit gives a detached head, and the status says so."""
     await sandbox.git.clone(str(bare.bare), "branch", branch="other")
     assert (await sandbox.git.status("branch")).current_branch == "other"
     await sandbox.git.clone(str(bare.bare), "commit", commit_id=bare.commits[0])
@@ -108,7 +108,7 @@ async def test_branch_and_commit_are_checked_out(sandbox: AsyncSandbox, bare: Or
 
 
 async def test_status_names_what_changed(sandbox: AsyncSandbox, bare: Origin) -> None:
-    """Changed, staged, renamed and unknown files, names with spaces too."""
+    """It has changed, staged, renamed and untracked files, including names with spaces."""
     await sandbox.git.clone(str(bare.bare), "r")
     await sandbox.process.exec("git mv file 'new name'; echo x > 'un known'; echo y > staged; git add staged", cwd="r")
     changed = (await sandbox.git.status("r")).file_status
@@ -138,8 +138,8 @@ async def test_password_opens_the_repository_and_leaves_no_trace(
     assert token.decode() not in journal
 
 
-async def test_wrong_password_fails_without_telling_it(sandbox: AsyncSandbox, guarded: Origin) -> None:
-    """The error says that the login failed, holds no password, and no directory is left."""
+async def test_wrong_password_fails_without_repeating_it(sandbox: AsyncSandbox, guarded: Origin) -> None:
+    """The error says that the login failed and holds no password, and no directory is left."""
     with pytest.raises(DaytonaError) as refusal:
         await sandbox.git.clone(guarded.url, "r", username=USER, password="wr0ng-pass")
     assert refusal.value.status_code == 400
@@ -148,8 +148,8 @@ async def test_wrong_password_fails_without_telling_it(sandbox: AsyncSandbox, gu
     assert (await sandbox.process.exec("test -e r")).exit_code == 1
 
 
-async def test_credentials_in_the_url_are_taken_out(sandbox: AsyncSandbox, guarded: Origin) -> None:
-    """A user and password written into the URL open the repository, and are not in the clone."""
+async def test_credentials_in_the_url_are_removed(sandbox: AsyncSandbox, guarded: Origin) -> None:
+    """A user and a password in the URL open the repository, and are not in the clone."""
     url = guarded.url.replace("://", "://x-access-token:s3cr3t%2Fwith%40odd%3Asigns@")
     await sandbox.git.clone(url, "r")
     assert (await sandbox.process.exec("cat .git/config; git log -1 --format=%s", cwd="r")).result.count("s3cr3t") == 0
@@ -163,7 +163,7 @@ async def test_credentials_in_the_url_are_taken_out(sandbox: AsyncSandbox, guard
 async def test_failed_clone_leaves_nothing(
     sandbox: AsyncSandbox, bare: Origin, more: dict[str, str], status: int
 ) -> None:
-    """An unknown branch, no commit's ID, an unknown commit: an error, and no half a clone."""
+    """An unknown branch, an invalid commit ID or an unknown commit gives an error, and no partial clone."""
     with pytest.raises(DaytonaError) as refusal:
         await sandbox.git.clone(str(bare.bare), "r", **more)
     assert refusal.value.status_code == status
@@ -171,7 +171,7 @@ async def test_failed_clone_leaves_nothing(
 
 
 async def test_missing_repository_is_not_found(sandbox: AsyncSandbox) -> None:
-    """Neither a clone of nothing nor the status of nothing makes anything up."""
+    """Neither a clone nor a status of a missing repository succeeds."""
     with pytest.raises(DaytonaError) as refusal:
         await sandbox.git.clone("/no/such/repository", "r")
     assert refusal.value.status_code == 404

@@ -1,4 +1,4 @@
-"""One peer in front of a quick localdaytona of its own."""
+"""One peer in front of its own fast localdaytona."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stage:
     sent: int = 0
 
     async def send(self, host: int = 0, crash: Crash | None = None) -> None:
-        """A delivery for the issue, and all that it causes."""
+        """Send a delivery for the issue, and wait for all its effects."""
         self.sent += 1
         await self.system.deliver(Event(f"delivery-{self.sent}", ISSUE), host, crash)
         await self.settle()
@@ -48,18 +48,18 @@ class Stage:
         return next((row for row in live if row.id == found), None)
 
 
-Raise = Callable[[type[Peer]], Awaitable[Stage]]
+Start = Callable[[type[Peer]], Awaitable[Stage]]
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Raise]:
-    """Put a peer on the stage."""
+async def stage(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a peer."""
     async with AsyncExitStack() as exits:
 
-        async def raised(kind: type[Peer]) -> Stage:
+        async def started(kind: type[Peer]) -> Stage:
             server = await exits.enter_async_context(running_inside(tmp_path, speed=SPEED))
             system = await exits.enter_async_context(peer_system(kind, server, SPEED, "test"))
             system.quiet_s = 0.06
             return Stage(system, server)
 
-        yield raised
+        yield started

@@ -1,4 +1,4 @@
-"""Each peer is given a fair chance: without faults it serves. Then a few of the defects that were read show."""
+"""Each peer serves without faults. A few tests show the defects that were read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from proofs.peers.algorithms.tanstack import TanStack
 from proofs.peers.algorithms.vercel import Vercel
 from proofs.peers.peer import Peer
 from proofs.peers.system import Crash, RefusedError
-from tests.peers.conftest import ISSUE, Raise, Stage
+from tests.peers.conftest import ISSUE, Stage, Start
 from tests.waiting import until
 
 STARTERS = [kind for kind in ALL if kind not in {Phoenix, PostHog}]
-"""Those that start the stopped sandbox of an issue. Phoenix passes it over, PostHog's provider has none."""
+"""Peers that start an issue's stopped sandbox. Phoenix ignores it, and PostHog's provider has none."""
 
 
 async def _drop_reply_of_create(stage: Stage) -> None:
@@ -30,7 +30,7 @@ async def _drop_reply_of_create(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-async def test_events_one_after_the_other_are_served_by_one_sandbox(stage: Raise, kind: type[Peer]) -> None:
+async def test_events_one_after_the_other_are_served_by_one_sandbox(stage: Start, kind: type[Peer]) -> None:
     """Without faults every peer keeps one sandbox, on either host, and hands it over for each event."""
     peer = await stage(kind)
     for host in (0, 1, 0):
@@ -43,8 +43,8 @@ async def test_events_one_after_the_other_are_served_by_one_sandbox(stage: Raise
 
 
 @pytest.mark.parametrize("kind", STARTERS, ids=lambda kind: kind.__name__)
-async def test_stopped_sandbox_is_started_again(stage: Raise, kind: type[Peer]) -> None:
-    """Those that can start a sandbox at rest do, and make no second one."""
+async def test_stopped_sandbox_is_started_again(stage: Start, kind: type[Peer]) -> None:
+    """Peers that can start a sandbox at rest do so, and create no second one."""
     peer = await stage(kind)
     await peer.send()
     (only,) = await peer.live()
@@ -55,8 +55,8 @@ async def test_stopped_sandbox_is_started_again(stage: Raise, kind: type[Peer]) 
     assert (again.id, again.state) == (only.id, "started")
 
 
-async def test_phoenix_makes_a_second_sandbox_beside_a_stopped_one(stage: Raise) -> None:
-    """What is not started is not seen."""
+async def test_phoenix_makes_a_second_sandbox_beside_a_stopped_one(stage: Start) -> None:
+    """It ignores every sandbox that is not started."""
     peer = await stage(Phoenix)
     await peer.send()
     (first,) = await peer.live()
@@ -66,7 +66,7 @@ async def test_phoenix_makes_a_second_sandbox_beside_a_stopped_one(stage: Raise)
     assert len(await peer.live()) == 2
 
 
-async def test_tanstack_is_refused_for_ever_after_a_lost_reply(stage: Raise) -> None:
+async def test_tanstack_is_refused_for_ever_after_a_lost_reply(stage: Start) -> None:
     """The name is taken by its own sandbox, and it never adopts."""
     peer = await stage(TanStack)
     await _drop_reply_of_create(peer)
@@ -79,8 +79,8 @@ async def test_tanstack_is_refused_for_ever_after_a_lost_reply(stage: Raise) -> 
 
 
 @pytest.mark.parametrize("kind", [OpenSwe, InProcessLock, OpenGeni], ids=lambda kind: kind.__name__)
-async def test_unnamed_create_whose_reply_is_lost_leaks(stage: Raise, kind: type[Peer]) -> None:
-    """Nobody can find a sandbox that has no name and whose ID was never read."""
+async def test_unnamed_create_whose_reply_is_lost_leaks(stage: Start, kind: type[Peer]) -> None:
+    """Nobody can find a sandbox without a name whose ID was never read."""
     peer = await stage(kind)
     await _drop_reply_of_create(peer)
     try:
@@ -92,8 +92,8 @@ async def test_unnamed_create_whose_reply_is_lost_leaks(stage: Raise, kind: type
 
 
 @pytest.mark.parametrize("kind", [N8n, Vercel, Hermes], ids=lambda kind: kind.__name__)
-async def test_named_create_whose_reply_is_lost_is_found_by_the_next_event(stage: Raise, kind: type[Peer]) -> None:
-    """The unique name does what no bookkeeping can."""
+async def test_named_create_whose_reply_is_lost_is_found_by_the_next_event(stage: Start, kind: type[Peer]) -> None:
+    """The unique name finds it, without any record of its ID."""
     peer = await stage(kind)
     await _drop_reply_of_create(peer)
     try:
@@ -105,8 +105,8 @@ async def test_named_create_whose_reply_is_lost_is_found_by_the_next_event(stage
     assert peer.system.finds(ISSUE, [only]) == only.id
 
 
-async def test_suna_session_reaps_the_sandbox_of_a_lost_reply(stage: Raise) -> None:
-    """Its retry makes a second one, and its reaper deletes the one that no session knows."""
+async def test_suna_session_reaps_the_sandbox_of_a_lost_reply(stage: Start) -> None:
+    """Its retry creates a second one, and its reaper deletes the one that no session knows."""
     peer = await stage(SunaSession)
     await _drop_reply_of_create(peer)
     await peer.send()
@@ -116,8 +116,8 @@ async def test_suna_session_reaps_the_sandbox_of_a_lost_reply(stage: Raise) -> N
     assert peer.system.finds(ISSUE, [only]) == only.id
 
 
-async def test_suna_ensure_killed_while_it_provisions_never_serves_again(stage: Raise) -> None:
-    """The row that says `provisioning` outlives the process that provisioned."""
+async def test_suna_ensure_killed_while_it_provisions_never_serves_again(stage: Start) -> None:
+    """The row with `provisioning` outlives the process that provisioned."""
     peer = await stage(SunaEnsure)
     with pytest.raises(RefusedError):
         await peer.send(crash=Crash(step=9, after_s=0))
@@ -126,8 +126,8 @@ async def test_suna_ensure_killed_while_it_provisions_never_serves_again(stage: 
     assert await peer.found() is None
 
 
-async def test_process_killed_after_the_create_leaves_a_sandbox_that_nobody_knows(stage: Raise) -> None:
-    """The one that is started anew makes another."""
+async def test_process_killed_after_the_create_leaves_a_sandbox_that_nobody_knows(stage: Start) -> None:
+    """The restarted process creates another."""
     peer = await stage(InProcessLock)
     with pytest.raises(RefusedError, match="killed"):
         await peer.send(crash=Crash(step=4, after_s=0))
@@ -138,5 +138,4 @@ async def test_process_killed_after_the_create_leaves_a_sandbox_that_nobody_know
 
 
 async def _until_state(peer: Stage, state: str) -> None:
-
     await until(peer.live, lambda live: bool(live) and live[0].state == state, f"the sandbox is {state}")

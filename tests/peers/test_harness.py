@@ -1,4 +1,4 @@
-"""The harness: the same lives for every system, and counts that show what happened."""
+"""The harness: the same deliveries for every system, and correct counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proofs.peers.peer import Event, Peer
 from proofs.peers.plan import CALM, ROUNDS, Act, Send, life_of
 from proofs.peers.report import Report, SystemResult
 from proofs.peers.system import Crash, RefusedError, peer_system
-from tests.peers.conftest import Raise
+from tests.peers.conftest import Start
 
 SPEED = 10.0
 BY_KEY = {each.key: each for each in ROUNDS}
@@ -37,7 +37,7 @@ async def _counted(kind: type[Peer], key: str, issues: int, tmp_path: Path) -> C
 
 
 class Tidy(Peer):
-    """Deletes its sandbox whatever happens: the clean-up that a kill must not allow."""
+    """Deletes its sandbox in `finally`, which a kill must prevent."""
 
     title: ClassVar[str] = "tidy"
     notes: ClassVar[str] = "for the test"
@@ -54,8 +54,8 @@ class Tidy(Peer):
 
 
 @pytest.mark.parametrize(("crash", "left"), [(None, 0), (Crash(step=3, after_s=0), 1)])
-async def test_killed_process_cleans_nothing_up(stage: Raise, crash: Crash | None, left: int) -> None:
-    """What `finally` would do has no effect once the process is dead, as with SIGKILL."""
+async def test_killed_process_cleans_nothing_up(stage: Start, crash: Crash | None, left: int) -> None:
+    """`finally` has no effect once the process is killed, as with SIGKILL."""
     peer = await stage(Tidy)
     try:
         await peer.send(crash=crash)
@@ -65,22 +65,22 @@ async def test_killed_process_cleans_nothing_up(stage: Raise, crash: Crash | Non
 
 
 def test_life_follows_from_seed_round_and_number_alone() -> None:
-    """Every system meets the same deliveries; another seed gives others."""
+    """Every system gets the same deliveries; another seed gives others."""
     for each in (CALM, *ROUNDS):
         assert life_of(each, 1, 3) == life_of(each, 1, 3)
     assert any(life_of(each, 1, 3) != life_of(each, 2, 3) for each in ROUNDS)
 
 
-def test_every_issue_is_dealt_to_one_round() -> None:
-    """No issue is dropped or used twice, whatever the number of rounds."""
+def test_every_issue_is_in_one_round() -> None:
+    """No issue is left out or used twice, for any number of issues."""
     for issues in (1, 12, 200):
         dealt = [issue for _, mine in shares(ROUNDS, issues) for issue in mine]
         assert len(dealt) == len(set(dealt)) == issues
 
 
 @pytest.mark.parametrize("each", [CALM, *ROUNDS], ids=lambda each: each.key)
-def test_round_is_something_that_localdaytona_can_do(each: object) -> None:
-    """Criteria are valid, and each life begins with a delivery and ends with one."""
+def test_localdaytona_accepts_each_round(each: object) -> None:
+    """The rules are valid, and each issue's plan begins and ends with a delivery."""
     assert isinstance(each, type(CALM))
     Plan.model_validate({"seed": 1, "rules": each.rules})
     for number in range(20):
@@ -91,7 +91,7 @@ def test_round_is_something_that_localdaytona_can_do(each: object) -> None:
 
 
 async def test_twins_on_two_hosts_are_counted_as_duplicates_of_a_process_lock(tmp_path: Path) -> None:
-    """A lock in one process does not stop the other: two sandboxes at rest, one of which nobody finds."""
+    """A lock in one process does not stop the other: two sandboxes at rest, and one of them cannot be found."""
     counts = await _counted(InProcessLock, "F6", 3, tmp_path)
     assert (counts.issues, counts.deliveries) == (3, 9)
     assert counts.duplicated_at_rest == counts.duplicated == counts.leaks == 3
@@ -99,26 +99,26 @@ async def test_twins_on_two_hosts_are_counted_as_duplicates_of_a_process_lock(tm
 
 
 async def test_twins_on_two_hosts_leave_one_sandbox_to_a_unique_name(tmp_path: Path) -> None:
-    """The same deliveries, counted by the same code, show none where there is none."""
+    """The same deliveries, counted by the same code, show no duplicate."""
     counts = await _counted(N8n, "F6", 3, tmp_path)
     served = Counts(issues=3, deliveries=9, requests=counts.requests)
     assert counts == served
 
 
 async def test_closed_issue_whose_sandbox_runs_is_counted(tmp_path: Path) -> None:
-    """Who does not listen for a close leaves a running sandbox behind."""
+    """A peer that does not handle a close leaves a running sandbox behind."""
     counts = await _counted(InProcessLock, "F11", 2, tmp_path)
     assert (counts.closed, counts.outlived) == (2, 2)
 
 
 def test_letters_show_the_worse_of_two_kinds() -> None:
-    """A duplicate at rest is also one at some time, and is shown once."""
+    """A duplicate at rest is also one at some time, and shown once."""
     assert letters(Counts()) == "·"
     assert letters(Counts(duplicated=2, duplicated_at_rest=1, stranded=1, leaks=1)) == "DsL"
 
 
 def test_page_names_every_system_its_counts_and_its_notes() -> None:
-    """Generated from the stored results alone, and scaled to 1,000 issues."""
+    """It is generated from the stored results alone, and scaled to 1,000 issues."""
     rounds = {CALM.key: Counts(issues=4, deliveries=12, requests=12), "F6": Counts(issues=20, deliveries=60, leaks=3)}
     systems = [SystemResult(title=kind.title, notes=kind.notes, rounds=rounds) for kind in ALL]
     report = Report(date="2026-11-24", seed=3, issues=20, took_s=60, machine={"cores": "2"}, systems=systems)
@@ -130,5 +130,5 @@ def test_page_names_every_system_its_counts_and_its_notes() -> None:
 
 
 def test_titles_are_unique() -> None:
-    """Rows are told apart by them."""
+    """They identify the rows."""
     assert len({kind.title for kind in ALL}) == len(ALL)

@@ -1,4 +1,4 @@
-"""Every fault that localdaytona can inject, with times that fit the test's clock. Bounded: each fires a few times."""
+"""Every fault that localdaytona can inject, with times that fit the test. Each fires a few times at most."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPERATIONS = (
     "last_activity",
     "toolbox",
 )
-"""What issuebox asks of Daytona for one issue; `*` is any of it. `list` and `events` are not about one issue."""
+"""The operations of issuebox for one issue; `*` is any of them. `list` and `events` are not about one issue."""
 
 COMMANDS = frozenset({"*", "create", "start", "stop", "archive", "delete", "recover"})
-"""Operations that begin a transition."""
+"""Operations that start a transition."""
 
 EFFECTS: Mapping[str, dict[str, Any]] = {
     "refused by the server": {"kind": "status", "status": 500},
@@ -47,7 +47,7 @@ EFFECTS: Mapping[str, dict[str, Any]] = {
     "the past": {"kind": "stale", "seconds": 1.0},
     "at once": {"kind": "no_hold"},
 }
-"""What can happen to any request."""
+"""Effects on any request."""
 
 TRANSITIONS: Mapping[str, dict[str, Any]] = {
     "fails": {"kind": "fail_transition", "reason": "runner lost"},
@@ -58,11 +58,11 @@ TRANSITIONS: Mapping[str, dict[str, Any]] = {
     "slow": {"kind": "slow", "seconds": 0.6},
     "slower than its budget": {"kind": "slow", "seconds": 2.2},
 }
-"""What can happen to the state change that a command began."""
+"""Effects on the state change that a command starts."""
 
 
 def effects_on(operation: str) -> dict[str, dict[str, Any]]:
-    """All effects on this operation, by name. What denies that a sandbox is there has a step of its own."""
+    """All effects on this operation, by name. A false 404 of a read has its own step."""
     effects = {**EFFECTS, **(TRANSITIONS if operation in COMMANDS else {})}
     if operation in {"*", "get"}:
         del effects["a false 404"]

@@ -1,7 +1,7 @@
-"""A small GitHub: what happens to an issue, in an order that can happen there, and the webhook body of each event.
+"""A small GitHub: the events of an issue, in a possible order, and the webhook body of each.
 
-It has a clock of its own in whole seconds, as GitHub's `updated_at` has, which runs ahead of the real one: a test
-makes in a second what takes people an hour.
+It has its own clock, in whole seconds as GitHub's `updated_at`. The clock runs ahead of the real one, because a test
+does in a second what takes people an hour.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from proofs.checker.evidence import Wish
+from proofs.checker.evidence import Expectation
 
 
-class Happening(StrEnum):
-    """What people do to an issue."""
+class IssueAction(StrEnum):
+    """What people do to an issue; GitHub's own words."""
 
     OPENED = "opened"
     CLOSED = "closed"
@@ -30,55 +30,55 @@ class Happening(StrEnum):
     DELETED = "deleted"
 
 
-class Stand(StrEnum):
-    """Where an issue stands."""
+class IssueState(StrEnum):
+    """The state of an issue."""
 
-    UNBORN = "unborn"
+    NOT_OPENED = "not opened"
     OPEN = "open"
     CLOSED = "closed"
     GONE = "gone"
 
 
-_H, _S = Happening, Stand
+_A, _S = IssueAction, IssueState
 
-POSSIBLE: Mapping[Stand, tuple[Happening, ...]] = {
-    _S.UNBORN: (_H.OPENED,),
-    _S.OPEN: (_H.CLOSED, _H.LABELED, _H.COMMENTED, _H.EDITED, _H.TRANSFERRED, _H.DELETED),
-    _S.CLOSED: (_H.REOPENED, _H.LABELED, _H.COMMENTED, _H.EDITED, _H.TRANSFERRED, _H.DELETED),
+POSSIBLE: Mapping[IssueState, tuple[IssueAction, ...]] = {
+    _S.NOT_OPENED: (_A.OPENED,),
+    _S.OPEN: (_A.CLOSED, _A.LABELED, _A.COMMENTED, _A.EDITED, _A.TRANSFERRED, _A.DELETED),
+    _S.CLOSED: (_A.REOPENED, _A.LABELED, _A.COMMENTED, _A.EDITED, _A.TRANSFERRED, _A.DELETED),
     _S.GONE: (),
 }
 
-LEADS_TO: Mapping[Happening, Stand] = {
-    _H.OPENED: _S.OPEN,
-    _H.REOPENED: _S.OPEN,
-    _H.CLOSED: _S.CLOSED,
-    _H.TRANSFERRED: _S.GONE,
-    _H.DELETED: _S.GONE,
+LEADS_TO: Mapping[IssueAction, IssueState] = {
+    _A.OPENED: _S.OPEN,
+    _A.REOPENED: _S.OPEN,
+    _A.CLOSED: _S.CLOSED,
+    _A.TRANSFERRED: _S.GONE,
+    _A.DELETED: _S.GONE,
 }
-"""What is not named leaves the issue where it stands."""
+"""Actions that are not here leave the state as it is."""
 
-STAYS = tuple(what for what in Happening if LEADS_TO.get(what) is not Stand.GONE)
-LEAVES = tuple(what for what in Happening if LEADS_TO.get(what) is Stand.GONE)
+STAYS = tuple(action for action in IssueAction if LEADS_TO.get(action) is not IssueState.GONE)
+LEAVES = tuple(action for action in IssueAction if LEADS_TO.get(action) is IssueState.GONE)
 
-WISHES: Mapping[Happening, Wish] = {
-    _H.OPENED: Wish.RUNNING,
-    _H.REOPENED: Wish.RUNNING,
-    _H.LABELED: Wish.RUNNING,
-    _H.COMMENTED: Wish.RUNNING,
-    _H.EDITED: Wish.NOTHING,
-    _H.CLOSED: Wish.STOPPED,
-    _H.TRANSFERRED: Wish.STOPPED,
-    _H.DELETED: Wish.GONE,
+EXPECTATIONS: Mapping[IssueAction, Expectation] = {
+    _A.OPENED: Expectation.RUNNING,
+    _A.REOPENED: Expectation.RUNNING,
+    _A.LABELED: Expectation.RUNNING,
+    _A.COMMENTED: Expectation.RUNNING,
+    _A.EDITED: Expectation.NOTHING,
+    _A.CLOSED: Expectation.STOPPED,
+    _A.TRANSFERRED: Expectation.STOPPED,
+    _A.DELETED: Expectation.GONE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, as GitHub would send it. Sent anew by a second hook it gets an ID of its own."""
+    """An event, as GitHub would send it. A delivery by a second hook gets another ID."""
 
     issue: int
-    what: Happening
-    wish: Wish
+    action: IssueAction
+    expects: Expectation
     updated_at: datetime
     closed_at: datetime | None
     number: int
@@ -93,37 +93,37 @@ class GitHubIssue:
     def __init__(self, issue: int, number: int) -> None:
         self.issue = issue
         self.number = number
-        self.stand = Stand.UNBORN
+        self.state = IssueState.NOT_OPENED
         self._events = 0
         self._second: datetime | None = None
         self._closed_at: datetime | None = None
 
     @property
-    def possible(self) -> tuple[Happening, ...]:
-        """What can happen to it next."""
-        return POSSIBLE[self.stand]
+    def possible(self) -> tuple[IssueAction, ...]:
+        """The actions that are possible next."""
+        return POSSIBLE[self.state]
 
-    def happen(self, what: Happening, now: float, *, is_same_second: bool) -> Event:
-        """Let it happen. The next second of the clock, or with the event before in one."""
+    def apply(self, action: IssueAction, now: float, *, is_same_second: bool) -> Event:
+        """Do the action, in the next second of the clock, or in the same second as the event before."""
         if self._second is None or not is_same_second:
             self._second = self._next_second(now)
         self._events += 1
-        self.stand = LEADS_TO.get(what, self.stand)
-        if self.stand is Stand.OPEN:
+        self.state = LEADS_TO.get(action, self.state)
+        if self.state is IssueState.OPEN:
             self._closed_at = None
-        elif what is Happening.CLOSED:
+        elif action is IssueAction.CLOSED:
             self._closed_at = self._second
-        kind = "issue_comment" if what is Happening.COMMENTED else "issues"
-        body = json.dumps(self._payload(what, self._second)).encode()
-        # A close of its own speaks for itself; what is ignored never tells anybody.
-        closed_at = self._closed_at if WISHES[what] is Wish.RUNNING else None
-        return Event(self.issue, what, WISHES[what], self._second, closed_at, self._events, kind, body)
+        kind = "issue_comment" if action is IssueAction.COMMENTED else "issues"
+        body = json.dumps(self._payload(action, self._second)).encode()
+        # Only a request reports an earlier close: the service ignores the others, and a close reports itself.
+        closed_at = self._closed_at if EXPECTATIONS[action] is Expectation.RUNNING else None
+        return Event(self.issue, action, EXPECTATIONS[action], self._second, closed_at, self._events, kind, body)
 
     def _next_second(self, now: float) -> datetime:
         moment = datetime.fromtimestamp(int(now) + 1, UTC)
         return moment if self._second is None else max(moment, self._second + timedelta(seconds=1))
 
-    def _payload(self, what: Happening, moment: datetime) -> dict[str, Any]:
+    def _payload(self, action: IssueAction, moment: datetime) -> dict[str, Any]:
         updated_at = _stamp(moment)
         account = {"login": "octocat", "type": "User"}
         issue = {
@@ -137,17 +137,17 @@ class GitHubIssue:
             "user": account,
             "author_association": "OWNER",
             "labels": [],
-            # Two events of one second do not have the same body, as comments and timelines grow.
+            # Two events of the same second have different bodies, as comments and timelines grow.
             "comments": self._events,
         }
-        extras: dict[Happening, dict[str, Any]] = {
-            Happening.LABELED: {"label": {"name": "claude"}},
-            Happening.COMMENTED: {
+        extras: dict[IssueAction, dict[str, Any]] = {
+            IssueAction.LABELED: {"label": {"name": "claude"}},
+            IssueAction.COMMENTED: {
                 "comment": {"body": "@claude", "created_at": updated_at, "author_association": "OWNER"}
             },
         }
-        common = {"action": what.value, "issue": issue, "repository": {"full_name": "octo/repo"}, "sender": account}
-        return common | extras.get(what, {})
+        common = {"action": action.value, "issue": issue, "repository": {"full_name": "octo/repo"}, "sender": account}
+        return common | extras.get(action, {})
 
 
 def _stamp(moment: datetime) -> str:

@@ -1,8 +1,7 @@
-"""The world that all examples of the property test live in: Temporal, localdaytona and the workers are processes of
-their own, and the API is the real application in the process of the test, without a socket in between.
+"""The system that all examples of the property test share: Temporal, localdaytona and the workers are separate
+processes; the API is the real application in the test's process, without a socket in between.
 
-Everything is driven from one event loop that runs only while the test waits for something; the other processes go
-on in between, as they do in life.
+One event loop drives everything. It runs only while the test waits for something; the other processes go on in between.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SECRET = "a webhook secret"
 TOKEN = "an-api-token"
 
 FIRST_ISSUE = 1_000_001
-"""All IDs have as many digits, so that no name begins with another."""
+"""All IDs have the same number of digits, so that no name is a prefix of another."""
 
 SPEED = 20
 """Daytona's durations are divided by this: a create takes 50 ms, a tick of its timers half a second."""
@@ -43,7 +42,7 @@ WORKER = {
     "blocked_retry_initial_s": 0.3,
     "blocked_retry_max_s": 1.0,
     "unreachable_after_s": 3.0,
-    # Longer than Daytona answers false 404s to everything, as the defaults are: 75 s and 10 s.
+    # Longer than an outage of Daytona answers 404, as with the defaults: 75 s and 10 s.
     "confirm_gone_s": 1.5,
     "daytona_request_timeout_s": 1.0,
     "daytona_command_timeout_s": 2.0,
@@ -58,19 +57,19 @@ WORKER = {
     "inspect_paths": "~",
     "setup_timeout_s": 5.0,
 }
-"""Seconds for minutes, in the proportions of the defaults."""
+"""Seconds instead of minutes, in the proportions of the defaults."""
 
 DYNAMIC = {
-    # A worker that is killed holds a workflow task for so long.
+    # A killed worker holds a workflow task for this long.
     "history.defaultWorkflowTaskTimeout": '"1s"',
-    # Temporal's own is 4,096: every longer example goes through continue-as-new.
+    # Temporal's default is 4,096. With 60, every longer example goes through continue-as-new.
     "limit.historyCount.suggestContinueAsNew": "60",
 }
 
 
 @dataclass(slots=True)
 class Rig:
-    """The processes, for as long as the test module runs."""
+    """The processes, for the duration of the test module."""
 
     temporal_address: str
     temporal: Client
@@ -84,21 +83,21 @@ class Rig:
     _issues: Iterator[int] = field(default_factory=lambda: itertools.count(FIRST_ISSUE))
 
     def new_issue(self) -> int:
-        """An issue that no example before has heard of."""
+        """The ID of an issue that no earlier example has used."""
         return next(self._issues)
 
     def start_worker(self, settings: dict[str, object], *, cached_workflows: int) -> None:
-        """One more worker, polling when this returns."""
+        """Start one more worker. Returns when it polls."""
         daytona = {
-            "DAYTONA_API_KEY": self.daytona.api_key,
-            "DAYTONA_API_URL": self.daytona.api_url,
-            "DAYTONA_TARGET": "us",
+            "daytona_api_key": self.daytona.api_key,
+            "daytona_api_url": self.daytona.api_url,
+            "daytona_target": "us",
         }
         log = str(self.directory / "worker.log")
         self.workers.start(Request(self.temporal_address, cached_workflows, log, WORKER | daytona | settings))
 
     def api(self, task_queue: str) -> httpx.AsyncClient:
-        """A client of an application of its own."""
+        """A client of a new API application."""
         settings = ApiSettings.model_validate(
             {"webhook_secrets": (SecretStr(SECRET),), "api_tokens": (SecretStr(TOKEN),), "task_queue": task_queue}
         )
@@ -113,8 +112,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(directory: Path) -> AsyncIterator[Rig]:
-    """The world, with everything ended at the end."""
+async def running_rig(directory: Path) -> AsyncIterator[Rig]:
+    """Start everything, and end it with the block."""
     async with AsyncExitStack() as exits:
         workers = Workers(directory)
         forker = await asyncio.create_subprocess_exec(*workers.command)
@@ -146,5 +145,5 @@ async def rigged(directory: Path) -> AsyncIterator[Rig]:
 
 
 def new_task_queue() -> str:
-    """A task queue that no earlier example's workflows are on."""
+    """A task queue without the workflows of earlier examples."""
     return f"property-{uuid.uuid4().hex[:8]}"

@@ -1,7 +1,7 @@
-"""The promise, tried by Hypothesis on the whole path: real deliveries, a real Temporal, workers that are killed,
-the real SDK and localdaytona.
+"""The promise, tested by Hypothesis on the whole path: real deliveries, a real Temporal, workers that are killed, the
+real SDK, and localdaytona.
 
-`make test` runs a few examples, the same ones each time; `make property` runs as many as wanted, new ones each time.
+`make test` runs a few examples, the same each time; `make property` runs any number of new ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from bench.machine import describe, one_line
 from tests.property.machine import IssueMachine
-from tests.property.rig import rigged
+from tests.property.rig import running_rig
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
-"""How many random examples; 0 for the few that `make test` runs."""
+"""How many random examples to run; 0 for the few of `make test`."""
 
 EXAMPLES_IN_MAKE_TEST = 8
 STEPS = 25
@@ -33,7 +33,7 @@ SETTINGS = settings(
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,
-    # The world goes on at its own pace: a shorter sequence may well not fail again. What is reported is what was seen.
+    # No shrinking: the system runs at its own pace, and a shorter sequence may not fail again.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
@@ -41,7 +41,7 @@ SETTINGS = settings(
 
 @pytest.mark.timeout(0 if EXAMPLES else 600)
 def test_promise_holds_whatever_happens(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Safety after every step; at rest, every issue's sandbox is what its newest event asks for."""
+    """(a), (b) and (d) hold after every step; at rest, every issue's sandbox is as its newest event asks."""
     with asyncio.Runner() as runner, structlog.testing.capture_logs():
         world = AsyncExitStack()
         try:
@@ -52,7 +52,7 @@ def test_promise_holds_whatever_happens(tmp_path_factory: pytest.TempPathFactory
 
 def _run(runner: asyncio.Runner, world: AsyncExitStack, directory: Path) -> None:
     IssueMachine.loop = runner.get_loop()
-    IssueMachine.rig = runner.run(world.enter_async_context(rigged(directory)))
+    IssueMachine.rig = runner.run(world.enter_async_context(running_rig(directory)))
     if EXAMPLES:
         sys.stderr.write(f"{one_line(describe())}\n")
     rig = IssueMachine.rig
@@ -62,5 +62,5 @@ def _run(runner: asyncio.Runner, world: AsyncExitStack, directory: Path) -> None
         if EXAMPLES:
             sys.stderr.write(f"{rig.examples} examples of up to {STEPS} steps\n")
         if rig.failures:
-            # Says more than Hypothesis can, which finds that the sequence did not fail once more.
+            # More than Hypothesis reports: that the sequence did not fail again.
             pytest.fail(rig.failures[0], pytrace=False)

@@ -1,9 +1,9 @@
 """A process that has imported the worker, and forks one for each request: a worker that can be killed at any moment.
 
-A real SIGKILL is wanted, many of them, and the imports of the SDK take seconds.
+The test needs many real SIGKILLs, and the imports of the SDK take seconds.
 
-Times that are constants in the product are divided here as the settings of the test divide the others: a worker
-that was killed is missed after one second instead of ten.
+Times that are constants in the product are divided here, as the test's settings divide the others: the heartbeat of a
+killed worker times out after one second instead of ten.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import activities.reporting
 import issuebox.domain.unsaved_work
 from issuebox.logs import configure
 from issuebox.providers.daytona import DaytonaProvider
-from issuebox.settings import WorkerSettings
 from issuebox.temporal.connect import DATA_CONVERTER
-from issuebox.worker import build_worker, daytona_options
+from issuebox.worker import build_worker
+from proofs.shortened import made_from
 from tests.forking import serve
 from workflows import options
 
@@ -37,14 +37,14 @@ HEARTBEAT_TIMEOUT_S = 1.0
 HEARTBEAT_INTERVAL_S = 0.2
 ACTIVITY_SLACK_S = 0.3
 LOOKUP_TIMEOUT_S = 2.5
-"""Two reads of a second, which is the shortest timeout that the SDK takes."""
+"""Two reads of a second, the shortest timeout of the SDK."""
 STICKY_TIMEOUT_S = 0.5
-"""How long a workflow task waits for the worker that has the workflow in its cache, before any other gets it."""
+"""How long a workflow task waits for the worker that has the workflow in its cache, before any other may take it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The worker that is asked for. With no `cached_workflows`, each workflow task replays its whole history."""
+    """The worker to start. Without `cached_workflows`, each workflow task replays its whole history."""
 
     temporal_address: str
     cached_workflows: int
@@ -61,7 +61,7 @@ class _Cache(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         config["max_cached_workflows"] = self._cached_workflows
-        # Left out, Temporal computes one from all loaded code, for two seconds.
+        # Without it, Temporal computes one from all loaded code, which takes two seconds.
         config["build_id"] = "property-test"
         config["sticky_queue_schedule_to_start_timeout"] = timedelta(seconds=STICKY_TIMEOUT_S)
         return config
@@ -75,7 +75,7 @@ def _shorten() -> None:
 
 
 def _become_worker(connection: socket.socket) -> NoReturn:
-    """The worker of one JSON line, answered with its process ID and `ready`."""
+    """Become the worker that one JSON line describes. Answers with the process ID and `ready`."""
     with connection.makefile("r") as lines:
         request = Request(**json.loads(lines.readline()))
     log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -88,15 +88,15 @@ def _become_worker(connection: socket.socket) -> NoReturn:
 
 
 async def _work(request: Request, connection: socket.socket) -> None:
-    """Serve until killed, or until whoever asked is gone: a worker must not outlive its test."""
+    """Serve until killed, or until the test's process ends: a worker must not outlive its test."""
     connection.setblocking(False)
-    settings = WorkerSettings.model_validate(request.settings)
+    worker = made_from(request.settings)
     client = await Client.connect(
         request.temporal_address,
         data_converter=DATA_CONVERTER,
         plugins=[_Cache(request.cached_workflows)],
     )
-    async with DaytonaProvider(daytona_options(settings)) as provider, build_worker(client, provider, settings):
+    async with DaytonaProvider(worker.daytona) as provider, build_worker(client, provider, worker):
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(connection, b"ready\n")
         await loop.sock_recv(connection, 1)
@@ -104,7 +104,7 @@ async def _work(request: Request, connection: socket.socket) -> None:
 
 
 class Workers:
-    """The forking process, and the workers that it made. Its calls block for about a fifth of a second."""
+    """The forking process and its workers. Each call blocks for about a fifth of a second."""
 
     def __init__(self, directory: Path) -> None:
         self._path = str(directory / "workers.sock")
@@ -113,11 +113,11 @@ class Workers:
 
     @property
     def command(self) -> list[str]:
-        """What starts the forking process."""
+        """The command of the forking process."""
         return [sys.executable, "-m", "tests.property.worker_process", self._path]
 
     def start(self, request: Request) -> None:
-        """Have one more worker; returns when it polls."""
+        """Start one more worker. Returns when it polls."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(30)
         connection.connect(self._path)
@@ -133,7 +133,7 @@ class Workers:
         """SIGKILL: nothing in flight is finished, reported or cleaned up."""
         for pid, connection in self._alive:
             os.kill(pid, signal.SIGKILL)
-            # The kernel closes the other end when the process is gone.
+            # The kernel closes the other end when the process has ended.
             while connection.recv(1):
                 pass
             connection.close()

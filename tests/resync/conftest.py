@@ -1,4 +1,4 @@
-"""GitHub's stand-in, real Temporal, our real activities and workflow; the issues' workflows are recorders."""
+"""GitHub's stand-in, real Temporal, our real activities and workflow; recorders replace the issues' workflows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def at(minutes: float) -> datetime:
 
 @workflow.defn(name=WORKFLOW_TYPE, sandboxed=False)
 class Recorder:
-    """In the place of the issues' workflow: takes every delivery once and publishes the newest state."""
+    """Replaces the issues' workflow: takes every delivery once and publishes the newest state."""
 
     @workflow.init
     def __init__(self, start: StartInput) -> None:
@@ -80,7 +80,7 @@ class Stack:
     workers: list[Worker] = field(default_factory=list)
 
     async def run(self, **given: Any) -> RepositoryReport:
-        """One run over one repository; what came of it."""
+        """One run over one repository; returns its report."""
         report = await self.report(**given)
         return report.repositories[0]
 
@@ -91,7 +91,7 @@ class Stack:
             result_type=ResyncReport,
         )  # fmt: skip
 
-    async def tell(self, issue_id: int, number: int, state: IssueState = IssueState.OPEN, **given: Any) -> None:
+    async def deliver(self, issue_id: int, number: int, state: IssueState = IssueState.OPEN, **given: Any) -> None:
         """A delivery that did arrive, and that its workflow has published."""
         repository, updated_at = given.pop("repository", REPOSITORY), given.pop("updated_at", at(0))
         issue = Issue(issue_id, repository, number, "A title", state=state, updated_at=updated_at)
@@ -100,7 +100,7 @@ class Stack:
         await self.events(issue_id)
 
     async def events(self, issue_id: int) -> list[IssueEvent]:
-        """What the issue's workflow has taken; nothing when it has none."""
+        """The events that the issue's workflow has taken; none when it has no workflow."""
         handle = self.temporal.get_workflow_handle(f"{self.prefix}{issue_id}")
         try:
             return await handle.query(Recorder.events)
@@ -127,7 +127,7 @@ Served = Callable[..., Awaitable[Stack]]
 
 @pytest.fixture
 async def serve(temporal: Client, github: GitHub) -> AsyncIterator[Served]:
-    """Start a worker on a task queue of its own."""
+    """Start a worker on its own task queue."""
     async with AsyncExitStack() as exits:
 
         async def served(criteria: Criteria | None = None, client: Client | None = None, **options: Any) -> Stack:

@@ -1,7 +1,7 @@
-"""A stand-in for GitHub's REST API on loopback: real HTTP, GitHub's own pagination, ETags, limits and mishaps.
+"""A stand-in for GitHub's REST API on loopback: real HTTP, GitHub's own pagination, ETags, limits and faults.
 
-It keeps a few repositories in memory and writes down every request. What it answers follows GitHub's
-documentation of the REST API (version 2022-11-28) and replies seen in the wild.
+It keeps a few repositories in memory and records every request. Its answers follow GitHub's documentation of the
+REST API (version 2022-11-28) and replies of the real API.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclass
 class Mishap:
-    """What happens instead of the answer to a request whose path ends so; `skip` requests pass before."""
+    """What happens instead of the answer to a request whose path ends like this; `skip` requests pass before."""
 
     ending: str
     status: int = 500
@@ -89,7 +89,7 @@ class GitHub:
         return self.repositories.setdefault(name, Repository(100 + len(self.repositories), name))
 
     def issue(self, issue_id: int, number: int, *, at: datetime, repo: str = "octo/repo", **given: Any) -> None:
-        """An issue created at a time, and updated then unless told otherwise."""
+        """An issue created at a time, and updated then unless stated otherwise."""
         body = {
             "id": issue_id, "number": number, "title": f"Issue {number}", "state": "open",
             "html_url": f"https://github.com/{repo}/issues/{number}", "created_at": _stamp(at),
@@ -121,7 +121,7 @@ class GitHub:
         self.repository().deleted.add(number)
 
     def transfer(self, number: int, *, new_id: int) -> None:
-        """The issue gets another ID and number in another repository; the old place leads there."""
+        """The issue gets another ID and number in another repository; the old URL redirects there."""
         issue = self.repository().issues.pop(number)
         other = self.repository("octo/other")
         new_number = len(other.issues) + 1
@@ -134,7 +134,7 @@ class GitHub:
         self.renamed[old] = new
 
     def requests(self, ending: str = "") -> list[Asked]:
-        """What was asked, in order."""
+        """The requests, in order."""
         return [asked for asked in self.asked if asked.path.endswith(ending)]
 
     def forget(self) -> None:
@@ -294,7 +294,7 @@ def _stamp(at: datetime) -> str:
 
 @asynccontextmanager
 async def running(github: GitHub) -> AsyncIterator[GitHub]:
-    """Serve on loopback; `github.url` says where."""
+    """Serve on loopback; `github.url` is the address."""
     listener = socket.create_server(("127.0.0.1", 0))
     github.url = github.url or f"http://127.0.0.1:{listener.getsockname()[1]}"
     quiet = {"log_config": None, "ws": "none", "lifespan": "off", "server_header": False, "date_header": False}
@@ -314,7 +314,7 @@ async def running(github: GitHub) -> AsyncIterator[GitHub]:
 
 
 class _Cut(Response):
-    """The first bytes of an answer, and then the connection is gone."""
+    """Sends the first bytes of an answer and drops the connection."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})

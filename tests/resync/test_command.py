@@ -1,4 +1,4 @@
-"""`issuebox resync`, as a person runs it: what it prints, and its exit codes."""
+"""`issuebox resync` as a person runs it: its output, and its exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def resync(stack: Stack | None, *arguments: str, **environment: str) -> tu
 
 
 async def test_table_names_what_was_sent(stack: Stack, issue_id: int) -> None:
-    """The configured repositories are read; 0 says that all of them could be."""
+    """The configured repositories are read; exit code 0 means that all of them could be."""
     stack.github.issue(issue_id, 7, at=at(5))
     code, output, _ = await resync(stack, "--since", "2026-01-01T00:00:00", ISSUEBOX_RESYNC_REPOSITORIES="octo/repo")
     assert code == 0
@@ -39,9 +39,9 @@ async def test_table_names_what_was_sent(stack: Stack, issue_id: int) -> None:
 
 
 async def test_json_is_for_programs(stack: Stack, issue_id: int) -> None:
-    """Standard output is the report and nothing else; a repository that cannot be read makes the exit code 1."""
+    """Standard output is the report and nothing else; an unreadable repository makes the exit code 1."""
     stack.github.issue(issue_id, 7, at=at(5), state="closed")
-    await stack.tell(issue_id, 7, IssueState.OPEN)
+    await stack.deliver(issue_id, 7, IssueState.OPEN)
     code, output, _ = await resync(stack, "octo/repo", "octo/hidden", "--json", "--since", "2026-01-01T00:00:00Z")
     read, hidden = json.loads(output)["repositories"]
     assert code == 1
@@ -50,7 +50,7 @@ async def test_json_is_for_programs(stack: Stack, issue_id: int) -> None:
 
 
 async def test_full_reaches_old_issues(stack: Stack, issue_id: int) -> None:
-    """--full lets every open issue ask."""
+    """`--full` treats every open issue as just opened."""
     stack.github.issue(issue_id, 7, at=at(-9000))
     code, output, _ = await resync(stack, "octo/repo", "--full")
     assert code == 0
@@ -61,28 +61,28 @@ async def test_full_reaches_old_issues(stack: Stack, issue_id: int) -> None:
     "arguments", [(), ("octo",), ("octo/repo", "--since", "yesterday"), ("octo/repo", "--nonsense")]
 )
 async def test_misuse_exits_with_2(arguments: tuple[str, ...]) -> None:
-    """What was typed wrong is said before anything is asked."""
+    """Wrong options are reported before any request."""
     code, output, errors = await resync(None, *arguments, ISSUEBOX_RESYNC_REPOSITORIES="")
     assert (code, output) == (2, "")
     assert errors.strip()
 
 
 async def test_wrong_setting_exits_with_2() -> None:
-    """A repository that is none is named, not asked for."""
+    """The message names an invalid repository; no request is sent for it."""
     code, _, errors = await resync(None, ISSUEBOX_RESYNC_REPOSITORIES="octo/repo, nonsense")
     assert code == 2
-    assert "resync_repositories" in errors
+    assert "ISSUEBOX_RESYNC_REPOSITORIES" in errors
 
 
 async def test_temporal_that_is_not_reached_exits_with_3() -> None:
-    """A script can tell an outage from a repository that cannot be read."""
+    """A script can tell an outage from an unreadable repository."""
     code, _, errors = await resync(None, "octo/repo")
     assert code == 3
     assert "Temporal is not reached" in errors
 
 
 def test_schedule_is_made_of_the_settings() -> None:
-    """Interval 0 or no repositories mean no schedule; a repository that is named twice is read once."""
+    """Interval 0 or no repositories give no schedule; a repository that is listed twice is read once."""
     assert resync_interval_s(WorkerSettings()) == 0.0
     settings = WorkerSettings.model_validate({"resync_repositories": "octo/repo, Octo/Repo,octo/b"})
     assert resync_interval_s(settings) == 900.0
@@ -91,7 +91,7 @@ def test_schedule_is_made_of_the_settings() -> None:
 
 
 def test_allowed_repositories_are_read_when_there_are_credentials() -> None:
-    """Those that are named and no glob; without credentials GitHub would answer too seldom."""
+    """Only names, no globs; without credentials GitHub would answer too few requests."""
     given = {"allowed_repositories": "acme/*,octo/c,octo/?"}
     assert resync_interval_s(WorkerSettings.model_validate(given)) == 0.0
     for credential in ({"github_token": "t"}, {"github_app_id": "1"}):
@@ -112,7 +112,7 @@ def test_allowed_repositories_are_read_when_there_are_credentials() -> None:
     ],
 )
 def test_token_is_sent_in_the_clear_to_nobody(url: str, is_taken: bool) -> None:
-    """Without TLS everybody on the way would read the token, so that only this machine is asked that way."""
+    """Without TLS anyone on the way could read the token, so plain HTTP goes only to this machine."""
     if is_taken:
         assert WorkerSettings.model_validate({"github_api_url": url}).github_api_url == url.rstrip("/")
     else:

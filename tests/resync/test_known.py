@@ -1,4 +1,4 @@
-"""What the workflows publish, read back: by the index, by memo, page by page, and with nonsense in it."""
+"""What the workflows publish, read back: by the index, by memo, page by page, and with invalid content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from workflows.search_attributes import REPOSITORY as REPOSITORY_ATTRIBUTE
 
 
 async def _all_open(known: SweptIssues, *repositories: str) -> tuple[list[int], int]:
-    """The IDs on all pages, and how many pages that were."""
+    """The IDs on all pages, and the number of pages."""
     ids, token, pages = [], "", 0
     while True:
         page = await known.list_open(repositories or (REPOSITORY,), token)
@@ -42,8 +42,8 @@ async def _all_open(known: SweptIssues, *repositories: str) -> tuple[list[int], 
 
 
 async def test_what_a_workflow_published_is_known(stack: Stack, issue_id: int) -> None:
-    """State, time of the update and newest request come back as they were told; a stranger is None."""
-    await stack.tell(issue_id, 7, IssueState.CLOSED, updated_at=at(3), requested_at=at(2), is_explicit=True)
+    """State, time of the update and newest request come back as sent; an unknown issue is None."""
+    await stack.deliver(issue_id, 7, IssueState.CLOSED, updated_at=at(3), requested_at=at(2), is_explicit=True)
     known = await stack.known.lookup(issue_id)
     assert known is not None
     assert known.issue == Issue(issue_id, REPOSITORY, 7, "A title", state=IssueState.CLOSED, updated_at=at(3))
@@ -55,7 +55,7 @@ async def test_what_a_workflow_published_is_known(stack: Stack, issue_id: int) -
 async def test_workflow_that_has_not_published_is_not_taken_for_open(
     stack: Stack, issue_id: int, memo: dict[str, object]
 ) -> None:
-    """A workflow without a word, or with one of another version, is known and not published."""
+    """A workflow without a memo, or with one of another version, is known but not published."""
     name = f"{stack.prefix}{issue_id}"
     await stack.temporal.start_workflow(
         WORKFLOW_TYPE, StartInput(issue_id, name), id=name, task_queue=stack.task_queue, memo=memo
@@ -66,11 +66,11 @@ async def test_workflow_that_has_not_published_is_not_taken_for_open(
 
 
 async def test_open_issues_are_listed_page_by_page(stack: Stack, issue_id: int) -> None:
-    """Without search attributes: the open ones of these repositories only, in pages of bounded size."""
+    """Without search attributes: only the open ones of these repositories, in pages of bounded size."""
     known = SweptIssues(stack.temporal, name_prefix=stack.prefix, task_queue=stack.task_queue, page_size=2)
     ids = [issue_id + n * 1_000_000 for n in range(5)]
     for number, known_id in enumerate(ids, start=1):
-        await stack.tell(known_id, number, IssueState.CLOSED if number == 3 else IssueState.OPEN)
+        await stack.deliver(known_id, number, IssueState.CLOSED if number == 3 else IssueState.OPEN)
     wanted = sorted(ids[:2] + ids[3:])
 
     async def listed() -> tuple[list[int], int]:
@@ -96,7 +96,7 @@ async def indexed(issue_id: int) -> AsyncIterator[Client]:
 
 
 async def test_search_attributes_narrow_the_search(indexed: Client, issue_id: int) -> None:
-    """Where they are registered the index is asked for the repository; who has not set them yet is found as well."""
+    """Where they are registered, the index filters by repository; those that have not set them are found too."""
     queue, prefix = "nobody", f"t{uuid.uuid4().hex[:8]}-"
     known = SweptIssues(indexed, name_prefix=prefix, task_queue=queue)
     memo = {MEMO_STATUS: {"issue_state": "open", "repository": REPOSITORY, "number": 7}}
@@ -110,14 +110,14 @@ async def test_search_attributes_narrow_the_search(indexed: Client, issue_id: in
     async def listed() -> list[int]:
         return (await _all_open(known))[0]
 
-    # All three say in their memo that they are of the repository: only the index can leave one out.
+    # The memos of all three name the repository: only the index can leave one out.
     await until(listed, lambda ids: ids == [issue_id, issue_id + 2], "the index shows the repository's issues")
 
 
 async def test_temporal_that_goes_away_is_an_outage(
     temporal_address: str, issue_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each question to Temporal is bounded in time, and raises what the activity retries."""
+    """Each call to Temporal is bounded in time, and raises an error that the activity retries."""
     monkeypatch.setattr(issuebox.temporal.sweeps, "CALL_TIMEOUT_S", 0.5)
     host, _, port = temporal_address.rpartition(":")
     cables: list[asyncio.StreamWriter] = []
@@ -151,7 +151,7 @@ async def test_temporal_that_goes_away_is_an_outage(
 
 
 async def test_read_issue_gives_the_authoritative_state(stack: Stack, github: GitHub, issue_id: int) -> None:
-    """Open and closed as GitHub has them, transferred and deleted as it says; None for what it does not show."""
+    """Open, closed, transferred and deleted as GitHub reports them; None for an issue that it does not show."""
     for number in range(1, 5):
         github.issue(number, number, at=at(number))
     github.change(2, at=at(9), state="closed")
@@ -172,7 +172,7 @@ async def test_read_issue_gives_the_authoritative_state(stack: Stack, github: Gi
 
 
 async def test_read_issue_without_credentials_asks_nobody(stack: Stack, github: GitHub) -> None:
-    """The tie rule reads GitHub only when a token is configured."""
+    """A tie is settled by GitHub only when a token is configured."""
     async with GitHubSource(GitHubOptions(github.url)) as source:
         activities = GitHubActivities(source, stack.known, Criteria())
         assert await ActivityEnvironment().run(activities.read_issue, Issue(1, REPOSITORY, 1)) is None
@@ -182,7 +182,7 @@ async def test_read_issue_without_credentials_asks_nobody(stack: Stack, github: 
 async def test_secrets_are_in_no_history_and_no_log(
     serve: Served, issue_id: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither token nor GitHub's words get into what Temporal keeps or into the log, also when everything fails."""
+    """Neither the token nor GitHub's replies get into histories or the log, even when everything fails."""
     stack = await serve()
     stack.github.issue(issue_id, 7, at=at(5))
     stack.github.mishaps = [
@@ -202,8 +202,8 @@ async def test_secrets_are_in_no_history_and_no_log(
 
 
 async def test_workflow_that_is_over_counts_as_none(stack: Stack, issue_id: int) -> None:
-    """What an ended run knew is history: nobody acts on it, so resync treats the issue as one that nobody knows."""
-    await stack.tell(issue_id, 7, IssueState.OPEN)
+    """A closed workflow no longer acts on what it knew, so resync treats its issue as unknown."""
+    await stack.deliver(issue_id, 7, IssueState.OPEN)
     assert await stack.known.lookup(issue_id) is not None
     await stack.temporal.get_workflow_handle(f"{stack.prefix}{issue_id}").terminate()
     assert await stack.known.lookup(issue_id) is None

@@ -1,4 +1,4 @@
-"""Each kind of missed delivery is found and sent once, and what is no news is not sent."""
+"""Each kind of missed delivery is found and sent once, and what is known already is not sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_missed_opened_is_sent_once(stack: Stack, issue_id: int) -> None:
 
 async def test_missed_closed_is_sent_once(stack: Stack, issue_id: int) -> None:
     """A lost `closed` stops the issue, and a second run sends nothing."""
-    await stack.tell(issue_id, 7)
+    await stack.deliver(issue_id, 7)
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.change(7, at=at(5), state="closed")
     assert (await stack.run()).counts.sent == 1
@@ -39,7 +39,7 @@ async def test_missed_closed_is_sent_once(stack: Stack, issue_id: int) -> None:
 
 async def test_missed_reopened_is_sent_once(stack: Stack, issue_id: int) -> None:
     """A lost `reopened` asks for the sandbox again, and a second run sends nothing."""
-    await stack.tell(issue_id, 7, IssueState.CLOSED)
+    await stack.deliver(issue_id, 7, IssueState.CLOSED)
     stack.github.issue(issue_id, 7, at=at(-9000), updated_at="2026-01-01T00:05:00Z")
     assert (await stack.run()).counts.sent == 1
     assert await stack.missed(issue_id) == [(Intention.ENSURE, "reopened")]
@@ -48,7 +48,7 @@ async def test_missed_reopened_is_sent_once(stack: Stack, issue_id: int) -> None
 
 async def test_missed_comment_is_sent_once(stack: Stack, issue_id: int) -> None:
     """A lost comment with the trigger phrase is a person's explicit request, made when it was written."""
-    await stack.tell(issue_id, 7, updated_at=at(6))
+    await stack.deliver(issue_id, 7, updated_at=at(6))
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.comment(501, 7, "please @claude", at=at(5))
     assert (await stack.run()).counts.sent == 1
@@ -59,8 +59,8 @@ async def test_missed_comment_is_sent_once(stack: Stack, issue_id: int) -> None:
 
 @pytest.mark.parametrize("text", ["no phrase", "> @claude quoted", "`@claude`"])
 async def test_comment_without_the_phrase_costs_no_read(stack: Stack, issue_id: int, text: str) -> None:
-    """What does not ask is not worth a request."""
-    await stack.tell(issue_id, 7, updated_at=at(6))
+    """A comment that does not ask costs no request."""
+    await stack.deliver(issue_id, 7, updated_at=at(6))
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.comment(501, 7, text, at=at(5))
     assert (await stack.run()).counts.sent == 0
@@ -68,15 +68,15 @@ async def test_comment_without_the_phrase_costs_no_read(stack: Stack, issue_id: 
 
 
 async def test_comment_that_was_answered_already_is_not_sent(stack: Stack, issue_id: int) -> None:
-    """A request that is older than the newest one known is no news."""
-    await stack.tell(issue_id, 7, updated_at=at(6), requested_at=at(5), is_explicit=True)
+    """A request older than the newest known one is not new."""
+    await stack.deliver(issue_id, 7, updated_at=at(6), requested_at=at(5), is_explicit=True)
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.comment(501, 7, "@claude", at=at(5))
     assert (await stack.run()).counts.sent == 0
 
 
 async def test_comment_before_the_close_wakes_nobody(stack: Stack, issue_id: int) -> None:
-    """Whoever closed the issue after the comment knew it: no sandbox is started for it."""
+    """The issue was closed after the comment: no sandbox is started for it."""
     stack.github.issue(issue_id, 7, at=at(-9000))
     stack.github.comment(501, 7, "@claude", at=at(5))
     stack.github.change(7, at=at(6), state="closed")
@@ -90,23 +90,23 @@ async def test_comment_before_the_close_wakes_nobody(stack: Stack, issue_id: int
 async def test_comment_by_a_bot_or_on_a_pull_request_is_not_sent(
     stack: Stack, issue_id: int, given: dict[str, object]
 ) -> None:
-    """The trigger rules hold for what resync finds as for a delivery."""
-    await stack.tell(issue_id, 7, updated_at=at(6))
+    """The triggers and criteria are the same as for a delivery."""
+    await stack.deliver(issue_id, 7, updated_at=at(6))
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.comment(501, 7, "@claude", at=at(5), **given)
     assert (await stack.run()).counts.sent == 0
 
 
 async def test_edited_old_comment_is_not_sent(stack: Stack, issue_id: int) -> None:
-    """Editing a comment is no request, so an old one that turns up in the listing is none."""
-    await stack.tell(issue_id, 7, updated_at=at(6))
+    """Editing a comment is no request, even though the edited comment appears in the listing."""
+    await stack.deliver(issue_id, 7, updated_at=at(6))
     stack.github.issue(issue_id, 7, at=at(0))
     stack.github.comment(501, 7, "@claude", at=at(5), created_at="2025-12-01T00:00:00Z")
     assert (await stack.run()).counts.sent == 0
 
 
 async def test_unknown_closed_issue_gets_no_workflow(stack: Stack, issue_id: int) -> None:
-    """Nobody needs a sandbox for an issue that came and went."""
+    """An issue that was opened and closed unseen needs no sandbox."""
     stack.github.issue(issue_id, 7, at=at(5), state="closed", closed_at="2026-01-01T00:05:00Z")
     report = await stack.run()
     assert (report.counts.listed, report.counts.unasked, report.counts.sent) == (1, 1, 0)
@@ -114,7 +114,7 @@ async def test_unknown_closed_issue_gets_no_workflow(stack: Stack, issue_id: int
 
 
 async def test_unknown_old_issue_is_left_alone_unless_it_asks(stack: Stack, issue_id: int) -> None:
-    """An old issue that was only updated gets no sandbox; with the trigger label on, or in a full run, it does."""
+    """An old issue that was only updated gets no sandbox; with the trigger label, or in a full run, it does."""
     updated = {"updated_at": "2026-01-01T00:05:00Z"}
     stack.github.issue(issue_id, 7, at=at(-9000), **updated)
     stack.github.issue(issue_id + 1_000_000, 8, at=at(-9000), labels=[{"name": "bug"}, {"name": "claude"}], **updated)
@@ -124,21 +124,21 @@ async def test_unknown_old_issue_is_left_alone_unless_it_asks(stack: Stack, issu
 
 
 async def test_full_run_reaches_issues_that_nobody_touched(stack: Stack, issue_id: int) -> None:
-    """`--full` looks at every open issue, however long ago it was updated."""
+    """`--full` reads every open issue, however long ago it was updated."""
     stack.github.issue(issue_id, 7, at=at(-9000))
     assert (await stack.run()).counts.listed == 0
     assert [sent.number for sent in (await stack.run(is_full=True)).sent] == [7]
 
 
 async def test_sweep_by_schedule_starts_nothing_for_old_issues(stack: Stack, issue_id: int) -> None:
-    """The sweep that comes every few hours compares what is known; it does not make sandboxes for old issues."""
+    """The regular sweep compares what is known; it creates no sandboxes for old issues."""
     stack.github.issue(issue_id, 7, at=at(-9000))
     report = await stack.run(sweep_interval_s=3600.0)
     assert (report.counts.sent, report.counts.listed) == (0, 1)
 
 
 async def test_assignment_to_the_trigger_login_asks(serve: Served, issue_id: int) -> None:
-    """A lost `assigned` counts as the table of triggers says."""
+    """A lost `assigned` counts as in the table of triggers."""
     stack = await serve(Criteria(login="claude-bot"))
     stack.github.issue(
         issue_id, 7, at=at(-9000), updated_at="2026-01-01T00:05:00Z", assignees=[{"login": "Claude-Bot"}]
@@ -148,7 +148,7 @@ async def test_assignment_to_the_trigger_login_asks(serve: Served, issue_id: int
 
 
 async def test_bot_and_pull_request_start_nothing(stack: Stack, issue_id: int) -> None:
-    """A bot's issue is refused and counted, also when it carries the label; a pull request is no issue."""
+    """A bot's issue is refused and counted, even with the label; a pull request is no issue."""
     bot = {"login": "renovate[bot]", "type": "Bot"}
     stack.github.issue(issue_id, 7, at=at(5), user=bot, labels=[{"name": "claude"}])
     stack.github.issue(issue_id + 1_000_000, 8, at=at(6), pull_request={"url": "x"})
@@ -158,16 +158,16 @@ async def test_bot_and_pull_request_start_nothing(stack: Stack, issue_id: int) -
 
 
 async def test_older_state_at_github_is_no_news(stack: Stack, issue_id: int) -> None:
-    """A listing that lags behind what a delivery told changes nothing."""
-    await stack.tell(issue_id, 7, IssueState.CLOSED, updated_at=at(9))
+    """A listing that lags behind a delivery changes nothing."""
+    await stack.deliver(issue_id, 7, IssueState.CLOSED, updated_at=at(9))
     stack.github.issue(issue_id, 7, at=at(5))
     assert (await stack.run()).counts.known == 1
     assert await stack.missed(issue_id) == []
 
 
 async def test_contradiction_within_one_second_is_sent(stack: Stack, issue_id: int) -> None:
-    """On a tie GitHub's word stands: closed in the second of the last delivery is news for the workflow to judge."""
-    await stack.tell(issue_id, 7, updated_at=at(5))
+    """GitHub settles a tie: a close in the second of the last delivery is sent for the workflow to judge."""
+    await stack.deliver(issue_id, 7, updated_at=at(5))
     stack.github.issue(issue_id, 7, at=at(5), state="closed", closed_at="2026-01-01T00:05:00Z")
     await stack.run()
     assert await stack.missed(issue_id) == [(Intention.STOP, "closed")]
@@ -184,10 +184,10 @@ async def _listed_open(stack: Stack, *issue_ids: int) -> None:
 
 
 async def test_full_run_finds_what_is_gone(stack: Stack, issue_id: int) -> None:
-    """Deleted, transferred, closed, hidden and still open: only GitHub's own words end an issue, each only its own."""
+    """Deleted, transferred, closed, hidden and still open: only GitHub's answer ends an issue, each its own."""
     ids = [issue_id + n * 1_000_000 for n in range(5)]
     for number, known_id in enumerate(ids, start=1):
-        await stack.tell(known_id, number, updated_at=at(-9000))
+        await stack.deliver(known_id, number, updated_at=at(-9000))
         stack.github.issue(known_id, number, at=at(-9000))
     stack.github.delete(1)
     stack.github.transfer(2, new_id=issue_id + 99_000_000)
@@ -207,8 +207,8 @@ async def test_full_run_finds_what_is_gone(stack: Stack, issue_id: int) -> None:
 
 
 async def test_issues_switched_off_delete_nothing(stack: Stack, issue_id: int) -> None:
-    """A repository whose issues are switched off answers 410 for each of them: that is not *deleted*."""
-    await stack.tell(issue_id, 7)
+    """A repository whose issues are switched off answers 410 for each of them: that does not mean *deleted*."""
+    await stack.deliver(issue_id, 7)
     await _listed_open(stack, issue_id)
     stack.github.repository().are_issues_off = True
     report = await stack.run(is_full=True)
@@ -217,14 +217,14 @@ async def test_issues_switched_off_delete_nothing(stack: Stack, issue_id: int) -
 
 
 async def test_renamed_repository_keeps_its_issues(stack: Stack, issue_id: int) -> None:
-    """After a rename the old name leads on: open issues stay, and a closed one is found under its old place."""
-    await stack.tell(issue_id, 7)
-    await stack.tell(issue_id + 1_000_000, 8, updated_at=at(-9500))
+    """After a rename the old name redirects: open issues stay, and a closed one is found under the old name."""
+    await stack.deliver(issue_id, 7)
+    await stack.deliver(issue_id + 1_000_000, 8, updated_at=at(-9500))
     stack.github.issue(issue_id, 7, at=at(-9000))
     stack.github.issue(issue_id + 1_000_000, 8, at=at(-9000), state="closed")
     stack.github.issue(issue_id + 2_000_000, 9, at=at(5))
     stack.github.rename(REPOSITORY, "octo/renamed")
-    await stack.tell(issue_id + 3_000_000, 10, repository="octo/renamed")
+    await stack.deliver(issue_id + 3_000_000, 10, repository="octo/renamed")
     stack.github.repository("octo/renamed").deleted.add(10)
     await _listed_open(stack, issue_id, issue_id + 1_000_000, issue_id + 3_000_000)
     report = await stack.run(sweep_interval_s=3600.0)
@@ -236,8 +236,8 @@ async def test_renamed_repository_keeps_its_issues(stack: Stack, issue_id: int) 
 
 
 async def test_name_that_was_given_to_another_repository_ends_nothing(stack: Stack, issue_id: int) -> None:
-    """Another issue under the number says nothing about ours, which is known by its ID."""
-    await stack.tell(issue_id, 7)
+    """Another issue with the same number proves nothing about ours, whose ID differs."""
+    await stack.deliver(issue_id, 7)
     await _listed_open(stack, issue_id)
     stack.github.issue(issue_id + 5_000_000, 7, at=at(-9000), state="closed")
     report = await stack.run(sweep_interval_s=3600.0)
@@ -245,8 +245,8 @@ async def test_name_that_was_given_to_another_repository_ends_nothing(stack: Sta
     assert report.counts.unreadable == 1
 
 
-async def test_window_begins_where_the_watermark_says(stack: Stack, issue_id: int) -> None:
-    """An unknown issue counts when it was created since the watermark, with two minutes of overlap."""
+async def test_window_begins_at_the_mark(stack: Stack, issue_id: int) -> None:
+    """An unknown issue counts when it was created since the mark, with two minutes of overlap."""
     stack.github.issue(issue_id, 7, at=at(0) - timedelta(seconds=119), updated_at="2026-01-01T00:05:00Z")
     stack.github.issue(issue_id + 1_000_000, 8, at=at(0) - timedelta(seconds=121), updated_at="2026-01-01T00:05:00Z")
     assert [sent.number for sent in (await stack.run()).sent] == [7]

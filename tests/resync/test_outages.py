@@ -1,4 +1,4 @@
-"""Outages in the middle: what was read is not read again, nothing is lost, and nothing is sent twice."""
+"""Outages in the middle: no page is read twice, nothing is lost, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAGES = 5
 
 
 def fill(github: GitHub, issue_id: int, count: int = 2 * PAGES) -> list[int]:
-    """Issues that nobody heard of, two a page."""
+    """Unknown issues, two per page."""
     github.page_size_max = 2
     ids = [issue_id + n * 1_000_000 for n in range(count)]
     for number, new_id in enumerate(ids, start=1):
@@ -44,12 +44,12 @@ async def sent_once(stack: Stack, ids: list[int]) -> None:
 
 
 def starts(github: GitHub) -> list[str]:
-    """From when on each page of issues was asked for."""
+    """The `since` of each requested page of issues."""
     return [asked.query["since"][14:16] for asked in github.requests("/issues")]
 
 
 async def test_many_pages_are_read_to_the_end(stack: Stack, issue_id: int) -> None:
-    """Each page is asked for once, from the last update of the page before on, and every issue is counted once."""
+    """Each page is requested once, from the last update of the page before, and every issue is counted once."""
     ids = fill(stack.github, issue_id)
     report = await stack.run()
     await sent_once(stack, ids)
@@ -58,7 +58,7 @@ async def test_many_pages_are_read_to_the_end(stack: Stack, issue_id: int) -> No
 
 
 async def test_many_updates_in_one_second_are_read_to_the_end(stack: Stack, issue_id: int) -> None:
-    """More than a page at one second does not stand still: GitHub's own cursor leads on."""
+    """More than a page within one second does not stop the walk: GitHub's own cursor leads further."""
     stack.github.page_size_max = 2
     ids = [issue_id + n * 1_000_000 for n in range(7)]
     for number, new_id in enumerate(ids, start=1):
@@ -100,7 +100,7 @@ async def test_outage_between_pages_goes_on_where_it_was(stack: Stack, issue_id:
 
 
 class Gate(GitHubSource):
-    """GitHub, which lets a worker see so many pages and then never answers it: the moment to kill it."""
+    """GitHub, which serves a worker some pages and then stops answering: the moment to kill the worker."""
 
     def __init__(self, options: GitHubOptions, pages: int) -> None:
         super().__init__(options)
@@ -132,7 +132,7 @@ def _bare(temporal: Client, github: GitHub) -> Stack:
 async def test_worker_that_ends_between_pages_hands_on_where_it_was(
     temporal: Client, github: GitHub, issue_id: int
 ) -> None:
-    """The next worker asks for the page that the first did not get, and for none before it."""
+    """The next worker requests the page that the first did not get, and none before it."""
     stack, ids = _bare(temporal, github), fill(github, issue_id)
     gate = Gate(GitHubOptions(github.url, TOKEN), pages=3)
     async with gate, worker(stack, GitHubActivities(gate, stack.known, Criteria())):
@@ -152,14 +152,20 @@ async def test_worker_that_ends_between_pages_hands_on_where_it_was(
 async def test_worker_that_is_killed_between_pages_loses_nothing(
     temporal: Client, temporal_address: str, github: GitHub, issue_id: int
 ) -> None:
-    """After a kill -9 another worker reads to the end: every issue is sent, each once."""
+    """After a kill -9 another worker reads to the end: every issue is sent once."""
     stack, ids = _bare(temporal, github), fill(github, issue_id)
-    doomed = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.resync.doomed", temporal_address, github.url, stack.task_queue, stack.prefix
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.resync.worker_process",
+        temporal_address,
+        github.url,
+        stack.task_queue,
+        stack.prefix,
     )
-    github.mishaps = [Mishap("/issues", 0, skip=3, before=doomed.kill)]
+    github.mishaps = [Mishap("/issues", 0, skip=3, before=process.kill)]
     handle = await _started(stack)
-    await asyncio.wait_for(doomed.wait(), 60)
+    await asyncio.wait_for(process.wait(), 60)
     assert len(github.requests("/issues")) == 4
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
     async with source, worker(stack, GitHubActivities(source, stack.known, Criteria())):
@@ -170,7 +176,7 @@ async def test_worker_that_is_killed_between_pages_loses_nothing(
 
 
 class Broken(SweptIssues):
-    """Temporal, which fails at one delivery: a worker that is cut off in the middle of a page."""
+    """Temporal, failing at one delivery: the worker is cut off in the middle of a page."""
 
     fails_at = 0
 
@@ -198,7 +204,7 @@ async def test_failure_in_the_middle_of_a_page_counts_and_sends_nothing_twice(
 
 
 class Counting:
-    """The issues' workflows, with each question counted."""
+    """The issues' workflows, counting each lookup."""
 
     def __init__(self, known: KnownIssues) -> None:
         self.known = known
@@ -220,7 +226,7 @@ class Counting:
 
 
 async def test_sweep_goes_on_without_judging_again(temporal: Client, github: GitHub, issue_id: int) -> None:
-    """After an outage the open issues are listed again, to know what is absent, but each was judged once."""
+    """After an outage the open issues are listed again, to know which are absent, but each is judged only once."""
     stack = _bare(temporal, github)
     github.page_size_max = 2
     ids = [issue_id + n * 1_000_000 for n in range(6)]
@@ -230,7 +236,7 @@ async def test_sweep_goes_on_without_judging_again(temporal: Client, github: Git
     counting.fails_once_listing = True
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
     async with source, worker(stack, GitHubActivities(source, counting, Criteria())):
-        await stack.tell(ids[0], 1, updated_at=at(-8999))
+        await stack.deliver(ids[0], 1, updated_at=at(-8999))
         github.delete(1)
         report = (await (await _started(stack, sweep_interval_s=1.0)).result()).repositories[0]
         assert await stack.missed(ids[0]) == [(Intention.DELETE, "deleted")]
@@ -239,7 +245,7 @@ async def test_sweep_goes_on_without_judging_again(temporal: Client, github: Git
 
 
 class LaggingIndex(Counting):
-    """An index that still shows an issue as open whose workflow knows better."""
+    """An index that still shows an issue as open although its workflow knows better."""
 
     async def list_open(self, repositories: tuple[str, ...], token: str = "") -> KnownPage:
         issues = [await self.known.lookup(issue_id) for issue_id in self.shown]
@@ -249,14 +255,14 @@ class LaggingIndex(Counting):
 
 
 async def test_index_that_lags_costs_no_read(temporal: Client, github: GitHub, issue_id: int) -> None:
-    """What the workflow itself says decides whether an issue has to be read at GitHub."""
+    """The workflow's own record decides whether an issue must be read at GitHub."""
     stack = _bare(temporal, github)
     index = LaggingIndex(stack.known)
     index.shown = (issue_id,)
     github.issue(issue_id, 7, at=at(-9000), state="closed")
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
     async with source, worker(stack, GitHubActivities(source, index, Criteria())):
-        await stack.tell(issue_id, 7, IssueState.CLOSED, updated_at=at(-9000))
+        await stack.deliver(issue_id, 7, IssueState.CLOSED, updated_at=at(-9000))
         report = (await (await _started(stack, sweep_interval_s=1.0)).result()).repositories[0]
     assert (report.error, report.counts.sent, github.requests("/issues/7")) == ("", 0, [])
 
@@ -272,7 +278,7 @@ async def test_repository_that_cannot_be_read_blocks_no_other(stack: Stack, issu
 
 
 async def test_rate_limit_is_waited_for(serve: Served, issue_id: int) -> None:
-    """A spent primary limit holds the run up until its reset, and then it is read to the end."""
+    """A spent primary limit holds the run until its reset, and then everything is read."""
     stack = await serve()
     ids = fill(stack.github, issue_id)
     headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int((stack.github.now).timestamp()) + 1)}
@@ -283,8 +289,8 @@ async def test_rate_limit_is_waited_for(serve: Served, issue_id: int) -> None:
     assert [asked.status for asked in stack.github.requests("/issues")].count(403) == 1
 
 
-async def test_quiet_overlap_of_a_listing_is_not_looked_at_again(stack: Stack, issue_id: int) -> None:
-    """What was dealt with in an earlier run is not looked up in each later one, but for the last two minutes."""
+async def test_quiet_overlap_of_a_listing_is_not_judged_again(stack: Stack, issue_id: int) -> None:
+    """A later run does not look up again what an earlier one dealt with, except for the last two minutes."""
     fill(stack.github, issue_id)
     stack.github.page_size_max = 100
     first = await stack.run()

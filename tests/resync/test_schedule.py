@@ -1,4 +1,4 @@
-"""What one scheduled run leaves to the next: marks and ETags, through failures, terminations and bad repositories."""
+"""What one scheduled run leaves to the next: marks and ETags, across failures, terminations and bad repositories."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LOOKBACK_S = 10 * 365 * 86400.0
 
 @dataclass
 class Scheduled:
-    """A schedule that runs only when it is told to."""
+    """A schedule that runs only when triggered."""
 
     stack: Stack
     handle: ScheduleHandle
     runs: int = 0
 
     async def start(self) -> WorkflowHandle[object, ResyncReport]:
-        """Trigger a run; its workflow."""
+        """Trigger a run; returns its workflow."""
         await self.handle.trigger()
         self.runs += 1
 
@@ -52,7 +52,7 @@ class Scheduled:
         return self.stack.temporal.get_workflow_handle(workflow_id, run_id=run_id, result_type=ResyncReport)
 
     async def run(self) -> RepositoryReport:
-        """Trigger a run and wait; what came of the first repository."""
+        """Trigger a run and wait; returns the report on the first repository."""
         report = await (await self.start()).result()
         await self.settled()
         return report.repositories[0]
@@ -82,7 +82,7 @@ async def _scheduled(stack: Stack, request: ResyncRequest) -> AsyncIterator[Sche
 
 
 async def test_unchanged_repository_costs_one_304(scheduled: Scheduled, issue_id: int) -> None:
-    """After one run has read it, a repository in which nothing happened costs one free request a run."""
+    """Once it was read, a repository in which nothing happens costs one free request per run."""
     github = scheduled.stack.github
     github.issue(issue_id, 7, at=at(5))
     first = await scheduled.run()
@@ -95,7 +95,7 @@ async def test_unchanged_repository_costs_one_304(scheduled: Scheduled, issue_id
 
 
 async def test_change_after_quiet_runs_is_seen(scheduled: Scheduled, issue_id: int) -> None:
-    """A 304 hides nothing: what happens later is in the next run, and only that is looked at."""
+    """A 304 hides nothing: a later change is in the next run, and only that change is judged."""
     github = scheduled.stack.github
     github.issue(issue_id, 7, at=at(5))
     github.issue(issue_id + 1_000_000, 8, at=at(50))
@@ -111,7 +111,7 @@ async def test_change_after_quiet_runs_is_seen(scheduled: Scheduled, issue_id: i
 
 
 async def test_fresh_comment_is_not_hidden_by_an_unchanged_listing(scheduled: Scheduled, issue_id: int) -> None:
-    """A comment that shows up in its listing only after its issue's update did is still found."""
+    """A comment that appears in its listing only after its issue's update is still found."""
     github = scheduled.stack.github
     github.issue(issue_id, 7, at=at(5))
     github.now = at(10)
@@ -124,7 +124,7 @@ async def test_fresh_comment_is_not_hidden_by_an_unchanged_listing(scheduled: Sc
 
 
 async def test_terminated_run_loses_no_mark(scheduled: Scheduled, issue_id: int) -> None:
-    """The run after one that was terminated goes on from the last one that completed."""
+    """The run after a terminated one continues from the last one that completed."""
     github = scheduled.stack.github
     github.issue(issue_id, 7, at=at(5))
     first = await scheduled.run()
@@ -140,7 +140,7 @@ async def test_terminated_run_loses_no_mark(scheduled: Scheduled, issue_id: int)
 
 
 async def test_schedule_that_is_written_again_loses_no_mark(scheduled: Scheduled, issue_id: int) -> None:
-    """Workers that start write the schedule anew: the next run still goes on from the last one."""
+    """Starting workers rewrite the schedule: the next run still continues from the last one."""
     github = scheduled.stack.github
     github.issue(issue_id, 7, at=at(5))
     first = await scheduled.run()
@@ -151,7 +151,7 @@ async def test_schedule_that_is_written_again_loses_no_mark(scheduled: Scheduled
 
 
 async def test_bad_repository_keeps_its_mark_while_others_move_on(serve: Served, issue_id: int) -> None:
-    """Refused for a while, a repository is read from its old mark on afterwards: nothing in between is lost."""
+    """A repository that was refused for a while is then read from its old mark: nothing in between is lost."""
     stack = await serve()
     github = stack.github
     github.issue(issue_id, 7, at=at(5))
@@ -172,9 +172,9 @@ async def test_bad_repository_keeps_its_mark_while_others_move_on(serve: Served,
 
 
 async def test_sweep_is_due_after_its_interval(serve: Served, issue_id: int) -> None:
-    """The comparison of all that is open is made at first and then once per interval, not in every run."""
+    """The comparison of all open issues runs at first and then once per interval, not in every run."""
     stack = await serve()
-    await stack.tell(issue_id, 7, IssueState.OPEN)
+    await stack.deliver(issue_id, 7, IssueState.OPEN)
     stack.github.issue(issue_id, 7, at=at(0))
     request = ResyncRequest((REPOSITORY,), lookback_s=LOOKBACK_S, sweep_interval_s=10 * 365 * 86400.0)
     async for scheduled in _scheduled(stack, request):

@@ -1,10 +1,9 @@
-"""What `GitHubSource` promises, against real HTTP: each answer of GitHub's, each limit, and where the token goes."""
+"""What `GitHubSource` promises, against real HTTP: each answer of GitHub, each limit, and where the token goes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -28,7 +27,7 @@ async def source(github: GitHub) -> AsyncIterator[GitHubSource]:
 
 
 async def failure(source: IssueSource) -> ProviderError:
-    """What the listing raises."""
+    """The error that the listing raises."""
     with pytest.raises(ProviderError) as caught:
         await source.updated_issues(QUERY)
     said = f"{caught.value!r} {caught.value}"
@@ -37,8 +36,8 @@ async def failure(source: IssueSource) -> ProviderError:
     return caught.value
 
 
-async def test_one_issue_is_read_with_what_the_rules_need(source: GitHubSource, github: GitHub) -> None:
-    """Labels, author and association come along, so that the rules can be applied."""
+async def test_one_issue_is_read_with_what_the_criteria_need(source: GitHubSource, github: GitHub) -> None:
+    """Labels, author and association are included, so that the criteria can be applied."""
     github.issue(11, 1, at=at(0), labels=[{"name": "claude"}, "plain"], author_association="MEMBER")
     reading = await source.read_issue(REPOSITORY, 1, 11)
     assert (reading.presence, reading.requests) == (Presence.FOUND, 1)
@@ -48,7 +47,7 @@ async def test_one_issue_is_read_with_what_the_rules_need(source: GitHubSource, 
 
 
 async def test_deleted_is_told_from_switched_off_and_from_hidden(source: GitHubSource, github: GitHub) -> None:
-    """Only a 410 that says *deleted* is a deletion; a 404 proves nothing."""
+    """Only a 410 with the word *deleted* is a deletion; a 404 proves nothing."""
     github.issue(11, 1, at=at(0))
     github.delete(1)
     assert (await source.read_issue(REPOSITORY, 1, 11)).presence is Presence.GONE
@@ -58,7 +57,7 @@ async def test_deleted_is_told_from_switched_off_and_from_hidden(source: GitHubS
 
 
 async def test_transferred_is_told_from_renamed(source: GitHubSource, github: GitHub) -> None:
-    """Both answer 301; a transferred issue has another ID where that leads, a renamed repository's has the same."""
+    """Both answer 301; behind it a transferred issue has another ID, one in a renamed repository the same."""
     github.issue(11, 1, at=at(0))
     github.issue(12, 2, at=at(0))
     github.issue(13, 3, at=at(0))
@@ -69,12 +68,12 @@ async def test_transferred_is_told_from_renamed(source: GitHubSource, github: Gi
     assert found.listed is not None
     assert (found.presence, found.listed.issue.repository, found.requests) == (Presence.FOUND, "octo/renamed", 2)
     github.repository("octo/renamed").deleted.add(github.repository("octo/renamed").issues.pop(3)["number"])
-    # Behind a redirect it may be the new home that deleted it, so this is not taken for a deletion.
+    # Behind a redirect the new repository may have deleted it, so this does not count as a deletion.
     assert (await source.read_issue(REPOSITORY, 3, 13)).presence is Presence.MOVED
 
 
 async def test_unchanged_listing_is_a_304(source: GitHubSource, github: GitHub) -> None:
-    """With the ETag of the last answer nothing new costs nothing; a change is seen."""
+    """With the ETag of the last answer, an unchanged listing costs nothing; a change is seen."""
     github.issue(11, 1, at=at(5))
     page = await source.updated_issues(QUERY)
     assert (len(page.items), page.is_unchanged, page.reached) == (1, False, at(5))
@@ -87,7 +86,7 @@ async def test_unchanged_listing_is_a_304(source: GitHubSource, github: GitHub) 
 
 
 async def test_listing_asks_for_what_the_walk_relies_on(source: GitHubSource, github: GitHub) -> None:
-    """Sorted by updates from the oldest on, all states, a hundred a page, with version and a user agent."""
+    """Sorted by updates, oldest first, all states, a hundred per page, with version and user agent."""
     await source.updated_issues(QUERY)
     asked = github.asked[-1]
     assert asked.query == {
@@ -117,7 +116,7 @@ async def test_pages_follow_each_other_and_leave_out_pull_requests(source: GitHu
     "elsewhere", ["http://127.0.0.1:9", "https://api.github.com", "http://token@{host}", "http://{host}/api"]
 )
 async def test_next_page_on_another_host_is_refused(source: GitHubSource, github: GitHub, elsewhere: str) -> None:
-    """The token goes to the configured API alone, whatever a link says."""
+    """The token goes only to the configured API, whatever a link contains."""
     for number in range(1, 4):
         github.issue(number, number, at=at(number))
     github.page_size_max = 2
@@ -128,7 +127,7 @@ async def test_next_page_on_another_host_is_refused(source: GitHubSource, github
 
 
 async def test_redirect_to_another_host_is_refused(source: GitHubSource, github: GitHub) -> None:
-    """A redirect is followed within the API only, and to the same kind of place only."""
+    """A redirect is followed only within the API, and only to the same kind of resource."""
     async with running(GitHub()) as stranger:
         stranger.issue(11, 1, at=at(0))
         for location in (f"{stranger.url}/repos/{REPOSITORY}/issues", f"{github.url}/user", f"{github.url}/repos/o/r"):
@@ -138,7 +137,7 @@ async def test_redirect_to_another_host_is_refused(source: GitHubSource, github:
 
 
 async def test_redirects_in_a_circle_end(source: GitHubSource, github: GitHub) -> None:
-    """A redirect that leads to itself is given up."""
+    """A redirect to itself is given up."""
     github.mishaps = [Mishap("/issues", 301, {"location": f"{github.url}/repos/{REPOSITORY}/issues"}, times=9)]
     assert isinstance(await failure(source), RefusedError)
     assert len(github.asked) == 3
@@ -146,7 +145,7 @@ async def test_redirects_in_a_circle_end(source: GitHubSource, github: GitHub) -
 
 @pytest.mark.parametrize("name", ["octo", "octo/..", "../x", "a/b/c", "octo/repo?x", "octo/re po", "octo/'x", ""])
 async def test_name_that_is_no_repository_is_never_asked_for(source: GitHubSource, github: GitHub, name: str) -> None:
-    """What is no owner/name becomes no part of a path or a query."""
+    """Anything but owner/name never becomes part of a path or a query."""
     assert not is_repository(name)
     with pytest.raises(RefusedError):
         await source.open_issues(PageQuery(name))
@@ -159,7 +158,7 @@ async def test_name_that_is_no_repository_is_never_asked_for(source: GitHubSourc
      (410, Cause.INVALID), (422, Cause.INVALID), (400, Cause.INVALID)],
 )  # fmt: skip
 async def test_refusal_says_who_has_to_act(source: GitHubSource, github: GitHub, status: int, cause: Cause) -> None:
-    """What stays the same until somebody acts is refused, with its cause and without GitHub's body."""
+    """A failure that lasts until somebody acts is a refusal, with its cause and without GitHub's body."""
     github.mishaps = [Mishap("/issues", status)]
     error = await failure(source)
     assert isinstance(error, RefusedError)
@@ -174,7 +173,7 @@ async def test_refusal_says_who_has_to_act(source: GitHubSource, github: GitHub,
     ids=["500", "502", "cut off", "half a body", "an object", "another shape"],
 )  # fmt: skip
 async def test_outage_is_transient(source: GitHubSource, github: GitHub, mishap: Mishap) -> None:
-    """What may pass by itself can be tried again, and is asked once only: retries are Temporal's."""
+    """A failure that may pass can be tried again, and is tried only once: Temporal retries."""
     github.mishaps = [mishap]
     assert type(await failure(source)) is TransientError
     assert len(github.asked) == 1
@@ -193,7 +192,7 @@ async def test_slow_answer_is_cut_off(source: GitHubSource, github: GitHub) -> N
 
 
 async def test_spent_primary_limit_waits_for_the_reset(source: GitHubSource, github: GitHub) -> None:
-    """At 0 remaining no request is made before the reset, by GitHub's clock; then it goes on."""
+    """At 0 remaining no request is sent before the reset, by GitHub's clock; then it continues."""
     github.remaining = 0
     await source.updated_issues(QUERY)
     error = await failure(source)
@@ -218,7 +217,7 @@ async def test_spent_primary_limit_waits_for_the_reset(source: GitHubSource, git
 async def test_rate_limit_says_when_to_come_back(
     github: GitHub, status: int, headers: dict[str, str], body: bytes, between: tuple[float, float]
 ) -> None:
-    """Primary and secondary limits give the pause that GitHub asks for, and nothing is asked within it."""
+    """Primary and secondary limits give the pause that GitHub asks for, and nothing is sent within it."""
     github.mishaps = [Mishap("/issues", status, headers, body)]
     async with GitHubSource(GitHubOptions(github.url, TOKEN)) as source:
         error = await failure(source)
@@ -230,7 +229,7 @@ async def test_rate_limit_says_when_to_come_back(
 
 
 async def test_without_credentials_public_issues_are_read(github: GitHub) -> None:
-    """No token is sent when there is none, and the source says so."""
+    """No token is sent when there is none, and `is_authorized` is False."""
     github.issue(11, 1, at=at(5))
     async with GitHubSource(GitHubOptions(github.url)) as source:
         assert not source.is_authorized
@@ -251,13 +250,10 @@ def install(github: GitHub) -> None:
     github.tokens.clear()
 
 
-@pytest.mark.parametrize("form", ["text", "one line", "file"])
-async def test_app_makes_one_installation_token(github: GitHub, tmp_path: Path, form: str) -> None:
-    """The App finds its installation, makes a token, and keeps both; the key may be text or a file."""
+async def test_app_makes_one_installation_token(github: GitHub) -> None:
+    """The App finds its installation, creates a token, and keeps both."""
     install(github)
-    (tmp_path / "key.pem").write_text(PEM)
-    given = {"text": PEM, "one line": PEM.replace("\n", "\\n"), "file": str(tmp_path / "key.pem")}[form]
-    async with GitHubSource(GitHubOptions(github.url, app_id="123", private_key=given)) as source:
+    async with GitHubSource(GitHubOptions(github.url, app_id="123", private_key=PEM)) as source:
         page = await source.updated_issues(QUERY)
         await source.comments(QUERY)
     assert (source.is_authorized, page.requests) == (True, 3)
@@ -268,7 +264,7 @@ async def test_app_makes_one_installation_token(github: GitHub, tmp_path: Path, 
 
 
 async def test_refused_installation_token_is_made_anew(github: GitHub) -> None:
-    """A kept token that GitHub does not take any more is dropped; one that was just made is the operator's matter."""
+    """A kept token that GitHub no longer accepts is dropped; a new one that it refuses is for the operator to fix."""
     install(github)
     async with GitHubSource(GitHubOptions(github.url, app_id="123", private_key=PEM)) as source:
         await source.updated_issues(QUERY)
@@ -285,7 +281,7 @@ async def test_refused_installation_token_is_made_anew(github: GitHub) -> None:
 
 @pytest.mark.parametrize("key", ["-----BEGIN secret", "/no/such/secret/file", ""])
 async def test_private_key_that_cannot_be_read_is_not_shown(github: GitHub, key: str) -> None:
-    """A wrong key is the operator's to mend, and is not quoted."""
+    """The operator must fix a wrong key; the error does not quote it."""
     async with GitHubSource(GitHubOptions(github.url, app_id="123", private_key=key)) as source:
         error = await failure(source)
     assert isinstance(error, RefusedError)
@@ -293,5 +289,5 @@ async def test_private_key_that_cannot_be_read_is_not_shown(github: GitHub, key:
 
 
 def test_options_do_not_show_secrets() -> None:
-    """A line of the log or a traceback with the options in it gives nothing away."""
+    """A log line or traceback with the options in it shows no secret."""
     assert "secret" not in repr(GitHubOptions(token="secret", private_key="secret"))

@@ -1,7 +1,7 @@
-"""A deploy: SIGTERM of the worker in the middle of its commands, on the whole stack as `issuebox dev` runs it.
+"""A deploy: SIGTERM to the worker in the middle of its commands, on the whole stack as `issuebox dev` runs it.
 
-Five issues are each in the middle of another command, which lasts longer than a worker that stops waits for it.
-Afterwards each has what was asked for, in its one sandbox, and none was blocked on the way.
+Each of five issues is in the middle of a different command, which takes longer than a stopping worker waits for it.
+Afterwards each has what was requested, in its one sandbox, and none was blocked on the way.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from issuebox.dev.environment import inherited, to_temporal
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 LONG_S = 20.0
-"""Longer than it takes to bring all five commands under way and than a worker that was told to stop waits for them."""
+"""Longer than starting all five commands takes, and than a stopping worker waits for them."""
 
 PATIENT = SETTINGS | {
-    # A command that is under way is waited for: what cuts it off here is the end of its worker alone.
-    "ISSUEBOX_DAYTONA_COMMAND_TIMEOUT_S": "30",
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3600",
 }
@@ -39,7 +37,7 @@ COMMANDS = ("create", "start", "set_up", "inspect", "stop")
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """While this file is there, the set-up of each sandbox takes long."""
+    """While this file exists, the set-up of each sandbox takes long."""
     return tmp_path_factory.mktemp("set-up") / "slow"
 
 
@@ -52,10 +50,10 @@ async def stack(slow: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
 
 
 @pytest.mark.parametrize("goes_on", ["the same worker, started again", "another worker"])
-async def test_commands_of_a_worker_that_stops_are_gone_on_with(
+async def test_commands_of_a_worker_that_stops_are_completed(
     stack: Stack, slow: Path, tmp_path: Path, goes_on: str
 ) -> None:
-    """Five issues, five commands, one SIGTERM: one sandbox each, no command lost, nobody blocked."""
+    """Five issues, five commands, one SIGTERM: one sandbox each, no command lost, no issue blocked."""
     first = 500 if goes_on.startswith("the same") else 600
     issues = {command: first + number for number, command in enumerate(COMMANDS)}
     pid = _worker(stack)
@@ -94,7 +92,7 @@ async def _in_the_middle(stack: Stack, issues: dict[str, int], slow: Path) -> No
         stack.send("closed", issues["stop"]),
     )
     doing = {
-        "create": "creating", "start": "starting", "set_up": "setting", "inspect": "looking for", "stop": "stopping",
+        "create": "creating", "start": "starting", "set_up": "setting", "inspect": "inspecting", "stop": "stopping",
     }  # fmt: skip
     for command, issue in issues.items():
         await until(
@@ -106,7 +104,7 @@ async def _in_the_middle(stack: Stack, issues: dict[str, int], slow: Path) -> No
 
 
 async def _is_right(stack: Stack, command: str, issue: int) -> None:
-    """One sandbox, made once, and no block on the way to it."""
+    """One sandbox, created once, and no block on the way to it."""
     await stack.one(issue)
     assert await stack.creates(issue) == 1, command
     reply = await stack.http.get(

@@ -1,7 +1,7 @@
-"""A delivery carries facts and perhaps a request: who may not ask is refused the request, and the facts count.
+"""A delivery carries a snapshot and perhaps a request: without permission only the request is refused.
 
-The whole product as `issuebox dev` runs it, with timers of seconds: an open issue's sandbox is never ended by
-the timers of a close that is over, whoever opened the issue again and by whichever way that became known.
+The whole product as `issuebox dev` runs it, with timers of seconds. The timers of an earlier close never end an open
+issue's sandbox, whoever reopened the issue and however that became known.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def github() -> AsyncIterator[GitHub]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(github: GitHub, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One stack for all; each test has issues of its own."""
+    """One stack for all tests; each has its own issues."""
     settings = LADDER | {"ISSUEBOX_GITHUB_API_URL": github.url, "ISSUEBOX_GITHUB_TOKEN": TOKEN}
     async with running(tmp_path_factory.mktemp("stack") / "data", SETTINGS | settings) as stack:
         yield stack
@@ -65,7 +65,7 @@ class Issue:
         self.closed_at: datetime | None = None
 
     async def acts(self, action: str, sender: MockSender, comment: str = "@claude") -> dict[str, object]:
-        """Send the delivery of one act; the API's answer."""
+        """Send the delivery of one act; returns the API's answer."""
         self.updated_at += timedelta(seconds=1)
         self.closed_at = {"closed": self.updated_at, "reopened": None}.get(action, self.closed_at)
         about = MockIssue(self.number, REPOSITORY, updated_at=self.updated_at, closed_at=self.closed_at)
@@ -76,7 +76,7 @@ class Issue:
         return answer
 
     async def served(self) -> None:
-        """A maintainer labels the issue of somebody who may not ask: it has its sandbox."""
+        """The author may not ask, but a maintainer labels the issue, so it has its sandbox."""
         assert (await self.acts("opened", AUTHOR))["intention"] == "ignore"
         assert (await self.acts("labeled", MAINTAINER))["intention"] == "ensure"
         await self.stack.served(self.number)
@@ -90,20 +90,20 @@ async def reopened_by_bot(issue: Issue, _github: GitHub) -> None:
     assert (await issue.acts("reopened", BOT))["intention"] == "ignore"
 
 
-async def told_by_comment(issue: Issue, _github: GitHub) -> None:
-    """The delivery of the reopening was lost; a passer-by's comment carries the issue as it is."""
+async def reported_by_comment(issue: Issue, _github: GitHub) -> None:
+    """The delivery of the reopening was lost; a passer-by's comment carries the issue's state."""
     issue.closed_at = None
     assert (await issue.acts("comment", PASSER_BY, "me too"))["intention"] == "ignore"
 
 
-async def told_by_edit(issue: Issue, _github: GitHub) -> None:
-    """Nor does the delivery have to be of a kind that could ask."""
+async def reported_by_edit(issue: Issue, _github: GitHub) -> None:
+    """A delivery that can never ask carries the issue's state as well."""
     issue.closed_at = None
     assert (await issue.acts("edited", PASSER_BY))["intention"] == "ignore"
 
 
 async def found_by_resync(issue: Issue, github: GitHub) -> None:
-    """No delivery told of it: resync finds the issue open at GitHub, and its author may not ask."""
+    """No delivery reported it: resync finds the issue open at GitHub, and its author may not ask."""
     issue.updated_at += timedelta(seconds=1)
     github.issue(issue.number, issue.number, at=issue.updated_at, repo=REPOSITORY)
     since = (issue.updated_at - timedelta(minutes=5)).isoformat()
@@ -119,14 +119,14 @@ async def found_by_resync(issue: Issue, github: GitHub) -> None:
 
 
 Reopening = Callable[[Issue, GitHub], Awaitable[None]]
-WAYS: list[Reopening] = [reopened_by_author, reopened_by_bot, told_by_comment, told_by_edit, found_by_resync]
+WAYS: list[Reopening] = [reopened_by_author, reopened_by_bot, reported_by_comment, reported_by_edit, found_by_resync]
 
 
 @pytest.mark.parametrize("reopen", WAYS, ids=[way.__name__ for way in WAYS])
 async def test_sandbox_of_an_open_issue_outlives_the_timers_of_its_close(
     stack: Stack, github: GitHub, reopen: Reopening
 ) -> None:
-    """Whoever opens the issue again, the timers of its close end; the same close without it runs to the delete."""
+    """Whoever reopens the issue, the timers of its close end; without a reopening the same close runs to the delete."""
     number = 300 + 10 * WAYS.index(reopen)
     began = _now() - timedelta(minutes=1)
     issue, control = Issue(stack, number, began), Issue(stack, number + 1, began)
@@ -145,8 +145,8 @@ async def test_sandbox_of_an_open_issue_outlives_the_timers_of_its_close(
     assert (await stack.one(number)).state == "started"
 
 
-async def test_who_may_not_ask_gets_no_sandbox_by_the_facts(stack: Stack) -> None:
-    """The request stays refused: a sandbox that the close has stopped is not started, and no workflow is."""
+async def test_refused_request_gets_no_sandbox_by_its_snapshot(stack: Stack) -> None:
+    """The request stays refused: a sandbox that the close stopped is not started, and no workflow is."""
     issue = Issue(stack, 390, _now() - timedelta(minutes=1))
     await issue.served()
     before = await stack.one(390)
@@ -163,8 +163,8 @@ async def test_who_may_not_ask_gets_no_sandbox_by_the_facts(stack: Stack) -> Non
     assert (starts, (await stack.one(390)).state) == ([], "stopped")
 
 
-async def test_late_facts_change_nothing(stack: Stack) -> None:
-    """An older snapshot, and one of the same second from somebody who only came by, do not undo a close."""
+async def test_late_snapshot_changes_nothing(stack: Stack) -> None:
+    """An older snapshot does not undo a close, nor does one of the same second in a passer-by's delivery."""
     issue = Issue(stack, 395, _now() - timedelta(minutes=1))
     await issue.served()
     await issue.acts("closed", AUTHOR)
@@ -177,7 +177,7 @@ async def test_late_facts_change_nothing(stack: Stack) -> None:
 
 
 def _now() -> datetime:
-    """GitHub's clock; in whole seconds, as its times are."""
+    """GitHub's clock, in whole seconds as GitHub's times are."""
     return datetime.now().astimezone().replace(microsecond=0)
 
 

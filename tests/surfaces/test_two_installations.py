@@ -1,8 +1,8 @@
-"""Two installations in one Daytona organization get the same webhooks: a sandbox is of the one that its label names.
+"""Two installations in one Daytona organization get the same webhooks: a sandbox's label names its owner.
 
-Both are the whole product as `issuebox dev` runs it, each with a Temporal of its own. They differ in
-`ISSUEBOX_INSTANCE`, and in that the second one ends the sandboxes of closed issues within seconds: what it takes
-for its own does not live long.
+Both are the whole product as `issuebox dev` runs it, each with its own Temporal. They differ in `ISSUEBOX_INSTANCE`,
+and the second one ends the sandboxes of closed issues within seconds: a sandbox that it considers its own does not
+live long.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ HASTY = {
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "1",
     "ISSUEBOX_CLOSE_DELETE_AFTER_S": "1.5",
-    "ISSUEBOX_AUDIT_RECHECK_S": "0.5",
 }
 
 
@@ -49,7 +48,7 @@ class Both:
         await asyncio.gather(self.blue.send(action, issue), self.green.send(action, issue))
 
     async def of_blue(self, issue: int) -> SandboxView:
-        """The issue's sandbox, which blue has made before green hears of the issue."""
+        """The issue's sandbox, which blue created before green heard of the issue."""
         await self.blue.send("opened", issue)
         await self.blue.served(issue)
         await self.green.send("opened", issue)
@@ -57,14 +56,14 @@ class Both:
         return await self.blue.one(issue)
 
     async def settled(self, issue: int, after: str = "") -> dict[str, Any]:
-        """Green's status once it does nothing any more, and has taken note of `after`."""
+        """Green's status once it is idle and has noted `after`."""
 
-        async def look() -> tuple[dict[str, Any], list[str]]:
+        async def read() -> tuple[dict[str, Any], list[str]]:
             notes = [note["what"] for note in (await self.why(issue)).get("notes", ())]
             return await self.green.status(issue), notes
 
         seen, _ = await until(
-            look,
+            read,
             lambda pair: (
                 str(pair[0].get("doing")).startswith(("resting", "blocked")) and (not after or after in pair[1])
             ),
@@ -73,11 +72,11 @@ class Both:
         return seen
 
     async def cause(self, issue: int) -> str:
-        """What the issue is blocked by at green; '' for nothing."""
+        """The cause that blocks the issue at green; '' for none."""
         return str(((await self.green.status(issue))["blocked"] or {}).get("cause", ""))
 
     async def at_goal(self, issue: int, goal: str) -> None:
-        """Wait until this is green's goal, and green has done for it what it does."""
+        """Wait until this is green's goal and green has acted on it."""
         await until(
             lambda: self.green.status(issue),
             lambda seen: seen.get("goal") == goal and str(seen.get("doing")).startswith(("resting", "blocked")),
@@ -95,7 +94,7 @@ class Both:
         assert reply.status_code == 202, reply.text
 
     async def acts(self, row: SandboxView, after: int) -> list[str]:
-        """What anybody asked of Daytona for this sandbox since then, besides reads."""
+        """What anyone requested of Daytona for this sandbox since then, besides reads."""
         entries = await self.blue.admin.journal(after=after, kind="request")
         found = [entry.operation for entry in entries if row.id == entry.sandbox_id or row.name == entry.name]
         return [operation for operation in found if operation and operation not in READS]
@@ -132,7 +131,7 @@ class Both:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Both]:
-    """Both for all tests; each has issues of its own."""
+    """Both for all tests; each test has its own issues."""
     data = tmp_path_factory.mktemp("both")
     async with AsyncExitStack() as exits:
         blue = await exits.enter_async_context(running(data / "blue", _settings(BLUE, PATIENT)))
@@ -149,8 +148,8 @@ def _settings(instance: str, more: dict[str, str]) -> dict[str, str]:
     return SETTINGS | {"ISSUEBOX_INSTANCE": instance} | more
 
 
-async def test_issue_is_blocked_and_says_whose_its_sandbox_is(both: Both) -> None:
-    """REST, `why` and `show` name the instance that the label names and the one that asks, and say what helps."""
+async def test_issue_is_blocked_and_names_the_owner_of_its_sandbox(both: Both) -> None:
+    """REST, `why` and `show` name both instances, the one on the label and their own, and give the advice."""
     issue = 501
     row = await both.of_blue(issue)
     assert row.labels["issuebox-instance"] == BLUE
@@ -161,12 +160,12 @@ async def test_issue_is_blocked_and_says_whose_its_sandbox_is(both: Both) -> Non
         assert name in (await both.why(issue))["summary"]
         for command in ("show", "why"):
             assert name in (await both.issuebox(command, str(issue)))[1], command
-    for word in ("Delete", "rename", "ISSUEBOX_INSTANCE", "label", "retry"):
+    for word in ("delete", "rename", "ISSUEBOX_INSTANCE", "label", "retry"):
         assert word in seen["blocked"]["advice"]
 
 
 async def _closed(both: Both, issue: int) -> None:
-    """To the last rung of green's ladder: by then it would have stopped, archived and deleted its own."""
+    """To the last rung of green's ladder: by then it would have stopped, archived and deleted its own sandbox."""
     await both.deliver("closed", issue)
     await both.at_goal(issue, "deleted")
 
@@ -208,7 +207,7 @@ ACTS: list[Act] = [_closed, _issue_deleted, _stopped, _forced, _replaced, _retri
 
 @pytest.mark.parametrize("act", ACTS, ids=[act.__name__.strip("_") for act in ACTS])
 async def test_sandbox_of_the_other_installation_is_left_alone(both: Both, act: Act) -> None:
-    """Whatever becomes of the issue here or is ordered here, the other one's sandbox is only read."""
+    """Whatever happens to the issue here or is ordered here, the other installation's sandbox is only read."""
     issue = 510 + ACTS.index(act)
     before = await both.of_blue(issue)
     began = await both.journal_end()
@@ -220,7 +219,7 @@ async def test_sandbox_of_the_other_installation_is_left_alone(both: Both, act: 
 
 
 async def test_same_delivery_at_both_makes_one_sandbox_for_one_of_them(both: Both) -> None:
-    """Who comes second is told so; the sandbox is of the one whose create was taken."""
+    """The sandbox belongs to the installation whose create succeeded; the other one blocks with the reason."""
     issue = 530
     await both.deliver("opened", issue)
     statuses = await asyncio.gather(*(_at_rest(stack, issue) for stack in (both.blue, both.green)))
@@ -239,7 +238,7 @@ async def _at_rest(stack: Stack, issue: int) -> dict[str, Any]:
 
 
 async def test_retry_makes_its_own_when_the_other_one_is_gone(both: Both) -> None:
-    """The advice holds: delete it there, then `retry`."""
+    """The advice works: delete it there, then `retry`."""
     issue = 531
     row = await both.of_blue(issue)
     assert await both.cause(issue) == "foreign"
@@ -251,7 +250,7 @@ async def test_retry_makes_its_own_when_the_other_one_is_gone(both: Both) -> Non
 
 
 async def test_retry_takes_it_when_its_label_is_corrected(both: Both) -> None:
-    """The other advice holds: it is really ours, so correct the label, then `retry`."""
+    """The other advice works: it is really ours, so correct the label, then `retry`."""
     issue = 532
     row = await both.of_blue(issue)
     assert await both.cause(issue) == "foreign"
@@ -261,8 +260,8 @@ async def test_retry_takes_it_when_its_label_is_corrected(both: Both) -> None:
     assert (seen["blocked"], seen["sandbox"]["id"], seen["outcome"]) == (None, row.id, "reused")
 
 
-async def test_word_that_was_given_on_anothers_sandbox_gives_up_nothing_later(both: Both) -> None:
-    """`delete --force` and `replace` were refused; they do not come true on the day on which it becomes ours."""
+async def test_order_on_anothers_sandbox_gives_up_nothing_later(both: Both) -> None:
+    """`delete --force` and `replace` were refused; they do not take effect once the sandbox becomes ours."""
     for issue, act in ((533, _forced), (534, _replaced)):
         row = await both.of_blue(issue)
         await both.blue.execute(issue, "git init -q work && touch work/unsaved")
@@ -276,7 +275,7 @@ async def test_word_that_was_given_on_anothers_sandbox_gives_up_nothing_later(bo
 
 
 async def test_sandbox_that_is_anothers_from_now_on_is_left_alone(both: Both) -> None:
-    """Somebody gives our sandbox to the other installation: from then on it is theirs, also for the timers."""
+    """Somebody gives our sandbox to the other installation: from then on it is theirs, and our timers do not apply."""
     issue = 535
     await both.green.send("opened", issue)
     await both.green.served(issue)
@@ -290,7 +289,7 @@ async def test_sandbox_that_is_anothers_from_now_on_is_left_alone(both: Both) ->
 
 
 async def test_audit_counts_it_apart(both: Both) -> None:
-    """No leak, no lost one, no orphan, no duplicate: the promise holds, and the report says how many there are."""
+    """It is no leak, lost, orphan or duplicate: the promise holds, and the report counts such issues."""
     open_issue, closed_issue = 540, 541
     for issue in (open_issue, closed_issue):
         await both.of_blue(issue)

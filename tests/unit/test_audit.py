@@ -1,4 +1,4 @@
-"""What the audit concludes: every combination of what it can read, against the sentences it follows."""
+"""What the audit concludes: every combination of what it can read, against the sentences that it follows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CLAIMS = [
     ("name", "label", "naming", "issue_id"), CLAIMS, ids=[f"{row[0][:40]}-{str(row[1])[:8]}" for row in CLAIMS]
 )
 def test_claim_is_read_from_name_and_label(name: str, label: str | None, naming: Naming, issue_id: int) -> None:
-    """A name of ours counts first and the label second; whatever else they hold names no issue and breaks nothing."""
+    """A canonical name counts first, the label second. Anything else names no issue and raises no error."""
     claim = claim_of(sandbox(name, labels={} if label is None else {"issue-id": label}), OURS.name_prefix)
     assert (claim.naming, claim.issue_id) == (naming, issue_id)
 
@@ -75,7 +75,7 @@ NAMINGS = {"canonical": (NAME, "7"), "contradicting": (NAME, "8"), "other": ("bo
 
 
 def test_sandbox_is_judged_by_its_naming_and_what_its_issue_has() -> None:
-    """Whatever is going is nothing; the rest follows from four sentences, in this order."""
+    """A sandbox on its way out is never wrong; the rest follows from four sentences, in this order."""
     for factors in product(NAMINGS, PHASES, (True, False), (None, *PHASES)):
         naming, phase, has_workflow, canonical = factors
         name, label = NAMINGS[naming]
@@ -104,12 +104,12 @@ def test_sandbox_is_never_its_own_duplicate() -> None:
 
 @pytest.mark.parametrize("labels", [{}, {"managed-by": "issuebox"}, OURS.labels | {"issuebox-instance": "other"}])
 def test_sandbox_without_our_labels_is_not_ours_to_judge(labels: dict[str, str]) -> None:
-    """Labels taken off, or those of another installation, end a suspicion."""
+    """A suspicion ends when our labels are removed or replaced by those of another installation."""
     assert judge_sandbox(sandbox("box", labels=labels), None, None, OURS) is None
 
 
 def test_record_is_judged_by_what_it_says_and_what_is_there() -> None:
-    """Gone although it is believed there: lost. Running although it should rest and could: a leak. Else nothing."""
+    """Gone although its workflow knows it: lost. Running although it should and could rest: a leak. Else nothing."""
     for factors in product((True, False), ("", *PHASES), ("", *Goal), ("", "unsaved"), (None, *PHASES)):
         knows, believed, goal, blocked, seen = factors
         record = IssueRecord(NAME, "a" if knows else "", believed, goal, blocked)
@@ -126,7 +126,7 @@ ANOTHERS = [OURS.labels | {"issuebox-instance": "other"}, {"issuebox-instance": 
 
 @pytest.mark.parametrize("labels", ANOTHERS)
 def test_sandbox_of_another_is_no_finding_of_ours(labels: dict[str, str]) -> None:
-    """Whatever the workflow says of it and whatever it should be: it is judged by the audit of its own installation."""
+    """Whatever the record and the goal are: the audit of its own installation judges it."""
     for phase, believed, goal, blocked, despite in product(PHASES, PHASES, Goal, ("", "foreign"), (True, False)):
         record, theirs = IssueRecord(NAME, "a", believed, goal, blocked), sandbox(phase=phase, labels=labels)
         assert is_anothers(theirs, OURS)
@@ -136,19 +136,19 @@ def test_sandbox_of_another_is_no_finding_of_ours(labels: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("labels", [{}, {"team": "red"}, OURS.labels, {"managed-by": "issuebox"}])
 def test_absent_label_names_nobody_else(labels: dict[str, str]) -> None:
-    """What was made by hand under our name is ours to judge."""
+    """A sandbox that was made by hand with our name is ours to judge."""
     assert not is_anothers(sandbox(labels=labels), OURS)
 
 
 def test_sandbox_of_another_makes_ours_no_duplicate() -> None:
-    """The name is taken by another installation: ours under another name is a stray, and the only one we have."""
+    """Another installation has the name, so ours with another name is a stray: it is our only one."""
     theirs = sandbox(own_id="b", labels=ANOTHERS[0])
     assert judge_sandbox(sandbox("box"), KEPT, theirs, OURS) is Kind.STRAY
 
 
 KEPT = IssueRecord(NAME, "a", "usable", "running")
 CONFIRMED = [
-    # suspect, evidence, the finding's kind or None
+    # suspect, reread, the finding's kind or None
     (Kind.ORPHAN, Reread(sandbox(), None), Kind.ORPHAN),
     (Kind.ORPHAN, Reread(sandbox(), KEPT), None),
     (Kind.ORPHAN, Reread(None, None), None),
@@ -178,7 +178,7 @@ CONFIRMED = [
 
 
 def test_leak_that_became_blocked_is_mended_by_nobody() -> None:
-    """The sandbox still runs: that its workflow knows why does not make the mending a success."""
+    """The sandbox still runs: the mending failed, even though the workflow knows why."""
     reread = Reread(sandbox(), IssueRecord(NAME, "a", "usable", "deleted", "unsaved"))
     suspect = Suspect(Kind.LEAK, 7, "a", NAME)
     assert confirm(suspect, reread, OURS) is None
@@ -189,7 +189,7 @@ def test_leak_that_became_blocked_is_mended_by_nobody() -> None:
 
 @pytest.mark.parametrize(("suspected", "reread", "expected"), CONFIRMED)
 def test_suspicion_is_confirmed_by_fresh_reads_only(suspected: Kind, reread: Reread, expected: Kind | None) -> None:
-    """What is refuted, gone, or about another sandbox or issue by now is no finding."""
+    """A suspect that is refuted, gone, or about another sandbox or issue by now is no finding."""
     finding = confirm(Suspect(suspected, 7, "a", NAME), reread, OURS)
     assert (finding.kind if finding else None) is expected
     if finding:
@@ -201,14 +201,14 @@ def test_finding_says_what_was_seen() -> None:
     """The sentence completes "the sandbox is …" and names the issue and the other sandbox."""
     finding = confirm(Suspect(Kind.STRAY, 7, "a", "box"), Reread(sandbox("box"), KEPT, sandbox(own_id="b")), OURS)
     assert finding is not None
-    assert finding.seen == "started, and labelled as issue 7, which has claude-issue-7 already"
+    assert finding.seen == "started, and labelled for issue 7, which already has claude-issue-7"
 
 
 def test_sandbox_for_no_issue_is_reported_as_such() -> None:
-    """A sandbox with our labels but without an issue has no canonical name to speak of."""
+    """A sandbox with our labels but without an issue has no canonical name."""
     finding = confirm(Suspect(Kind.STRAY, 0, "a", "box"), Reread(sandbox("box", labels=OURS.labels), None), OURS)
     assert finding is not None
-    assert finding.seen == "started, and labelled as ours, but for no issue"
+    assert finding.seen == "started, and labelled as ours, but not for any issue"
 
 
 def test_tables_are_total_and_mend_nothing_that_a_person_must_settle() -> None:
@@ -221,14 +221,14 @@ def test_tables_are_total_and_mend_nothing_that_a_person_must_settle() -> None:
 def test_promise_holds_with_everything_mended_and_nothing_irreparable(
     kind: Kind, mended: bool, is_complete: bool
 ) -> None:
-    """One finding that is left, or a walk that left suspects out, and the promise is not said to hold."""
+    """With one finding left, or suspects left out of the walk, the audit does not report that the promise holds."""
     finding = Finding(kind, 7, "a", NAME, "", "", mended)
     expected = is_complete and mended and kind in {Kind.ORPHAN, Kind.LEAK, Kind.LOST}
     assert promise_holds([finding], is_complete=is_complete) is expected
 
 
 def test_promise_holds_without_findings() -> None:
-    """A clean world."""
+    """An audit without findings reports that the promise holds."""
     assert promise_holds([], is_complete=True)
     assert not promise_holds([], is_complete=False)
 
@@ -241,7 +241,7 @@ def test_page_is_counted_and_a_row_shown_twice_is_one_suspect() -> None:
 
 
 def test_suspects_are_capped_and_the_walk_says_so() -> None:
-    """Bounded memory: what does not fit is left to the next audit, and this one does not call itself complete."""
+    """Memory is bounded: the rest waits for the next audit, and this one does not call itself complete."""
     many = [
         Suspect(Kind.ORPHAN, number, str(number), f"claude-issue-{number}") for number in range(1, SUSPECTS_MAX + 2)
     ]

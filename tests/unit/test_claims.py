@@ -1,4 +1,4 @@
-"""What the workflow is told about its installation, and what a person's word is worth on another's sandbox."""
+"""What the workflow learns about its installation, and that nobody's order gives up another installation's sandbox."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def sandbox(labels: dict[str, str]) -> Sandbox:
     [(OURS, True), (THEIRS, False), ({}, False), ({"managed-by": "issuebox", "issue-id": "7"}, False)],
 )
 def test_command_says_whether_the_sandbox_was_seen_to_be_ours(labels: dict[str, str], is_ours: bool) -> None:
-    """Any other is read once more before something is done to it."""
+    """Any other sandbox is read once more before a command."""
     assert command_input(memory(), sandbox(labels)).is_ours is is_ours
 
 
 @pytest.mark.parametrize("word", ["delete --force", "replace"])
-def test_word_on_anothers_sandbox_is_not_kept_for_the_day_it_is_ours(word: str) -> None:
-    """Nobody here can give it up. What a person gives up is what is in our own."""
+def test_order_on_anothers_sandbox_does_not_apply_once_it_is_ours(word: str) -> None:
+    """Nobody here can give it up: an order applies only to our own sandbox."""
     about = memory()
     if word == "replace":
         about.orders.is_replace_asked = True
@@ -52,8 +52,8 @@ def test_word_on_anothers_sandbox_is_not_kept_for_the_day_it_is_ours(word: str) 
         assert goal_for(about, sandbox(labels)) is goal
 
 
-def test_word_on_our_own_sandbox_ends_when_it_is_given_away() -> None:
-    """It was doomed, then labelled as another's, then as ours again: by then somebody else may have worked in it."""
+def test_order_on_our_own_sandbox_ends_when_it_is_given_away() -> None:
+    """It was abandoned, then labelled as another's, then as ours again: somebody else may have worked in it."""
     about = memory()
     about.orders.is_replace_asked = True
     abandon(about, sandbox(OURS))

@@ -1,4 +1,4 @@
-"""What can be said of the images and the compose file without a container engine."""
+"""What can be checked of the images and the compose file without a container engine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from issuebox.cli.app import app as issuebox_app
+from issuebox.environment import variable_of
 from issuebox.settings import ApiSettings, WorkerSettings
 from issuebox.temporal.search_attributes import needed
 from localdaytona.cli import app as localdaytona_app
@@ -60,7 +61,7 @@ def test_image_and_bootstrap_use_one_uv() -> None:
 
 
 def test_image_does_not_run_as_root() -> None:
-    """The last word on the user is a number that is not 0."""
+    """The last USER instruction is a number other than 0."""
     users = re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE)
     assert users
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
@@ -79,7 +80,7 @@ def test_command_is_one_that_the_image_has(name: str) -> None:
 
 @each_service
 def test_container_has_no_more_rights_than_it_needs(name: str) -> None:
-    """Read-only root, no capabilities, no way to new ones, nothing of the host."""
+    """Read-only root, no capabilities, no way to gain privileges, no access to the host."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -106,13 +107,13 @@ def test_service_is_watched_or_waited_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_process_that_ends_by_itself_is_started_again(name: str) -> None:
-    """Its watchdog ends it when it stands still, and relies on that."""
+    """Its watchdog ends a process that hangs, and relies on the restart."""
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
 @each_service
 def test_dependency_is_waited_for_until_it_works(name: str) -> None:
-    """Nothing starts merely because something else was started."""
+    """Nothing starts merely because its dependency was started."""
     conditions = {needed["condition"] for needed in SERVICES[name].get("depends_on", {}).values()}
     assert conditions <= {"service_healthy", "service_completed_successfully"}
 
@@ -141,7 +142,7 @@ OPTIONAL_SECRETS = {"ISSUEBOX_GITHUB_TOKEN"}
 
 @each_service
 def test_secret_comes_from_the_environment_or_nothing_starts(name: str) -> None:
-    """No password stands in the file, and a missing one is said instead of being empty."""
+    """The file contains no password, and a missing one is reported instead of being empty."""
     environment = SERVICES[name].get("environment", {})
     secrets = {key: value for key, value in environment.items() if re.search("PASSWORD|PWD|TOKEN|SECRET|API_KEY", key)}
     required = {key: value for key, value in secrets.items() if key not in OPTIONAL_SECRETS}
@@ -150,7 +151,7 @@ def test_secret_comes_from_the_environment_or_nothing_starts(name: str) -> None:
 
 
 def test_example_environment_names_every_required_variable() -> None:
-    """Whoever fills in .env.example has what the compose file refuses to start without."""
+    """The file .env.example has every variable that the compose file refuses to start without."""
     required = set(re.findall(r"\$\{(\w+):\?", TEXT))
     offered = set(re.findall(r"^(\w+)=$", (REPOSITORY / ".env.example").read_text(), re.MULTILINE))
     assert required <= offered
@@ -159,7 +160,6 @@ def test_example_environment_names_every_required_variable() -> None:
 @pytest.mark.parametrize(("name", "settings"), [("api", ApiSettings), ("worker", WorkerSettings)])
 def test_environment_is_known_to_the_settings(name: str, settings: type[ApiSettings | WorkerSettings]) -> None:
     """A variable that the process would silently ignore is a mistake in the compose file."""
-    fields = settings.model_fields
-    known = {str(field.validation_alias or f"ISSUEBOX_{key.upper()}") for key, field in fields.items()}
+    known = {variable_of(name) for name in settings.model_fields}
     given = {key for key in SERVICES[name]["environment"] if not key.startswith("TEMPORAL_")}
     assert given <= known

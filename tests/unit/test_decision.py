@@ -1,4 +1,4 @@
-"""The decision table and its rules, row by row."""
+"""The decision table and its overrides, row by row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_create_stands_in_one_cell() -> None:
 
 
 def test_delete_meets_only_what_never_ran_or_has_nothing_to_lose() -> None:
-    """Of the phases in which somebody may have worked, none is deleted before it is cleared."""
+    """In a phase in which somebody may have worked, no sandbox is deleted before it is cleared."""
     for phase, column in itertools.product(Phase, Column):
         if TABLE[phase][column] is Action.DELETE and column is not Column.CLEARED:
             assert phase is Phase.UNBUILT
@@ -88,7 +88,7 @@ FACTS: dict[Column, dict[str, object]] = {
 
 @pytest.mark.parametrize(("phase", "column"), EXPECTED, ids=[f"{p}-{c}" for p, c in EXPECTED])
 def test_phase_and_goal_lead_to_their_action(phase: Phase, column: Column) -> None:
-    """Each phase has, for each goal, the reaction that the reference page promises."""
+    """Each phase has, for each goal, the action that the reference page promises."""
     seen = Phase.USABLE if phase is Phase.UNPREPARED else phase
     facts = situation(seen, **FACTS[column], is_set_up=phase is not Phase.UNPREPARED)  # type: ignore[arg-type]
     decision = decide(facts, LIMITS)
@@ -96,21 +96,21 @@ def test_phase_and_goal_lead_to_their_action(phase: Phase, column: Column) -> No
 
 
 def test_rows_cover_the_whole_table() -> None:
-    """No cell is left out of the table of expectations above."""
+    """The expectations above cover every cell."""
     assert set(EXPECTED) == set(itertools.product(Phase, Column))
 
 
 @pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED])
 @pytest.mark.parametrize("verdict", WorkState)
-def test_what_was_looked_into_is_stopped(goal: Goal, verdict: WorkState) -> None:
-    """A stop loses nothing that is on the disk, so unsaved work does not keep a sandbox running."""
+def test_inspected_sandbox_is_stopped(goal: Goal, verdict: WorkState) -> None:
+    """A stop keeps the disk, so unsaved work does not keep a sandbox running."""
     assert decide(situation(Phase.USABLE, goal, verdict=verdict), LIMITS).action is Action.STOP
 
 
 @pytest.mark.parametrize("verdict", [WorkState.UNSAVED, WorkState.UNCHECKED])
 @pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN, Phase.RECOVERABLE])
 def test_unsaved_or_unchecked_work_holds_a_delete(phase: Phase, verdict: WorkState) -> None:
-    """What could not be checked counts as unsaved, and the reason says what was found."""
+    """What could not be checked counts as unsaved, and the reason names the findings."""
     decision = decide(situation(phase, Goal.DELETED, verdict=verdict, findings=("work/repo: 2 files",)), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNSAVED)
     assert "2 files" in decision.reason
@@ -118,27 +118,27 @@ def test_unsaved_or_unchecked_work_holds_a_delete(phase: Phase, verdict: WorkSta
 
 @pytest.mark.parametrize("verdict", [None, WorkState.UNSAVED, WorkState.UNCHECKED])
 def test_force_gives_unsaved_work_up(verdict: WorkState | None) -> None:
-    """A person's word outweighs every verdict."""
+    """A person's forced delete overrides every verdict."""
     decision = decide(situation(Phase.STOPPED, Goal.DELETED, verdict=verdict, is_forced=True), LIMITS)
     assert decision.action is Action.DELETE
 
 
-def test_broken_sandbox_that_nobody_can_look_into_is_not_deleted_unforced() -> None:
-    """Without a look there is no proof, and a broken sandbox cannot be looked into."""
+def test_broken_sandbox_that_cannot_be_inspected_is_not_deleted_unforced() -> None:
+    """Without an inspection there is no proof, and a broken sandbox cannot be inspected."""
     decision = decide(situation(Phase.BROKEN, Goal.DELETED), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNSAVED)
     assert decide(situation(Phase.BROKEN, Goal.DELETED, is_forced=True), LIMITS).action is Action.DELETE
 
 
 def test_overdue_start_with_nothing_to_lose_is_deleted() -> None:
-    """A sandbox that hangs in a start is deleted when that is the goal and its work was given up."""
+    """A sandbox that hangs in a start is deleted when that is the goal and a person gave up its work."""
     facts = situation(Phase.PENDING, Goal.DELETED, is_forced=True, waited_s=1e6)
     assert decide(facts, LIMITS).action is Action.DELETE
 
 
 HERE = "blue"
 FOREIGN = [
-    # The labels, and what of them the reason names beside what it is here.
+    # The labels, and the words that the reason must contain.
     ({"managed-by": "issuebox", "issue-id": "8"}, ("issue-id", "8", "7")),
     ({"managed-by": "terraform", "issue-id": "7"}, ("managed-by", "terraform", "issuebox")),
     (OURS | {"issuebox-instance": "green"}, ("issuebox-instance", "green", HERE)),
@@ -176,7 +176,7 @@ def test_foreign_labels_block_in_every_phase(phase: Phase, labels: dict[str, str
 
 
 def test_label_in_a_reason_is_short_and_on_one_line() -> None:
-    """Whoever may label a sandbox wrote it."""
+    """The label is untrusted: anyone who may label a sandbox can set it."""
     hostile = sandbox(Phase.USABLE, labels=OURS | {"issuebox-instance": "x\n\x1b[2J" + "y" * 5000})
     reason = decide(Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=hostile, instance=HERE), LIMITS).reason
     assert len(reason) < 300
@@ -196,7 +196,7 @@ def test_label_in_a_reason_is_short_and_on_one_line() -> None:
     ],
 )
 def test_absent_labels_are_adopted(labels: dict[str, str]) -> None:
-    """A sandbox made by hand under our name is used, and so is ours."""
+    """A sandbox made by hand with our name is used, like our own."""
     found = Situation(issue_id=ISSUE, goal=Goal.RUNNING, sandbox=sandbox(Phase.USABLE, labels=labels), instance=HERE)
     assert decide(found, LIMITS).action is Action.USE
 
@@ -221,34 +221,34 @@ def test_ownership_is_read_from_all_three_labels(labels: dict[str, str], whose: 
 
 
 def test_refused_create_blocks_while_the_sandbox_is_missing() -> None:
-    """What was refused is not sent again: the issue is blocked with the provider's reason."""
+    """A refused command is not sent again: the issue is blocked with the provider's reason."""
     refusal = Refusal(Action.CREATE, Cause.QUOTA, "400: Total CPU limit exceeded")
     decision = decide(situation(Phase.MISSING, refusal=refusal), LIMITS)
     assert decision == Decision(Action.BLOCK, Phase.MISSING, refusal.reason, Cause.QUOTA)
 
 
 def test_refused_create_is_forgotten_when_a_twin_exists() -> None:
-    """A duplicate create may be refused for quota although the first succeeded: the look decides."""
+    """A duplicate create may be refused for quota although the first succeeded: the lookup decides."""
     refusal = Refusal(Action.CREATE, Cause.QUOTA, "400: Total CPU limit exceeded")
     assert decide(situation(Phase.USABLE, refusal=refusal), LIMITS).action is Action.USE
 
 
 @pytest.mark.parametrize("phase", sorted(TRANSITIONAL))
 def test_wait_within_its_budget_goes_on(phase: Phase) -> None:
-    """A state change has the time that its phase is given, to the second."""
+    """A state change has the time of its phase's budget, to the second."""
     assert decide(situation(phase, waited_s=LIMITS.budget_s[phase]), LIMITS).action is Action.WAIT
 
 
 @pytest.mark.parametrize("phase", sorted(TRANSITIONAL))
 def test_wait_beyond_its_budget_blocks_with_the_cause(phase: Phase) -> None:
-    """A wait never goes on for ever, and the report names Daytona's own word."""
+    """No wait is endless, and the reason names Daytona's own state."""
     decision = decide(situation(phase, waited_s=LIMITS.budget_s[phase] + 1), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, OVERDUE[phase])
     assert str(phase) in decision.reason
 
 
 def test_overdue_create_that_never_ran_is_deleted_once() -> None:
-    """A sandbox stuck before its first start holds nothing: it is made again; a refused delete is reported."""
+    """A sandbox stuck before its first start holds no work: it is created anew; a refused delete is reported."""
     stuck = sandbox(Phase.PENDING, never_ran=True)
     overdue = {"issue_id": ISSUE, "goal": Goal.RUNNING, "sandbox": stuck, "waited_s": 1e6}
     assert decide(Situation(**overdue), LIMITS).action is Action.DELETE  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_overdue_create_that_never_ran_is_deleted_once() -> None:
 
 
 def test_overdue_start_of_a_sandbox_that_ran_is_never_deleted() -> None:
-    """What may hold work is kept and reported."""
+    """A sandbox that may hold work is kept and reported."""
     assert decide(situation(Phase.PENDING, waited_s=1e6), LIMITS).action is Action.BLOCK
 
 
@@ -271,28 +271,28 @@ def test_fruitless_command_blocks_after_its_tries(action: Action) -> None:
     assert (decision.action, decision.cause) == (Action.BLOCK, FRUITLESS[action])
 
 
-def test_fruitless_command_reports_what_came_in_the_way() -> None:
-    """Tries that never reached Daytona are not blamed on the sandbox."""
+def test_fruitless_command_reports_its_last_failure() -> None:
+    """Attempts that never reached Daytona are not blamed on the sandbox."""
     attempts = {Action.START: LIMITS.attempts_max}
     decision = decide(situation(Phase.STOPPED, attempts=attempts, trouble=Cause.UNREACHABLE), LIMITS)
     assert decision.cause is Cause.UNREACHABLE
 
 
 def test_error_of_a_sandbox_that_is_known_never_to_have_run_is_rebuilt() -> None:
-    """The proof from its create is remembered when a later look shows only *error*."""
+    """The proof from its create is remembered when a later lookup shows only *error*."""
     assert decide(situation(Phase.BROKEN, unbuilt_id="s1"), LIMITS).action is Action.DELETE
     assert decide(situation(Phase.BROKEN, unbuilt_id="another"), LIMITS).cause is Cause.BROKEN
 
 
 @pytest.mark.parametrize("phase", [Phase.UNBUILT, Phase.MISSING])
 def test_builds_that_fail_in_a_row_block(phase: Phase) -> None:
-    """A snapshot that never comes up is tried `builds_max` times, not for ever."""
+    """A snapshot that never starts is tried `builds_max` times, not endlessly."""
     decision = decide(situation(phase, builds_failed=LIMITS.builds_max), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNBUILT)
 
 
 def test_block_always_has_a_cause_and_a_remedy() -> None:
-    """Whatever the situation, a block says why; nothing else carries a cause."""
+    """Every block has a cause and a reason; no other decision has a cause."""
     for phase, goal, waited_s, tries in itertools.product(Phase, Goal, (0.0, 1e6), (0, 99)):
         facts = situation(phase, goal, waited_s=waited_s, attempts=dict.fromkeys(Action, tries), builds_failed=tries)
         decision = decide(facts, LIMITS)

@@ -1,4 +1,4 @@
-"""The rules of the code that no linter of ours checks."""
+"""The rules for the code that no linter here checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 ROOTS = ("api", "workflows", "activities", "issuebox", "localdaytona", "proofs", "bench")
 SOURCES = sorted(path for root in ROOTS for path in (REPOSITORY / root).rglob("*.py"))
 FILE_LINES_MAX = 600
-# A file is one room, and is split when it holds two thoughts: this only catches what has grown out of sight.
+# A file holds one idea and is split when it holds two: this limit only catches what has grown too long.
 FUNCTION_LINES_MAX = 60
 # Spelled in pieces, so that this file may be searched as well.
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError")))
@@ -21,7 +21,7 @@ TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
 
 
 def test_sources_are_finished() -> None:
-    """Nothing is left for later in code that is here now."""
+    """No code here is left unfinished for later."""
     assert [name for name, text in TEXTS.items() if UNFINISHED.search(text)] == []
 
 
@@ -42,9 +42,9 @@ def test_modules_say_what_lives_in_them() -> None:
 
 
 def test_workflows_ask_nobody_but_temporal() -> None:
-    """What runs in a workflow knows no clock, chance, environment or network of its own: it has to replay.
+    """Workflow code uses no clock, randomness, environment or network of its own: it must replay.
 
-    Temporal's sandbox, which would see to it, is not used: decision 12.
+    Temporal's sandbox, which would enforce this, is not used: decision 12.
     """
     trees = {name: tree for name, tree in TREES.items() if name.startswith(("workflows/", "issuebox/domain/"))}
     assert len(trees) > 20
@@ -60,7 +60,7 @@ UNREPEATABLE = {
 
 
 def unrepeatable(tree: ast.Module) -> Iterator[str]:
-    """Imports and calls whose result cannot be had again."""
+    """Imports and calls whose result cannot be repeated."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.split(".")[0] in UNREPEATABLE)

@@ -10,7 +10,7 @@ from issuebox.cli.app import uncollected
 
 
 def test_collector_rests_while_modules_are_imported() -> None:
-    """It is off within, on afterwards, and has less to look at."""
+    """The collector is off during imports, on afterwards, and has less to scan."""
     try:
         with uncollected():
             assert not gc.isenabled()
@@ -21,7 +21,7 @@ def test_collector_rests_while_modules_are_imported() -> None:
 
 
 def test_collector_goes_on_when_an_import_fails() -> None:
-    """A process that catches the error must not run without it."""
+    """A process that catches the error must not run without the collector."""
     try:
         with pytest.raises(ImportError), uncollected():
             raise ImportError("no such module")

@@ -1,10 +1,9 @@
-"""The report of the look for unsaved work, read."""
+"""The report of an inspection for unsaved work, read."""
 
 from __future__ import annotations
 
 import pytest
 
-from issuebox.domain.text import one_line
 from issuebox.domain.unsaved_work import FINDINGS_MAX, UNCHECKED, UNSAVED, WorkState, read_report, unchecked
 
 
@@ -18,7 +17,7 @@ REPOSITORY = "repository\t1\trepo\t"
 
 @pytest.mark.parametrize("kind", UNSAVED)
 def test_each_kind_of_work_is_unsaved(kind: str) -> None:
-    """No kind of work is passed over, in whatever company it comes."""
+    """No kind of work is overlooked, whatever else the report contains."""
     inspection = read_report(report(REPOSITORY, f"{kind}\t3\trepo\tmain", "unchecked\t1\tother\tno"), 0, "~")
     assert inspection.state is WorkState.UNSAVED
     assert len(inspection.findings) == 2
@@ -26,7 +25,7 @@ def test_each_kind_of_work_is_unsaved(kind: str) -> None:
 
 
 def test_repositories_without_work_are_clean() -> None:
-    """Clean needs a whole report in which every repository was looked at and had nothing."""
+    """Clean needs a whole report in which every repository was inspected and has no work."""
     inspection = read_report("motd\n" + report(REPOSITORY), 0, "~")
     assert (inspection.state, inspection.findings, inspection.is_clean) == (WorkState.CLEAN, (), True)
 
@@ -48,27 +47,27 @@ def test_repositories_without_work_are_clean() -> None:
     ],
 )
 def test_report_that_is_not_whole_or_not_understood_is_unchecked(output: str, exit_code: int | None) -> None:
-    """Whatever is missing, cut off or new is never taken for clean."""
+    """A report with a missing, cut-off or unknown line never counts as clean."""
     inspection = read_report(output, exit_code, "~")
     assert inspection.state is WorkState.UNCHECKED
     assert inspection.findings
 
 
 def test_work_found_before_the_time_was_up_is_unsaved() -> None:
-    """What was seen counts, and the verdict says that more may be there."""
+    """Findings count, and the verdict adds that there may be more."""
     inspection = read_report(report("stashed\t1\trepo\t", end=False), None, "~")
     assert inspection.state is WorkState.UNSAVED
-    assert inspection.findings == ("repo: 1 stash", "the look into the sandbox was not done in time")
+    assert inspection.findings == ("repo: 1 stash", "the inspection of the sandbox did not end in time")
 
 
 def test_counts_have_their_grammar() -> None:
-    """One file is a file."""
+    """A count of one is in the singular."""
     found = read_report(report("uncommitted\t1\ta\t", "uncommitted\t2\ta\t", "uncommitted\t2\ta\t"), 0, "~").findings
     assert found == ("a: 1 uncommitted file", "a: 2 uncommitted files")
 
 
 def test_findings_and_names_are_bounded() -> None:
-    """A sandbox full of work makes a short verdict."""
+    """A sandbox full of work gives a short verdict."""
     records = [f"uncommitted\t1\t{'n' * 5000}{number}x\t" for number in range(3)]
     records += [f"uncommitted\t1\tr{number}\t" for number in range(100)]
     findings = read_report(report(*records), 0, "~").findings
@@ -79,24 +78,7 @@ def test_findings_and_names_are_bounded() -> None:
 
 
 def test_every_kind_has_a_sentence_for_one_and_for_several() -> None:
-    """Templates name nothing but what a record has."""
+    """Templates use only the fields of a record."""
     for one, several in {**UNSAVED, **UNCHECKED}.values():
         for template in (one, several):
             assert "p" in template.format(place="p", count=2, detail="d")
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("a\nb", "a?b"),
-        ("\x1b[31mred", "??31mred"),
-        ("a\u2028b\u202ec\u200bd", "a?b?c?d"),
-        ("[x](y) `z` <b> |", "?x?(y) ?z? ?b? ?"),
-        ("  prüfung  ", "prüfung"),
-        ("{place} %s", "{place} %s"),
-        ("1234567890x", "123456789…"),
-    ],
-)
-def test_text_of_others_is_one_harmless_line(text: str, line: str) -> None:
-    """Nothing that ends a line, moves a cursor, turns text around or makes a link is left."""
-    assert one_line(text, 10 if text.startswith("1") else 100) == line

@@ -50,7 +50,7 @@ def memory() -> Memory:
 
 
 def test_redelivery_is_taken_once() -> None:
-    """The same X-GitHub-Delivery asks once, however often it arrives."""
+    """The same X-GitHub-Delivery counts as one request, however often it arrives."""
     known = memory()
     verdicts = [absorb(known, event(1, delivery="a"), T0) for _ in range(3)]
     assert verdicts == [Verdict.TAKEN, Verdict.REPEATED, Verdict.REPEATED]
@@ -58,7 +58,7 @@ def test_redelivery_is_taken_once() -> None:
 
 
 def test_hook_registered_twice_is_taken_once() -> None:
-    """The same body under two delivery IDs asks once."""
+    """The same body under two delivery IDs counts as one request."""
     known = memory()
     absorb(known, event(1, delivery="a", digest="x"), T0)
     assert absorb(known, event(1, delivery="b", digest="x"), T0) is Verdict.REPEATED
@@ -66,7 +66,7 @@ def test_hook_registered_twice_is_taken_once() -> None:
 
 
 def test_hand_sent_events_without_ids_are_never_taken_for_repetitions() -> None:
-    """A signal from the `temporal` CLI has neither delivery nor digest; each one counts."""
+    """A signal from the `temporal` CLI has neither delivery ID nor digest; each one counts."""
     known = memory()
     for _ in range(2):
         absorb(known, event(1, delivery=""), T0)
@@ -91,7 +91,7 @@ def test_late_closed_does_not_stop_a_reopened_issue() -> None:
 
 
 def test_late_comment_on_an_open_issue_still_asks() -> None:
-    """What a late event asks for is judged against the newest state."""
+    """A late event's request is judged against the newest state."""
     known = memory()
     absorb(known, event(20), T0)
     assert absorb(known, event(5, explicit=True), T0) is Verdict.TAKEN
@@ -99,7 +99,7 @@ def test_late_comment_on_an_open_issue_still_asks() -> None:
 
 @pytest.mark.parametrize(("asked_at_s", "verdict"), [(9, Verdict.LATE), (10, Verdict.LATE), (11, Verdict.TAKEN)])
 def test_explicit_request_on_a_closed_issue_is_served_when_newer(asked_at_s: int, verdict: Verdict) -> None:
-    """A person's comment after the close starts the sandbox; one from before it, or that closed it, does not."""
+    """A person's comment after the close starts the sandbox; one from before it, or one that closed it, does not."""
     known = memory()
     absorb(known, closed(10), T0)
     assert absorb(known, event(asked_at_s, state=IssueState.CLOSED, explicit=True), T0) is verdict
@@ -114,26 +114,26 @@ def test_nothing_wakes_a_deleted_issue() -> None:
 
 
 def later(known: Memory) -> Goal:
-    """The goal when the grace after a close has passed."""
+    """The goal after the first time of the ladder has passed."""
     return course(known, T0 + timedelta(seconds=known.policy.closing.stop_after_s))[0]
 
 
 def closed_by(*, at_s: float, updated_s: float, explicit: bool = False) -> IssueEvent:
-    """A delivery of a closed issue that says when it was closed, as GitHub's do."""
+    """A delivery of a closed issue with the time of the close, as GitHub sends it."""
     given = event(updated_s, state=IssueState.CLOSED, explicit=explicit)
     return replace(given, issue=replace(given.issue, closed_at=T0 + timedelta(seconds=at_s)))
 
 
 def test_request_that_overtakes_an_older_close_keeps_its_sandbox() -> None:
-    """The comment on the closed issue arrives before the close that it came after: the close undoes nothing."""
+    """A comment on the closed issue arrives before the older close: the close undoes nothing."""
     known = memory()
     assert absorb(known, closed_by(at_s=10, updated_s=20, explicit=True), T0) is Verdict.TAKEN
     assert absorb(known, closed(10), T0) is Verdict.LATE
     assert known.requests.is_waiting
 
 
-def test_close_calls_off_who_asked_before_it() -> None:
-    """Nothing is created for an issue that was closed before it was served."""
+def test_close_calls_off_the_requests_before_it() -> None:
+    """Nothing is created for a request that was not served before the close."""
     known = memory()
     absorb(known, event(1), T0)
     known.requests.answers[1] = None
@@ -143,7 +143,7 @@ def test_close_calls_off_who_asked_before_it() -> None:
 
 
 def test_second_close_counts_its_timers_anew() -> None:
-    """Closed, reopened, closed: the time counts from the last close, also when the reopening was missed."""
+    """Closed, reopened, closed: the timers count from the last close, even if the reopening was missed."""
     known = memory()
     absorb(known, closed(10), T0)
     hour = timedelta(hours=1)
@@ -152,7 +152,7 @@ def test_second_close_counts_its_timers_anew() -> None:
 
 
 def test_redelivered_close_does_not_put_the_timers_off() -> None:
-    """The same close under another delivery ID counts from when it was first heard of."""
+    """The same close under another delivery ID counts from its first arrival."""
     known = memory()
     absorb(known, closed(10), T0)
     absorb(known, replace(closed(10), delivery="again"), T0 + timedelta(hours=1))
@@ -172,7 +172,7 @@ def test_issue_that_left_never_comes_back(state: IssueState, *, is_later: bool) 
 
 
 def test_tie_goes_to_the_later_arrival_and_is_remembered() -> None:
-    """Two snapshots of the same second that disagree: the later arrival counts until GitHub was asked."""
+    """Two snapshots of the same second disagree: the later arrival counts until GitHub has been asked."""
     known = memory()
     absorb(known, event(10), T0)
     absorb(known, closed(10), T0)
@@ -182,7 +182,7 @@ def test_tie_goes_to_the_later_arrival_and_is_remembered() -> None:
 
 @pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
 def test_answer_of_github_settles_a_tie(state: IssueState) -> None:
-    """What GitHub says now is what counts, in either direction."""
+    """GitHub's answer counts, in either direction."""
     known = memory()
     absorb(known, event(10), T0)
     absorb(known, closed(10), T0)
@@ -211,7 +211,7 @@ def test_answer_of_github_settles_a_tie(state: IssueState) -> None:
 def test_resync_is_taken_only_where_it_is_news(
     known_events: list[IssueEvent], found: IssueEvent, verdict: Verdict
 ) -> None:
-    """What resync finds carries IDs of its own, so it is set against what is known and not against IDs."""
+    """Resync uses delivery IDs of its own, so its events are compared with what is known, not with IDs."""
     known = memory()
     for each in known_events:
         absorb(known, each, T0)
@@ -220,7 +220,7 @@ def test_resync_is_taken_only_where_it_is_news(
 
 @dataclass(frozen=True)
 class Story:
-    """What really happened to an issue, and the deliveries of it in the order in which they arrive."""
+    """What really happened to an issue, and its deliveries in the order of their arrival."""
 
     happened: tuple[IssueEvent, ...]
     arrived: tuple[IssueEvent, ...]
@@ -257,7 +257,7 @@ def stories(draw: st.DrawFn) -> Story:
 
 
 def _wanted(happened: tuple[IssueEvent, ...]) -> tuple[IssueState, bool]:
-    """By a person with the whole story before them: the issue's state, and whether it waits for a sandbox."""
+    """The right end, from the whole story in order: the issue's state, and whether a request waits."""
     last = happened[-1].issue.state
     if last is not IssueState.CLOSED:
         return last, last is IssueState.OPEN
@@ -268,7 +268,7 @@ def _wanted(happened: tuple[IssueEvent, ...]) -> tuple[IssueState, bool]:
 @settings(max_examples=200, deadline=None)
 @given(stories())
 def test_any_order_of_deliveries_ends_as_the_newest_snapshot_wants(story: Story) -> None:
-    """Duplicates and permutations change nothing: the end is what the whole story, read in order, asks for."""
+    """Duplicates and permutations change nothing: the end is the one of the story read in order."""
     known = memory()
     for delivery in story.arrived:
         absorb(known, delivery, T0)
@@ -283,8 +283,8 @@ def facts(at_s: float, state: IssueState = IssueState.OPEN, action: str = "edite
 
 
 @pytest.mark.parametrize("action", ["reopened", "edited", "created"])
-def test_facts_alone_end_the_close_and_ask_for_nothing(action: str) -> None:
-    """Whoever sends it, a newer snapshot that says *open* takes the issue off the ladder of its close."""
+def test_snapshot_alone_ends_the_close_and_asks_for_nothing(action: str) -> None:
+    """Whoever sent the event, a newer *open* snapshot ends the timers of the close."""
     known = memory()
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
@@ -298,8 +298,8 @@ def test_facts_alone_end_the_close_and_ask_for_nothing(action: str) -> None:
     assert not known.requests.is_waiting
 
 
-def test_facts_alone_tell_of_a_close_that_was_missed() -> None:
-    """A comment on a closed issue starts the timers of the close, and calls off who waits."""
+def test_snapshot_alone_reports_a_close_that_was_missed() -> None:
+    """A comment on a closed issue starts the timers of the close and calls off waiting requests."""
     known = memory()
     absorb(known, event(1), T0)
     assert absorb(known, facts(2, IssueState.CLOSED), T0) is Verdict.RECORDED
@@ -307,8 +307,8 @@ def test_facts_alone_tell_of_a_close_that_was_missed() -> None:
 
 
 @pytest.mark.parametrize(("at_s", "verdict"), [(1, Verdict.LATE), (2, Verdict.LATE), (3, Verdict.RECORDED)])
-def test_facts_of_the_second_of_a_change_do_not_contradict_it(at_s: float, verdict: Verdict) -> None:
-    """Who only came by in the second of the close may have seen the issue still open: the close counts."""
+def test_snapshot_of_the_second_of_a_change_does_not_contradict_it(at_s: float, verdict: Verdict) -> None:
+    """A comment in the second of the close may still carry the issue as open: the close counts."""
     known = memory()
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
@@ -317,7 +317,7 @@ def test_facts_of_the_second_of_a_change_do_not_contradict_it(at_s: float, verdi
 
 
 def test_refused_reopening_of_the_second_of_the_close_counts() -> None:
-    """The delivery of the change itself wins a tie by arriving later, as one that asks does."""
+    """The delivery of the change itself wins a tie by arriving later, even when its request is refused."""
     known = memory()
     for arrived in (event(1), closed(2)):
         absorb(known, arrived, T0)
@@ -325,8 +325,8 @@ def test_refused_reopening_of_the_second_of_the_close_counts() -> None:
     assert (known.told.ended_at, known.told.is_contradicted) == (None, True)
 
 
-def test_lively_issue_crowds_out_no_request() -> None:
-    """Comments are remembered by what they say alone: a redelivered request is known after any number of them."""
+def test_busy_issue_crowds_out_no_request() -> None:
+    """Comments are not remembered by ID: a redelivered request is recognized after any number of them."""
     known = memory()
     absorb(known, event(1, delivery="a"), T0)
     verdicts = {absorb(known, facts(2 + number), T0) for number in range(1000)}

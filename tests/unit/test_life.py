@@ -48,7 +48,7 @@ RUNGS = [
 @pytest.mark.parametrize("state", [IssueState.CLOSED, IssueState.TRANSFERRED])
 @pytest.mark.parametrize(("at_s", "goal", "due_s"), RUNGS)
 def test_closed_issue_goes_down_the_ladder(state: IssueState, at_s: float, goal: Goal, due_s: float | None) -> None:
-    """Stopped after a grace, archived after a delay, deleted after the retention time; each says when."""
+    """Stopped, archived and deleted, each after its time; each step knows when the next one is due."""
     assert course(memory(state), after(at_s)) == (goal, None if due_s is None else after(due_s))
 
 
@@ -63,30 +63,30 @@ def test_closed_issue_goes_down_the_ladder(state: IssueState, at_s: float, goal:
     ],
 )
 def test_negative_time_takes_its_rung_out(closing: Closing, goal: Goal, due_at: datetime | None) -> None:
-    """Each rung can be switched off, and 0 is at once."""
+    """A negative time switches its rung off; 0 takes effect at once."""
     assert course(memory(IssueState.CLOSED, closing), after(20)) == (goal, due_at)
 
 
 def test_open_issue_has_no_timer() -> None:
-    """Daytona's own idle stop looks after the sandbox of an open issue."""
+    """Daytona's own idle stop takes care of an open issue's sandbox."""
     assert course(memory(), after(9e9)) == (Goal.RUNNING, None)
 
 
 def test_deleted_issue_needs_no_ladder() -> None:
-    """What GitHub deleted is deleted at once."""
+    """The sandbox of an issue that GitHub deleted is deleted at once."""
     assert course(memory(IssueState.DELETED), T0) == (Goal.DELETED, None)
 
 
 @pytest.mark.parametrize(("at_s", "goal"), [(0, Goal.STOPPED), (100, Goal.ARCHIVED), (1000, Goal.DELETED)])
 def test_order_to_stop_never_stands_above_the_ladder(at_s: float, goal: Goal) -> None:
-    """A stopped sandbox of a closed issue is archived and deleted all the same."""
+    """A closed issue's sandbox is archived and deleted even if a person ordered a stop."""
     known = memory(IssueState.CLOSED)
     give(known, Order.STOP, T0)
     assert course(known, after(at_s))[0] is goal
 
 
 def test_order_holds_on_an_open_issue_until_somebody_asks() -> None:
-    """A person's stop or delete is not undone by time, and a request ends it."""
+    """Time does not undo a person's stop or delete; a request ends it."""
     for order, goal in ((Order.STOP, Goal.STOPPED), (Order.DELETE, Goal.DELETED)):
         known = memory()
         give(known, order, T0)
@@ -96,14 +96,14 @@ def test_order_holds_on_an_open_issue_until_somebody_asks() -> None:
 
 
 def test_request_on_a_closed_issue_counts_the_ladder_anew() -> None:
-    """Who asks for the sandbox of a closed issue has it for the same time as after the close."""
+    """A request on a closed issue gets the sandbox for the same time as after the close."""
     known = memory(IssueState.CLOSED)
     known.ask(after(500))
     assert course(known, after(505)) == (Goal.RUNNING, after(510))
 
 
-def test_new_goal_nudges_and_calls_requests_off() -> None:
-    """When time takes the sandbox away, who still waits for it is answered, and a block is tried again."""
+def test_new_goal_unblocks_and_calls_requests_off() -> None:
+    """When time takes the sandbox away, waiting callers are answered and a block is tried again."""
     known = memory(IssueState.CLOSED)
     ticket = asked(known, T0)
     steer(known, after(10))
@@ -118,7 +118,7 @@ def test_new_goal_nudges_and_calls_requests_off() -> None:
 
 
 def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
-    """What stood in the way of the old goal is no history of the new one."""
+    """The tries of a block do not count for the next goal."""
     known = memory(IssueState.CLOSED)
     known.progress.blocked = Blocked(Cause.QUOTA, "why", "advice", T0, tries=500)
     steer(known, after(10))
@@ -126,7 +126,7 @@ def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
 
 
 def test_request_that_time_takes_back_at_once_is_called_off() -> None:
-    """With no grace at all nobody is told that a stopped sandbox was handed over."""
+    """When the ladder stops the sandbox at once, no caller is answered that it was handed over."""
     known = memory(IssueState.CLOSED, Closing(0, -1, -1))
     steer(known, after(1))
     ticket = asked(known, after(2))

@@ -1,4 +1,4 @@
-"""Logging that waits for nobody: a handler in front of a pipe that is read, or is not."""
+"""Logging that never waits for its reader: a handler in front of a pipe that is read, or is not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets the size o
 
 @dataclass
 class Pipe:
-    """A page of memory between who logs and who reads."""
+    """A page of memory between the process that logs and the reader."""
 
     reading: int
     writing: int
@@ -35,7 +35,7 @@ class Pipe:
         return QueueingHandler(self.writing, _Formatter("%(levelname)s %(message)s"), lines_max)
 
     def fill(self) -> None:
-        """Leave no room for anything: the next who writes waits until somebody reads."""
+        """Leave no room in the pipe: the next writer waits until somebody reads."""
         os.set_blocking(self.writing, False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -43,14 +43,14 @@ class Pipe:
         os.set_blocking(self.writing, True)
 
     def read_until(self, is_enough: Callable[[list[str]], bool]) -> list[str]:
-        """All lines from the beginning, once they are enough."""
+        """All lines from the beginning, once they satisfy the condition."""
         while not is_enough(self.lines):
             assert select.select([self.reading], [], [], WAIT_S)[0], f"no more within {WAIT_S} s than {self.lines}"
             self.text += os.read(self.reading, 1 << 16)
         return self.lines
 
     def lines_there(self) -> list[str]:
-        """All lines so far, waiting for nothing."""
+        """All lines so far, without waiting."""
         return self.read_until(lambda _: not select.select([self.reading], [], [], 0)[0])
 
     @property
@@ -71,7 +71,7 @@ def pipe() -> Iterator[Pipe]:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     yield Pipe(reading, writing)
-    os.close(reading)  # Whoever still writes is told that nobody reads; the descriptor stays theirs.
+    os.close(reading)  # A writer now gets an error because nobody reads; it still owns the descriptor.
 
 
 def says(word: str) -> Callable[[list[str]], bool]:
@@ -83,36 +83,36 @@ def log(handler: logging.Handler, message: str, *arguments: object) -> None:
 
 
 def in_time(work: threading.Thread) -> bool:
-    """Whether the thread, started here, ends."""
+    """Whether the thread, started here, ends in time."""
     work.start()
     work.join(WAIT_S)
     return not work.is_alive()
 
 
-def test_lines_beyond_the_bound_are_dropped_and_told(pipe: Pipe) -> None:
-    """Nobody reads: who logs goes on at once. When the reader is back, one line says how many are missing."""
+def test_lines_beyond_the_bound_are_dropped_and_counted(pipe: Pipe) -> None:
+    """Without a reader, logging returns at once. When the reader is back, one line counts the dropped lines."""
     pipe.fill()
     handler = pipe.handler()
     assert in_time(threading.Thread(target=_chatter, args=(handler, 100), daemon=True))
-    *kept, told = pipe.read_until(says("log_lines_dropped"))
-    # What waits, and the line that is in the writer's hands.
+    *kept, dropped = pipe.read_until(says("log_lines_dropped"))
+    # The waiting lines, and the one that the writer holds.
     assert len(kept) in {LINES_MAX, LINES_MAX + 1}
     assert kept == [f"INFO {number}" for number in range(len(kept))]
-    assert told == f"WARNING log_lines_dropped {100 - len(kept)}"
+    assert dropped == f"WARNING log_lines_dropped {100 - len(kept)}"
     log(handler, "quiet again")
-    assert pipe.read_until(says("quiet again")) == [*kept, told, "INFO quiet again"]
+    assert pipe.read_until(says("quiet again")) == [*kept, dropped, "INFO quiet again"]
 
 
 def test_number_of_dropped_lines_is_exact(pipe: Pipe) -> None:
-    """Each line is either written or counted, also where several threads log and the reader keeps up now and then."""
+    """Each line is either written or counted, even when several threads log and the reader keeps up only at times."""
     handler = pipe.handler()
     for _ in range(4):
         threading.Thread(target=_chatter, args=(handler, 250), daemon=True).start()
     pipe.read_until(lambda lines: sum(int(line.split()[-1]) if "dropped" in line else 1 for line in lines) == 1000)
 
 
-def test_no_lock_is_taken_by_who_logs(pipe: Pipe) -> None:
-    """A lock that an exception thrown into a thread has left taken for ever hurts nobody."""
+def test_logging_takes_no_lock(pipe: Pipe) -> None:
+    """A lock that is held for ever, by a thread that an exception hit, blocks no logging."""
     handler = pipe.handler()
     has_taken, may_give = threading.Event(), threading.Event()
 
@@ -127,7 +127,7 @@ def test_no_lock_is_taken_by_who_logs(pipe: Pipe) -> None:
         assert has_taken.wait(WAIT_S)
         assert in_time(threading.Thread(target=log, args=(handler, "still heard"), daemon=True))
     finally:
-        may_give.set()  # Python takes it when it ends.
+        may_give.set()  # Python takes the lock when it ends.
     assert pipe.read_until(says("still heard"))
 
 
@@ -140,15 +140,15 @@ def test_filters_count_as_for_any_handler(pipe: Pipe) -> None:
     assert pipe.read_until(says("no harm")) == ["INFO no harm"]
 
 
-def test_line_that_cannot_be_made_is_told_in_the_log(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
-    """Python's own handlers would print to standard error, and wait for its reader."""
+def test_line_that_cannot_be_made_is_reported_in_the_log(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+    """Python's own handlers would print to standard error and wait for its reader."""
     log(pipe.handler(), "%d", "no number")
     assert pipe.read_until(says("TypeError"))[0] == "ERROR log_line_failed"
     assert capfd.readouterr().err == ""
 
 
 def test_flush_gives_up_on_a_reader_that_is_gone(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It returns after its bound, and at once where all is written."""
+    """Flush returns after its timeout, and at once when everything is written."""
     monkeypatch.setattr(logs, "FLUSH_TIMEOUT_S", 0.05)
     pipe.fill()
     handler = pipe.handler()
@@ -162,7 +162,7 @@ def test_flush_gives_up_on_a_reader_that_is_gone(pipe: Pipe, monkeypatch: pytest
 
 
 def test_reader_that_hangs_up_ends_nothing(pipe: Pipe) -> None:
-    """Lines are lost, and who logs and who flushes goes on."""
+    """Lines are lost, but logging and flushing go on."""
     reading, writing = os.pipe()
     handler = QueueingHandler(writing, logging.Formatter())
     os.close(reading)
@@ -171,7 +171,7 @@ def test_reader_that_hangs_up_ends_nothing(pipe: Pipe) -> None:
 
 
 def test_descriptor_that_does_not_block_loses_nothing(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever shares our terminal may have made it so: the writer waits until there is room."""
+    """Another process on our terminal may have made it non-blocking: the writer waits until there is room."""
     monkeypatch.setattr(logs, "FLUSH_TIMEOUT_S", 0.05)
     os.set_blocking(pipe.writing, False)
     handler = pipe.handler(lines_max=1000)

@@ -1,4 +1,4 @@
-"""What the memory keeps: bounded, by ticket, and true to what was seen."""
+"""What the memory keeps: bounded, by ticket, and consistent with what lookups showed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_serving_a_ticket_leaves_later_requests_waiting() -> None:
-    """A handover counts for those who asked before it was observed, not for later ones."""
+    """A handover serves the requests made before its observation began, not later ones."""
     known = memory()
     first = known.ask(T0, "a")
     known.ask(T0, "b")
@@ -60,7 +60,7 @@ def test_serving_a_ticket_leaves_later_requests_waiting() -> None:
 
 
 def test_known_id_survives_a_not_found() -> None:
-    """One 404 proves nothing, so the ID is kept for the next look."""
+    """One 404 proves nothing, so the ID is kept for the next lookup."""
     known = memory()
     known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), T0)
     known.see(None, T0)
@@ -94,14 +94,14 @@ def _sandbox(state: str, updated_at: datetime | None, *, sandbox_id: str = "s1")
 def test_read_is_of_the_past_when_a_newer_state_was_seen_just_before(
     seen: Sandbox | None, read: Sandbox | None, after_s: float, is_past: bool
 ) -> None:
-    """By Daytona's clock, of the same sandbox, and for 30 s: nothing else is doubted."""
+    """By Daytona's clock, for the same sandbox, and for 30 s: no other read is rejected."""
     known = memory()
     known.see(seen, T0)
     assert known.seen.shows_past(read, T0 + timedelta(seconds=after_s)) is is_past
 
 
 def test_time_in_a_phase_counts_from_its_first_sight() -> None:
-    """Looking again does not restart the budget of a wait; another sandbox or phase does."""
+    """Another lookup does not restart the budget of a wait; another sandbox or phase does."""
     known = memory()
     pending = Sandbox("s1", known.name, Phase.PENDING, "creating")
     known.see(pending, T0)
@@ -111,7 +111,7 @@ def test_time_in_a_phase_counts_from_its_first_sight() -> None:
     assert known.seen.phase_since == T0 + timedelta(seconds=9)
 
 
-def test_order_calls_off_who_waits_and_a_request_ends_the_order() -> None:
+def test_order_calls_off_waiting_requests_and_a_request_ends_it() -> None:
     """A person's stop answers the requests before it; a request after it counts again."""
     known = memory()
     before = asked(known)
@@ -122,7 +122,7 @@ def test_order_calls_off_who_waits_and_a_request_ends_the_order() -> None:
 
 
 def test_close_in_the_second_of_a_request_wins() -> None:
-    """GitHub's times are whole seconds: a request of half a second later cannot be told from one before."""
+    """GitHub's times are whole seconds: a request half a second later cannot be told from an earlier one."""
     known = memory()
     known.told.request(T0 + timedelta(milliseconds=500))
     known.ask(T0)
@@ -132,9 +132,9 @@ def test_close_in_the_second_of_a_request_wins() -> None:
 
 
 def test_answer_is_given_once() -> None:
-    """Who got the sandbox is not told afterwards that it was called off, nor who was called off that it was there.
+    """A caller that got the sandbox is not answered later that it was called off, nor the other way round.
 
-    A stop, an event and a delete in one task ended as *reused* without a sandbox.
+    A stop, an event and a delete in one task once ended as *reused* without a sandbox.
     """
     known = memory()
     first, second = asked(known), 2
@@ -149,7 +149,7 @@ def test_answer_is_given_once() -> None:
 
 
 def test_blocked_request_is_answered_and_goes_on_waiting() -> None:
-    """The caller is told why; the request itself is served when the block ends."""
+    """The caller gets the reason; the request itself is served when the block ends."""
     known = memory()
     ticket = asked(known)
     known.requests.answer(ticket, Answer(Outcome.BLOCKED))
@@ -167,7 +167,7 @@ def test_goal_that_is_not_reached_is_work_and_a_reached_one_is_not() -> None:
 
 
 def test_proof_that_it_never_ran_ends_when_it_is_seen_to_have_run() -> None:
-    """Somebody brought it up by hand: an error after that may hide work."""
+    """Somebody started it by hand: an error after that may hide work."""
     known = memory()
     known.see(Sandbox("s1", known.name, Phase.UNBUILT, "error"), T0)
     known.see(Sandbox("s1", known.name, Phase.BROKEN, "error"), T0)

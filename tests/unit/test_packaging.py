@@ -1,7 +1,7 @@
-"""Our top-level names stay ours, and only the layers that may know the Daytona SDK do.
+"""Our top-level names stay ours, and only the layers that may import the Daytona SDK do so.
 
 An editable install puts the repository *behind* site-packages for console scripts, so a foreign
-distribution with a module of the same name would win there without a word:
+distribution with a module of the same name would silently win there:
 `llama-index-workflows`, for one, installs a top-level `workflows`.
 """
 
@@ -25,12 +25,12 @@ def test_root_package_belongs_to_no_other_distribution(root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_root_package_has_a_specific_name(root: str) -> None:
-    """A root is never named so generically that a stranger is likely to ship the same."""
+    """No root has a name so generic that another distribution is likely to ship it."""
     assert root not in {"shared", "models", "utils", "common", "lib", "core", "tests", "app"}
 
 
 def test_package_list_is_complete() -> None:
-    """The wheel carries every package of the repository but those that prove, measure and test the others."""
+    """The wheel carries every package of the repository except those that prove, measure and test the others."""
     packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
     assert packages - set(ROOTS) == {"proofs", "bench", "tests"}
     assert set(ROOTS) <= packages

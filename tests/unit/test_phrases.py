@@ -1,4 +1,4 @@
-"""What counts as saying the trigger phrase."""
+"""What counts as writing the trigger phrase."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNSAID += ["```python\n@claude\n", "~~~\n@claude\n~~~", "````\n```\n@claude\n```
 
 @pytest.mark.parametrize("text", SAID)
 def test_phrase_said_is_heard(text: str) -> None:
-    """Said as a word of its own, in any case."""
+    """As a whole word, ignoring case."""
     assert says(text, "@claude")
 
 
@@ -28,5 +28,5 @@ def test_phrase_quoted_in_code_or_part_of_another_word_is_not_heard(text: str) -
 @pytest.mark.parametrize("text", ["`" * 65_536, "`a``" * 16_000, "```\n" * 16_000, "> " * 32_000, "@claude-" * 8_000])
 @pytest.mark.timeout(5)
 def test_hostile_comment_takes_no_time(text: str) -> None:
-    """No comment of GitHub's maximal length keeps the API busy."""
+    """No comment of GitHub's maximum length keeps the API busy."""
     assert not says(text, "@claude")

@@ -37,5 +37,5 @@ EARLIER = Published(phase="usable", outcome="reused", requested_at="2026-01-01T0
 def test_published_when_it_says_something_new(
     shown: Published, published: Published, republish_after_s: float, expected: bool
 ) -> None:
-    """A later request alone waits; everything else is told at once."""
+    """A change of only the request time waits; everything else is published at once."""
     assert is_news(shown, published, republish_after_s) is expected

@@ -1,4 +1,4 @@
-"""The pace of requests, by the clock of the test: what is let in, what is closed, and whose turn comes when."""
+"""The rate limiter, by the clock of the test: what is let in, what is closed, and when each caller's slot comes."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PAUSES: list[tuple[dict[str, str], dict[Limiter, float]]] = [
 
 @pytest.mark.parametrize(("headers", "pauses"), PAUSES, ids=[str(row[0]) for row in PAUSES])
 def test_429_closes_what_it_names(headers: dict[str, str], pauses: dict[Limiter, float]) -> None:
-    """A named limiter is closed alone; a pause without a name is for every request of this process."""
+    """A named limiter is closed alone; a pause without a name applies to every request of this process."""
     assert pauses_of(headers, CREATE) == pauses
 
 
 def test_headers_of_a_reply_are_read_in_any_case() -> None:
-    """The SDK keeps the server's capitals on errors and aiohttp its own on replies; half a set says nothing."""
+    """The SDK keeps the server's capitals on errors, aiohttp its own on replies; an incomplete set is ignored."""
     headers = {"X-RATELIMIT-limit-Sandbox-Create": "300", "x-ratelimit-remaining-sandbox-create": "12"}
     assert told_by(headers, CREATE) is None
     assert told_by(headers | {"X-RateLimit-Reset-sandbox-create": "44"}, CREATE) == Told(300, 12, 44.0)
@@ -53,8 +53,8 @@ def test_headers_of_a_reply_are_read_in_any_case() -> None:
     assert told_by(headers | {"X-RateLimit-Reset-authenticated": "44"}, Limiter.AUTHENTICATED) is None
 
 
-def test_closed_lane_lets_in_again_when_the_time_is_over() -> None:
-    """Nothing is sent before, and a shorter second pause does not cut the first short."""
+def test_closed_window_lets_in_again_when_the_time_is_over() -> None:
+    """Nothing is sent before, and a shorter second pause does not shorten the first."""
     window = Window()
     window.close(100.0, 60.0)
     window.close(101.0, 5.0)
@@ -63,7 +63,7 @@ def test_closed_lane_lets_in_again_when_the_time_is_over() -> None:
 
 
 def test_spent_window_is_not_asked_for_more() -> None:
-    """As many as the limit are sent, and the next window is whole again without having asked."""
+    """As many requests as the limit are sent, and the next window is full again without a request to check."""
     window = Window()
     _told(window, 0.0, Told(3, 2, 60.0))
     assert [window.enter(CREATE, 1.0) is not None for _ in range(3)] == [True, True, False]
@@ -72,7 +72,7 @@ def test_spent_window_is_not_asked_for_more() -> None:
 
 
 def test_what_others_used_is_not_asked_for_again() -> None:
-    """Another worker's requests show in what is left."""
+    """Other workers' requests show in the remaining count."""
     window = Window()
     _told(window, 0.0, Told(300, 299, 60.0))
     _told(window, 1.0, Told(300, 0, 59.0))
@@ -80,7 +80,7 @@ def test_what_others_used_is_not_asked_for_again() -> None:
 
 
 def test_reply_from_an_earlier_window_is_history() -> None:
-    """A create is held for up to 30 s; its headers were true when it arrived."""
+    """Daytona holds a create for up to 30 s; its headers were true when it arrived."""
     window = Window()
     _told(window, 0.0, Told(3, 2, 60.0))
     late = _entered(window, 59.0)
@@ -90,7 +90,7 @@ def test_reply_from_an_earlier_window_is_history() -> None:
 
 
 def test_reply_counts_its_window_from_when_it_was_asked() -> None:
-    """A held reply's seconds have begun to pass long before it is read."""
+    """The seconds of a held reply began long before it is read."""
     window = Window()
     ticket = _entered(window, 0.0)
     window.learn(ticket, Told(1, 0, 60.0))
@@ -98,8 +98,8 @@ def test_reply_counts_its_window_from_when_it_was_asked() -> None:
     assert window.enter(CREATE, 60.0) is not None
 
 
-def test_turns_are_given_at_the_rate_of_the_limit() -> None:
-    """A thousand that wait come back one after the other, and no window gets more than it takes."""
+def test_slots_are_given_at_the_rate_of_the_limit() -> None:
+    """A thousand waiting callers come back one after the other, and no window gets more than its limit."""
     window = Window()
     _told(window, 0.0, Told(300, 299, 60.0))
     window.close(10.0, 50.0)
@@ -110,15 +110,15 @@ def test_turns_are_given_at_the_rate_of_the_limit() -> None:
         assert sum(60 * (number + 1) <= slot < 60 * (number + 2) for slot in slots) <= 300
 
 
-def test_turns_without_a_known_limit_are_apart_too() -> None:
-    """A lane that only ever heard refusals still lets its callers in one by one."""
+def test_slots_without_a_known_limit_are_apart_too() -> None:
+    """A window that has only seen refusals still admits its callers one by one."""
     window = Window()
     window.close(0.0, 5.0)
     assert [window.slot_s(0.0) for _ in range(3)] == pytest.approx([5.0, 5.0 + SLOT_S, 5.0 + 2 * SLOT_S])
 
 
-def test_line_has_an_end() -> None:
-    """However many wait, nobody is sent away for longer than the line may be; they share turns instead."""
+def test_queue_of_slots_has_an_end() -> None:
+    """However many wait, no slot is further away than the maximum; callers then share slots."""
     window = Window()
     window.close(0.0, 5.0)
     assert max(window.slot_s(0.0) for _ in range(10_000)) <= 5.0 + LINE_MAX_S + 2 * SLOT_S
@@ -138,7 +138,7 @@ async def test_refusal_of_one_limiter_leaves_the_others_open() -> None:
 
 
 async def test_too_many_wrong_keys_close_everything() -> None:
-    """Then every request from this address is refused, whatever it asks."""
+    """Daytona then refuses every request from this address."""
     rate_limiter = RateLimiter()
     await _refused(rate_limiter, CREATE, {"Retry-After": "30", "X-RateLimit-Limit-failed-auth": "1"})
     for limiter in Limiter:
@@ -147,7 +147,7 @@ async def test_too_many_wrong_keys_close_everything() -> None:
 
 
 async def test_burst_before_the_first_reply_is_held_back() -> None:
-    """Few requests are under way until the limiter has answered once; then all of them go."""
+    """Few requests are in flight until the first reply; then all of them go."""
     rate_limiter = RateLimiter()
     async with AsyncExitStack() as under_way:
         tickets = [await under_way.enter_async_context(rate_limiter.entered(CREATE)) for _ in range(PROBES_MAX)]
@@ -160,7 +160,7 @@ async def test_burst_before_the_first_reply_is_held_back() -> None:
 
 
 async def test_request_that_breaks_gives_its_place_to_the_next() -> None:
-    """A connection that fails is no reply: the next few are tried, and nobody waits for ever."""
+    """A failed connection is no reply: the next few requests are tried, and nobody waits for ever."""
     rate_limiter = RateLimiter()
 
     async def broken() -> None:

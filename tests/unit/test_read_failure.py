@@ -28,7 +28,7 @@ def failed(cause: BaseException) -> ActivityError:
 
 
 def test_every_provider_error_has_its_reaction() -> None:
-    """A class of error that is added without a reaction here would be taken for a bug."""
+    """A new class of error without a reaction here would count as a bug."""
     abstract = {"ProviderError", "ConflictError"}
     names = {
         name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ProviderError)
@@ -38,8 +38,8 @@ def test_every_provider_error_has_its_reaction() -> None:
 
 
 @pytest.mark.parametrize("kind", PASSING)
-def test_known_setback_leads_to_another_look(kind: str) -> None:
-    """What the table knows is never final."""
+def test_known_failure_leads_to_another_lookup(kind: str) -> None:
+    """A failure in the table is never final."""
     failure = read_failure(failed(ApplicationError("x", type=kind)))
     assert (failure.is_final, failure.cause) == (False, PASSING[kind])
 
@@ -57,20 +57,20 @@ def test_cause_of_a_newer_worker_is_internal_and_no_crash() -> None:
 
 
 def test_unknown_failure_is_reported_as_a_bug() -> None:
-    """A type in no table says so, and is not retried in silence."""
+    """A type in no table is reported, and not retried silently."""
     failure = read_failure(failed(ApplicationError("oops", type="TypeError")))
     assert (failure.is_final, failure.cause) == (True, Cause.INTERNAL)
     assert "TypeError" in failure.reason
 
 
 def test_dead_worker_is_ambiguous() -> None:
-    """A heartbeat that stopped says nothing about the command."""
+    """A missing heartbeat proves nothing about the command."""
     timeout = TemporalTimeoutError("heartbeat", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
     assert read_failure(failed(timeout)).is_final is False
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_untold"),
+    ("kind", "is_unattended"),
     [
         (TimeoutType.SCHEDULE_TO_START, True),
         (TimeoutType.SCHEDULE_TO_CLOSE, True),
@@ -78,15 +78,15 @@ def test_dead_worker_is_ambiguous() -> None:
         (TimeoutType.HEARTBEAT, False),
     ],
 )
-def test_wait_for_a_worker_tells_nothing_about_daytona(kind: TimeoutType, *, is_untold: bool) -> None:
-    """Unless an attempt failed, an activity whose whole time is up has perhaps met no worker."""
+def test_wait_for_a_worker_proves_nothing_about_daytona(kind: TimeoutType, *, is_unattended: bool) -> None:
+    """An activity that timed out as a whole without a failed attempt may never have reached a worker."""
     timeout = TemporalTimeoutError("late", type=kind, last_heartbeat_details=[])
-    assert read_failure(failed(timeout)).is_untold is is_untold
+    assert read_failure(failed(timeout)).is_unattended is is_unattended
     timeout.__cause__ = TemporalTimeoutError("slow", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
-    assert read_failure(failed(timeout)).is_untold is False
+    assert read_failure(failed(timeout)).is_unattended is False
 
 
-def test_exhausted_look_reports_its_last_real_failure() -> None:
+def test_exhausted_lookup_reports_its_last_real_failure() -> None:
     """When the time for retries is up, the reason is Daytona's and not "timed out"."""
     timeout = TemporalTimeoutError("closed", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
     timeout.__cause__ = ApplicationError("503: maintenance", type="TransientError")

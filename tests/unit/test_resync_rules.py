@@ -1,4 +1,4 @@
-"""What resync makes of each combination of known and found, without any I/O."""
+"""What resync does about each combination of known and found, without any I/O."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ EXPECTED = {
     (Standing.OPEN, IssueState.CLOSED): (Intention.STOP, "closed"),
     (Standing.CLOSED, IssueState.OPEN): (Intention.ENSURE, "reopened"),
 }
-"""All that is sent; every other combination is no news."""
+"""Everything that is sent; every other combination is already known."""
 
 
 @pytest.mark.parametrize("standing", Standing)
@@ -68,7 +68,7 @@ def test_each_row_of_the_table_sends_what_was_missed(standing: Standing, state: 
 
 
 def test_table_is_total() -> None:
-    """No standing lacks a row, and no row a state that GitHub lists."""
+    """Every standing has a row, and every row has each state that GitHub lists."""
     assert set(TABLE) == set(Standing)
     assert all(set(row) == {IssueState.OPEN, IssueState.CLOSED} for row in TABLE.values())
 
@@ -77,7 +77,7 @@ def test_table_is_total() -> None:
     ("standing", "state"), [(Standing.OPEN, IssueState.CLOSED), (Standing.CLOSED, IssueState.OPEN)]
 )
 def test_state_older_than_the_known_one_is_not_sent(standing: Standing, state: IssueState) -> None:
-    """A listing that lags behind is no news."""
+    """A listing that lags behind brings nothing new."""
     newer = known(standing)
     assert newer is not None
     newer = replace(newer, issue=replace(newer.issue, updated_at=LATER + timedelta(seconds=1)))
@@ -85,7 +85,7 @@ def test_state_older_than_the_known_one_is_not_sent(standing: Standing, state: I
 
 
 def test_delivery_names_issue_time_and_state() -> None:
-    """The same finding has the same ID; another state within the same second has another."""
+    """The same find has the same ID; another state within the same second has another."""
     ids = {
         (judgement.event.delivery if judgement.event else "")
         for judgement in (
@@ -110,18 +110,18 @@ ADMISSIONS: dict[str, tuple[Criteria, dict[str, object]]] = {
 @pytest.mark.parametrize("rule", ADMISSIONS)
 @pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.CLOSED])
 def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) -> None:
-    """Nobody gets by waiting a quarter of an hour what is refused at once; labels and reopening are no way round."""
+    """Waiting a quarter of an hour does not admit what was refused at once, nor do labels or reopening."""
     criteria, given = ADMISSIONS[rule]
     listed = replace(found(IssueState.OPEN), author="octocat", labels=("claude",), **given)
     judgement = judge_issue(listed, known(standing), WINDOW, criteria)
     assert judgement.answer is Answer.REFUSED
-    # That it is open is a fact, which who knows it as closed is told.
-    told = judgement.event.intention if judgement.event else None
-    assert told is (Intention.IGNORE if standing is Standing.CLOSED else None)
+    # A workflow that knows the issue as closed still gets the snapshot that it is open.
+    sent = judgement.event.intention if judgement.event else None
+    assert sent is (Intention.IGNORE if standing is Standing.CLOSED else None)
 
 
 def test_who_may_ask_is_let_in() -> None:
-    """The rules that refuse others let the right one in: by repository, association and label."""
+    """The criteria that refuse others admit the right one: by repository, association and label."""
     criteria = Criteria(allowed_repositories=("octo/*",), min_association=Association.MEMBER, required_label="ready")
     listed = replace(found(IssueState.OPEN), author="octocat", association="MEMBER", labels=("ready",))
     assert judge_issue(listed, None, WINDOW, criteria).answer is Answer.SENT
@@ -143,7 +143,7 @@ COMMENT = ListedComment(9, 7, "@claude go", LATER, LATER)
     ("closed_after_s", "answer"), [(None, Answer.SENT), (-1, Answer.SENT), (0, Answer.UNASKED), (1, Answer.UNASKED)]
 )
 def test_comment_counts_when_it_is_newer_than_the_close(closed_after_s: int | None, answer: Answer) -> None:
-    """As the workflow judges it: who closes with a comment makes both in the same second."""
+    """As the workflow judges it: closing with a comment creates both in the same second."""
     listed = found(IssueState.OPEN)
     if closed_after_s is not None:
         closed_at = LATER + timedelta(seconds=closed_after_s)
@@ -155,7 +155,7 @@ def test_comment_counts_when_it_is_newer_than_the_close(closed_after_s: int | No
     ("newer_s", "answer"), [(None, Answer.SENT), (-1, Answer.SENT), (0, Answer.KNOWN), (1, Answer.KNOWN)]
 )
 def test_comment_counts_when_it_is_newer_than_the_known_request(newer_s: int | None, answer: Answer) -> None:
-    """What was asked for since is served since."""
+    """A newer request has already been served."""
     requested_at = None if newer_s is None else LATER + timedelta(seconds=newer_s)
     asked = KnownIssue(ISSUE, requested_at=requested_at)
     assert judge_comment(COMMENT, found(IssueState.OPEN), asked, Criteria()).answer is answer
@@ -163,7 +163,7 @@ def test_comment_counts_when_it_is_newer_than_the_known_request(newer_s: int | N
 
 @pytest.mark.parametrize("presence", Presence)
 def test_absent_issue_ends_by_githubs_words_alone(presence: Presence) -> None:
-    """Deleted and transferred are said by GitHub; not found proves nothing."""
+    """Only GitHub's own answers mean deleted or transferred; *not found* proves nothing."""
     listed = found(IssueState.CLOSED) if presence is Presence.FOUND else None
     judgement = judge_absent(KnownIssue(ISSUE), Reading(presence, listed))
     expected = {
@@ -179,14 +179,14 @@ def test_absent_issue_ends_by_githubs_words_alone(presence: Presence) -> None:
 
 
 def test_another_issue_under_the_number_proves_nothing() -> None:
-    """The number is not the identity."""
+    """The number does not identify an issue."""
     reading = Reading(Presence.FOUND, replace(found(IssueState.CLOSED), issue=replace(ISSUE, id=6)))
     assert judge_absent(KnownIssue(ISSUE), reading).answer is Answer.UNREADABLE
     assert authoritative(ISSUE, reading) is None
 
 
 def test_reach_keeps_its_etag_only_while_the_listing_stays_the_same_page() -> None:
-    """A short listing is asked for again from the same time, with its ETag; a long one from its end, with overlap."""
+    """A short listing is read again from the same time, with its ETag; a long one from its end, with overlap."""
     reach = Reach(T0, T0)
     assert reach.moved(LATER, RELISTED_MAX, "e", is_one_page=True) == Reach(LATER, T0, "e")
     assert reach.moved(LATER, RELISTED_MAX + 1, "e", is_one_page=True) == Reach(LATER, LATER - OVERLAP)
@@ -197,7 +197,7 @@ def test_reach_keeps_its_etag_only_while_the_listing_stays_the_same_page() -> No
 
 
 def test_comments_are_covered_once_they_were_read_after_the_last_update() -> None:
-    """Until a minute after an issue's update its comment may be missing from the listing of comments."""
+    """Until a minute after an issue's update, its comment may be missing from the listing of comments."""
     mark = Mark(Reach(LATER, T0), Reach(T0, T0))
     assert not mark.covers_comments
     assert not replace(mark, comments_read_at=LATER + SETTLED - timedelta(seconds=1)).covers_comments

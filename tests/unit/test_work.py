@@ -1,4 +1,4 @@
-"""What a look for unsaved work is worth, and for how long."""
+"""How long the verdict of an inspection counts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def asleep(inspection: Inspection, *, is_quiet: bool = True) -> LastInspection:
     return LastInspection(inspection, "s1", is_quiet=is_quiet, stopped_at=T0)
 
 
-def test_nothing_is_known_without_a_look() -> None:
-    """No evidence, no sandbox, or the look into another one: somebody has to look."""
+def test_nothing_is_known_without_an_inspection() -> None:
+    """No inspection, no sandbox, or an inspection of another one: a new inspection is needed."""
     seen = sandbox(Phase.STOPPED)
     assert standing_verdict(None, seen, Goal.DELETED, is_fresh=True) is None
     assert standing_verdict(asleep(CLEAN), None, Goal.DELETED, is_fresh=True) is None
@@ -35,10 +35,10 @@ def test_nothing_is_known_without_a_look() -> None:
 @pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED])
 @pytest.mark.parametrize("inspection", [CLEAN, UNSAVED, UNCHECKED])
 @pytest.mark.parametrize(("is_fresh", "has_stopped"), [(True, False), (False, False), (True, True)])
-def test_look_into_a_running_sandbox_counts_until_the_stop_that_follows(
+def test_inspection_of_a_running_sandbox_counts_until_the_stop_that_follows(
     inspection: Inspection, goal: Goal, *, is_fresh: bool, has_stopped: bool
 ) -> None:
-    """A sandbox that runs again, or still, after a reconciliation is looked into again."""
+    """A sandbox that still or again runs after a reconciliation is inspected again."""
     last_inspection = LastInspection(inspection, "s1", stopped_at=T0 if has_stopped else None)
     verdict = standing_verdict(last_inspection, sandbox(Phase.USABLE), goal, is_fresh=is_fresh)
     assert verdict is (inspection.state if is_fresh and not has_stopped else None)
@@ -51,7 +51,7 @@ def test_look_into_a_running_sandbox_counts_until_the_stop_that_follows(
 def test_clean_counts_for_a_delete_only_when_fresh_and_quiet(
     verdict: WorkState | None, *, is_fresh: bool, is_quiet: bool
 ) -> None:
-    """An agent at work when its issue is closed writes after the look: only a look without anybody counts."""
+    """An agent at work when its issue is closed writes after the inspection: only a quiet inspection counts."""
     last_inspection = asleep(CLEAN, is_quiet=is_quiet)
     assert standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh) is verdict
 
@@ -59,7 +59,7 @@ def test_clean_counts_for_a_delete_only_when_fresh_and_quiet(
 @pytest.mark.parametrize("inspection", [UNSAVED, UNCHECKED])
 @pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN])
 def test_unsaved_work_stays_unsaved_until_the_sandbox_was_used(inspection: Inspection, phase: Phase) -> None:
-    """A held sandbox is not started again and again to find the same."""
+    """A held sandbox is not started again and again to find the same work."""
     last_inspection = asleep(inspection, is_quiet=False)
     for active_at in (None, T0, T0 + SLACK):
         held = sandbox(phase, active_at)
@@ -68,15 +68,15 @@ def test_unsaved_work_stays_unsaved_until_the_sandbox_was_used(inspection: Inspe
     assert standing_verdict(last_inspection, used, Goal.DELETED, is_fresh=False) is None
 
 
-def test_look_whose_stop_was_not_seen_is_worth_nothing_asleep() -> None:
-    """Between the look and a stop of unknown time anything may have been written."""
+def test_inspection_whose_stop_was_not_seen_does_not_count_asleep() -> None:
+    """Between the inspection and an unseen stop, anything may have been written."""
     last_inspection = LastInspection(UNSAVED, "s1", is_quiet=True)
     assert standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=True) is None
 
 
 @pytest.mark.parametrize("is_fresh", [True, False])
-def test_look_that_failed_holds_until_the_next_pursuit(*, is_fresh: bool) -> None:
-    """What nobody could look into is kept, and looked into again: the reason may have passed."""
+def test_failed_inspection_counts_until_the_next_reconciliation(*, is_fresh: bool) -> None:
+    """A sandbox that could not be inspected is kept, and inspected again: the reason may have passed."""
     last_inspection = asleep(replace(UNCHECKED, is_failed=True))
     verdict = standing_verdict(last_inspection, sandbox(Phase.STOPPED), Goal.DELETED, is_fresh=is_fresh)
     assert verdict is (WorkState.UNCHECKED if is_fresh else None)

@@ -20,9 +20,10 @@ from issuebox.domain.phase import Goal
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.settings import WorkerSettings
-from issuebox.worker import build_worker, daytona_options, github_options
+from issuebox.worker import WorkerOptions, build_worker
 from localdaytona.admin_models import SandboxView
 from localdaytona.testing import Server, running_inside
+from proofs.shortened import made_from
 from tests.conftest import new_issue_id
 from tests.waiting import until
 from workflows import options
@@ -52,7 +53,7 @@ FAST = {
     "daytona_settle_timeout_s": 5.0,
     "daytona_read_interval_s": 2.0,
 }
-"""Seconds instead of minutes. Blocked issues are not tried again by themselves within a test."""
+"""Seconds instead of minutes. Within a test no blocked issue is tried again by itself."""
 
 
 @dataclass
@@ -62,9 +63,13 @@ class Stack:
     temporal: Client
     daytona: Server
     provider: DaytonaProvider
-    settings: WorkerSettings
+    worker: WorkerOptions
     issue_id: int
     made: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> WorkerSettings:
+        return self.worker.settings
 
     @property
     def name(self) -> str:
@@ -75,7 +80,7 @@ class Stack:
         return self.temporal.get_workflow_handle(self.name)
 
     def event(self, intention: Intention = Intention.ENSURE, **changes: object) -> IssueEvent:
-        """A delivery for the issue, new unless said otherwise."""
+        """A delivery for the issue, new unless stated otherwise."""
         issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=IssueState.OPEN, updated_at=datetime.now(UTC))
         given: dict[str, object] = {
             "issue": issue,
@@ -123,22 +128,22 @@ class Stack:
         await self.handle.signal(SIGNAL_RETRY)
 
     def another(self) -> Stack:
-        """The same stack for an issue of its own."""
+        """The same stack for another issue."""
         return replace(self, issue_id=new_issue_id())
 
     async def close(self, state: IssueState = IssueState.CLOSED) -> None:
-        """The issue is closed, or leaves, now."""
+        """The issue is closed now, or leaves the repository."""
         now = datetime.now(UTC)
         issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=state, updated_at=now)
         intention = Intention.DELETE if state is IssueState.DELETED else Intention.STOP
         await self.deliver(self.event(intention, issue=issue, action=str(state)))
 
     async def order(self, signal: str, *arguments: object) -> None:
-        """A person's signal."""
+        """Send a person's signal."""
         await self.handle.signal(signal, args=list(arguments))
 
     async def reached(self, goal: Goal) -> Status:
-        """Wait until the goal is reached, or the issue blocked on the way."""
+        """Wait until the goal is reached, or the issue is blocked on the way."""
         return await until(
             self.status,
             lambda status: status.goal is goal and status.doing.startswith(("resting", "blocked")),
@@ -146,13 +151,13 @@ class Stack:
         )
 
     async def state(self) -> str:
-        """Daytona's word for the issue's only sandbox; '' when there is none."""
+        """Daytona's state of the issue's only sandbox; '' when there is none."""
         rows = await self.live()
         assert len(rows) <= 1, rows
         return rows[0].state if rows else ""
 
     async def served(self) -> Status:
-        """Wait until nobody waits for the sandbox any more."""
+        """Wait until no request waits for the sandbox any more."""
         return await until(self.status, lambda status: status.requests_waiting == 0, "all requests served")
 
     async def blocked(self) -> Status:
@@ -160,7 +165,7 @@ class Stack:
         return await until(self.status, lambda status: status.blocked is not None, "the issue blocked")
 
     async def sandboxes(self) -> list[SandboxView]:
-        """Every row of this issue that Daytona still has, by hidden truth and not by its API."""
+        """Every row of this issue that Daytona still has, from localdaytona's true state and not from its API."""
         rows = await self.daytona.admin.sandboxes()
         return [row for row in rows if row.name.startswith((self.name, f"DESTROYED_{self.name}_"))]
 
@@ -168,7 +173,7 @@ class Stack:
         return [row for row in await self.sandboxes() if row.state != "destroyed" and not row.hidden]
 
     async def requests(self, after: int = 0) -> list[str]:
-        """The operations that were asked of Daytona for this issue, in order."""
+        """The operations requested of Daytona for this issue, in order."""
         names = {self.name} | {row.id for row in await self.sandboxes()}
         entries = await self.daytona.admin.journal(after=after, kind="request")
         return [e.operation for e in entries if e.operation and (e.name in names or e.sandbox_id in names)]
@@ -193,7 +198,7 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stalls for a second costs no second look, which tests count."""
+    """A machine that stalls for a second must not cause a second lookup, because tests count them."""
     monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=8))
 
 
@@ -202,29 +207,30 @@ Started = Callable[..., Awaitable[Stack]]
 
 @pytest.fixture
 async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterator[Started]:
-    """Start a worker on a task queue of its own; settings and interceptors may be given."""
+    """Start a worker on its own task queue; settings and interceptors may be given."""
     async with AsyncExitStack() as exits:
 
         async def started(
             *, interceptors: Sequence[Interceptor] = (), has_worker: bool = True, **changes: object
         ) -> Stack:
-            settings = WorkerSettings.model_validate(
+            worker = made_from(
                 {
                     **FAST,
                     "task_queue": f"issuebox-{uuid.uuid4().hex[:8]}",
-                    "DAYTONA_API_KEY": daytona.api_key,
-                    "DAYTONA_API_URL": daytona.api_url,
-                    "DAYTONA_TARGET": "us",
+                    "daytona_api_key": daytona.api_key,
+                    "daytona_api_url": daytona.api_url,
+                    "daytona_target": "us",
                 }
                 | changes
             )
-            provider = await exits.enter_async_context(DaytonaProvider(daytona_options(settings)))
+            provider = await exits.enter_async_context(DaytonaProvider(worker.daytona))
             if has_worker:
-                source = await exits.enter_async_context(GitHubSource(github_options(settings)))
-                worker = build_worker(temporal, provider, settings, interceptors, source=source, is_searchable=True)
-                await exits.enter_async_context(worker)
+                source = await exits.enter_async_context(GitHubSource(worker.github))
+                await exits.enter_async_context(
+                    build_worker(temporal, provider, worker, interceptors, source=source, is_searchable=True)
+                )
             await _connected(provider)
-            return Stack(temporal, daytona, provider, settings, issue_id)
+            return Stack(temporal, daytona, provider, worker, issue_id)
 
         yield started
 
@@ -236,7 +242,7 @@ async def stack(start: Started) -> Stack:
 
 
 async def _connected(provider: DaytonaProvider) -> None:
-    """The event stream is connected in the background; tests that count requests need it there."""
+    """The event stream connects in the background; tests that count requests need it connected."""
     dispatcher = provider._client._event_dispatcher
     assert dispatcher is not None
     if dispatcher._connect_task is not None:

@@ -1,4 +1,4 @@
-"""What happens around the activities of a worker: the world changes before one, or its worker loses it."""
+"""What happens around the activities of a worker: something changes before one, or its worker loses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GoOn = Callable[[], Awaitable[Any]]
 
 
 class Around(Interceptor):
-    """Calls `around` in the place of every activity."""
+    """Calls `around` in place of every activity."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Inbound(next, self)
@@ -35,7 +35,7 @@ class _Inbound(ActivityInboundInterceptor):
 
 
 class Meddler(Around):
-    """Lets something happen just before the first activity of a kind is executed for a workflow."""
+    """Runs a function just before the first activity of a type is executed for a workflow."""
 
     def __init__(self, command: str) -> None:
         self.command = command

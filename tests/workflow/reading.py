@@ -1,4 +1,4 @@
-"""What the histories of workflows tell, for tests that check what was kept and what it cost."""
+"""Reads workflow histories, for tests that check what was kept and what it cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .conftest import Stack
 
 
 async def local_activities(stack: Stack) -> list[tuple[str, Any]]:
-    """The local activities of the issue's run in order: each one's type, and its result, None when it failed."""
+    """The local activities of the issue's workflow run, in order: the type and the result, None when it failed."""
     found = []
     async for event in stack.handle.fetch_history_events():
         if event.event_type != EventType.EVENT_TYPE_MARKER_RECORDED:
@@ -24,7 +24,7 @@ async def local_activities(stack: Stack) -> list[tuple[str, Any]]:
 
 
 async def attempts(stack: Stack) -> list[tuple[str, int]]:
-    """The activities that went through a task queue, in order, and at which attempt each ended."""
+    """The activities that went through a task queue, in order, with the attempt at which each ended."""
     types, found = {}, []
     async for event in stack.handle.fetch_history_events():
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:

@@ -1,6 +1,6 @@
 """Records histories for the replay tests: ``uv run pytest tests/workflow/record.py``.
 
-Each story is played on the whole path (real Temporal, localdaytona) and its workflow's history is kept under
+Each story is played on the whole path (real Temporal, localdaytona), and its workflow's history is kept under
 ``histories/``. Until version 1.0.0 a change of the workflow's commands records them anew (decision 16).
 """
 
@@ -74,7 +74,7 @@ async def _closed_and_commented(stack: Stack) -> None:
 
 
 async def _life(stack: Stack) -> None:
-    """Every rung of the ladder, a reopening in between, and a delete that has to look for work first."""
+    """Every rung of the ladder, a reopening in between, and a delete that needs an inspection first."""
     await stack.ensure()
     await stack.close()
     await stack.reached(Goal.ARCHIVED)
@@ -101,7 +101,7 @@ async def _stopped_and_replaced(stack: Stack) -> None:
     await stack.order(SIGNAL_REPLACE)
     await stack.served()
     await stack.order(SIGNAL_LOOK)
-    await until(stack.status, lambda status: status.doing.startswith("resting"), "looked at")
+    await until(stack.status, lambda status: status.doing.startswith("resting"), "at rest")
 
 
 async def _broken_and_repaired(stack: Stack) -> None:
@@ -124,7 +124,7 @@ async def _vanished(stack: Stack) -> None:
 
 
 async def _failed_lookups(stack: Stack) -> None:
-    """One that fails at once and is made again, one that is refused, and one that fails for too long."""
+    """A lookup that fails at once and is repeated, one that is refused, and one that fails for too long."""
     await stack.daytona.admin.add_fault("get", {"kind": "drop"})
     await stack.ensure()
     await stack.daytona.admin.add_fault("get", {"kind": "status", "status": 401})
@@ -137,7 +137,7 @@ async def _failed_lookups(stack: Stack) -> None:
 
 
 async def _past_read(stack: Stack) -> None:
-    """Stopped by us, and then shown as it was when it ran."""
+    """The workflow stops the sandbox, then a read shows it as it was when it ran."""
     await stack.ensure()
     then = (await stack.daytona.admin.journal(kind="state"))[-1].at
     await stack.order(SIGNAL_STOP)
@@ -175,7 +175,7 @@ async def test_record(name: str, start: Started) -> None:
 
 
 def _portable(history: WorkflowHistory) -> str:
-    """The history without stack traces: they name files of the machine that recorded it."""
+    """The history without stack traces: those name files of the machine that recorded it."""
 
     def bare(value: Any) -> Any:
         if isinstance(value, dict):

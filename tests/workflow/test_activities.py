@@ -92,7 +92,7 @@ async def _idle(stack: Stack) -> None:
 
 
 async def _asked_for(stack: Stack) -> str:
-    """Somebody asks; the end is a sandbox that was handed over, running."""
+    """Somebody asks; in the end the sandbox is handed over and runs."""
     handover = await stack.ensure()
     assert handover.sandbox is not None, handover
     assert handover.sandbox.phase is Phase.USABLE
@@ -101,7 +101,7 @@ async def _asked_for(stack: Stack) -> str:
 
 
 async def _closed(stack: Stack) -> str:
-    """The issue is closed; the end is what the settings of the scene want."""
+    """The issue is closed; in the end the sandbox is as the settings of the scene want."""
     await stack.close()
     await until(stack.status, lambda s: s.goal_due_at is None and s.doing.startswith("resting"), "at rest")
     return await stack.state()
@@ -109,7 +109,7 @@ async def _closed(stack: Stack) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """A world in which the workflow needs an activity, what happens then, and how it ends."""
+    """A situation in which the workflow needs an activity, what happens then, and how it ends."""
 
     arrange: Arrange
     play: Callable[[Stack], Awaitable[str]] = _asked_for
@@ -140,7 +140,7 @@ ASKS_NOBODY = {"read_policy"}
 
 
 def test_every_activity_has_its_scene() -> None:
-    """An activity that is added without a scene here fails the suite."""
+    """A new activity without a scene here fails the suite."""
     classes = (SandboxActivities, InsideActivities)
     names = {method.__name__ for kind in classes for method in kind.all(object.__new__(kind))}
     assert names == set(SCENES) | ASKS_NOBODY
@@ -149,7 +149,7 @@ def test_every_activity_has_its_scene() -> None:
 @pytest.mark.parametrize("mishap", Mishap, ids=[mishap.name.lower() for mishap in Mishap])
 @pytest.mark.parametrize("name", SCENES)
 async def test_mishap_at_any_activity_changes_nothing_about_the_end(start: Started, name: str, mishap: Mishap) -> None:
-    """Failed before, failed after, or done twice: one sandbox, in the state that is wanted."""
+    """Failed before, failed after, or done twice: one sandbox, in the wanted state."""
     scene = SCENES[name]
     accident = Accident(name, mishap)
     stack = await start(interceptors=[accident], **scene.settings)

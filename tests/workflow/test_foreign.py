@@ -1,4 +1,4 @@
-"""Sandboxes that become another installation's between a look and a command, and what is told about them."""
+"""Sandboxes that another installation claims between a lookup and a command, and how they are reported."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ SCENES: dict[str, Scene] = {
 
 
 @pytest.mark.parametrize("name", SCENES)
-async def test_sandbox_that_another_has_claimed_since_the_look_is_left_alone(start: Started, name: str) -> None:
-    """Just before each activity that acts, the other installation labels the sandbox: it is only read from then on."""
+async def test_sandbox_that_another_has_claimed_since_the_lookup_is_left_alone(start: Started, name: str) -> None:
+    """Just before each command, the other installation labels the sandbox: from then on it is only read."""
     scene, meddler = SCENES[name], Meddler(name)
     stack = await start(interceptors=[meddler], **scene.settings)
     await scene.arrange(stack)
@@ -111,14 +111,14 @@ async def test_sandbox_that_another_has_claimed_since_the_look_is_left_alone(sta
 
 
 def _claimed(claimed_at: list[int]) -> Callable[[], Awaitable[bool]]:
-    async def look() -> bool:
+    async def read() -> bool:
         return bool(claimed_at)
 
-    return look
+    return read
 
 
 async def test_sandbox_made_by_hand_is_claimed_before_its_set_up(start: Started) -> None:
-    """A set-up takes minutes: another installation that looks meanwhile sees whose the sandbox is."""
+    """A set-up takes minutes: meanwhile another installation can see whose the sandbox is."""
     stack = await start(setup_command="exit 1")
     await _runs(stack)
     handover = await stack.ensure()
@@ -129,7 +129,7 @@ async def test_sandbox_made_by_hand_is_claimed_before_its_set_up(start: Started)
 
 
 async def test_label_of_the_instance_alone_is_enough(stack: Stack) -> None:
-    """It names the other installation; nothing else has to be labelled."""
+    """The label that names the other installation is enough to make the sandbox foreign."""
     labels = {"issuebox-instance": OTHER}
     made = await stack.daytona.admin.create(name=stack.name, labels=labels)
     await stack.provider.settle(made.id, 5.0)
@@ -142,7 +142,7 @@ async def test_label_of_the_instance_alone_is_enough(stack: Stack) -> None:
 
 
 async def test_absent_label_of_the_instance_is_put_on(stack: Stack) -> None:
-    """What is labelled as the issue's and as nobody's installation is adopted, and then says whose it is."""
+    """A sandbox with the issue's label but no instance label is adopted, and gets our instance label."""
     labels = {"managed-by": "issuebox", "issue-id": str(stack.issue_id)}
     made = await stack.daytona.admin.create(name=stack.name, labels=labels)
     handover = await stack.ensure()
@@ -152,7 +152,7 @@ async def test_absent_label_of_the_instance_is_put_on(stack: Stack) -> None:
 
 
 def test_instance_reaches_the_workflow_with_the_settings() -> None:
-    """A changed one is another edition, so that the next look brings it."""
+    """A changed instance changes the policy hash, so the next lookup brings it."""
     blue, green = (
         issuebox.worker.policy(WorkerSettings.model_validate({"instance": name})) for name in ("blue", "green")
     )
@@ -161,7 +161,7 @@ def test_instance_reaches_the_workflow_with_the_settings() -> None:
 
 
 class _Renamed:
-    """Daytona, where another's sandbox that had our name was given another one."""
+    """Daytona, where another installation's sandbox that had our name was renamed."""
 
     labels = {"managed-by": "issuebox", "issuebox-instance": OTHER, "issue-id": "7"}  # noqa: RUF012 -- never changed
 
@@ -178,9 +178,9 @@ class _Renamed:
     "by_name", [None, Sandbox("ours", "claude-issue-7", Phase.STOPPED, "stopped")], ids=["free", "taken"]
 )
 async def test_renamed_sandbox_of_another_is_in_nobodys_way(by_name: Sandbox | None) -> None:
-    """The advice holds: once it is renamed, the look goes by our name, and not by the ID that was known."""
+    """The advice works: after the renaming, the lookup goes by our name and not by the known ID."""
     provider: DaytonaProvider = _Renamed(by_name)  # type: ignore[assignment]
     activities = SandboxActivities(provider, policy=Policy(), instance="ours")
     request = LookupInput(7, "claude-issue-7", "theirs")
-    look = await ActivityEnvironment().run(activities.lookup_sandbox, request)
-    assert look.sandbox == by_name
+    lookup = await ActivityEnvironment().run(activities.lookup_sandbox, request)
+    assert lookup.sandbox == by_name

@@ -1,4 +1,4 @@
-"""GitHub as the last word, on the whole path: ties are settled by it, and what it did not deliver is found."""
+"""GitHub settles ties and resync finds what GitHub did not deliver, on the whole path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
 from issuebox.providers.github import GitHubSource
-from issuebox.worker import build_worker, github_options
+from issuebox.worker import build_worker
 from tests.resync.github import TOKEN, GitHub, running
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
@@ -26,7 +26,7 @@ NUMBER = 5
 
 @pytest.fixture
 async def github() -> AsyncIterator[GitHub]:
-    """GitHub's stand-in, whose clock is ours."""
+    """GitHub's stand-in, with our clock."""
     async with running(GitHub()) as github:
         github.now = datetime.now(UTC).replace(microsecond=0)
         github.repository()
@@ -53,7 +53,7 @@ async def _resync(stack: Stack, since: datetime) -> ResyncReport:
 async def test_tie_is_settled_by_github(
     stack: Stack, github: GitHub, state: str, goal: Goal, *, is_close_last: bool
 ) -> None:
-    """Closed and reopened within a second, in either order of arrival: what GitHub says now is what counts."""
+    """Closed and reopened within a second, arriving in either order: GitHub's current answer counts."""
     await stack.ensure()
     at = github.now
     github.issue(stack.issue_id, NUMBER, at=at, state=state, closed_at=None if state == "open" else f"{at:%FT%TZ}")
@@ -71,7 +71,7 @@ async def test_tie_is_settled_by_github(
 
 
 async def test_tie_that_begins_an_issue_is_settled_before_anything_is_made(start: Started, github: GitHub) -> None:
-    """Both deliveries wait for a worker; GitHub says that the issue is closed, so that it needs no sandbox."""
+    """Both deliveries wait for a worker; GitHub reports the issue as closed, so it needs no sandbox."""
     stack = await start(has_worker=False, github_api_url=github.url, github_token=TOKEN, **STOPS)
     at = github.now
     github.issue(stack.issue_id, NUMBER, at=at, state="closed", closed_at=f"{at:%FT%TZ}")
@@ -80,8 +80,8 @@ async def test_tie_that_begins_an_issue_is_settled_before_anything_is_made(start
     await stack.deliver(stack.event(Intention.STOP, issue=closed, action="closed"))
     await stack.deliver(stack.event(issue=issue, action="reopened"))
     async with (
-        GitHubSource(github_options(stack.settings)) as source,
-        build_worker(stack.temporal, stack.provider, stack.settings, source=source),
+        GitHubSource(stack.worker.github) as source,
+        build_worker(stack.temporal, stack.provider, stack.worker, source=source),
     ):
         await stack.reached(Goal.STOPPED)
     assert not [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
@@ -110,7 +110,7 @@ async def test_life_of_an_issue_whose_deliveries_are_all_lost(stack: Stack, gith
 
 
 async def test_resync_of_what_is_known_costs_daytona_nothing(stack: Stack, github: GitHub) -> None:
-    """A run that finds no news sends none."""
+    """A run that finds nothing new sends nothing."""
     began = github.now - timedelta(minutes=5)
     github.issue(stack.issue_id, NUMBER, at=began + timedelta(seconds=10))
     await _resync(stack, began)

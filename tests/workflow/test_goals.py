@@ -1,7 +1,7 @@
 """Every state of a sandbox with every goal, and every command whose sandbox changes before it is sent.
 
-The whole path each time. The rows of one goal are issues of their own on one stack, so that the table costs
-the time of its slowest row.
+Each runs the whole path. The rows of one goal are issues of one stack, so the table takes only the time
+of its slowest row.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SETTLES = {"creating": "started", "starting": "started", "restoring": "started",
 
 @dataclass(frozen=True)
 class Row:
-    """A state that the sandbox is in when the goal comes, and what it is in the end for each goal.
+    """A state of the sandbox when the goal is set, and its state in the end for each goal.
 
-    ``unforced`` is the end of a delete that unsaved work may hold up, ``forced`` of one that it may not.
+    ``unforced`` is the end of a delete that unsaved work may hold, ``forced`` of one that it may not.
     """
 
     state: str
@@ -69,7 +69,7 @@ ROWS = [
 
 
 async def _arrange(stack: Stack, state: str) -> str:
-    """Have the issue's sandbox in that state; its ID."""
+    """Bring the issue's sandbox into that state; returns its ID."""
     admin = stack.daytona.admin
     if state == "missing":
         await stack.ensure()
@@ -108,7 +108,7 @@ async def _let_it_end(stack: Stack, sandbox_id: str, state: str) -> None:
 
 
 async def _play(stack: Stack, row: Row, goal: Goal, *, is_forced: bool) -> str:
-    """From the state to the goal; what was wrong with the end, '' for nothing."""
+    """From the state to the goal; returns what is wrong in the end, '' for nothing."""
     sandbox_id = await _arrange(stack, row.state)
     if is_forced:
         await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
@@ -131,7 +131,7 @@ async def _play(stack: Stack, row: Row, goal: Goal, *, is_forced: bool) -> str:
     ids=["stopped", "archived", "deleted", "forced"],
 )
 async def test_every_state_ends_as_the_goal_wants(start: Started, goal: Goal, *, is_forced: bool) -> None:
-    """Whatever state the sandbox is in when the goal comes: it gets there, or is blocked with its cause."""
+    """Whatever the sandbox's state: the goal is reached, or the issue is blocked with its cause."""
     stop_s, archive_s, delete_s = TIMES[goal] if not is_forced else (-1.0, -1.0, -1.0)
     stack = await start(
         close_stop_after_s=stop_s, close_archive_after_s=archive_s, close_delete_after_s=delete_s,
@@ -167,7 +167,7 @@ async def _delete(stack: Stack) -> None:
         await _set(stack, "started")
     await stack.daytona.admin.act(stack.name, "delete")
     if is_unseen:
-        # One that the workflow never saw may still be dying when it makes its own: the README says so.
+        # A sandbox that the workflow never saw may still be dying when it creates its own: see the README.
         await until(stack.state, lambda state: state == GONE, "the unseen sandbox gone")
 
 
@@ -178,7 +178,7 @@ CHANGES: dict[str, Change] = {
     "breaks": _break,
     "deleted": _delete,
 }
-"""What happens to the sandbox between the look and the command; where there is none yet, one appears."""
+"""What happens to the sandbox between the lookup and the command. If there is none yet, one appears."""
 
 COMMANDS: dict[str, tuple[str, Goal]] = {
     "create_sandbox": ("missing", Goal.RUNNING),
@@ -193,7 +193,7 @@ COMMANDS: dict[str, tuple[str, Goal]] = {
 
 ENDS: dict[Goal, set[str]] = {
     Goal.RUNNING: {"started"},
-    # An error that Daytona can repair is left alone until somebody wants the sandbox.
+    # An error that Daytona can repair is left alone until somebody asks for the sandbox.
     Goal.STOPPED: {"stopped", "archived", "error", GONE},
     Goal.ARCHIVED: {"archived", "error", GONE},
     Goal.DELETED: {GONE},
@@ -216,8 +216,8 @@ async def _meddle(stack: Stack, meddler: Meddler, change: str, state: str, goal:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_change_between_look_and_command_ends_as_the_goal_wants(start: Started, command: str) -> None:
-    """The world moves on between two calls: the command meets another state, and the goal is reached all the same."""
+async def test_change_between_lookup_and_command_ends_as_the_goal_wants(start: Started, command: str) -> None:
+    """The command meets another state than the lookup did, and the goal is reached all the same."""
     state, goal = COMMANDS[command]
     stop_s, archive_s, delete_s = TIMES.get(goal, (-1.0, -1.0, -1.0))
     meddler = Meddler(command)
@@ -229,8 +229,8 @@ async def test_change_between_look_and_command_ends_as_the_goal_wants(start: Sta
     assert not [what for what in wrong if what]
 
 
-async def test_who_wakes_the_sandbox_just_before_the_look_keeps_what_is_done_in_it(start: Started) -> None:
-    """A person starts it before our start for a look is sent, and works in it until it is stopped after that look."""
+async def test_work_of_a_person_who_starts_the_sandbox_just_before_the_inspection_is_kept(start: Started) -> None:
+    """A person starts it just before our start for an inspection, and works in it until it is stopped afterwards."""
     before_start, before_stop = Meddler("start_sandbox"), Meddler("stop_sandbox")
     stop_s, archive_s, delete_s = TIMES[Goal.DELETED]
     stack = await start(
@@ -256,8 +256,8 @@ async def test_who_wakes_the_sandbox_just_before_the_look_keeps_what_is_done_in_
     assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
 
 
-async def test_look_does_what_the_goal_wants_and_creates_nothing(start: Started) -> None:
-    """A sweep that found something odd has the workflow look: a leak is stopped, a lost sandbox is only noted."""
+async def test_signal_look_acts_on_the_goal_and_creates_nothing(start: Started) -> None:
+    """A sweep has the workflow look its sandbox up: a leak is stopped, a lost sandbox is only noted."""
     stack = await start(close_stop_after_s=0, close_archive_after_s=-1, close_delete_after_s=-1)
     leaking, lost = stack.another(), stack.another()
     for each in (leaking, lost):

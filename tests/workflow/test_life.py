@@ -32,7 +32,7 @@ DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delet
 
 
 async def _dirty(stack: Stack, sandbox_id: str) -> None:
-    """Somebody has work in the sandbox that is nowhere else."""
+    """Somebody leaves work in the sandbox that is nowhere else."""
     made = await stack.provider.execute(sandbox_id, "git init -q repo && echo work > repo/notes.txt", 10.0)
     assert made.exit_code == 0, made.output
 
@@ -44,7 +44,7 @@ async def _id(stack: Stack) -> str:
 
 
 async def test_closed_issue_is_stopped_then_archived_then_deleted(start: Started) -> None:
-    """Each step comes after its time, to the same sandbox, and nothing else is ever made."""
+    """Each step comes after its time, to the same sandbox, and no other is created."""
     stack = await start(**LADDER)
     sandbox_id = await _id(stack)
     await stack.close()
@@ -58,7 +58,7 @@ async def test_closed_issue_is_stopped_then_archived_then_deleted(start: Started
 
 @pytest.mark.parametrize("rung", ["started", "stopped", "archived"])
 async def test_reopening_at_any_rung_brings_the_same_sandbox_back(start: Started, rung: str) -> None:
-    """Reopened during the grace, when stopped, or when archived: the same sandbox runs, and no timer is left."""
+    """Reopened while still running, when stopped, or when archived: the same sandbox runs, and no timer is left."""
     times = {"started": (600.0, NEVER), "stopped": (0.0, NEVER), "archived": (0.0, 0.0)}[rung]
     stack = await start(close_stop_after_s=times[0], close_archive_after_s=times[1], close_delete_after_s=700.0)
     sandbox_id = await _id(stack)
@@ -73,7 +73,7 @@ async def test_reopening_at_any_rung_brings_the_same_sandbox_back(start: Started
 
 
 async def test_close_during_a_create_is_honoured_when_it_settles(start: Started) -> None:
-    """The create that is under way ends, and its sandbox is stopped; who waited is told why."""
+    """The current create ends and its sandbox is stopped; the waiting caller gets the reason."""
     stack = await start(**STOPS)
     await stack.daytona.admin.add_fault("create", {"kind": "slow", "seconds": 1.0}, name=stack.name)
     waiting = asyncio.create_task(stack.ensure())
@@ -98,7 +98,7 @@ async def test_stop_during_a_start_is_honoured_when_it_settles(stack: Stack) -> 
 
 
 async def test_reopening_during_the_delete_makes_a_new_one_when_the_old_is_gone(start: Started) -> None:
-    """The event is not lost, and the new sandbox is not made while the old one is still dying."""
+    """The event is not lost, and the new sandbox is not created while the old one is still dying."""
     stack = await start(**DELETES)
     sandbox_id = await _id(stack)
     await stack.daytona.admin.config(durations={"destroy_s": 1.0})
@@ -115,7 +115,7 @@ async def test_reopening_during_the_delete_makes_a_new_one_when_the_old_is_gone(
 
 
 async def test_request_on_a_closed_issue_starts_it_and_counts_the_timers_anew(start: Started) -> None:
-    """A person may work on a closed issue; when the time has passed again it is stopped again."""
+    """A person may work on a closed issue; when the time has passed again, the sandbox is stopped again."""
     stack = await start(close_stop_after_s=1.0, close_archive_after_s=NEVER, close_delete_after_s=NEVER)
     sandbox_id = await _id(stack)
     await stack.close()
@@ -129,7 +129,7 @@ async def test_request_on_a_closed_issue_starts_it_and_counts_the_timers_anew(st
 
 
 async def test_transferred_issue_is_stopped(start: Started) -> None:
-    """The new issue comes with an ID of its own; the old one's sandbox is stopped, and kept."""
+    """The new issue has its own ID; the old one's sandbox is stopped and kept."""
     stack = await start(**STOPS)
     await _id(stack)
     await stack.close(IssueState.TRANSFERRED)
@@ -138,7 +138,7 @@ async def test_transferred_issue_is_stopped(start: Started) -> None:
 
 
 async def test_deleted_issue_loses_its_sandbox_and_in_the_end_its_workflow(start: Started) -> None:
-    """The sandbox goes at once, late deliveries wake nobody, and then the workflow has nothing to remember."""
+    """The sandbox goes at once, late deliveries wake nothing, and then the workflow ends."""
     stack = await start(forget_after_s=3.0)
     await _id(stack)
     await stack.close(IssueState.DELETED)
@@ -156,7 +156,7 @@ async def test_deleted_issue_loses_its_sandbox_and_in_the_end_its_workflow(start
 
 
 async def test_close_of_an_unknown_issue_makes_nothing(start: Started) -> None:
-    """An issue that never had a sandbox gets none by being closed, and a late `opened` does not change that."""
+    """Closing an issue that never had a sandbox creates none, and a late `opened` does not change that."""
     stack = await start(**DELETES)
     await stack.close()
     await stack.reached(Goal.DELETED)
@@ -174,8 +174,8 @@ async def test_stop_by_a_person_holds_until_somebody_asks(stack: Stack) -> None:
     assert await _id(stack) == sandbox_id
 
 
-async def test_unsaved_work_holds_the_delete_and_is_told(start: Started) -> None:
-    """What is only in the sandbox is kept: found, shown in state, label and why, and the sandbox does not run on."""
+async def test_unsaved_work_holds_the_delete_and_is_reported(start: Started) -> None:
+    """Work that is only in the sandbox is kept and shown in state, label and why. The sandbox is stopped."""
     stack = await start(**DELETES)
     sandbox_id = await _id(stack)
     await _dirty(stack, sandbox_id)
@@ -192,7 +192,7 @@ async def test_unsaved_work_holds_the_delete_and_is_told(start: Started) -> None
 
 
 async def test_held_delete_goes_on_when_the_work_is_saved(start: Started) -> None:
-    """A person saves the work and says `retry`: it is looked into again, and deleted."""
+    """A person saves the work and sends `retry`: the sandbox is inspected again and deleted."""
     stack = await start(**DELETES)
     sandbox_id = await _id(stack)
     await _dirty(stack, sandbox_id)
@@ -206,7 +206,7 @@ async def test_held_delete_goes_on_when_the_work_is_saved(start: Started) -> Non
 
 
 async def test_held_sandbox_is_not_started_again_and_again(start: Started) -> None:
-    """The slow retry of a held delete costs one look, not a start, while nobody used the sandbox."""
+    """The slow retry of a held delete costs one lookup, not a start, while nobody uses the sandbox."""
     stack = await start(**DELETES, blocked_retry_initial_s=0.2, blocked_retry_max_s=0.2)
     sandbox_id = await _id(stack)
     await _dirty(stack, sandbox_id)
@@ -218,7 +218,7 @@ async def test_held_sandbox_is_not_started_again_and_again(start: Started) -> No
 
 
 async def test_forced_delete_gives_unsaved_work_up(start: Started) -> None:
-    """A person's word is what it takes."""
+    """Only a person's forced delete gives the work up."""
     stack = await start(**DELETES)
     await _dirty(stack, await _id(stack))
     await stack.close()
@@ -228,7 +228,7 @@ async def test_forced_delete_gives_unsaved_work_up(start: Started) -> None:
 
 
 async def test_delete_without_argument_is_not_forced(stack: Stack) -> None:
-    """As the `temporal` CLI sends it without input."""
+    """The `temporal` CLI sends it without input."""
     await _dirty(stack, await _id(stack))
     await stack.order(SIGNAL_DELETE)
     status = await stack.blocked()
@@ -237,7 +237,7 @@ async def test_delete_without_argument_is_not_forced(stack: Stack) -> None:
 
 
 async def test_replace_gives_a_broken_sandbox_up_for_a_new_one(stack: Stack) -> None:
-    """What nobody can repair is exchanged when a person says so, and only then."""
+    """A sandbox that nobody can repair is replaced when a person orders it, and only then."""
     sandbox_id = await _id(stack)
     await stack.daytona.admin.act(sandbox_id, "break", recoverable=False)
     handover = await stack.ensure()
@@ -249,7 +249,7 @@ async def test_replace_gives_a_broken_sandbox_up_for_a_new_one(stack: Stack) -> 
 
 
 async def test_replace_exchanges_a_running_sandbox_once(stack: Stack) -> None:
-    """The old one is gone before the new one is made, and the new one is not replaced in its turn."""
+    """The old one is gone before the new one is created, and the new one is not replaced in turn."""
     sandbox_id = await _id(stack)
     await _dirty(stack, sandbox_id)
     await stack.order(SIGNAL_REPLACE)
@@ -260,7 +260,7 @@ async def test_replace_exchanges_a_running_sandbox_once(stack: Stack) -> None:
 
 
 async def test_lists_see_goal_and_work(start: Started) -> None:
-    """What sweeps go by is in the memo: the goal, when it changes, the issue's state and the verdict on its work."""
+    """The memo has what sweeps need: the goal, when it changes, the issue's state and the verdict on its work."""
     stack = await start(close_stop_after_s=0.0, close_archive_after_s=600.0)
     await _dirty(stack, await _id(stack))
     await stack.close()
@@ -276,7 +276,7 @@ async def test_lists_see_goal_and_work(start: Started) -> None:
 
 
 async def test_searches_find_the_issue_by_what_it_is(start: Started) -> None:
-    """Repository, number, state of the issue, phase, and the cause of a block, as the README's queries use them."""
+    """By repository, number, state of the issue, phase, and cause of a block, as in the README's queries."""
     stack = await start(**DELETES)
     await _dirty(stack, await _id(stack))
     await stack.close()
@@ -292,7 +292,7 @@ async def test_searches_find_the_issue_by_what_it_is(start: Started) -> None:
 
 
 async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: Started) -> None:
-    """What lists show is true also while the issue waits for its next try."""
+    """Lists show the truth even while the issue waits for its next try."""
     stack = await start(close_stop_after_s=600.0)
     await stack.daytona.admin.config(cpu_max=0)
     await stack.deliver()
@@ -308,7 +308,7 @@ async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: St
 async def test_false_404_does_not_hide_what_a_lost_create_has_made(
     start: Started, ladder: dict[str, float], state: str
 ) -> None:
-    """The issue is closed while nobody knows what became of its create: one 404 does not say that nothing did."""
+    """The issue is closed while its create has no known outcome: one 404 does not prove that nothing was created."""
     stack = await start(**ladder, daytona_command_timeout_s=1.0)
     await stack.daytona.admin.add_fault("create", {"kind": "hang", "after": True})
     await stack.daytona.admin.add_fault("get", {"kind": "not_found"}, skip=1)
@@ -320,7 +320,7 @@ async def test_false_404_does_not_hide_what_a_lost_create_has_made(
 
 
 async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
-    """With its database down Daytona finds nothing: the goal is reached when the sandbox is really gone."""
+    """With its database down, Daytona finds nothing: the goal is reached only when the sandbox is really gone."""
     stack = await start(**DELETES, confirm_gone_s=2.0)
     await _id(stack)
     await stack.daytona.admin.add_fault("get", {"kind": "not_found"}, name=stack.name, times=2)
@@ -331,7 +331,7 @@ async def test_false_404_does_not_pass_for_a_deleted_sandbox(start: Started) -> 
 
 
 async def test_broken_sandbox_that_comes_up_again_is_followed_again(start: Started) -> None:
-    """Who repairs the sandbox of a closed issue at Daytona need not say so: it is looked at now and then."""
+    """Whoever repairs a closed issue's sandbox at Daytona need not report it: the workflow looks it up now and then."""
     stack = await start(**STOPS, blocked_retry_initial_s=0.2, blocked_retry_max_s=0.5)
     sandbox_id = await _id(stack)
     await stack.daytona.admin.act(sandbox_id, "break", recoverable=False)
@@ -343,8 +343,8 @@ async def test_broken_sandbox_that_comes_up_again_is_followed_again(start: Start
     await until(stack.state, lambda state: state == "stopped", "it is stopped, as the closed issue wants")
 
 
-async def test_outage_at_both_looks_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
-    """However long, or often, Daytona has no database: that a sandbox is gone is not believed in an outage."""
+async def test_outage_at_both_lookups_does_not_pass_for_a_deleted_sandbox(start: Started) -> None:
+    """However long or often Daytona lacks its database: an outage never proves that a sandbox is gone."""
     stack = await start(**DELETES, confirm_gone_s=0.2)
     await _id(stack)
     await stack.daytona.admin.config(outage=True, outage_404_s=60.0)
@@ -354,14 +354,14 @@ async def test_outage_at_both_looks_does_not_pass_for_a_deleted_sandbox(start: S
         replies = await stack.daytona.admin.journal(kind="reply", operation="list")
         return sum(reply.detail["status"] == 500 for reply in replies)
 
-    await until(refused, lambda count: count >= 2, "two doubted looks met the outage")
+    await until(refused, lambda count: count >= 2, "two doubted lookups met the outage")
     await stack.daytona.admin.config(outage=False)
     await until(stack.state, lambda state: state == "", "the sandbox gone")
     assert (await stack.reached(Goal.DELETED)).outcome is Outcome.DELETED
 
 
-async def test_forced_delete_is_about_the_sandbox_of_then(stack: Stack) -> None:
-    """What a person makes by hand after a forced delete is not given up with the old one."""
+async def test_forced_delete_does_not_apply_to_a_later_sandbox(stack: Stack) -> None:
+    """A forced delete does not give up a sandbox that a person makes by hand afterwards."""
     await _dirty(stack, await _id(stack))
     await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
     await until(stack.state, lambda state: state == "", "the sandbox gone")
@@ -377,7 +377,7 @@ async def test_forced_delete_is_about_the_sandbox_of_then(stack: Stack) -> None:
 
 
 async def test_time_without_a_zone_harms_nothing(stack: Stack) -> None:
-    """A signal typed by hand cannot keep GitHub's own deliveries from being read."""
+    """A signal typed by hand cannot keep the workflow from reading GitHub's own deliveries."""
     bare = "2026-01-01T10:00:00"
     typed = {"issue": {"id": stack.issue_id, "updated_at": bare}, "requested_at": bare}
     await stack.deliver()

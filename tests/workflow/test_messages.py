@@ -1,4 +1,4 @@
-"""Signals, updates and queries of the running workflow: what is taken, refused, and never lost."""
+"""Signals, updates and queries of the running workflow: which are taken, refused, and never lost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_redelivery_makes_no_second_run(stack: Stack) -> None:
 
 
 async def test_many_ensures_at_once_get_the_same_sandbox(stack: Stack) -> None:
-    """People and programs that ask together are answered together."""
+    """Callers that ask at the same time are answered together."""
     handovers = await asyncio.gather(*(stack.ensure() for _ in range(8)))
     ids = {handover.sandbox.id for handover in handovers if handover.sandbox}
     assert len(ids) == 1
@@ -68,7 +68,7 @@ async def test_many_ensures_at_once_get_the_same_sandbox(stack: Stack) -> None:
 
 
 async def test_more_ensures_than_temporal_carries_are_refused_with_a_reason(stack: Stack) -> None:
-    """Beyond eight waiting requests the validator says so; none of the others is harmed."""
+    """The validator refuses more than eight waiting requests; none of the others is harmed."""
     await stack.daytona.admin.config(durations={"create_s": 1.0})
     first = asyncio.create_task(stack.ensure())
     await until(lambda: _exists(stack), bool, "the workflow started")
@@ -108,7 +108,7 @@ async def test_signal_that_cannot_be_read_harms_nothing(stack: Stack) -> None:
 
 
 async def test_event_of_another_issue_is_not_taken(stack: Stack) -> None:
-    """A misdirected event cannot change what is known of this issue."""
+    """A misdirected event cannot change the known state of this issue."""
     await stack.ensure()
     other = stack.event(Intention.DELETE, issue=Issue(1, state=IssueState.DELETED))
     await stack.handle.signal(SIGNAL_EVENT, other)
@@ -116,7 +116,7 @@ async def test_event_of_another_issue_is_not_taken(stack: Stack) -> None:
 
 
 async def test_event_as_the_temporal_cli_sends_it_is_taken(stack: Stack) -> None:
-    """A person needs to give the issue's ID and nothing else."""
+    """The issue's ID is the only field that a person must give."""
     await stack.ensure()
     before = await stack.journal_end()
     await stack.handle.signal(SIGNAL_EVENT, json.loads(f'{{"issue": {{"id": {stack.issue_id}}}}}'))
@@ -124,8 +124,8 @@ async def test_event_as_the_temporal_cli_sends_it_is_taken(stack: Stack) -> None
     assert await stack.requests(after=before) == ["get"]
 
 
-async def test_retry_on_a_healthy_issue_looks_again(stack: Stack) -> None:
-    """`retry` on an issue that is not blocked makes sure of its sandbox."""
+async def test_retry_on_a_healthy_issue_looks_it_up_again(stack: Stack) -> None:
+    """`retry` on an issue that is not blocked looks its sandbox up and starts it if needed."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "stop")
@@ -134,7 +134,7 @@ async def test_retry_on_a_healthy_issue_looks_again(stack: Stack) -> None:
     await until(stack.status, lambda status: status.outcome is Outcome.STARTED, "the sandbox started")
 
 
-async def test_why_tells_the_last_decisions(stack: Stack) -> None:
+async def test_why_lists_the_last_decisions(stack: Stack) -> None:
     """`why` names what was seen, what was decided, and for which delivery."""
     event = stack.event()
     await stack.deliver(event)
@@ -147,8 +147,8 @@ async def test_why_tells_the_last_decisions(stack: Stack) -> None:
     assert decided[0].deliveries == (event.delivery,)
 
 
-async def test_memo_of_the_list_tells_the_outcome(stack: Stack) -> None:
-    """The list of workflows shows state and outcome without asking each one."""
+async def test_memo_of_the_list_has_the_outcome(stack: Stack) -> None:
+    """The list of workflows shows state and outcome without a query to each workflow."""
     await stack.ensure()
 
     async def memo() -> Any:
@@ -159,7 +159,7 @@ async def test_memo_of_the_list_tells_the_outcome(stack: Stack) -> None:
 
 
 async def test_continue_as_new_loses_no_event(stack: Stack) -> None:
-    """Hundreds of events over several runs: each one counts exactly once, and there is one sandbox."""
+    """Hundreds of events over several workflow runs: each one counts exactly once, and there is one sandbox."""
     await stack.ensure()
     first_run = (await stack.handle.describe()).run_id
     sent = 0
@@ -179,7 +179,7 @@ async def test_continue_as_new_loses_no_event(stack: Stack) -> None:
 
 
 async def test_updates_across_continue_as_new_are_all_answered(stack: Stack) -> None:
-    """A request that waits while the run changes is answered, and the next run still serves it."""
+    """A request that waits during continue-as-new is answered, and the next workflow run still serves it."""
     answered = 0
     first = await stack.ensure()
     assert first.sandbox is not None
@@ -194,7 +194,7 @@ async def test_updates_across_continue_as_new_are_all_answered(stack: Stack) -> 
 
 
 async def test_wrong_start_by_hand_fails_with_a_sentence(temporal: Client, start: Started) -> None:
-    """A workflow ID that is not the sandbox name would be a second decision-maker: it is refused."""
+    """A workflow whose ID is not the sandbox name would be a second decision-maker, so it fails."""
     stack = await start()
     with pytest.raises(WorkflowFailureError) as raised:
         await temporal.execute_workflow(
@@ -207,17 +207,17 @@ async def test_wrong_start_by_hand_fails_with_a_sentence(temporal: Client, start
     assert "must be the sandbox name" in raised.value.cause.message
 
 
-async def test_retry_after_of_a_look_is_honoured_by_temporal(stack: Stack) -> None:
-    """Daytona's Retry-After becomes the next retry delay of the lookup, whatever the policy says."""
+async def test_retry_after_of_a_lookup_is_honoured_by_temporal(stack: Stack) -> None:
+    """Daytona's Retry-After becomes the next retry delay of the lookup, whatever the retry policy."""
     effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "1.5"}}
     await stack.daytona.admin.add_fault("get", effect)
     assert (await stack.ensure()).outcome is Outcome.CREATED
-    looks = [e.at for e in await stack.daytona.admin.journal(kind="request") if e.operation == "get"]
-    assert looks[1] - looks[0] >= 1.5
+    lookups = [e.at for e in await stack.daytona.admin.journal(kind="request") if e.operation == "get"]
+    assert lookups[1] - lookups[0] >= 1.5
 
 
-async def test_failed_looks_are_bounded_and_the_issue_says_unreachable(stack: Stack) -> None:
-    """A Daytona that is away does not hang a request: the answer says so, and the work is not given up."""
+async def test_failed_lookups_are_bounded_and_block_as_unreachable(stack: Stack) -> None:
+    """An outage of Daytona does not hang a request: the caller gets the cause, and the workflow keeps trying."""
     await stack.daytona.admin.add_fault("get", {"kind": "drop"}, times=None)
     handover = await stack.ensure()
     assert handover.blocked is not None
@@ -225,8 +225,8 @@ async def test_failed_looks_are_bounded_and_the_issue_says_unreachable(stack: St
     assert (await stack.status()).requests_waiting == 1
 
 
-async def test_refused_first_look_is_not_asked_for_again(stack: Stack) -> None:
-    """Asking once more would only be refused once more: the issue is blocked at once, and says why."""
+async def test_refused_first_lookup_is_not_repeated(stack: Stack) -> None:
+    """Another lookup would be refused as well: the issue is blocked at once, with the reason."""
     await stack.daytona.admin.add_fault("get", {"kind": "status", "status": 401})
     handover = await stack.ensure()
     assert handover.blocked is not None

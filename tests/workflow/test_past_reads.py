@@ -1,6 +1,6 @@
-"""A read that shows less than was seen before is a read of the past: it decides nothing, and is made again.
+"""A read that shows an earlier state than the last one seen is stale: it decides nothing and is repeated.
 
-Daytona keeps what it answers to reads for some seconds, and a change does not always end that.
+Daytona caches its answers to reads for some seconds, and a change does not always invalidate them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from .test_replay import replays
 
 
 async def _was(stack: Stack, state: str) -> float:
-    """When the sandbox came into this state for the last time, in epoch seconds."""
+    """When the sandbox last entered this state, in epoch seconds."""
     entries = await stack.daytona.admin.journal(kind="state")
     return [e.at for e in entries if (e.name, e.detail.get("new")) == (stack.name, state)][-1]
 
 
 async def _show(stack: Stack, at: float, times: int = 2) -> None:
-    """The next reads of the sandbox show what it was then."""
+    """Make the next reads of the sandbox show what it was then."""
     await stack.daytona.admin.add_fault("get", {"kind": "stale", "at": at}, name=stack.name, times=times)
 
 
 async def test_sandbox_that_was_seen_stopped_is_not_handed_over_for_a_read_of_when_it_ran(stack: Stack) -> None:
-    """It was stopped by us; asked for again, it is started, whatever a late read shows."""
+    """The workflow stopped it; on the next request it is started, whatever a stale read shows."""
     await stack.ensure()
     await stack.order(SIGNAL_STOP)
     await stack.reached(Goal.STOPPED)
@@ -36,7 +36,7 @@ async def test_sandbox_that_was_seen_stopped_is_not_handed_over_for_a_read_of_wh
 
 
 async def test_sandbox_that_was_seen_running_does_not_count_as_stopped_for_a_read_of_when_it_was(stack: Stack) -> None:
-    """It was started by us; told to stop, it is stopped, whatever a late read shows."""
+    """The workflow started it; on an order to stop it is stopped, whatever a stale read shows."""
     await stack.ensure()
     await stack.order(SIGNAL_STOP)
     await stack.reached(Goal.STOPPED)

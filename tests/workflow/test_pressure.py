@@ -1,4 +1,4 @@
-"""Many issues at once on an organization that is limited: everybody is served, and Daytona is hardly bothered."""
+"""Many issues at once in a rate-limited organization: all are served, with few refused requests."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ async def test_limited_creates_end_with_everybody_served(start: Started) -> None
     assert {(await issue.status()).outcome for issue in issues} == {Outcome.CREATED}
     assert len(await _running(stack)) == 50
     refused = await _refused(stack)
-    # By a burst before the first reply, or at the seams of the three windows; without a gate there are 80.
+    # From a burst before the first reply, or where two windows meet; without the limiter there are 80.
     assert refused["create"] <= 8, refused
     assert set(refused) <= {"create"}
 
 
 async def test_limited_creates_that_block_are_served_too(start: Started) -> None:
-    """A pause beyond `backoff_max_s` blocks the issue as rate_limited; it is tried again when its turn comes."""
+    """A pause beyond `backoff_max_s` blocks the issue as rate_limited; it is tried again when its slot comes."""
     stack = await start(backoff_max_s=0.2, blocked_retry_initial_s=0.2, blocked_retry_max_s=1.0)
     await stack.daytona.admin.config(rate_limits={"window_s": 2, "sandbox_create": 5})
     issues = await _delivered(stack, FIRST_ID + 1000, 20)
@@ -46,8 +46,8 @@ async def test_limited_creates_that_block_are_served_too(start: Started) -> None
     assert len(await _running(stack)) == 20
 
 
-async def test_looks_go_on_while_creates_are_limited(start: Started) -> None:
-    """Who has a sandbox gets it handed over while others wait for a create."""
+async def test_lookups_go_on_while_creates_are_limited(start: Started) -> None:
+    """Existing sandboxes are handed over while other issues wait for a create."""
     stack = await start(backoff_max_s=30.0)
     assert (await stack.ensure()).outcome is Outcome.CREATED
     await stack.daytona.admin.config(rate_limits={"window_s": 20, "sandbox_create": 0})
@@ -57,8 +57,8 @@ async def test_looks_go_on_while_creates_are_limited(start: Started) -> None:
     assert (await other.status()).requests_waiting == 1
 
 
-async def test_look_that_must_wait_too_long_blocks_as_rate_limited(start: Started) -> None:
-    """A Retry-After beyond the time for a look says what it is: limited, and not unreachable."""
+async def test_lookup_that_must_wait_too_long_blocks_as_rate_limited(start: Started) -> None:
+    """A Retry-After longer than the time for a lookup blocks as rate_limited, not as unreachable."""
     stack = await start()
     effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "60"}}
     await stack.daytona.admin.add_fault("get", effect)
@@ -69,8 +69,8 @@ async def test_look_that_must_wait_too_long_blocks_as_rate_limited(start: Starte
     assert (blocked.next_try_at - blocked.since).total_seconds() > 55
 
 
-async def test_looks_that_wait_again_and_again_block_as_rate_limited(start: Started) -> None:
-    """Several short pauses, which together are too long for a look, are the same."""
+async def test_lookups_that_wait_again_and_again_block_as_rate_limited(start: Started) -> None:
+    """The same for several short pauses that together exceed the time for a lookup."""
     stack = await start(unreachable_after_s=2.0)
     effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "0.7"}}
     await stack.daytona.admin.add_fault("get", effect, times=None)
@@ -79,39 +79,39 @@ async def test_looks_that_wait_again_and_again_block_as_rate_limited(start: Star
     assert blocked.cause is Cause.RATE_LIMITED
 
 
-async def test_look_that_no_worker_came_to_in_time_is_asked_for_again(start: Started) -> None:
-    """All workers are busy for longer than an outage of Daytona is borne: that is no outage, and nothing is blocked."""
+async def test_lookup_that_no_worker_picked_up_in_time_is_scheduled_again(start: Started) -> None:
+    """All workers are busy for longer than a lookup may take: that is no outage of Daytona, and nothing is blocked."""
     busy = _Busy()
     stack = await start(interceptors=[busy], unreachable_after_s=1.0)
     try:
         handover = await stack.ensure()
     finally:
         busy.is_over.set()
-    assert busy.looks == [1, 1], "each asked for anew, and not tried again"
+    assert busy.attempts == [1, 1], "each scheduled anew, and not retried"
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
     assert not [note for note in (await stack.why()).notes if note.what == "blocked"]
 
 
 class _Busy(Around):
-    """No look can be made at once, and the first one after that waits for as long as everybody is busy."""
+    """No lookup can be made at once, and the first one after that waits while all workers are busy."""
 
     def __init__(self) -> None:
         self.is_over = asyncio.Event()
-        self.looks: list[int] = []
-        """The attempt of each look that came to a worker by the task queue."""
+        self.attempts: list[int] = []
+        """The attempt of each lookup that reached a worker through the task queue."""
 
     async def around(self, info: activity.Info, go_on: GoOn) -> Any:
         if info.activity_type == "lookup_sandbox":
             if info.is_local:
                 raise ApplicationError("busy", type="TransientError")
-            self.looks.append(info.attempt)
-            if len(self.looks) == 1:
+            self.attempts.append(info.attempt)
+            if len(self.attempts) == 1:
                 await self.is_over.wait()
         return await go_on()
 
 
 async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Started) -> None:
-    """20 issues on 5 CPUs: 5 run, 15 say why they do not, and all run once there is room, without anybody asking."""
+    """20 issues on 5 CPUs: 5 run, 15 are blocked with the reason, and all run by themselves once there is room."""
     stack = await start(blocked_retry_initial_s=0.5, blocked_retry_max_s=1.0)
     await stack.daytona.admin.config(cpu_max=5)
     issues = await _delivered(stack, FIRST_ID + 3000, 20)
@@ -130,7 +130,7 @@ async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Starte
 
 
 async def _delivered(stack: Stack, first: int, count: int) -> list[Stack]:
-    """One delivery for each of so many issues, all at once."""
+    """One delivery for each of this many issues, all at once."""
     issues = [replace(stack, issue_id=first + number) for number in range(count)]
     await asyncio.gather(*(issue.deliver() for issue in issues))
     return issues

@@ -1,7 +1,7 @@
 """Recorded histories replay on today's code: the workflow is deterministic, and its commands are as recorded.
 
-A change of the commands would fail the workflow tasks of every issue that runs. Until version 1.0.0 such a change
-records the histories anew, with ``uv run pytest tests/workflow/record.py``, and says so in the changelog; from
+A change of the commands would fail the workflow tasks of every running issue. Until version 1.0.0 such a change
+records the histories anew, with ``uv run pytest tests/workflow/record.py``, and is noted in the changelog; from
 1.0.0 on it is patched (`workflow.patched`), and the old histories stay (decision 16).
 """
 
@@ -28,23 +28,23 @@ RECORDED = sorted(HISTORIES.glob("*.json"))
 
 
 def test_every_story_is_recorded() -> None:
-    """No story is lost by accident: there is one history of each."""
+    """Each story has exactly one history, so none is lost by accident."""
     assert {path.stem for path in RECORDED} == set(STORIES)
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=[path.stem for path in RECORDED])
 async def test_recorded_history_replays(path: Path) -> None:
-    """Today's code makes the same commands from the same history."""
+    """Today's code issues the same commands from the same history."""
     await replay(json.loads(path.read_text()))
 
 
 async def replays(stack: Stack) -> None:
-    """A worker that takes the issue over makes the same of its history."""
+    """A worker that takes the issue over issues the same commands from its history."""
     await replay((await stack.handle.fetch_history()).to_json_dict())
 
 
 async def replay(history: dict[str, Any]) -> None:
-    """Raises when today's code would not have made the history's commands."""
+    """Raises when today's code would not have issued the history's commands."""
     replayer = Replayer(
         workflows=[IssueSandboxWorkflow],
         interceptors=[SignalGuard()],

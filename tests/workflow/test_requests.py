@@ -10,14 +10,14 @@ from .conftest import Stack, Started
 
 
 async def test_missing_costs_one_lookup_one_create_and_one_read(stack: Stack) -> None:
-    """A create sends one lookup and one command; the read after it confirms what the event stream said."""
+    """A create sends one lookup and one command; the read after it confirms the event stream's event."""
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
     assert await stack.requests() == ["get", "create", "get"]
 
 
 async def test_long_create_is_awaited_on_the_event_stream(start: Started) -> None:
-    """A create that outlasts the server's hold by two seconds costs one more read, not one a second."""
+    """A create that outlasts the server's hold by two seconds costs one more read, not one per second."""
     stack = await start(daytona_read_interval_s=30.0)
     await stack.daytona.admin.config(hold_s=0.1, durations={"create_s": 2.2})
     handover = await stack.ensure()
@@ -35,7 +35,7 @@ async def test_running_costs_one_request(stack: Stack) -> None:
 
 
 async def test_running_but_soon_to_be_stopped_costs_one_refresh_more(stack: Stack) -> None:
-    """The activity timer is refreshed only when Daytona would stop it within half of its interval."""
+    """The activity timer is refreshed only when Daytona would stop the sandbox within half of its interval."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "idle", seconds=first.sandbox.auto_stop_interval_s * 0.6)
@@ -46,7 +46,7 @@ async def test_running_but_soon_to_be_stopped_costs_one_refresh_more(stack: Stac
 
 
 async def test_stopped_costs_one_lookup_and_one_start(stack: Stack) -> None:
-    """A start is held by the server until the sandbox runs, so its answer is the last read."""
+    """Daytona holds a start until the sandbox runs, so its answer is the last read."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "stop")
@@ -58,7 +58,7 @@ async def test_stopped_costs_one_lookup_and_one_start(stack: Stack) -> None:
 
 
 async def test_archived_costs_one_lookup_one_start_and_two_reads(start: Started) -> None:
-    """A thaw is answered at once and awaited on the event stream: one read now, one at the end."""
+    """Daytona answers a thaw at once and the event stream reports its end: one read now, one at the end."""
     stack = await start(daytona_read_interval_s=30.0)
     first = await stack.ensure()
     assert first.sandbox is not None
@@ -72,7 +72,7 @@ async def test_archived_costs_one_lookup_one_start_and_two_reads(start: Started)
 
 
 async def test_burst_of_events_costs_few_requests(stack: Stack) -> None:
-    """Fifty events for one issue are served together: one create, and at most one look per round."""
+    """Fifty events for one issue are served together: one create, and at most one lookup per round."""
     await asyncio.gather(*(stack.deliver() for _ in range(50)))
     await stack.served()
     assert len(await stack.live()) == 1

@@ -96,7 +96,7 @@ async def test_paused_sandbox_is_started(start: Started) -> None:
 
 
 async def test_sandbox_that_cannot_resume_is_reported(stack: Stack) -> None:
-    """422 on a start says that its class cannot resume: a person has to look."""
+    """A start is refused with 422 because the sandbox's class cannot resume: a person must act."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "set-state", state="paused", desired_state="paused")
@@ -107,7 +107,7 @@ async def test_sandbox_that_cannot_resume_is_reported(stack: Stack) -> None:
 
 @pytest.mark.parametrize("state", ["snapshotting", "forking", "resizing"])
 async def test_busy_sandbox_is_waited_for(stack: Stack, state: str) -> None:
-    """A sandbox that is being snapshotted is neither started nor replaced."""
+    """A sandbox of which a snapshot is being taken is neither started nor replaced."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "set-state", state=state, desired_state="started")
@@ -122,7 +122,7 @@ async def test_busy_sandbox_is_waited_for(stack: Stack, state: str) -> None:
 
 
 async def test_deleted_by_hand_waits_for_the_old_one_to_go_and_is_created_anew(stack: Stack) -> None:
-    """The name is free at once, yet no second sandbox is made while the first is still dying."""
+    """The name is free at once, yet no second sandbox is created while the first is still dying."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.config(durations={"destroy_s": 1.0})
@@ -150,7 +150,7 @@ async def test_archived_and_deleted_by_hand_is_created_anew(stack: Stack) -> Non
 
 
 async def test_broken_sandbox_is_kept_and_reported(stack: Stack) -> None:
-    """An error that Daytona cannot repair may hold work: nothing is touched, and a person is told."""
+    """An error that Daytona cannot repair may hide work: the sandbox is kept, and a person gets the reason."""
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.daytona.admin.act(first.sandbox.id, "break", recoverable=False, reason="node lost")
@@ -168,7 +168,7 @@ async def test_broken_sandbox_is_kept_and_reported(stack: Stack) -> None:
 
 @pytest.mark.parametrize("effect", ["fail_transition", "build_failed"])
 async def test_sandbox_that_never_ran_is_made_again(stack: Stack, effect: str) -> None:
-    """A failed build holds nothing: it is deleted and built again, and the second one is handed over."""
+    """A failed build holds no work: it is deleted and built again, and the second one is handed over."""
     await stack.daytona.admin.add_fault("create", {"kind": effect, "reason": "flaky"}, times=1)
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
@@ -177,12 +177,12 @@ async def test_sandbox_that_never_ran_is_made_again(stack: Stack, effect: str) -
 
 
 async def test_snapshot_that_never_comes_up_blocks_after_a_few_builds(stack: Stack) -> None:
-    """Builds are tried `builds_max` times in a row, then a person has to look at the snapshot."""
+    """Builds are tried `builds_max` times in a row, then a person must check the snapshot."""
     await stack.daytona.admin.add_fault("create", {"kind": "build_failed", "reason": "bad image"}, times=None)
     handover = await stack.ensure()
     assert handover.blocked is not None
     assert handover.blocked.cause is Cause.UNBUILT
-    assert (await stack.requests()).count("create") == stack.settings.builds_max
+    assert (await stack.requests()).count("create") == stack.worker.policy.limits.builds_max
     await stack.daytona.admin.set_faults()
     await stack.retry()
     status = await stack.served()
@@ -191,16 +191,18 @@ async def test_snapshot_that_never_comes_up_blocks_after_a_few_builds(stack: Sta
 
 
 async def test_failed_build_counts_once_however_often_its_delete_is_sent(stack: Stack) -> None:
-    """Deletes that fail say nothing about the snapshot: one sandbox that failed is one sandbox."""
+    """Failed deletes prove nothing about the snapshot: one failed sandbox counts once."""
     await stack.daytona.admin.add_fault("create", {"kind": "fail_transition", "reason": "flaky"}, times=1)
-    await stack.daytona.admin.add_fault("delete", {"kind": "status", "status": 502}, times=stack.settings.builds_max)
+    await stack.daytona.admin.add_fault(
+        "delete", {"kind": "status", "status": 502}, times=stack.worker.policy.limits.builds_max
+    )
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
     assert (await stack.requests()).count("create") == 2
 
 
 async def test_unknown_state_waits_then_reports_and_never_creates(start: Started) -> None:
-    """A word of a newer Daytona is waited on, reported, and served when it turns into one we know."""
+    """A state of a newer Daytona is waited on, reported, and served when it turns into a known one."""
     stack = await start(unknown_budget_s=0.5)
     first = await stack.ensure()
     assert first.sandbox is not None
@@ -215,7 +217,7 @@ async def test_unknown_state_waits_then_reports_and_never_creates(start: Started
 
 
 async def test_stuck_start_is_reported_and_kept(start: Started) -> None:
-    """A start that Daytona never finishes blocks the issue; released, the same sandbox is used."""
+    """A start that Daytona never finishes blocks the issue; once released, the same sandbox is used."""
     stack = await start(pending_budget_s=1.0, daytona_settle_timeout_s=0.5, daytona_command_timeout_s=1.0)
     first = await stack.ensure()
     assert first.sandbox is not None
@@ -231,7 +233,7 @@ async def test_stuck_start_is_reported_and_kept(start: Started) -> None:
 
 
 async def test_sandbox_made_by_hand_is_adopted_and_labelled(stack: Stack) -> None:
-    """A sandbox that somebody made under our name is used, and then says whose it is."""
+    """A sandbox that somebody made with our name is used, and gets our labels."""
     made = await stack.daytona.admin.create(name=stack.name, labels={"team": "red"})
     handover = await stack.ensure()
     assert handover.sandbox is not None
@@ -286,8 +288,8 @@ FAULTS: list[tuple[str, dict[str, object]]] = [
 async def test_fault_twice_in_a_row_ends_in_one_running_sandbox(
     start: Started, operation: str, effect: dict[str, object]
 ) -> None:
-    """Refused, lost, broken or hanging requests: there is one sandbox in the end, and it runs."""
-    # Two reads that hang take 2 s, which must be well within the time that a look is tried for.
+    """Refused, lost, broken or hanging requests: in the end there is one sandbox, and it runs."""
+    # Two reads that hang take 2 s, which must be well within the time for a lookup.
     stack = await start(daytona_request_timeout_s=1.0, daytona_command_timeout_s=1.0, unreachable_after_s=20.0)
     if operation == "start":
         first = await stack.ensure()
@@ -316,7 +318,7 @@ BLOCKS: list[tuple[str, dict[str, object], Cause]] = [
 async def test_refusal_blocks_and_a_retry_serves(
     stack: Stack, operation: str, effect: dict[str, object], cause: Cause
 ) -> None:
-    """What cannot be done now is reported with its cause, never lost, and served when it can be."""
+    """A refused request is reported with its cause, never lost, and served when that becomes possible."""
     await stack.daytona.admin.add_fault(operation, effect, times=None)
     await stack.deliver()
     status = await stack.blocked()
@@ -332,7 +334,7 @@ async def test_refusal_blocks_and_a_retry_serves(
 
 
 async def test_blocked_issue_is_tried_again_by_itself(start: Started) -> None:
-    """A quota that frees up is noticed without anybody's doing."""
+    """The workflow notices by itself that quota has become free."""
     stack = await start(blocked_retry_initial_s=0.3, blocked_retry_max_s=0.5)
     await stack.daytona.admin.config(cpu_max=0)
     await stack.deliver()
@@ -342,7 +344,7 @@ async def test_blocked_issue_is_tried_again_by_itself(start: Started) -> None:
 
 
 async def test_quota_answer_to_a_duplicate_create_finds_the_twin(stack: Stack) -> None:
-    """Daytona checks the name last, so a lost first create can turn the second into a quota error."""
+    """Daytona checks the name last, so after a lost first create the second may fail with a quota error."""
     await stack.daytona.admin.config(cpu_max=1)
     await stack.daytona.admin.set_faults(
         {"match": {"operation": "create"}, "effect": {"kind": "drop_after"}, "times": 1},
@@ -354,7 +356,7 @@ async def test_quota_answer_to_a_duplicate_create_finds_the_twin(stack: Stack) -
 
 
 async def test_name_that_answers_a_false_404_is_found_in_the_end(start: Started) -> None:
-    """After a delete and a new create by hand, reads by name answer 404 for seconds while create says 409."""
+    """After a delete and a new create by hand, reads by name answer 404 for seconds while create answers 409."""
     stack = await start()
     await stack.daytona.admin.config(name_cache_s=2.0, durations={"destroy_s": 0.0})
     first = await stack.ensure()

@@ -1,1 +1,1 @@
-"""The promise, shown on real parts: ``make demo``. See `issuebox.dev.demo.__main__`."""
+"""Checks the promise on real parts: ``make demo``. See `issuebox.dev.demo.run`."""

@@ -1,4 +1,4 @@
-"""The validations: what each one does, what is expected, and what was seen."""
+"""The checks of the demo: what each one does, what it expects, and what it saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG_WORDS = ("sandbox_lookup", "sandbox_created", "sandbox_reused", "sandbox_sta
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row of the table. `run` returns what was seen, or fails with what was seen instead."""
+    """One row of the table. `run` returns what it saw, or raises AssertionError with what it saw instead."""
 
     number: str
     title: str
@@ -170,7 +170,7 @@ async def _all_killed(stack: Stack) -> str:
 
 
 async def _never_two(stack: Stack) -> str:
-    """From localdaytona's journal: which sandboxes held a name, at every moment of the demo."""
+    """Read from localdaytona's journal which sandboxes held a name at every moment of the demo."""
     alive: dict[str, set[str]] = {}
     names: dict[str, str] = {}
     most = 0
@@ -184,19 +184,19 @@ async def _never_two(stack: Stack) -> str:
             most = max(most, len(holders))
         elif entry.kind == "destroyed" and entry.sandbox_id in names:
             alive[names[entry.sandbox_id]].discard(entry.sandbox_id)
-    same("the most live sandboxes of one issue at any time", 1, most)
+    same("the largest number of live sandboxes of one issue at any time", 1, most)
     return f"{len(names)} sandboxes for {len(alive)} issues, never two at once"
 
 
 async def _first(stack: Stack, issue: int) -> str:
-    """Have the issue's sandbox running; its ID."""
+    """Make the issue's sandbox run, and return its ID."""
     await stack.send("opened", issue)
     await stack.served(issue)
     return (await stack.one(issue)).id
 
 
 async def _back(stack: Stack, issue: int, before: str) -> str:
-    """Send another event: the same sandbox runs again."""
+    """Send another event and expect that the same sandbox runs again."""
     await stack.send("labeled", issue)
     status = await stack.served(issue, deliveries=2)
     after = await stack.one(issue)
@@ -206,7 +206,7 @@ async def _back(stack: Stack, issue: int, before: str) -> str:
 
 
 async def _despite(stack: Stack, issue: int, effect: JSONObject, operations: tuple[str, ...], times: int = 1) -> str:
-    """Send an event while these requests of the issue go wrong: one sandbox in the end."""
+    """Send an event while these requests about the issue fail, and expect one sandbox in the end."""
     for operation in operations:
         await stack.admin.add_fault(operation, effect, name=stack.name(issue), times=times)
     await stack.send("opened", issue)
@@ -222,28 +222,30 @@ def short(sandbox_id: str) -> str:
 
 
 IN_ORDER: tuple[Check, ...] = (
-    Check("1", "Mock event for issue #1", "claude-issue-1 is created", _created),
-    Check("2", "The event again", "the same sandbox is reused", _reused),
-    Check("3", "Stopped by hand, event re-sent", "the same sandbox is restarted", _restarted),
-    Check("4", "Issues #2 and #3", "separate sandboxes", _separate),
-    Check("5", "The log", "lookup, create, reuse, restart", _logged),
+    Check("1", "mock event for issue #1", "claude-issue-1 is created", _created),
+    Check("2", "the same event again", "the same sandbox is reused", _reused),
+    Check("3", "stopped by hand, event sent again", "the same sandbox is restarted", _restarted),
+    Check("4", "events for issues #2 and #3", "separate sandboxes", _separate),
+    Check("5", "the worker's log", "lookup, create, reuse, restart", _logged),
 )
 
 AT_ONCE: tuple[Check, ...] = (
     Check("6a", "error, recoverable", "recovered, same sandbox", _recoverable),
-    Check("6b", "error, beyond repair", "blocked, nothing replaced", _broken),
+    Check("6b", "error, not recoverable", "blocked, nothing replaced", _broken),
     Check("6c", "build_failed", "deleted and built again", _unbuilt),
     Check("6d", "archived", "started, same sandbox", _archived),
     Check("6e", "in the middle of a stop", "waited, started, same sandbox", _stopping),
-    Check("6f", "deleted by hand", "waited until gone, created anew", _deleted_by_hand),
+    Check("6f", "deleted by hand", "waited until gone, then created", _deleted_by_hand),
     Check("6g", "create: reply lost after commit", "one sandbox", _reply_lost),
     Check("6h", "500s on lookup and create", "one sandbox", _server_errors),
-    Check("6i", "create: no reply until the timeout", "one sandbox", _timeouts),
     Check("6j", "50 copies of one event at once", "one sandbox, one create", _burst),
 )
 
+SLOW = Check("6i", "create: no reply until the timeout", "one sandbox", _timeouts)
+"""Takes as long as the worker waits for a create, so that it begins with the first check."""
+
 LAST: tuple[Check, ...] = (
     Check("6k", "Daytona refuses connections", "waits for it, one sandbox", _refused),
-    Check("6l", "kill -9 of all four processes in a create", "one sandbox, event not lost", _all_killed),
-    Check("all", "Daytona's journal of all this", "never two live sandboxes of one issue", _never_two),
+    Check("6l", "kill -9 of all four processes during a create", "one sandbox, event not lost", _all_killed),
+    Check("all", "Daytona's journal of the whole demo", "never two live sandboxes of one issue", _never_two),
 )

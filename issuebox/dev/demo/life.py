@@ -1,4 +1,4 @@
-"""The life of one issue, step by step, each looked at in Daytona; and the two ways in which a delete waits."""
+"""The life of one issue, each step checked in Daytona, and the two ways out of a delete that unsaved work holds."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ async def _is(stack: Stack, state: str) -> str:
 
 LIFE: tuple[Check, ...] = (
     Check("7a", "Life of one issue: opened", "created", _opened),
-    Check("7b", "closed", "the same sandbox is stopped after a grace", _closed),
-    Check("7c", "`opened` from before the close", "wakes nobody", _late),
+    Check("7b", "closed", "the same sandbox is stopped after a delay", _closed),
+    Check("7c", "a late `opened` from before the close", "changes nothing", _late),
     Check("7d", "closed for longer", "the same sandbox is archived", _archived),
     Check("7e", "reopened", "the same sandbox is started", _reopened),
     Check("7f", "transferred", "the same sandbox is stopped", _transferred),
-    Check("7g", "deleted", "deleted, and nothing else was ever made", _deleted),
-    Check("7h", "deleted, with unsaved work inside", "stopped and kept, with the reason", _held),
+    Check("7g", "deleted", "deleted, and no other was ever created", _deleted),
+    Check("7h", "deleted, with unsaved work in the sandbox", "stopped and kept, with the reason", _held),
     Check("7i", "delete --force by a person", "deleted", _forced),
 )

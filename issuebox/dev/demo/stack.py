@@ -1,4 +1,4 @@
-"""The running stack as the demo uses it: GitHub's side, a person's side, and a look at Daytona."""
+"""The running stack as the demo uses it: GitHub's deliveries, a person's actions, and the state of Daytona."""
 
 from __future__ import annotations
 
@@ -27,27 +27,22 @@ T = TypeVar("T")
 REPOSITORY = "octo/repo"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 45.0
+WAIT_TIMEOUT_S = 75.0
+"""Longer than the worker waits for the reply to a create."""
 POLL_S = 0.1
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 SETTINGS = {
-    # Policy in seconds instead of minutes, so that every reaction is seen within the demo.
     "ISSUEBOX_LOG_FORMAT": "json",
-    "ISSUEBOX_BACKOFF_INITIAL_S": "0.2",
-    "ISSUEBOX_BACKOFF_MAX_S": "2",
-    "ISSUEBOX_DAYTONA_REQUEST_TIMEOUT_S": "2",
-    "ISSUEBOX_DAYTONA_COMMAND_TIMEOUT_S": "4",
+    # Seconds instead of minutes, so that the demo shows the whole way of a closed issue.
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "1",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "5",
-    "ISSUEBOX_BLOCKED_RETRY_INITIAL_S": "5",
-    "ISSUEBOX_BLOCKED_RETRY_MAX_S": "10",
 }
 
 
 @dataclass
 class Stack:
-    """A stack that runs, and what the demo does to it."""
+    """A running stack, and what the demo does to it."""
 
     data_dir: Path
     stack: DevStack
@@ -62,18 +57,18 @@ class Stack:
         return f"claude-issue-{issue}"
 
     def mock(self, action: str, issue: int) -> MockDelivery:
-        """A signed delivery for the issue, newer than every one before."""
-        # GitHub's times have a resolution of one second, and two equal bodies are one event to us.
+        """A signed delivery about the issue, newer than all before it."""
+        # GitHub's times have a resolution of one second, and two equal bodies would count as one event.
         self.updated_at = max(datetime.now(UTC), self.updated_at + timedelta(seconds=1))
         about = MockIssue(issue, REPOSITORY, title=f"Demo issue {issue}", updated_at=self.updated_at)
         return build(action, about, self.stack.webhook_secret)
 
     async def post(self, action: str, issue: int) -> httpx.Response:
-        """POST a mock delivery; the API's answer, whatever it is."""
+        """POST a mock delivery and return the API's answer, whatever it is."""
         return await post(self.http, self.stack.api_url, self.mock(action, issue))
 
     async def send(self, action: str, issue: int, copies: int = 1) -> None:
-        """POST so many copies of one delivery at once. Every one must be accepted."""
+        """POST this many copies of one delivery at once. Every one must be accepted."""
         mock = self.mock(action, issue)
         for reply in await asyncio.gather(*(post(self.http, self.stack.api_url, mock) for _ in range(copies))):
             if reply.status_code != httpx.codes.ACCEPTED:
@@ -105,7 +100,7 @@ class Stack:
             raise AssertionError(f"{command!r} in the sandbox of issue {issue}: {reply.text}")
 
     async def status(self, issue: int) -> dict[str, Any]:
-        """The issue's status over REST; empty while it cannot be had."""
+        """The issue's status over REST; empty while the API does not give one."""
         try:
             reply = await self.http.get(f"{self.stack.api_url}/v1/issues/{issue}/sandbox", headers=self._bearer)
         except httpx.TransportError:
@@ -114,7 +109,7 @@ class Stack:
         return body
 
     async def served(self, issue: int, deliveries: int = 1) -> dict[str, Any]:
-        """Wait until that many deliveries were seen and none of them waits any more."""
+        """Wait until the workflow has seen that many deliveries and no request waits."""
         return await until(
             lambda: self.status(issue),
             lambda seen: bool(seen) and seen["deliveries_seen"] >= deliveries and not seen["requests_waiting"],
@@ -128,7 +123,7 @@ class Stack:
         )
 
     async def live(self, issue: int) -> list[SandboxView]:
-        """The sandboxes of this issue that Daytona has, its dying ones included."""
+        """The sandboxes of this issue that Daytona has, including those being deleted."""
         name = self.name(issue)
         rows = await self.admin.sandboxes()
         mine = [row for row in rows if row.name == name or row.name.startswith(f"DESTROYED_{name}_")]
@@ -146,16 +141,16 @@ class Stack:
         return await until(lambda: self.one(issue), lambda row: row.state == state, f"issue {issue} is {state}")
 
     async def act(self, issue: int, act: str, **detail: object) -> None:
-        """Do by hand what the localdaytona page offers."""
+        """Act as a person does on the localdaytona page."""
         await self.admin.act((await self.one(issue)).id, act, **detail)
 
     async def creates(self, issue: int) -> int:
-        """How many sandboxes Daytona ever made for the issue."""
+        """How many sandboxes Daytona ever created for the issue."""
         entries = await self.admin.journal(kind="created")
         return len([entry for entry in entries if entry.name == self.name(issue)])
 
     def kill(self, part: str) -> None:
-        """kill -9 one process of the stack, as it is now."""
+        """kill -9 the process that runs this part of the stack now."""
         stack = DevStack.lookup(self.data_dir) or self.stack
         os.kill(stack.processes[part], signal.SIGKILL)
 
@@ -171,16 +166,16 @@ class Stack:
 
 
 async def until(
-    look: Callable[[], Awaitable[T]],
+    read: Callable[[], Awaitable[T]],
     is_so: Callable[[T], bool],
     what: str,
     timeout_s: float = WAIT_TIMEOUT_S,
     poll_s: float = POLL_S,
 ) -> T:
-    """Look again and again until it is so; what was seen. Fails with the last sight after `timeout_s`."""
+    """Read until `is_so`, and return the last reading. Raises AssertionError with it after `timeout_s`."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
-        seen = await look()
+        seen = await read()
         if is_so(seen):
             return seen
         if asyncio.get_running_loop().time() > deadline:
@@ -190,13 +185,13 @@ async def until(
 
 @asynccontextmanager
 async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings: str) -> AsyncIterator[Stack]:
-    """`issuebox dev` on this directory, as a person would start it; ended with Ctrl-C's signal.
+    """Run `issuebox dev` in this directory as a person would, and end it with Ctrl-C's signal.
 
-    `settings` are environment variables beside those of `base`, which are the demo's.
+    `settings` are environment variables in addition to `base`, which holds the demo's.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
-        # Its own, so that no other stack takes one while its server is killed.
+        # Ports of its own, so that no other stack takes one while its server is dead.
         *(text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))),
         env={**inherited(), **base, **settings},
         stdout=asyncio.subprocess.PIPE,
@@ -219,12 +214,12 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
 
 
 async def _ready(process: asyncio.subprocess.Process, output: asyncio.Task[bytes], data_dir: Path) -> DevStack:
-    async def look() -> DevStack | None:
+    async def read() -> DevStack | None:
         if process.returncode is not None:
             raise AssertionError(f"issuebox dev ended with {process.returncode}:\n{(await output).decode()}")
         stack = DevStack.lookup(data_dir)
         return stack if stack is not None and stack.is_ready and stack.pid == process.pid else None
 
-    stack = await until(look, lambda seen: seen is not None, "issuebox dev is ready", START_TIMEOUT_S)
-    assert stack is not None  # noqa: S101 -- until has seen to it
+    stack = await until(read, lambda seen: seen is not None, "issuebox dev is ready", START_TIMEOUT_S)
+    assert stack is not None  # noqa: S101 -- `until` returns nothing else
     return stack

@@ -1,4 +1,4 @@
-"""One file for each project, and the list of all, in the order of the table."""
+"""One file for each project, and the list of all algorithms in the order of the table."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Record:
 
 
 class BackgroundAgents(Peer):
-    """One place for each session, with a flag in memory; names carry a time, so that none is ever taken."""
+    """One place for each session, with a flag in memory. Names are never reused, so that none is taken."""
 
     title: ClassVar[str] = "background-agents"
     notes: ClassVar[str] = (
@@ -44,14 +44,14 @@ class BackgroundAgents(Peer):
         self.spawning: set[int] = set()
 
     async def on_delivery(self, event: Event) -> None:
-        """Route to the session's object. The prompt is queued there and waits for the sandbox."""
+        """Route to the session's object, where the prompt waits for the sandbox."""
         home = self.cloud.home(event.issue)
         if not isinstance(home, BackgroundAgents):
             raise TypeError(home)
         await home.host.spawn(home.ensure(event.issue))
 
     async def ensure(self, issue: int) -> None:
-        """Bring the session's sandbox up, unless that is under way."""
+        """Start the session's sandbox, unless that is under way."""
         if issue in self.spawning:
             return
         self.spawning.add(issue)
@@ -61,7 +61,7 @@ class BackgroundAgents(Peer):
             self.spawning.discard(issue)
 
     async def decide(self, issue: int, record: Record) -> None:
-        """Resume, skip or spawn, by the status."""
+        """Resume, skip or spawn, depending on the status."""
         age_s = self.host.now_s() - record.since_s
         if record.failures >= FAILURES_MAX and age_s < COOL_DOWN_S:
             raise RuntimeError("the breaker is open")
@@ -72,7 +72,7 @@ class BackgroundAgents(Peer):
         await self.spawn(issue, record)
 
     async def resumed(self, issue: int, record: Record) -> bool:
-        """Use what runs, start what rests, recover what can be; False when it is gone."""
+        """Use, start or recover the sandbox. Returns False when it is gone."""
         try:
             sandbox = await self.host.get(record.sandbox_id)
         except DaytonaNotFoundError:
@@ -100,7 +100,7 @@ class BackgroundAgents(Peer):
         self.host.hand_over(issue, sandbox)
 
     async def stop_prior(self, record: Record) -> None:
-        """Stop the sandbox that the record knows, as well as it goes."""
+        """Stop the recorded sandbox, as a best effort."""
         if record.sandbox_id:
             with contextlib.suppress(DaytonaError):
                 await self.host.stop(await self.host.get(record.sandbox_id))

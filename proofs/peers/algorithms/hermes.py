@@ -1,4 +1,4 @@
-"""NousResearch's hermes-agent: by name, else by label, else create; any error counts as not there."""
+"""NousResearch's hermes-agent: look up by name, else by label, else create; any error counts as not found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABEL = "hermes-task"
 
 
 class Hermes(Peer):
-    """Start is asked of whatever was found."""
+    """Any sandbox that is found gets a start."""
 
     title: ClassVar[str] = "hermes-agent"
     notes: ClassVar[str] = "a library call: here the caller's answer waits for it"
@@ -28,7 +28,7 @@ class Hermes(Peer):
         self.host.hand_over(issue, sandbox)
 
     async def by_name(self, name: str) -> AsyncSandbox | None:
-        """The one with the name, started; None on any error."""
+        """The sandbox with the name, started; None on any error."""
         try:
             sandbox = await self.host.get(name)
             await self.host.start(sandbox)
@@ -37,7 +37,7 @@ class Hermes(Peer):
         return sandbox
 
     async def by_label(self, labels: dict[str, str]) -> AsyncSandbox | None:
-        """The first of the list, started; None on any error."""
+        """The first sandbox of the list, started; None on any error."""
         try:
             listed = await self.host.search(labels)
             if not listed:

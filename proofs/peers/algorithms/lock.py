@@ -1,4 +1,4 @@
-"""What most people would write first: a lock in the process around look up, else create; the ID in a database."""
+"""What most people would write first: a lock in the process around lookup and create, and the ID in a database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proofs.peers.peer import Cloud, Event, Peer, known, state_of
 
 
 class InProcessLock(Peer):
-    """A lock for each issue. It serialises one process and knows nothing of the other."""
+    """A lock for each issue. It serialises one process and does not know the other."""
 
     title: ClassVar[str] = "in-process lock"
     notes: ClassVar[str] = "nobody's in particular; the ID is in a shared database, a 404 is taken for gone"

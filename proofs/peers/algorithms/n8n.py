@@ -1,4 +1,4 @@
-"""n8n's sandbox service: one name, one deadline, a table of states, and adoption of whoever has the name."""
+"""n8n's sandbox service: one name, one deadline, a table of states, and adoption of the sandbox that has the name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ START_WAIT_MIN_S = 30
 
 
 class NotReadyError(Exception):
-    """The sandbox is there and did not become ready in time; it is kept."""
+    """The sandbox exists and did not become ready in time; it is kept."""
 
 
 class Answer(Enum):
-    """What a lookup found when it found no sandbox that is ready."""
+    """The result of a lookup without a ready sandbox."""
 
     PENDING = auto()
     ABSENT = auto()
@@ -39,7 +39,7 @@ Left = Callable[[], float]
 
 
 class N8n(Peer):
-    """The provider's unique name does the work of a lock."""
+    """The provider's unique name takes the place of a lock."""
 
     title: ClassVar[str] = "n8n"
     notes: ClassVar[str] = (
@@ -51,7 +51,7 @@ class N8n(Peer):
         self.host.hand_over(event.issue, await self.ensure(event.issue, left))
 
     async def ensure(self, issue: int, left: Left) -> AsyncSandbox:
-        """Look, then create until it worked or somebody else's is ready. Raises NotReadyError at the deadline."""
+        """Look up, then create until that succeeds or another's is ready. Raises NotReadyError at the deadline."""
         found = await self.lookup(issue, left)
         absences = 0
         while isinstance(found, Answer):
@@ -63,11 +63,11 @@ class N8n(Peer):
                 found = await self.settled(issue, left)
                 absences += found is Answer.ABSENT
                 if absences >= ABSENT_MAX:
-                    raise NotReadyError(f"issue {issue}: its name is taken, and nobody has it") from error
+                    raise NotReadyError(f"issue {issue}: its name is taken, and no sandbox has it") from error
         return found
 
     async def settled(self, issue: int, left: Left) -> AsyncSandbox | Answer:
-        """Look until the answer is not pending."""
+        """Look up until the answer is not pending."""
         found, tries = await self.lookup(issue, left), 0
         while found is Answer.PENDING and left() > 0:
             await self.host.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
@@ -75,7 +75,7 @@ class N8n(Peer):
         return found
 
     async def lookup(self, issue: int, left: Left) -> AsyncSandbox | Answer:
-        """What the name has, brought to started where its state allows."""
+        """The sandbox with the name, started when its state allows it."""
         sandbox = await self.read(issue)
         if sandbox is None:
             return Answer.ABSENT
@@ -109,7 +109,7 @@ class N8n(Peer):
         return sandbox
 
     async def built(self, sandbox: AsyncSandbox, wait_s: float) -> AsyncSandbox | Answer:
-        """Wait for a sandbox that is being made; one that does not come is deleted."""
+        """Wait for a sandbox that is being created, and delete it when it does not start."""
         try:
             await self.host.wait_started(sandbox, wait_s)
         except DaytonaError:

@@ -17,7 +17,7 @@ RUN_ATTEMPTS_MAX = 3
 
 
 class OpenSwe(Peer):
-    """As it is now."""
+    """The present form."""
 
     title: ClassVar[str] = "open-swe"
     notes: ClassVar[str] = (
@@ -32,7 +32,7 @@ class OpenSwe(Peer):
         self.cache: dict[int, AsyncSandbox] = {}
 
     async def on_delivery(self, event: Event) -> None:
-        """Answer, and run in the background: a newer run of the thread interrupts the one before."""
+        """Answer, and run in the background. A newer run of the thread interrupts the one before."""
         runs = self.host.table("runs", asyncio.Task)
         before = await runs.read(event.issue)
         if before is not None:
@@ -41,7 +41,7 @@ class OpenSwe(Peer):
         await runs.write(event.issue, self.cloud.start(work))
 
     async def run(self, issue: int) -> None:
-        """One run of the agent, up to the moment when it has its sandbox."""
+        """One run of the agent, until it has its sandbox."""
         sandbox_id = await self.sandbox_ids.read(issue)
         sandbox = await self.connect(issue, sandbox_id) if sandbox_id else await self.create(issue)
         await self.host.run_inside(sandbox)
@@ -55,7 +55,7 @@ class OpenSwe(Peer):
         return await asyncio.shield(self.host.spawn(self.host.create(issue)))
 
     async def connect(self, issue: int, sandbox_id: str) -> AsyncSandbox:
-        """The one in memory when it answers; else get, and start when it is at rest. Nothing is replaced."""
+        """The sandbox in memory when it answers; else get it, and start it when it is at rest. None is replaced."""
         cached = self.cache.get(issue)
         if cached is not None:
             with contextlib.suppress(DaytonaError):
@@ -71,7 +71,7 @@ class OpenSwe(Peer):
 
 
 class OpenSweMarker(OpenSwe):
-    """Its earlier form with a marker in the metadata while a sandbox is being made."""
+    """Its earlier form, with a marker in the metadata while a sandbox is being created."""
 
     title: ClassVar[str] = "open-swe, marker"
     notes: ClassVar[str] = "the form before its change 1692; the rest as open-swe"

@@ -57,7 +57,7 @@ class OpenGeni(Peer):
         raise NotWarmError(event.issue)
 
     async def acquired(self, issue: int) -> bool:
-        """Become the spawner of a cold lease or wait for a warm one; False when it has to be acquired anew."""
+        """Become the spawner of a cold lease, or wait for a warm one. Returns False when it must be acquired anew."""
         await self.leases.insert(issue, Lease())
         lease = await self.leases.read(issue) or Lease()
         if lease.liveness == WARMING and lease.expires_s < self.host.now_s():
@@ -70,7 +70,7 @@ class OpenGeni(Peer):
         return await self.resumed(issue, await self.warmed(issue))
 
     async def spawned(self, issue: int, lease: Lease) -> bool:
-        """Create, and commit under the same epoch; what was superseded is destroyed."""
+        """Create, and commit under the same epoch; a superseded sandbox is destroyed."""
         try:
             sandbox = await self.host.create(issue)
         except DaytonaError:
@@ -83,7 +83,7 @@ class OpenGeni(Peer):
         return False
 
     async def warmed(self, issue: int) -> Lease:
-        """Poll until the lease is not warming any more. Raises NotWarmError when it takes too long."""
+        """Poll until the lease is no longer warming. Raises NotWarmError when it takes too long."""
         left_s = self.host.deadline(WAIT_MAX_S)
         while left_s() > 0:
             lease = await self.leases.read(issue)
@@ -107,7 +107,7 @@ class OpenGeni(Peer):
         return True
 
     async def sweep(self) -> None:
-        """Leases whose spawner is dead become cold."""
+        """Make each lease cold whose spawner is dead."""
         for issue, lease in (await self.leases.all()).items():
             if lease.liveness == WARMING:
                 await self.leases.swap(issue, lease, Lease(COLD, lease.epoch))

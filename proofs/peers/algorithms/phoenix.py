@@ -14,7 +14,7 @@ LABEL = "phoenix-key"
 
 
 class Phoenix(Peer):
-    """What is not started is not seen."""
+    """It ignores every sandbox that is not started."""
 
     title: ClassVar[str] = "phoenix"
     notes: ClassVar[str] = "a library call: here the caller's answer waits for it"
@@ -25,7 +25,7 @@ class Phoenix(Peer):
         self.host.hand_over(event.issue, sandbox)
 
     async def running(self, labels: dict[str, str]) -> AsyncSandbox | None:
-        """The oldest started one of the list; a list that fails is an empty one."""
+        """The oldest started sandbox of the list; a failed list counts as empty."""
         try:
             listed = await self.host.search(labels)
         except DaytonaError:

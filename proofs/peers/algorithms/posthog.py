@@ -29,7 +29,7 @@ class Execution:
 
 
 class PostHog(Peer):
-    """One workflow at a time for an issue; its create is an activity that may run again."""
+    """One workflow at a time for an issue. Its create is an activity that may run again."""
 
     title: ClassVar[str] = "PostHog execute-sandbox"
     notes: ClassVar[str] = (
@@ -44,7 +44,7 @@ class PostHog(Peer):
         self.executions = host.table("executions", Execution)
 
     async def on_delivery(self, event: Event) -> None:
-        """Signal with start: one workflow has the ID at a time."""
+        """Signal with start: only one workflow has the ID at a time."""
         await self.host.step()
         execution = self.executions.peek(event.issue)
         if execution is None:
@@ -61,23 +61,23 @@ class PostHog(Peer):
             execution.inbox.put_nowait(None)
 
     async def reap(self, issue: int) -> None:
-        """Destroy what an earlier session of the run left, as well as it goes."""
+        """Destroy the sandbox that an earlier session of the run left, as a best effort."""
         sandbox_id = await self.sandbox_ids.read(issue)
         if sandbox_id:
-            # Best effort, as theirs: the row forgets it either way.
+            # Best effort, as in theirs: the row is cleared either way.
             with contextlib.suppress(DaytonaError):
                 await self.host.delete(await self.host.get(sandbox_id))
             await self.sandbox_ids.write(issue, "")
 
     async def create(self, issue: int) -> None:
-        """The activity: not safe to repeat, and repeated when it fails."""
+        """The activity. It is not safe to repeat, and repeated when it fails."""
         name = f"task-sandbox-{issue}-{self.host.rng.randrange(16**6):06x}"
         sandbox = await self.host.create(issue, name, timeout_s=CREATE_TIMEOUT_S)
         await self.sandbox_ids.write(issue, sandbox.id)
         self.host.hand_over(issue, sandbox)
 
     async def serve(self, issue: int) -> None:
-        """A signal for the running session: its sandbox goes on. Raises GoneError when it is gone or at rest."""
+        """Serve a signal from the session's running sandbox. Raises GoneError when it is gone or at rest."""
         try:
             sandbox = await self.host.get(await self.sandbox_ids.read(issue) or "none")
         except DaytonaNotFoundError as error:
@@ -96,7 +96,7 @@ class PostHog(Peer):
         await self.sandbox_ids.write(issue, "")
 
     async def owned(self, issue: int) -> AsyncSandbox | None:
-        """The session's sandbox, when it is there."""
+        """The session's sandbox, if it has one."""
         sandbox_id = await self.sandbox_ids.read(issue)
         return await self.host.get(sandbox_id) if sandbox_id else None
 
@@ -109,7 +109,7 @@ class GoneError(Exception):
 
 
 async def _workflow(cloud: Cloud, issue: int, execution: Execution) -> None:
-    """Sessions of one issue, one after the other, for ever. Deterministic: every effect is an activity."""
+    """The sessions of one issue, one after the other, for ever. Deterministic: every effect is an activity."""
     while True:
         await _session(cloud, issue, execution)
 
@@ -124,7 +124,7 @@ async def _session(cloud: Cloud, issue: int, execution: Execution) -> None:
         while (await execution.inbox.get()) is not None:
             await _serve(cloud, issue)
     except GoneError:
-        # The parent hears that the session ended and asks for a new one with the event that was not served.
+        # The parent learns that the session ended, and asks for a new one with the unserved event.
         execution.inbox.put_nowait(Event("again", issue))
     except (DaytonaError, NoWorkerError) as error:
         log.debug("the session of issue %s failed, the next event begins another: %s", issue, error)
@@ -132,7 +132,7 @@ async def _session(cloud: Cloud, issue: int, execution: Execution) -> None:
 
 
 async def _serve(cloud: Cloud, issue: int) -> None:
-    """One signal. What cannot be reached is told apart from what is gone: the session goes on without the event."""
+    """One signal. An unreachable sandbox does not count as gone: the session goes on without the event."""
     try:
         await _activity(cloud, issue, "serve")
     except (DaytonaError, NoWorkerError) as error:
@@ -140,7 +140,7 @@ async def _serve(cloud: Cloud, issue: int) -> None:
 
 
 async def _clean_up(cloud: Cloud, issue: int) -> None:
-    # On an error it is left for the next session's reaper, which still knows its ID.
+    # After an error, the next session's reaper still knows its ID.
     with contextlib.suppress(DaytonaError, NoWorkerError):
         await _activity(cloud, issue, "clean_up")
 

@@ -38,7 +38,7 @@ class SunaProject(Peer):
         self.host.hand_over(event.issue, sandbox)
 
     async def get_or_start(self, sandbox_id: str) -> AsyncSandbox:
-        """Start when it is at rest, look once a second for half a minute, and return it as it is then."""
+        """Start it when it is at rest, read it once a second for half a minute, and return it in any state."""
         sandbox = await self.host.get(sandbox_id)
         if state_of(sandbox) in {"archived", "stopped", "archiving"}:
             await self.host.start(sandbox)
@@ -73,12 +73,12 @@ class Account:
         return next((row for row in reversed(self.rows) if row.status in statuses), None)
 
     def having(self, row: Sandboxed) -> Account:
-        """With this row added, or in the place of the one with its number."""
+        """The account with this row added, or in place of the row with its number."""
         return Account((*(each for each in self.rows if each.number != row.number), row))
 
 
 class SunaEnsure(Peer):
-    """`ensure-sandbox`: rows with a status, under an advisory lock that its own statement gives back at once."""
+    """`ensure-sandbox`: rows with a status, under an advisory lock that ends with its own statement."""
 
     title: ClassVar[str] = "suna (ii), ensure-sandbox"
     notes: ClassVar[str] = (
@@ -102,7 +102,7 @@ class SunaEnsure(Peer):
                 await self.provision(issue)
 
     async def synced(self, account: Account) -> Account:
-        """Its rows as the provider's state changes left them."""
+        """The account, updated with the provider's state."""
         active = account.newest("active")
         if active is None:
             return account
@@ -113,7 +113,7 @@ class SunaEnsure(Peer):
         return account
 
     async def started(self, issue: int, row: Sandboxed) -> bool:
-        """Start a resting sandbox; on an error it is left and forgotten."""
+        """Start a sandbox at rest. Returns False after an error, and ignores it from then on."""
         try:
             sandbox = await self.host.get(row.sandbox_id)
             await self.host.start(sandbox)
@@ -124,7 +124,7 @@ class SunaEnsure(Peer):
         return True
 
     async def provision(self, issue: int) -> None:
-        """Insert a row, create with tries of which none knows of the others, and update the row."""
+        """Insert a row, create with independent tries, and update the row."""
         account = await self.accounts.read(issue) or Account()
         row = Sandboxed(len(account.rows), "provisioning")
         await self.keep(issue, row)
@@ -137,7 +137,7 @@ class SunaEnsure(Peer):
         self.host.hand_over(issue, sandbox)
 
     async def created(self, issue: int) -> AsyncSandbox:
-        """Create, and again after a transient error: a create that worked and lost its reply makes a second."""
+        """Create, and again after a transient error: a create whose reply was lost leads to a second sandbox."""
         for _ in range(CREATE_TRIES_MAX - 1):
             try:
                 return await self.host.create(issue)
@@ -148,7 +148,7 @@ class SunaEnsure(Peer):
         return await self.host.create(issue)
 
     async def keep(self, issue: int, row: Sandboxed) -> None:
-        """One UPDATE or INSERT of a row: others' rows are left alone."""
+        """One UPDATE or INSERT of a row; other rows are unchanged."""
         while True:
             account = await self.accounts.read(issue)
             if await self.accounts.swap(issue, account, (account or Account()).having(row)):

@@ -20,7 +20,7 @@ LABELS = {"managed": "true", "env": "bench", "instance": "one"}
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session's row. `claim` tells one provisioning from the next."""
+    """The session's row. `claim` distinguishes one provisioning from the next."""
 
     status: str
     sandbox_id: str = ""
@@ -57,7 +57,7 @@ class SunaSession(Peer):
         await self.resume(issue, seen)
 
     async def on_close(self, event: Event) -> None:
-        """Mark the session stopped and stop its sandbox; a provisioning under way reads the mark when it is done."""
+        """Mark the session stopped and stop its sandbox. A provisioning under way reads the mark at its end."""
         seen = await self.sessions.read(event.issue)
         if seen is None:
             return
@@ -66,7 +66,7 @@ class SunaSession(Peer):
             await self.host.stop(await self.host.get(seen.sandbox_id))
 
     async def resume(self, issue: int, session: Session) -> None:
-        """Read the session's sandbox and start it when it is at rest; one that is gone fails the session."""
+        """Read the session's sandbox and start it when it is at rest. When it is gone, provision anew."""
         try:
             sandbox = await self.host.get(session.sandbox_id)
         except DaytonaNotFoundError:
@@ -80,7 +80,7 @@ class SunaSession(Peer):
         self.host.hand_over(issue, sandbox)
 
     async def provision(self, issue: int, session: Session) -> None:
-        """Create in the background, then look at the session again before it is given the sandbox."""
+        """Create in the background, and read the session again before it gets the sandbox."""
         try:
             sandbox = await self.created(issue)
         except DaytonaError:
@@ -107,7 +107,7 @@ class SunaSession(Peer):
         return await self.host.create(issue, labels=LABELS, timeout_s=CREATE_TIMEOUT_S)
 
     async def sweep(self) -> None:
-        """Fail sessions past their deadline; delete managed sandboxes that no session knows, each read again by ID."""
+        """Fail overdue sessions. Delete managed sandboxes that no session knows, after another read by ID."""
         sessions = await self.sessions.all()
         for issue, session in sessions.items():
             if session.status == "provisioning":

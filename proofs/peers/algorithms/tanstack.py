@@ -24,7 +24,7 @@ class Stored:
 
 
 class TanStack(Peer):
-    """A failed resume of whatever cause leads to a restore without a name; a taken name is an error."""
+    """A failed resume, for any cause, leads to a restore without a name; a taken name is an error."""
 
     title: ClassVar[str] = "TanStack"
     notes: ClassVar[str] = (
@@ -57,7 +57,7 @@ class TanStack(Peer):
         return sandbox
 
     async def resumed(self, stored: Stored) -> AsyncSandbox | None:
-        """The stored sandbox, started when it was at rest; None on any error at all."""
+        """The stored sandbox, started when it was at rest; None on any error."""
         try:
             sandbox = await self.host.get(stored.sandbox_id)
             if state_of(sandbox) in {"stopped", "archived"}:

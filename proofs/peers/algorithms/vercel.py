@@ -12,7 +12,7 @@ from proofs.peers.peer import Event, Peer, named, state_of
 
 
 class Vercel(Peer):
-    """The naive form of what others ask Daytona's SDK for."""
+    """The simplest form of get-or-create."""
 
     title: ClassVar[str] = "vercel getOrCreate"
     notes: ClassVar[str] = (

@@ -1,6 +1,6 @@
-"""What one example leaves behind for the checker, and what is said when a promise was broken.
+"""Records the evidence of one example for the checker, and reports its violations.
 
-The notes are the sender's own, the journal is localdaytona's, the histories are Temporal's: issuebox is not asked.
+The notes are the sender's own, the journal is localdaytona's, and the histories are Temporal's: nothing is issuebox's.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tests.property.rig import Rig
 EXCERPT_ENTRIES = 40
 
 REST_TIMEOUT_S = 30.0
-"""From the end of all faults until everything is as it should be. Mostly it takes two."""
+"""From the end of all faults until everything is right. It mostly takes two seconds."""
 REST_POLL_S = 0.2
 
 
-class Witness:
-    """Notes of one example, and the part of the journal that is about it."""
+class Recorder:
+    """The notes of one example, and its part of the journal."""
 
     def __init__(self, rig: Rig, names: Sequence[str], closed_rests_at: frozenset[str]) -> None:
         self._rig = rig
@@ -38,7 +38,7 @@ class Witness:
         self.worked_in: set[str] = set()
 
     async def evidence(self, *, is_at_rest: bool = False) -> Evidence:
-        """All that is known by now."""
+        """All evidence so far."""
         entries = await self._rig.daytona.admin.journal(after=self._seen_to)
         self._seen_to = entries[-1].seq if entries else self._seen_to
         self._journal += [entry for entry in entries if entry.sandbox_id not in self._rig.old_sandboxes]
@@ -53,14 +53,14 @@ class Witness:
         )
 
     async def require_safe(self) -> None:
-        """Raise AssertionError when a promise was broken that holds at every moment."""
+        """Raise AssertionError when (a), (b) or (d) is broken."""
         evidence = await self.evidence()
         violations = check(evidence, only=SAFETY)
         if violations:
             raise AssertionError(self.report(evidence, violations))
 
     async def require_rest(self, undone: Callable[[], Awaitable[str]]) -> None:
-        """Wait until nothing is left undone and every rule holds. Raises AssertionError with what does not."""
+        """Wait until everything is done and every rule holds. Raises AssertionError with what is not."""
         deadline = asyncio.get_running_loop().time() + REST_TIMEOUT_S
         while True:
             left = await undone()
@@ -75,18 +75,18 @@ class Witness:
             await asyncio.sleep(REST_POLL_S)
 
     def close(self) -> None:
-        """The example is over: what its sandboxes still do is none of the next one's."""
+        """End the example: the next one ignores what its sandboxes still do."""
         self._rig.old_sandboxes |= {entry.sandbox_id for entry in self._journal if entry.sandbox_id}
         self._rig.journal_seen = self._seen_to
 
-    def report(self, evidence: Evidence, violations: Sequence[Violation], said: str = "") -> str:
-        """The violations with the entries that show them, and where all of the evidence is."""
+    def report(self, evidence: Evidence, violations: Sequence[Violation], unfinished: str = "") -> str:
+        """The violations with the journal entries that show them, and the directory with all evidence."""
         directory = Path(tempfile.mkdtemp(prefix="property-", dir=self._rig.directory))
         write_run(directory, evidence)
         shown = {number for one in violations for number in one.entries}
         lines = [f"({one.rule}) issue {one.issue}: {one.what}" for one in violations]
         lines += [_line(entry) for entry in evidence.journal if entry.seq in shown][:EXCERPT_ENTRIES]
-        return "\n".join([*lines, said, f"example {self._rig.examples}, all of its evidence: {directory}"])
+        return "\n".join([*lines, unfinished, f"example {self._rig.examples}, all of its evidence: {directory}"])
 
 
 def _line(entry: Entry) -> str:

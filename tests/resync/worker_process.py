@@ -1,4 +1,4 @@
-"""A worker in a process of its own, to be killed: ``python -m tests.resync.doomed ADDRESS URL QUEUE PREFIX``."""
+"""A worker in its own process, to be killed: ``python -m tests.resync.worker_process ADDRESS URL QUEUE PREFIX``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries out the plan's deeds at their times, and makes good weather again at the end. Judges nothing."""
+"""Carries out the plan's fault schedule, and ends all faults afterwards. Judges nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import httpx
 
 from localdaytona.types import JSONObject
 from proofs.chaos.cluster import Cluster
-from proofs.chaos.deeds import (
+from proofs.chaos.fault_schedule import (
     Act,
+    ByPerson,
     Command,
     Cut,
-    Deed,
     Freeze,
     Kill,
     Knob,
@@ -26,7 +26,7 @@ from proofs.chaos.deeds import (
     Stall,
     StallReader,
     Terminate,
-    Timed,
+    TimedStep,
     Wave,
     Work,
 )
@@ -40,14 +40,14 @@ from proofs.chaos.terms import CALM, DAYTONA, ROLLED
 RETRY_S: Final = 0.3
 ADMIN_TRIES_MAX: Final = 60
 AT_WORK_S: Final = 2.0
-"""A deploy ends what serves: one that is just being started is left alone until it has been up for so long."""
+"""A deploy ends processes that serve: the SIGTERM waits until a part has been up for this long."""
 UP_TIMEOUT_S: Final = 12.0
 ROLL_TIMEOUT_S: Final = 60.0
-"""A rolling restart stops where a part does not come up again."""
+"""A rolling restart stops when a part does not come up within this time."""
 
 
-class Storm:
-    """The executor. `base` is the beginning of the load in epoch seconds."""
+class FaultInjector:
+    """Plays the fault schedule. `base`: the beginning of the load in epoch seconds."""
 
     def __init__(self, cluster: Cluster, plan: Plan, base: int, tally: Tally) -> None:
         self._cluster = cluster
@@ -56,44 +56,44 @@ class Storm:
         self._tally = tally
         self._people = People(cluster, base, tally)
         self._turned: Counter[str] = Counter()
-        """How many knobs hold a setting of Daytona's now."""
+        """How many knobs change a setting of Daytona now."""
 
-    async def rage(self) -> None:
-        """Do everything when it is due; returns when the last deed is done. Cancelled, it leaves things as they are."""
+    async def run(self) -> None:
+        """Do each step when it is due. Returns after the last step. A cancellation leaves everything as it is."""
         async with asyncio.TaskGroup() as tasks:
-            for timed in self._plan.deeds:
+            for timed in self._plan.schedule:
                 await asyncio.sleep(max(0.0, self._base + timed.at_s - time.time()))
                 tasks.create_task(self._do(timed))
 
     async def end(self) -> None:
-        """No more faults, nothing held, nothing stuck: all processes up, all links whole, Daytona well."""
+        """End all faults: start every process, repair every link and Daytona, release every stuck sandbox."""
         self._cluster.heal()
         await self._cluster.ready()
         await self._cluster.admin.set_faults()
         await self._cluster.admin.config(**CALM)
-        # A delete that is held back may be for one that never came up: released, it would have begun to run.
+        # A delayed delete may be about a stuck sandbox, which would start to run when it is released too early.
         await asyncio.sleep(DELAY_MAX_S)
         for row in await self._cluster.admin.sandboxes():
             if row.stuck:
                 await self._cluster.admin.act(row.id, "release")
                 self._tally.acts["release"] += 1
 
-    async def _do(self, timed: Timed) -> None:
-        deed = timed.deed
-        match deed:
+    async def _do(self, timed: TimedStep) -> None:
+        step = timed.step
+        match step:
             case Kill() | Freeze() | StallReader() | Terminate() | RollingRestart():
-                await self._hit_part(deed)
+                await self._hit_part(step)
             case Cut() | Stall() | Slow():
-                self._hit_link(deed)
+                self._hit_link(step)
             case Knob():
-                await self._turn(deed)
+                await self._turn(step)
             case Wave():
-                await self._raise_wave(deed)
+                await self._raise_wave(step)
             case Act() | Work() | Command():
-                await self._send_people(deed)
+                await self._send_people(step)
 
-    async def _hit_part(self, deed: OnPart) -> None:
-        match deed:
+    async def _hit_part(self, step: OnPart) -> None:
+        match step:
             case Kill(name, seconds):
                 self._note_hit(name, "kill", seconds, is_done=self._cluster.parts[name].kill(seconds))
             case Freeze(name, seconds):
@@ -104,66 +104,68 @@ class Storm:
             case Terminate(name, down_s):
                 await self._terminate(name, down_s, UP_TIMEOUT_S)
             case RollingRestart():
-                await self._roll(deed)
+                await self._roll(step)
 
     def _note_hit(self, name: str, kind: str, seconds: float, *, is_done: bool) -> None:
         if is_done:
-            self._tally.blow(name, kind, seconds)
+            self._tally.note_disturbance(name, kind, seconds)
         else:  # It is down already.
             self._tally.refused_acts[f"hit {name}"] += 1
 
     async def _terminate(self, name: str, down_s: float, timeout_s: float) -> bool:
-        """SIGTERM once it is at work; whether it got one. The blow lasts until the process is gone."""
+        """SIGTERM once it is up. Returns whether it got one. The disturbance lasts until the process is gone."""
         part = self._cluster.parts[name]
         is_at_work = await part.at_work(AT_WORK_S, timeout_s)
         began = time.time()
-        ending = await part.end(down_s) if is_at_work else Ending.REFUSED
-        if ending is Ending.REFUSED:
+        ending = await part.end(down_s) if is_at_work else Ending.ALREADY_DOWN
+        if ending is Ending.ALREADY_DOWN:
             self._tally.refused_acts[f"hit {name}"] += 1
             return False
-        self._tally.past_blow(began, name, "terminate" if ending is not Ending.STUBBORN else "did not end")
+        self._tally.note_past_disturbance(
+            began, name, "terminate" if ending is not Ending.DID_NOT_END else "did not end"
+        )
         return True
 
-    async def _roll(self, deed: RollingRestart) -> None:
-        """One after the other. It stops at a part that does not come up again, as a deployment does."""
+    async def _roll(self, step: RollingRestart) -> None:
+        """Restart one part after the other. Stops at a part that does not come up, as a deployment does."""
         began = time.time()
-        for name in deed.parts:
-            await self._terminate(name, deed.down_s, ROLL_TIMEOUT_S)
+        for name in step.parts:
+            await self._terminate(name, step.down_s, ROLL_TIMEOUT_S)
             if not await self._serves(name, ROLL_TIMEOUT_S):
                 self._tally.refused_acts["roll on"] += 1
                 break
-        self._tally.past_blow(began, ROLLED, "rolling restart")
+        self._tally.note_past_disturbance(began, ROLLED, "rolling restart")
 
     async def _serves(self, name: str, timeout_s: float) -> bool:
-        """Whether it serves within so long."""
+        """Whether the part serves within this time."""
         try:
             await self._cluster.parts[name].ready(timeout_s)
         except PartError:
             return False
         return True
 
-    def _hit_link(self, deed: OnLink) -> None:
-        link = self._cluster.links[deed.link]
-        match deed:
+    def _hit_link(self, step: OnLink) -> None:
+        link = self._cluster.links[step.link]
+        match step:
             case Cut():
-                link.cut(deed.seconds)
+                link.cut(step.seconds)
             case Stall():
-                link.stall(deed.seconds)
+                link.stall(step.seconds)
             case Slow():
-                link.delay(deed.each_s, deed.seconds)
-        self._tally.blow(deed.link, type(deed).__name__.lower(), deed.seconds)
+                link.delay(step.each_s, step.seconds)
+        self._tally.note_disturbance(step.link, type(step).__name__.lower(), step.seconds)
 
     async def _turn(self, knob: Knob) -> None:
-        """Change Daytona, and change it back. A Daytona that is down takes it when it is up again.
+        """Change Daytona, and change it back. A Daytona that is down is changed once it is up.
 
-        Of two turns that overlap, the later end counts.
+        Of two changes that overlap, the later end counts.
         """
         self._turned.update(knob.changes.keys())
         if not await self._configure(knob.changes):
             self._tally.refused_acts[f"knob {knob.name}"] += 1
             self._turned.subtract(knob.changes.keys())
             return
-        self._tally.blow(DAYTONA, knob.name, knob.seconds)
+        self._tally.note_disturbance(DAYTONA, knob.name, knob.seconds)
         await asyncio.sleep(knob.seconds)
         self._turned.subtract(knob.changes.keys())
         await self._configure({name: CALM[name] for name in knob.changes if not self._turned[name]})
@@ -184,13 +186,11 @@ class Storm:
         except httpx.TransportError:
             self._tally.refused_acts["wave"] += 1
 
-    async def _send_people(self, deed: Deed) -> None:
-        match deed:
+    async def _send_people(self, step: ByPerson) -> None:
+        match step:
             case Act():
-                await self._people.act(deed)
+                await self._people.act(step)
             case Work():
-                await self._people.work(deed)
+                await self._people.work(step)
             case Command():
-                await self._people.command(deed)
-            case _:
-                raise TypeError(f"people do not do {deed}")
+                await self._people.command(step)

@@ -1,4 +1,4 @@
-"""A look is made at once, within the workflow task; one that fails is made for as long as it takes."""
+"""A lookup is made at once, within the workflow task; when that fails, it is made durably."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .reading import attempts, local_activities
 from .test_replay import replays
 
 
-async def test_look_costs_no_task_of_its_own(stack: Stack) -> None:
-    """A create costs one activity task, the create; a reuse costs none."""
+async def test_lookup_costs_no_activity_task(stack: Stack) -> None:
+    """A create costs one activity task, that of the create; a reuse costs none."""
     await stack.ensure()
     assert await attempts(stack) == [("create_sandbox", 1)]
     assert (await stack.ensure()).outcome is Outcome.REUSED
@@ -27,8 +27,8 @@ async def test_look_costs_no_task_of_its_own(stack: Stack) -> None:
     assert [activity for activity, _ in await local_activities(stack)] == ["lookup_sandbox"] * 2
 
 
-async def test_look_that_fails_at_once_is_made_durably(stack: Stack) -> None:
-    """One dropped connection: the second attempt is an activity, with retries that people can watch."""
+async def test_lookup_that_fails_at_once_is_made_durably(stack: Stack) -> None:
+    """After one dropped connection the second attempt is an activity, with retries that people can watch."""
     await stack.daytona.admin.add_fault("get", {"kind": "drop"}, name=stack.name)
     handover = await stack.ensure()
     assert (handover.outcome, handover.blocked) == (Outcome.CREATED, None)
@@ -37,8 +37,8 @@ async def test_look_that_fails_at_once_is_made_durably(stack: Stack) -> None:
     await replays(stack)
 
 
-async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
-    """Who is limited is given a turn; to ask before it would take another one, and make everybody's line longer."""
+async def test_limited_lookup_waits_for_its_slot(stack: Stack) -> None:
+    """A limited lookup gets a slot; asking before it would take another slot and make every caller wait longer."""
     effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "1.5"}}
     await stack.daytona.admin.add_fault("get", effect, name=stack.name)
     assert (await stack.ensure()).outcome is Outcome.CREATED
@@ -46,8 +46,8 @@ async def test_limited_look_waits_for_its_turn(stack: Stack) -> None:
     await replays(stack)
 
 
-async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look that takes too long is given up, and made durably while signals and queries are heard."""
+async def test_slow_lookup_does_not_hold_the_workflow_task(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow lookup is given up and made durably, while signals and queries are answered."""
     monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=0.3))
     slow, done = Meddler("lookup_sandbox"), asyncio.Event()
     stack = await start(interceptors=[slow])
@@ -59,10 +59,10 @@ async def test_slow_look_does_not_hold_the_workflow_task(start: Started, monkeyp
     await replays(stack)
 
 
-async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(
+async def test_worker_that_stops_within_a_lookup_leaves_it_to_the_next(
     start: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is cut off by a shutdown is no failure of anything: nothing is blocked, and the next worker looks anew."""
+    """A lookup cut off by a shutdown is no failure: nothing is blocked, and the next worker looks the sandbox up."""
     monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=1))
     busy, never, begun = Meddler("lookup_sandbox"), asyncio.Event(), asyncio.Event()
     stack = await start(has_worker=False)
@@ -73,9 +73,9 @@ async def test_worker_that_stops_within_a_look_leaves_it_to_the_next(
 
     busy.changes[stack.name] = begin
     await stack.deliver()
-    async with asyncio.timeout(20), build_worker(stack.temporal, stack.provider, stack.settings, [busy]):
+    async with asyncio.timeout(20), build_worker(stack.temporal, stack.provider, stack.worker, [busy]):
         await begun.wait()
-    async with build_worker(stack.temporal, stack.provider, stack.settings):
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
         await until(stack.live, bool, "the sandbox created", timeout_s=30.0)
         served = await stack.served()
         notes = (await stack.why()).notes

@@ -1,4 +1,4 @@
-"""What a plan can do to the system: one small object for each kind of deed. Data only."""
+"""The steps of a fault schedule: faults, and what people do. One class for each kind. Data only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localdaytona.types import JSONObject
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """kill -9, and a new life after `down_s`."""
+    """kill -9, and a restart after `down_s`."""
 
     part: str
     down_s: float
@@ -25,7 +25,7 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """SIGTERM, as a deploy does it; a new life `down_s` after the process has ended."""
+    """SIGTERM, as in a deploy, and a restart `down_s` after the process has ended."""
 
     part: str
     down_s: float
@@ -33,7 +33,7 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class RollingRestart:
-    """SIGTERM of one part after the other, each when the one before serves again."""
+    """SIGTERM to one part after the other, each once the part before serves again."""
 
     parts: tuple[str, ...]
     down_s: float
@@ -41,7 +41,7 @@ class RollingRestart:
 
 @dataclass(frozen=True, slots=True)
 class StallReader:
-    """Whoever reads the part's log reads nothing for `seconds`; then all that waited."""
+    """The reader of the part's log reads nothing for `seconds`, and then everything that waited."""
 
     part: str
     seconds: float
@@ -57,7 +57,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Nothing passes a link for `seconds`; then all of it does."""
+    """Nothing passes a link for `seconds`; then everything that waited does."""
 
     link: str
     seconds: float
@@ -65,7 +65,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Everything on a link takes `each_s` longer, for `seconds`."""
+    """Everything on a link is delayed by `each_s`, for `seconds`."""
 
     link: str
     each_s: float
@@ -74,7 +74,7 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """Daytona itself is different for `seconds`."""
+    """Daytona has another configuration for `seconds`."""
 
     name: str
     changes: JSONObject
@@ -118,12 +118,14 @@ class Command:
 
 OnPart = Kill | Freeze | Terminate | RollingRestart | StallReader
 OnLink = Cut | Stall | Slow
-Deed = OnPart | OnLink | Knob | Wave | Act | Work | Command
+ByPerson = Act | Work | Command
+Step = OnPart | OnLink | Knob | Wave | ByPerson
+"""Everything that the plan does to the system, besides GitHub's deliveries: faults, and people's acts and orders."""
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """A deed and when it is done, in seconds since the beginning of the load."""
+class TimedStep:
+    """A step and its time, in seconds since the beginning of the load."""
 
     at_s: float
-    deed: Deed
+    step: Step

@@ -1,4 +1,4 @@
-"""Daytona's rate limits, held by localdaytona and met by the real SDK: what is asked, and what is not."""
+"""Daytona's rate limits, enforced by localdaytona on the real SDK: which requests are sent, and which are not."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .conftest import options
 WINDOW_S = 30.0
 
 
-async def test_limited_creates_are_not_asked_for_and_reads_go_on(server: Server) -> None:
-    """While only creates are limited, a create is refused without a request, and a look is answered."""
+async def test_limited_creates_are_not_sent_and_reads_continue(server: Server) -> None:
+    """While only creates are limited, a create is refused without a request, and a lookup succeeds."""
     await _limit(server, sandbox_create=2)
     async with DaytonaProvider(options(server)) as provider:
         results = await _burst(provider, 40)
         assert results["created"] == 2
         refused = await _refused(server)
-        assert refused <= 8, "no more than are under way before the first reply"
+        assert refused <= 8, "no more than were sent before the first reply"
         with pytest.raises(RateLimitedError) as raised:
             await provider.create(_spec(99))
         assert raised.value.retry_after_s is not None
@@ -34,8 +34,8 @@ async def test_limited_creates_are_not_asked_for_and_reads_go_on(server: Server)
         assert await provider.lookup(_spec(0).name) is not None or await provider.lookup(_spec(1).name) is not None
 
 
-async def test_spent_limit_is_known_from_what_the_replies_say(server: Server) -> None:
-    """One create after the other: the last one allowed says so, and the next is not even refused."""
+async def test_used_up_limit_is_known_from_the_replies(server: Server) -> None:
+    """Of creates in sequence, the reply to the last allowed one says so, and the next is not sent."""
     await _limit(server, sandbox_create=3)
     async with DaytonaProvider(options(server)) as provider:
         for number in range(3):
@@ -46,7 +46,7 @@ async def test_spent_limit_is_known_from_what_the_replies_say(server: Server) ->
 
 
 async def test_each_worker_learns_for_itself(server: Server) -> None:
-    """Two processes share the organization's limit and nothing else: one refused request is the price for each."""
+    """Two processes share only the organization's limit, so each of them gets one refused request."""
     await _limit(server, sandbox_create=1)
     async with DaytonaProvider(options(server)) as first, DaytonaProvider(options(server)) as second:
         await first.create(_spec(0))
@@ -59,7 +59,7 @@ async def test_each_worker_learns_for_itself(server: Server) -> None:
 
 
 async def test_lifecycle_limit_leaves_creates_and_reads_open(server: Server) -> None:
-    """Stops are limited by a limiter of their own; also a stop that was refused for its state counts."""
+    """Stops have their own limiter; a stop that was refused for the sandbox's state counts, too."""
     await _limit(server, sandbox_lifecycle=1)
     async with DaytonaProvider(options(server)) as provider:
         made = await provider.create(_spec(0))
@@ -72,7 +72,7 @@ async def test_lifecycle_limit_leaves_creates_and_reads_open(server: Server) -> 
 
 
 async def test_wrong_keys_of_others_close_everything_for_a_while(server: Server) -> None:
-    """When Daytona refuses our address, nothing is asked until the time is over: asking would not help."""
+    """When Daytona refuses our address, no request is sent until the window ends: it would not help."""
     await _limit(server, failed_auth=0)
     async with (
         DaytonaProvider(options(server, api_key="wrong")) as wrong,
@@ -90,8 +90,8 @@ async def test_wrong_keys_of_others_close_everything_for_a_while(server: Server)
         assert len(await server.admin.journal(kind="request")) == asked
 
 
-async def test_limit_that_ends_lets_in_again(server: Server) -> None:
-    """After the pause that Daytona asked for the next request is sent."""
+async def test_requests_are_sent_again_after_the_limit_ends(server: Server) -> None:
+    """The next request is sent after the pause that Daytona asked for."""
     effect = {"kind": "status", "status": 429, "headers": {"Retry-After-authenticated": "0.3"}}
     async with DaytonaProvider(options(server)) as provider:
         await server.admin.add_fault("get", effect)
@@ -115,7 +115,7 @@ async def _limit(server: Server, **limits: int) -> None:
 
 
 async def _burst(provider: DaytonaProvider, count: int) -> Counter[str]:
-    """So many creates at once, and what became of them."""
+    """Send this many creates at once, and count their outcomes."""
 
     async def create(number: int) -> str:
         try:

@@ -1,9 +1,9 @@
-"""What an attempt of each activity may come to: sent to Daytona, waited for, read, failed, or executed late.
+"""The possible outcomes of an attempt of each activity: sent to Daytona, waited for, read, failed, or executed late.
 
-One attempt has up to three steps that others may come between: its request is executed; what it started has
-settled and is read; the reply reaches the workflow. A fault is a further outcome of one of these. The order of
-requests within an attempt is that of `activities/` and `issuebox/providers/daytona.py`; the one pair that is
-taken as a single step is named in `docs/proofs/model.md`.
+An attempt has up to three steps, and other events may come between them: Daytona executes its request; the sandbox
+has settled and is read; the reply reaches the workflow. A fault is a further outcome of one of these steps. The order
+of requests within an attempt is that of `activities/` and `issuebox/providers/daytona.py`. `docs/proofs/model.md` names
+the requests that the model joins into a single step.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ OPERATIONS: dict[str, Lifecycle] = {
     "archive_sandbox": "archive",
 }
 COMMANDS = frozenset({*OPERATIONS, "create_sandbox", "delete_sandbox"})
-"""Activities whose request changes something and is sent once."""
+"""Activities whose request changes something. It is sent once."""
 
 FAILING = {"create_sandbox": (Fate.BROKEN, Fate.RECOVERABLE), "start_sandbox": (Fate.BROKEN, Fate.RECOVERABLE)}
-"""What starts a sandbox may end in an error."""
+"""How the transition may end that an activity starts."""
 
 REFUSED = f"RefusedError:{Cause.QUOTA.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """Planted mistakes in what is modelled. Those in the real code are patches: `proofs.model.plants`."""
+    """Planted mistakes in the modelled parts. Mistakes in the real code are patches: `proofs.model.plants`."""
 
     lists: bool = False
     unnamed: bool = False
@@ -44,7 +44,7 @@ class Mistakes:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Where the attempt under way stands: ``follows`` what it waits for, or ``reply`` what it brings back."""
+    """The attempt under way. ``follows``: the sandbox that it waits for. ``reply``: what it returns to the workflow."""
 
     follows: str = ""
     is_create: bool = False
@@ -53,10 +53,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A request whose attempt was given up and that Daytona has not executed yet.
+    """A request that Daytona has not executed yet, although its attempt was given up.
 
-    ``is_overtaken``: the workflow has sent another command since. When the attempt of that one has ended, the
-    late one is taken to be lost for good.
+    ``is_overtaken``: the workflow has sent another command since. When the attempt of that command ends, the model
+    takes the late request as lost.
     """
 
     activity: str
@@ -66,13 +66,13 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One thing that may happen to an attempt. With `told`, the workflow hears of it at once."""
+    """One thing that may happen to an attempt. With `observed`, the workflow observes it at once."""
 
     label: str
     world: World
     is_fault: bool = False
     attempt: Attempt | None = None
-    told: Observation | None = None
+    observed: Observation | None = None
     is_late: bool = False
     broken: str = ""
 
@@ -87,15 +87,14 @@ def sent(
     is_confirming: bool,
     only_at_rest: bool,
 ) -> Iterator[Outcome]:
-    """What may come of the request of an attempt.
+    """The outcomes of an attempt's request.
 
-    With `is_at_once`, it is a look that is made anew when it fails. With `is_confirming`, a false 404 has had the
-    time to pass. With `only_at_rest`, the sandbox is read first, and the command not sent to one that somebody has
-    woken.
+    `is_at_once`: a lookup that is repeated when it fails. `is_confirming`: a false 404 has had the time to pass.
+    `only_at_rest`: the sandbox is read first, and the command is not sent to one that somebody has started.
     """
     row = world.row(sandbox_id)
     if only_at_rest and row is not None and row.phase not in ASLEEP:
-        yield Outcome("lost", world, is_fault=True, told=_failed(TIMEOUT))
+        yield Outcome("lost", world, is_fault=True, observed=_failed(TIMEOUT))
         yield _read(world, row, f"is not sent, for it is {row.shown}", is_sent=False)
         return
     match activity:
@@ -114,7 +113,7 @@ def sent(
 
 
 def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]:
-    """What may come of an attempt that waits for its sandbox to settle."""
+    """The outcomes of an attempt that waits for its sandbox to settle."""
     row = world.row(attempt.follows)
     if row is None:
         yield _read(world, None, "finds it gone")
@@ -122,7 +121,9 @@ def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]
     if row.is_settled:
         yield _read(world, row, f"reads {row.shown}", is_proven_unrun=attempt.is_create)
     elif activity == "settle_sandbox":
-        yield Outcome("waits until the budget of the phase is spent", world, is_fault=True, told=_failed(BUDGET_SPENT))
+        yield Outcome(
+            "waits until the budget of the phase is spent", world, is_fault=True, observed=_failed(BUDGET_SPENT)
+        )
     else:
         yield replace(_read(world, row, f"stops waiting at {row.shown}"), is_fault=True)
     if not row.is_dying:
@@ -130,7 +131,7 @@ def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]
 
 
 def executed(world: World, late: Late, mistakes: Mistakes) -> Answer:
-    """The late request reaches Daytona after all."""
+    """Daytona executes the late request after all."""
     answer = _answer(world, late.activity, late.sandbox_id, mistakes, is_late=True)
     if answer.world == world:
         return answer
@@ -148,7 +149,7 @@ def _answer(
 ) -> Answer:
     if activity == "create_sandbox":
         answer = daytona.create(world, Actor.ISSUEBOX, fate, is_unnamed=mistakes.unnamed, is_late=is_late)
-        # Who looks by label makes no secret of the missing name: what counts is what becomes of it.
+        # The planted lookup by label leaves out the name on purpose: only its consequences count.
         return replace(answer, broken="") if mistakes.lists and "without the name" in answer.broken else answer
     if activity == "delete_sandbox":
         return daytona.guarded_delete(world, sandbox_id, is_unguarded=mistakes.unguarded)
@@ -158,10 +159,10 @@ def _answer(
 def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes) -> Iterator[Outcome]:
     answer = _answer(world, activity, sandbox_id, mistakes)
     is_create = activity == "create_sandbox"
-    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+    yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
     row = world.row(sandbox_id)
-    if row is None or not row.is_manned or activity != "delete_sandbox":
-        yield Outcome("given up before it was executed", world, is_fault=True, told=_failed(TIMEOUT), is_late=True)
+    if row is None or not row.is_occupied or activity != "delete_sandbox":
+        yield Outcome("given up before it was executed", world, is_fault=True, observed=_failed(TIMEOUT), is_late=True)
     if answer.error:
         label = f"answered {answer.error}"
         yield Outcome(label, world, attempt=Attempt(reply=_failed(answer.error)), broken=answer.broken)
@@ -170,10 +171,10 @@ def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes)
     attempt = Attempt(follows=target, is_create=is_create)
     yield Outcome("accepted", answer.world, attempt=attempt, broken=answer.broken)
     yield Outcome(
-        "accepted, and the reply is lost", answer.world, is_fault=True, told=_failed(TIMEOUT), broken=answer.broken
+        "accepted, and the reply is lost", answer.world, is_fault=True, observed=_failed(TIMEOUT), broken=answer.broken
     )
     if not is_create:
-        yield Outcome("told a false 404", world, is_fault=True, attempt=Attempt(reply=_failed("GoneError")))
+        yield Outcome("answered with a false 404", world, is_fault=True, attempt=Attempt(reply=_failed("GoneError")))
     for fate in FAILING.get(activity, ()):
         failing = _answer(world, activity, sandbox_id, mistakes, fate)
         label = f"accepted, and it will fail ({fate.value})"
@@ -193,19 +194,19 @@ def _looked_up(
     if row is not None and row.before is not None:
         stale = row.view(is_stale=True) if row.before else None
         attempt = Attempt(reply=Observation(Kind.SEEN, stale))
-        label = f"is shown the past: {stale.state if stale else 'none'}"
+        label = f"reads the past: {stale.state if stale else 'none'}"
         yield Outcome(label, world, is_fault=True, attempt=attempt)
     if row is not None and not is_confirming:
         yield _denied(world, row)
     if is_at_once:
-        yield Outcome("fails at once", world, is_fault=True, told=_failed(UNREACHABLE))
+        yield Outcome("fails at once", world, is_fault=True, observed=_failed(UNREACHABLE))
     else:
-        # One that is not to make sure comes after one that failed at once: it is the same fault that goes on.
-        yield Outcome("fails for too long", world, is_fault=is_confirming, told=_failed(UNREACHABLE))
+        # Without `is_confirming`, this lookup follows one that failed at once: the same fault goes on.
+        yield Outcome("fails for too long", world, is_fault=is_confirming, observed=_failed(UNREACHABLE))
 
 
 def _listed(world: World) -> Iterator[Outcome]:
-    """The planted mistake: by label, from a list that does not show a new row yet, and shows dying ones still."""
+    """The planted lookup by label: the list does not show a new row yet, and still shows dying ones."""
     rows = [row for row in world.rows if row.is_labelled]
     yield _read(world, rows[0] if rows else None, f"lists {rows[0].id} {rows[0].shown}" if rows else "lists none")
     if rows and rows[-1].before == "":
@@ -214,7 +215,7 @@ def _listed(world: World) -> Iterator[Outcome]:
 
 def _inspected(world: World, sandbox_id: str) -> Iterator[Outcome]:
     row = world.row(sandbox_id)
-    for verdict, after in daytona.looked_into(world, sandbox_id):
+    for verdict, after in daytona.inspected(world, sandbox_id):
         is_fault = verdict is WorkState.UNCHECKED and row is not None and row.phase is Phase.USABLE
         label = f"finds the work {verdict}"
         yield Outcome(label, after, is_fault=is_fault, attempt=Attempt(reply=_judged(verdict)))
@@ -222,7 +223,7 @@ def _inspected(world: World, sandbox_id: str) -> Iterator[Outcome]:
 
 def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
     row = world.row(sandbox_id)
-    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+    yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
     if row is None:
         yield Outcome("answered GoneError", world, attempt=Attempt(reply=_failed("GoneError")))
         return
@@ -231,7 +232,7 @@ def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
         return
     ready = replace(row, is_set_up=True)
     yield _read(world.put(ready), ready, "done and marked")
-    yield Outcome("done, and the reply is lost", world.put(ready), is_fault=True, told=_failed(TIMEOUT))
+    yield Outcome("done, and the reply is lost", world.put(ready), is_fault=True, observed=_failed(TIMEOUT))
     failed = Attempt(reply=_failed(f"RefusedError:{Cause.SETUP.value}"))
     yield Outcome("the command fails in it", world, is_fault=True, attempt=failed)
 
@@ -239,12 +240,12 @@ def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
 def _labelled(world: World, sandbox_id: str) -> Iterator[Outcome]:
     row = world.row(sandbox_id)
     after = world.put(replace(row, is_labelled=True)) if row is not None else world
-    yield Outcome("done", after, told=Observation(Kind.SEEN))
-    yield Outcome("lost before it was executed", world, is_fault=True, told=_failed(TIMEOUT))
+    yield Outcome("done", after, observed=Observation(Kind.SEEN))
+    yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
 
 
 def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = False, is_sent: bool = True) -> Outcome:
-    """The read that an attempt ends with."""
+    """The read that ends an attempt."""
     trouble = Trouble.READ if world.trouble is Trouble.SINCE_READ else world.trouble
     view = None if row is None else row.view(is_proven_unrun=is_proven_unrun)
     if row is not None and (row.is_denied or row.before):
@@ -254,10 +255,10 @@ def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = 
 
 
 def _denied(world: World, row: Row) -> Outcome:
-    """A read that is answered 404 although the sandbox is there."""
+    """A read that is answered with 404 although the sandbox exists."""
     denied = world.put(replace(row, is_denied=True))
     reply = Attempt(reply=Observation(Kind.SEEN))
-    return Outcome("is told a false 404", denied, is_fault=True, attempt=reply)
+    return Outcome("gets a false 404", denied, is_fault=True, attempt=reply)
 
 
 def _failed(word: str) -> Observation:
@@ -265,4 +266,4 @@ def _failed(word: str) -> Observation:
 
 
 def _judged(verdict: WorkState) -> Observation:
-    return Observation(Kind.LOOKED_INTO, word=verdict.value)
+    return Observation(Kind.INSPECTED, word=verdict.value)

@@ -1,10 +1,9 @@
-"""A look for unsaved work that could not be made holds a delete until the next try, and not for ever."""
+"""An inspection that could not be made holds a delete until the next try, and not for ever."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -19,8 +18,8 @@ DELETES = {"close_stop_after_s": 0.0, "close_archive_after_s": 0.0, "close_delet
 RETRIES = {"blocked_retry_initial_s": 0.5, "blocked_retry_max_s": 0.5}
 
 
-class NoLookups(Around):
-    """The workers lose every look, as long as `is_on`."""
+class NoInspections(Around):
+    """The workers lose every inspection while `is_on`."""
 
     def __init__(self) -> None:
         self.is_on = True
@@ -32,7 +31,7 @@ class NoLookups(Around):
 
 
 async def _held(stack: Stack) -> None:
-    """The issue is closed, and its sandbox held because nobody could look into it."""
+    """The issue is closed, and its sandbox is held because it could not be inspected."""
     await stack.ensure()
     await stack.close()
     status = await stack.blocked()
@@ -41,9 +40,8 @@ async def _held(stack: Stack) -> None:
     assert (status.blocked.cause, status.inspection.state) == (Cause.UNSAVED, WorkState.UNCHECKED)
 
 
-async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An outage at the moment of the look costs a slow retry, and nobody has to do anything."""
-    monkeypatch.setattr("activities.inside.INSPECTION_PAUSE_S", 0.0)
+async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started) -> None:
+    """An outage at the moment of the inspection costs a slow retry, and nobody has to act."""
     stack = await start(**DELETES, **RETRIES)
     await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
     await _held(stack)
@@ -51,26 +49,25 @@ async def test_delete_goes_on_when_the_toolbox_answers_again(start: Started, mon
     await until(stack.state, lambda state: state == "", "the sandbox gone")
 
 
-async def test_delete_goes_on_when_the_workers_can_look_again(start: Started) -> None:
-    """The same when the look was lost with its worker."""
-    looks = NoLookups()
-    stack = await start(interceptors=[looks], **DELETES, **RETRIES)
+async def test_delete_goes_on_when_the_workers_can_inspect_again(start: Started) -> None:
+    """The same when the inspection was lost with its worker."""
+    outage = NoInspections()
+    stack = await start(interceptors=[outage], **DELETES, **RETRIES)
     await _held(stack)
-    looks.is_on = False
+    outage.is_on = False
     await until(stack.state, lambda state: state == "", "the sandbox gone")
 
 
-async def test_sandbox_that_cannot_be_looked_into_is_kept(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is tried: what nobody could look into may hold work."""
-    monkeypatch.setattr("activities.inside.INSPECTION_PAUSE_S", 0.0)
+async def test_sandbox_that_cannot_be_inspected_is_kept(start: Started) -> None:
+    """However often it is tried: a sandbox that cannot be inspected may hold work."""
     stack = await start(**DELETES, **RETRIES)
     await stack.daytona.admin.add_fault("toolbox", {"kind": "status", "status": 502}, times=None)
     await _held(stack)
     before = await stack.journal_end()
 
-    async def looks() -> int:
+    async def inspections() -> int:
         return len(await stack.daytona.admin.journal(after=before, kind="toolbox"))
 
-    await until(looks, lambda count: count >= 6, "two more looks")
+    await until(inspections, lambda count: count >= 6, "two more inspections")
     assert (await stack.blocked()).blocked is not None
     assert await stack.state() != ""

@@ -1,0 +1,334 @@
+"""The states of the real workflow: each is built once, by running the real code, and then looked up.
+
+A coroutine cannot be copied. So a state is kept as the way to it: the memory of the workflow when it was last idle,
+and its observations since then. To work out the next observation, a new instance of the workflow replays them all.
+States with the same fingerprint are one state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from issuebox.domain.goal import course
+from issuebox.domain.memory import Memory
+from issuebox.domain.phase import Action, Cause, Goal
+from issuebox.domain.policy import Policy
+from issuebox.domain.records import IssueRecord
+from proofs.model import deliveries, fingerprint
+from proofs.model.runtime import EPOCH, NAME, ActivityCall, Awaited, Condition, Finished, Runtime, Sleep, installed
+from proofs.model.views import BUDGET_SPENT, SESSION, UNREACHABLE, Kind, Observation, answer
+from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.messages import StartInput
+
+POLICY = Policy(
+    # Pauses and retries do not grow: the model lets everything happen in each of them, however short.
+    backoff_initial_s=0.0,
+    backoff_max_s=0.0,
+    blocked_retry_initial_s=60.0,
+    blocked_retry_max_s=60.0,
+    unreachable_after_s=60.0,
+)
+"""The product's defaults, except where they would only add states of the same kind."""
+
+PREPARING = replace(POLICY, is_setup_configured=True)
+"""The same policy, with a set-up of each sandbox before its use."""
+
+_MOMENT = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A reconciliation succeeded in this step: a handover (USE) or rest. The sandbox is as the last read showed it."""
+
+    action: Action
+    sandbox_id: str
+    state: str
+    is_usable: bool
+    is_set_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """What the rest of the model needs to know of a state of the workflow.
+
+    ``activity``: the activity that it waits for, '' for none. ``is_at_once``: a lookup that is repeated when it fails.
+    ``is_confirming``: the lookup that makes sure that a sandbox is gone. ``only_at_rest``: the command is sent only to
+    a sandbox that is still at rest. ``is_condition_met``: the condition that the workflow waits for is true.
+    ``has_timer``: a timer runs; ``is_pause``: it lasts seconds at most; ``has_later_timer``: a second one runs too.
+    """
+
+    activity: str
+    sandbox_id: str
+    is_at_once: bool
+    is_confirming: bool
+    only_at_rest: bool
+    is_idle: bool
+    is_over: bool
+    is_condition_met: bool
+    has_timer: bool
+    is_pause: bool
+    has_later_timer: bool
+    goal: Goal
+    known_id: str
+    asleep_id: str
+    is_asked: bool
+    blocked: Cause | None
+    is_tried_again: bool
+    record: IssueRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What the workflow does on an observation: the number of its next state, and the reconciliations that ended."""
+
+    state: int
+    served: tuple[Served, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A second way to a known state: from the state `before`, by an observation. The first way is its origin."""
+
+    state: int
+    before: int
+    observation: Observation
+
+
+@dataclass(slots=True)
+class _Base:
+    """An idle workflow: the state in which a workflow run that starts with this memory waits first."""
+
+    memory: Memory | None
+    clock: datetime
+
+
+@dataclass(slots=True)
+class _Origin:
+    base: _Base
+    observations: tuple[Observation, ...]
+
+
+class _Instance:
+    """One instance of the workflow, driven step by step."""
+
+    def __init__(self, base: _Base, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.clock = runtime.clock = base.clock
+        self.finished: list[Finished] = []
+        memory = None if base.memory is None else _copied(base.memory)
+        start = StartInput(1, NAME, memory)
+        self.entity = IssueSandboxWorkflow(start)
+        self.coroutine: Coroutine[Any, Any, Any] = self.entity.run(start)
+        self.awaited: Awaited | None = self._go_on(None)
+
+    @property
+    def memory(self) -> Memory:
+        return self.entity._memory  # noqa: SLF001 -- the model reads what it checks
+
+    def observe(self, observation: Observation) -> None:
+        """Let one thing happen to the workflow."""
+        self._let_time_pass(observation)
+        runtime = self._runtime
+        runtime.clock, runtime.finished = self.clock, []
+        match observation.kind:
+            case Kind.DELIVERED:
+                self.entity.issue_event(deliveries.EVENTS[observation.number])
+            case Kind.ORDERED:
+                deliveries.give(self.entity, observation.word)
+            case Kind.CONDITION_MET:
+                self.awaited = self._go_on(True)
+            case Kind.TIMER_FIRED | Kind.ALL_TIMERS_DUE:
+                self.awaited = self._go_on(False)
+            case _:
+                activity = self.awaited.activity if isinstance(self.awaited, ActivityCall) else ""
+                self.awaited = self._go_on(answer(observation, activity, runtime.policy, self.clock))
+        self.finished = runtime.finished
+
+    def moments(self) -> list[datetime]:
+        """When the timers of an idle workflow are due, in order."""
+        memory = self.memory
+        blocked_until = memory.progress.blocked.next_try_at if memory.progress.blocked else None
+        moments = (blocked_until, course(memory, self.clock)[1], self.entity._forget_at())  # noqa: SLF001
+        return sorted(moment for moment in moments if moment is not None)
+
+    def _go_on(self, value: object) -> Awaited | None:
+        """Run the code until it waits again. Returns what it waits for, or None when it ended."""
+        try:
+            return cast("Awaited", self.coroutine.send(value))
+        except StopIteration:
+            return None
+
+    def _let_time_pass(self, observation: Observation) -> None:
+        awaited = self.awaited
+        if observation.kind is Kind.ALL_TIMERS_DUE:
+            self.clock = max(self.moments())
+        elif observation.kind is Kind.TIMER_FIRED:
+            seconds = awaited.seconds if isinstance(awaited, Sleep | Condition) else None
+            self.clock += timedelta(seconds=seconds or 0.0)
+        elif observation.word in {BUDGET_SPENT, UNREACHABLE} and isinstance(awaited, ActivityCall):
+            self.clock += timedelta(seconds=awaited.within_s) + _MOMENT
+        elif observation.view is not None and observation.view.is_used:
+            self.clock += SESSION
+
+
+class WorkflowStates:
+    """All states that were reached, by number. Number 0 is a workflow that was just started."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self._policy = policy
+        self._runtime = Runtime(policy)
+        self._spare: dict[int, _Instance] = {}
+        self.merges: list[Merge] = []
+        self._by_state: dict[int, list[tuple[Observation, Transition]]] = {}
+        self._numbers: dict[object, int] = {}
+        self._origins: list[_Origin] = []
+        self.states: list[WorkflowState] = []
+        self._transitions: dict[tuple[int, Observation], Transition] = {}
+        base = _Base(None, EPOCH)
+        with self.at_work():
+            self._number(_Instance(base, self._runtime), _Origin(base, ()))
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """A block in which the workflow's modules run on the model's runtime. `after` works only there."""
+        return installed(self._runtime)
+
+    def after(self, state: int, observation: Observation) -> Transition:
+        """What the workflow does in this state on one more observation."""
+        transition = self._transitions.get((state, observation))
+        if transition is None:
+            transition = self._transitions[state, observation] = self._work_out(state, observation)
+        return transition
+
+    @property
+    def transitions(self) -> int:
+        """How many transitions were worked out."""
+        return len(self._transitions)
+
+    def instance(self, state: int) -> _Instance:
+        """A new instance in this state."""
+        origin = self._origins[state]
+        instance = _Instance(origin.base, self._runtime)
+        for observation in origin.observations:
+            instance.observe(observation)
+        return instance
+
+    def number_of(self, key: object) -> int | None:
+        """The number of the state with this fingerprint."""
+        return self._numbers.get(key)
+
+    def behaves_alike(self, merge: Merge) -> bool:
+        """Whether, after the second way to a state, every observation leads where it led after the first.
+
+        Call it when the search is over.
+        """
+        for observation, transition in self._transitions_from(merge.state):
+            instance = self.instance(merge.before)
+            instance.observe(merge.observation)
+            instance.observe(observation)
+            if self.number_of(print_of(instance)) != transition.state:
+                return False
+        return True
+
+    def _transitions_from(self, state: int) -> list[tuple[Observation, Transition]]:
+        if not self._by_state:
+            for (each, observation), transition in self._transitions.items():
+                self._by_state.setdefault(each, []).append((observation, transition))
+        return self._by_state.get(state, [])
+
+    def _work_out(self, state: int, observation: Observation) -> Transition:
+        # The instance that reached this state first can go on once without a replay.
+        instance = self._spare.pop(state, None) or self.instance(state)
+        instance.observe(observation)
+        served = tuple(_served(finished, self._policy) for finished in instance.finished)
+        origin = self._origins[state]
+        known = len(self.states)
+        number = self._number(instance, _Origin(origin.base, (*origin.observations, observation)))
+        if number == known:
+            self._spare[number] = instance
+        else:
+            self.merges.append(Merge(number, state, observation))
+            instance.coroutine.close()
+        return Transition(number, served)
+
+    def _number(self, instance: _Instance, origin: _Origin) -> int:
+        key = print_of(instance)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.states)
+            state = _state_of(instance)
+            self.states.append(state)
+            self._origins.append(self._shortened(instance, key, origin) if state.is_idle else origin)
+        return number
+
+    def _shortened(self, instance: _Instance, key: object, origin: _Origin) -> _Origin:
+        """The same state as the start of a workflow run with its memory, if such a run reaches it."""
+        base = _Base(_copied(instance.memory), instance.clock)
+        again = _Instance(base, self._runtime)
+        is_same = print_of(again) == key
+        again.coroutine.close()
+        return _Origin(base, ()) if is_same else origin
+
+
+def print_of(instance: _Instance) -> object:
+    """The fingerprint of a workflow in its present state."""
+    memory = instance.memory
+    if instance.awaited is None:
+        return "over"
+    return (
+        fingerprint.of_memory(memory, instance.clock),
+        fingerprint.of_reconciliation(instance.coroutine, memory, instance.clock),
+        fingerprint.of_wait(instance.coroutine, memory, instance.clock),
+    )
+
+
+def _state_of(instance: _Instance) -> WorkflowState:
+    memory, awaited = instance.memory, instance.awaited
+    functions = [] if awaited is None else fingerprint.functions_of(instance.coroutine)
+    is_idle = "_next_work" in functions
+    last_inspection = memory.last_inspection
+    is_asleep = last_inspection is not None and last_inspection.stopped_at is not None
+    has_timer = isinstance(awaited, Sleep) or (isinstance(awaited, Condition) and awaited.seconds is not None)
+    return WorkflowState(
+        activity=awaited.activity if isinstance(awaited, ActivityCall) else "",
+        sandbox_id=awaited.sandbox_id if isinstance(awaited, ActivityCall) else "",
+        is_at_once="lookup_at_once" in functions,
+        is_confirming="_lookup_later" in functions,
+        only_at_rest=isinstance(awaited, ActivityCall) and awaited.only_at_rest,
+        is_idle=is_idle,
+        is_over=awaited is None,
+        is_condition_met=isinstance(awaited, Condition) and awaited.condition(),
+        has_timer=has_timer,
+        is_pause=isinstance(awaited, Sleep),
+        has_later_timer=is_idle and len(instance.moments()) > 1,
+        goal=memory.progress.goal,
+        known_id=memory.seen.sandbox_id,
+        asleep_id=last_inspection.sandbox_id if last_inspection is not None and is_asleep else "",
+        is_asked=memory.requests.is_waiting,
+        blocked=memory.progress.blocked.cause if memory.progress.blocked else None,
+        is_tried_again=memory.progress.blocked is not None and memory.progress.blocked.next_try_at is not None,
+        record=IssueRecord(
+            NAME,
+            memory.seen.sandbox.id if memory.seen.sandbox else "",
+            str(memory.seen.phase or ""),
+            str(memory.progress.goal),
+            str(memory.progress.blocked.cause) if memory.progress.blocked else "",
+        ),
+    )
+
+
+def _served(finished: Finished, policy: Policy) -> Served:
+    sandbox = finished.sandbox
+    if sandbox is None:
+        return Served(finished.action, "", "", is_usable=False, is_set_up=False)
+    is_set_up = not policy.is_setup_configured or bool(sandbox.labels.get("issuebox-set-up"))
+    return Served(finished.action, sandbox.id, sandbox.state, sandbox.state == "started", is_set_up)
+
+
+def _copied(memory: Memory) -> Memory:
+    """A deep copy of the memory, without the notes, which are for people."""
+    return deepcopy(replace(memory, notes=[]))
