@@ -5,7 +5,8 @@ They read, and they start or wake up workflows. None of them starts, stops or de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,11 +21,12 @@ from activities.reporting import heartbeats
 from activities.walking import in_batches, walking
 from issuebox.domain.audit import (
     GOING,
-    MENDS,
     OF_RECORDS,
+    SUSPECTS_MAX,
     Claim,
     Finding,
     Installation,
+    Kind,
     Mend,
     Naming,
     Reread,
@@ -36,12 +38,16 @@ from issuebox.domain.audit import (
     judge_record,
     judge_sandbox,
 )
-from issuebox.domain.issue import issue_id_of, sandbox_name
+from issuebox.domain.issue import Issue, issue_id_of, sandbox_name
+from issuebox.domain.issue_source import is_repository
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.records import IssueRecord, IssueRecords
-from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.sandbox import LABEL_ISSUE_NUMBER, LABEL_REPOSITORY, Sandbox
 
 _log = structlog.get_logger("issuebox.activities")
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+"""A label may contain anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class AuditActivities:
             self.read_audit_terms,
             self.walk_sandboxes,
             self.walk_records,
+            self.walk_undestroyed,
             self.reread_suspects,
             self.mend_findings,
         ]
@@ -107,6 +114,26 @@ class AuditActivities:
         return walk.walked
 
     @activity.defn
+    async def walk_undestroyed(self) -> Walked:
+        """The deleted sandboxes that Daytona could not destroy. There are few, so this keeps no progress."""
+        async with typed_failures(), heartbeats():
+            found = await self._undestroyed()
+        suspects = [
+            Suspect(Kind.UNDESTROYED, claim_of(row, self._ours.name_prefix).issue_id, row.id, row.name)
+            for row in found.values()
+        ]
+        return Walked().turn(len(suspects), 0, suspects, None)
+
+    async def _undestroyed(self) -> dict[str, Sandbox]:
+        """At most one more than can be suspects, by ID."""
+        found: dict[str, Sandbox] = {}
+        async for sandbox in self._provider.list_undestroyed(self._ours.labels):
+            found[sandbox.id] = sandbox
+            if len(found) > SUSPECTS_MAX:
+                break
+        return found
+
+    @activity.defn
     async def reread_suspects(self, request: Suspects) -> Findings:
         """Read every suspect again, by ID, and its workflow. Returns those that are still wrong.
 
@@ -114,7 +141,9 @@ class AuditActivities:
         reads count only when a list works after them; otherwise the attempt fails and Temporal retries it.
         """
         async with typed_failures(), heartbeats():
-            reread = partial(self._reread, despite_block=request.are_mended)
+            is_listed = any(suspect.kind is Kind.UNDESTROYED for suspect in request.suspects)
+            undestroyed = await self._undestroyed() if is_listed else {}
+            reread = partial(self._reread, undestroyed=undestroyed, despite_block=request.are_mended)
             findings = await in_batches(request.suspects, reread)
             await self._provider.list_page(self._ours.labels)
         return Findings(tuple(finding for finding in findings if finding is not None))
@@ -122,7 +151,7 @@ class AuditActivities:
     @activity.defn
     async def mend_findings(self, request: Findings) -> None:
         """Ask the workflows to mend what can be mended without risk. Safe to repeat."""
-        async with heartbeats():
+        async with typed_failures(), heartbeats():
             await in_batches(request.findings, self._mend)
 
     async def _suspect_sandbox(self, sandbox: Sandbox) -> Suspect | None:
@@ -132,20 +161,32 @@ class AuditActivities:
         kind = judge_sandbox(sandbox, record, None, self._ours)
         return Suspect(kind, claim.issue_id, sandbox.id, sandbox.name) if kind else None
 
-    async def _compare(self, record: IssueRecord) -> _Compared:
-        if not record.sandbox_id:
+    async def _compare(self, listed: IssueRecord) -> _Compared:
+        """Only a describe shows that a workflow is stuck; the list lags as well."""
+        record = await self._records.describe(listed.name)
+        if record is None or not record.is_running:
             return _Compared()
-        await self._limiter.acquire()
-        sandbox = await self._provider.lookup_by_id(record.sandbox_id)
+        sandbox = await self._read(record.sandbox_id) if record.stuck is None else None
         if sandbox is not None and is_anothers(sandbox, self._ours):
             return _Compared(is_foreign=True)
         kind = judge_record(record, sandbox, self._ours)
         issue_id = issue_id_of(record.name, self._ours.name_prefix) or 0
         return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None)
 
-    async def _reread(self, suspect: Suspect, *, despite_block: bool) -> Finding | None:
+    async def _read(self, sandbox_id: str) -> Sandbox | None:
+        """The sandbox of this ID; None also for no ID."""
+        if not sandbox_id:
+            return None
         await self._limiter.acquire()
-        sandbox = await self._provider.lookup_by_id(suspect.sandbox_id)
+        return await self._provider.lookup_by_id(sandbox_id)
+
+    async def _reread(
+        self, suspect: Suspect, *, undestroyed: Mapping[str, Sandbox], despite_block: bool
+    ) -> Finding | None:
+        if suspect.kind is Kind.UNDESTROYED:
+            # Only a list shows it: a read by ID says that it is gone.
+            return confirm(suspect, Reread(undestroyed.get(suspect.sandbox_id), None), self._ours)
+        sandbox = await self._read(suspect.sandbox_id)
         # The canonical name is the workflow's ID; a suspect of the second walk carries its workflow's ID as its name.
         canonical = sandbox_name(suspect.issue_id, self._ours.name_prefix) if suspect.issue_id else ""
         own = suspect.name if suspect.kind in OF_RECORDS else canonical
@@ -157,9 +198,9 @@ class AuditActivities:
         return confirm(suspect, Reread(sandbox, record, other), self._ours, despite_block=despite_block)
 
     async def _mend(self, finding: Finding) -> None:
-        match MENDS[finding.kind]:
+        match finding.mend:
             case Mend.START_WORKFLOW:
-                await self._records.start(finding.issue_id)
+                await self._records.adopt(_labelled(finding.issue_id, await self._read(finding.sandbox_id)))
             case Mend.LOOKUP:
                 await self._records.look(finding.name)
             case Mend.NOTHING:
@@ -171,6 +212,15 @@ class AuditActivities:
             sandbox=finding.name,
             sandbox_id=finding.sandbox_id,
         )
+
+
+def _labelled(issue_id: int, sandbox: Sandbox | None) -> Issue:
+    """What the sandbox's labels say of its issue: resync then sees it, and learns at GitHub whether it is open."""
+    labels = sandbox.labels if sandbox is not None else {}
+    repository, number = labels.get(LABEL_REPOSITORY, ""), labels.get(LABEL_ISSUE_NUMBER, "")
+    if not is_repository(repository) or not _NUMBER.fullmatch(number):
+        return Issue(issue_id)
+    return Issue(issue_id, repository, int(number))
 
 
 def _needs_record(sandbox: Sandbox, claim: Claim) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from issuebox.domain.resync import Mark
+from issuebox.domain.text import Clean, clean, prose
 
 SENT_NAMED_MAX = 25
 """Sent events that a report lists per repository; all of them are counted and logged."""
+
+_TEXTS: Mapping[str, Clean] = {"reason": partial(prose, bytes_max=300)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,10 @@ class Sent:
     action: str
     reason: str
     delivery: str
+
+    def __post_init__(self) -> None:
+        """The reason may quote settings of any length."""
+        clean(self, _TEXTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,19 @@ from activities.scripts import command_line, text_of
 from issuebox.domain.errors import AmbiguousError, GoneError, ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import SandboxProvider
-from issuebox.domain.sandbox import DEFAULT_INSTANCE, LABEL_REPOSITORY, Ownership, Sandbox, ownership
+from issuebox.domain.sandbox import (
+    DEFAULT_INSTANCE,
+    LABEL_REPOSITORY,
+    LABEL_SET_UP,
+    LABEL_WORK,
+    SET_UP_DONE,
+    Ownership,
+    Sandbox,
+    ownership,
+)
 from issuebox.domain.set_up import SetUp, directory_of
 from issuebox.domain.text import one_line
-from issuebox.domain.unsaved_work import LABEL_SET_UP, LABEL_WORK, SET_UP_DONE, Inspection, read_report, unchecked
+from issuebox.domain.unsaved_work import Inspection, read_report, unchecked
 
 SET_UP_JOB = "issuebox-set-up"
 """The toolbox session in which the configured command runs."""
@@ -48,7 +57,9 @@ INSPECTION_RETRY_WITHIN_S = 30.0
 """No further attempt after one that took longer, so a toolbox that hangs costs one deadline: 90 s, or 150 s with the
 label."""
 
-_OUTPUT_LENGTH_MAX = 200
+_OUTPUT_BYTES_MAX = 300
+"""Of a script's output in a reason. Whoever works in the sandbox may have written it."""
+
 _ABSENT = re.compile(r"^issuebox absent (?P<directory>/.*)$", re.MULTILINE)
 _PRESENT = re.compile(r"^issuebox present$", re.MULTILINE)
 
@@ -213,4 +224,4 @@ def _is_worth_another_attempt(error: ProviderError, took_s: float) -> bool:
 
 def _failed(reason: str) -> RefusedError:
     """The refusal of a set-up that fails until somebody acts or until something it depends on works again."""
-    return RefusedError(one_line(reason, _OUTPUT_LENGTH_MAX), cause=Cause.SETUP)
+    return RefusedError(one_line(reason, _OUTPUT_BYTES_MAX), cause=Cause.SETUP)

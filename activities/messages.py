@@ -71,7 +71,8 @@ class CommandInput:
 class CommandReply:
     """The sandbox after the command and the wait for its effect; None when it is gone.
 
-    ``is_sent`` is False when an ``only_at_rest`` command found the sandbox not at rest.
+    ``is_sent`` is False when the command changed nothing: an ``only_at_rest`` command found the sandbox not at rest, or
+    a create found its name held by this sandbox.
     """
 
     sandbox: Sandbox | None

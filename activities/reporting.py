@@ -38,7 +38,10 @@ Request = LookupInput | CreateInput | CommandInput
 async def logged(
     word: str, request: Request, *, level: str = "info"
 ) -> AsyncIterator[Callable[[Sandbox | None], None]]:
-    """Log the outcome with its duration, or the failure with its reason. The block passes in the sandbox it read."""
+    """Log the outcome with its duration, or the failure with its reason. The block passes in the sandbox it read.
+
+    What is cut off (a lookup at once after its second, a command when its worker stops) goes on elsewhere.
+    """
     seen: dict[str, object] = {}
 
     def saw(sandbox: Sandbox | None) -> None:
@@ -54,6 +57,9 @@ async def logged(
         yield saw
     except ProviderError as error:
         _log.warning(f"{word}_failed", **known, error=type(error).__name__, reason=str(error), duration_ms=ms(began))
+        raise
+    except asyncio.CancelledError:
+        _log.warning(f"{word}_cut_off", **known, duration_ms=ms(began))
         raise
     if word in _EXPECTED and seen.get("phase") != _EXPECTED[word]:
         _log.warning(f"{word}_not_yet", **known | seen, duration_ms=ms(began))

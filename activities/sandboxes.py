@@ -11,20 +11,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from temporalio import activity
 
 from activities.claims import identity_labels, refuse_foreign
 from activities.failures import not_settled, typed_failures
 from activities.messages import CommandInput, CommandReply, CreateInput, LookupInput, LookupResult
-from activities.reporting import heartbeats, log_fields, logged
-from issuebox.domain.errors import NotInStateError
-from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL, Goal, Phase
+from activities.reporting import heartbeats, logged
+from issuebox.domain.errors import NameTakenError, NotInStateError
+from issuebox.domain.phase import ASLEEP, AWAKE, TRANSITIONAL
 from issuebox.domain.policy import Policy
 from issuebox.domain.provider import SandboxProvider, SandboxSpec
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
-
-_log = structlog.get_logger("issuebox.activities")
 
 
 class SandboxActivities:
@@ -66,16 +63,26 @@ class SandboxActivities:
         async with typed_failures(), logged("sandbox_lookup", request) as log:
             sandbox = await self._lookup(request)
             log(sandbox)
-        if sandbox is not None and request.goal is Goal.RUNNING and self._may_be_used(sandbox, request):
-            _log.info("sandbox_reused", **log_fields(request) | {"sandbox_id": sandbox.id})
         is_known = request.policy_hash == self._policy_hash
         return LookupResult(sandbox, None if is_known else self._policy, self._policy_hash)
 
     @activity.defn
     async def create_sandbox(self, request: CreateInput) -> CommandReply:
-        """Create the sandbox under its unique name and wait until it can be used."""
+        """Create the sandbox under its unique name and wait until it can be used.
+
+        When the name is held, the reply is the sandbox that holds it, if that can be found.
+        """
         spec = SandboxSpec(request.name, identity_labels(self._instance, request.issue_id, request.issue))
-        return await self._command("sandbox_created", request, lambda: self._provider.create(spec))
+        async with typed_failures(), heartbeats():
+            try:
+                async with logged("sandbox_created", request) as log:
+                    sandbox = await self._provider.create(spec)
+                    log(sandbox)
+            except NameTakenError as taken:
+                if taken.holder is None:
+                    raise
+                return CommandReply(taken.holder, is_sent=False)
+        return CommandReply(sandbox)
 
     @activity.defn
     async def start_sandbox(self, request: CommandInput) -> CommandReply:
@@ -161,9 +168,6 @@ class SandboxActivities:
         found = await self._provider.lookup_by_id(request.sandbox_id)
         refuse_foreign(found, request.issue_id, self._instance)
         return found
-
-    def _may_be_used(self, sandbox: Sandbox, request: LookupInput) -> bool:
-        return sandbox.phase is Phase.USABLE and not self._is_foreign(sandbox, request)
 
     def _is_foreign(self, sandbox: Sandbox, request: LookupInput) -> bool:
         return ownership(sandbox.labels, request.issue_id, self._instance) is Ownership.FOREIGN

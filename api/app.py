@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import health, listing, problems, sandboxes, status_page, webhooks
+from api import docs_page, health, listing, problems, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from issuebox.environment import load
 from issuebox.settings import ApiSettings
@@ -48,6 +48,8 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         title="issuebox",
         version=version("issuebox"),
         description=DESCRIPTION,
+        # Both pages of FastAPI load scripts from another host; `docs_page` has ours.
+        docs_url=None,
         redoc_url=None,
         # A redirect for a trailing slash would go to whatever host the caller's Host header names.
         redirect_slashes=False,
@@ -60,6 +62,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     app.include_router(v1)
     app.include_router(health.router(issues))
     app.include_router(status_page.router(settings, issues))
+    app.include_router(docs_page.router(lambda: app.openapi()))  # noqa: PLW0108 -- `_document` replaces it
 
     _document(app)
     return app

@@ -73,6 +73,7 @@ class ListedSandbox(BaseModel):
     sandbox_id: str = ""
     outcome: str = ""
     blocked: str = Field("", description="The cause, when the issue is blocked.")
+    stuck: str = Field("", description="Why the workflow cannot go on, when its workflow task fails again and again.")
     goal: str = Field("", description="What the sandbox should be now.")
     goal_due_at: str = Field("", description="When that changes by itself.")
     work: str = Field("", description="The last verdict on unsaved work: clean, unsaved or unchecked.")
@@ -94,17 +95,19 @@ class SandboxesPage(BaseModel):
 def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
     """The route of the list."""
 
+    index = Index(issues)
+
     @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
     async def sandboxes(wanted: Annotated[Wanted, Query()]) -> SandboxesPage:
         """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
-        return await _page(issues, settings, wanted)
+        return await _page(index, settings, wanted)
 
 
-async def _page(issues: Issues, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
+async def _page(index: Index, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
     """One page of running workflows, with what each published last."""
     token = _opened(wanted.page_token, settings)
     try:
-        page = await Index(issues).page(wanted.condition(), size=wanted.page_size, token=token)
+        page = await index.page(wanted.condition(), size=wanted.page_size, token=token, is_examined=True)
     except NotIndexedError as error:
         if not wanted.is_filtered:
             raise
@@ -123,6 +126,7 @@ def _item(row: Row) -> ListedSandbox:
         name=row.name,
         status_url=status_url(row.issue_id),
         started_at=row.started_at,
+        stuck=str(row.stuck or ""),
         **asdict(row.published),
     )
 

@@ -17,8 +17,11 @@ from starlette.exceptions import HTTPException
 
 from issuebox.temporal.index import NotIndexedError
 from issuebox.temporal.issues import (
+    AwayError,
+    EndedError,
     IssueDeletedError,
     IssuesError,
+    StuckError,
     UnavailableError,
     UnknownIssueError,
     WrongIssueError,
@@ -31,7 +34,11 @@ RETRY_AFTER_S = 5
 
 OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
     UnavailableError: (503, "unavailable"),
+    AwayError: (503, "unavailable"),
     UnknownIssueError: (404, "unknown-issue"),
+    EndedError: (404, "workflow-ended"),
+    # The event or order is stored, but only an operator can have it served.
+    StuckError: (503, "workflow-stuck"),
     WrongIssueError: (409, "conflict"),
     IssueDeletedError: (409, "issue-deleted"),
     # Temporal refuses a list without filters: the caller did not cause that, and it does not pass.

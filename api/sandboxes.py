@@ -5,11 +5,12 @@ PUT sends an update that waits, or else a signal. A person's orders are signals:
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.payload import Title
 from api.problems import RETRY_AFTER_S, ProblemError, responses
@@ -31,7 +32,19 @@ from workflows.messages import (
     Why,
 )
 
-IssueIdPath = Annotated[int, Path(gt=0, lt=2**63, description="GitHub's global issue.id, not the number.")]
+
+def _spelled_plainly(value: object) -> object:
+    """Refuse what `int` would also take, such as 007, +7 or 7_0: an issue has one spelling, and so one address."""
+    if not re.fullmatch(r"[1-9][0-9]{0,18}", str(value)):
+        raise ValueError("an issue id has only the digits 0 to 9, and no leading zero")
+    return value
+
+
+IssueIdPath = Annotated[
+    int,
+    BeforeValidator(_spelled_plainly),
+    Path(gt=0, lt=2**63, description="GitHub's global issue.id, not the number."),
+]
 
 REST = Caller("rest", "REST")
 """The caller, as the workflow's log and its decisions name it."""
@@ -51,7 +64,7 @@ class IssueBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     repository: str = Field("", pattern=r"^([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})?$", examples=["octo/repo"])
-    number: int = Field(0, ge=0, lt=2**63, examples=[12])
+    number: int = Field(0, ge=0, lt=2**63, strict=True, examples=[12])
     title: Title = Field("", examples=["Crash on start"])
     url: str = Field("", max_length=500, pattern=r"^(https?://\S*)?$")
 

@@ -7,18 +7,14 @@ only, and Trusted Types make the browser enforce that.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-from importlib.resources import files
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from api import pages
 from issuebox.settings import ApiSettings
 from issuebox.temporal.issues import Issues
-
-_PARTS = files("api") / "status"
 
 
 def router(settings: ApiSettings, issues: Issues) -> APIRouter:
@@ -46,27 +42,6 @@ def workflows_url(ui_url: str, namespace: str) -> str:
 
 def _page() -> tuple[str, dict[str, str]]:
     """The whole page, and headers that let a browser run this script and no other."""
-    style, script = (_PARTS.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    page = _PARTS.joinpath("page.html").read_text("utf-8").replace("{style}", style).replace("{script}", script)
-    policy = (
-        "default-src 'none'",
-        f"script-src '{_digest(script)}'",
-        f"style-src '{_digest(style)}'",
-        "connect-src 'self'",
-        "img-src data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
-    return page, {
-        "Content-Security-Policy": "; ".join(policy),
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    style, script = pages.part("status", "page.css"), pages.part("status", "page.js")
+    page = pages.part("status", "page.html").replace("{style}", style).replace("{script}", script)
+    return page, pages.headers(style, script)

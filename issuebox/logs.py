@@ -14,8 +14,10 @@ import os
 import select
 import sys
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable
 from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -31,6 +33,9 @@ It is some 6 MB, or a minute of the busiest worker's log: a reader that is away 
 
 FLUSH_TIMEOUT_S: Final = 2.0
 """How long a process that ends waits for its last lines to be read."""
+
+CUT_OFF_ENDED: Final = "Tried to complete untracked local activity"
+"""What Temporal's core logs when a local activity ends after its time was up, which is how each such one ends."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -75,7 +80,7 @@ def configure(log_format: str, log_level: str) -> None:
     # httpx and uvicorn's access log write a line for each request; our own events say more in fewer lines.
     for noisy in ("httpx", "httpcore", "uvicorn.access", "engineio", "socketio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("temporalio.activity").addFilter(_is_news)
+    keep_news()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -197,7 +202,7 @@ def _log_what_python_prints() -> None:
     """Log what Python itself would write to standard error, in whichever thread it happens.
 
     These are warnings, errors that no caller can catch (such as a coroutine that fails when it is discarded), and
-    errors that end a thread.
+    errors that end a thread or the process.
     """
     logging.captureWarnings(capture=True)
     log = logging.getLogger("python")
@@ -211,6 +216,13 @@ def _log_what_python_prints() -> None:
             name = found.thread.name if found.thread else ""
             log.error("thread_failed", exc_info=found.exc_value, extra={"thread_name": name})
 
+    def process_ends(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, Exception):
+            log.critical("process_failed", exc_info=(kind, error, traceback))
+        else:  # Ctrl-C is no failure.
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = process_ends
     sys.unraisablehook = unraisable
     threading.excepthook = thread_ended
 
@@ -235,8 +247,18 @@ def _unpack_core_line(_logger: Any, _method: str, event: structlog.typing.EventD
     return event
 
 
+def keep_news() -> None:
+    """Drop the lines of Temporal's SDK about what has a line of ours."""
+    logging.getLogger("temporalio.activity").addFilter(_is_news)
+    logging.getLogger("temporalio.core").addFilter(_is_core_news)
+
+
+def _is_core_news(record: logging.LogRecord) -> bool:
+    return record.getMessage() != CUT_OFF_ENDED
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """Temporal logs each failed attempt with a traceback. An activity itself has logged what it raised on purpose."""
+    """Temporal logs each failed attempt with a traceback. An activity logs itself what it raises, and its cut."""
     from temporalio.exceptions import ApplicationError  # noqa: PLC0415
 
-    return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError))
+    return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError | CancelledError))

@@ -28,6 +28,7 @@ DURATION = "a duration such as 90, 90s, 30m, 12h or 7d"
 DURATION_MAX_S = 3650 * 86400.0
 """Ten years, which is still possible for a Temporal timer."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HOST_PORT = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}")
 _GLOB = re.compile(r"\*|[A-Za-z0-9_.*?-]+/[A-Za-z0-9_.*?-]+")
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
@@ -200,13 +201,20 @@ AfterClose = Annotated[
 ]
 Interval = Annotated[float, _duration(0, DURATION_MAX_S, f"{DURATION}, at most 3650d; 0 for never")]
 SetUpTime = Annotated[float, _duration(1, 3600, f"{DURATION}, between 1s and 1h")]
+Grace = Annotated[float, _duration(0, 600, f"{DURATION}, at most 10m")]
 
 
 def _issues(value: object) -> int:
     text = str(value).strip()
-    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
-        raise WrongValueError("a whole number between 1 and 9999999")
+    if not re.fullmatch(r"[1-9][0-9]{2,6}", text):
+        raise WrongValueError("a whole number between 100 and 9999999")
     return int(text)
+
+
+def _listener(value: str) -> str:
+    if value and not _HOST_PORT.fullmatch(value):
+        raise WrongValueError("an IP address and a port, such as 127.0.0.1:8788 or [::1]:8788, or empty for none")
+    return value
 
 
 class CommonSettings(BaseModel):
@@ -344,6 +352,16 @@ class WorkerSettings(CommonSettings):
         1000,
         description="Issues whose workflows a worker keeps in memory, at some 0.1 MB each. An event for any other "
         "issue costs a replay of its history first, some 10 ms.",
+    )
+    grace_s: Grace = Field(
+        5.0,
+        description="Time that a worker gives its commands to end when it is stopped. Those that it cuts off go on at "
+        "another worker, or at its next start.",
+    )
+    admin_address: Annotated[Text, AfterValidator(_listener)] = Field(
+        "",
+        description="Address at which a worker answers `/healthz` and `/readyz`, such as 127.0.0.1:8788; empty for "
+        "none. It has no access control.",
     )
 
     def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:

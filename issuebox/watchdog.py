@@ -1,7 +1,8 @@
-"""Ends a process whose event loop hangs, so that its supervisor starts it again.
+"""Ends a process that can no longer do its work, so that its supervisor starts it again.
 
-Such a process does not notice SIGTERM, keeps the tasks that Temporal gave it, and looks alive from outside. Nothing
-is saved before the end: it is a crash, and the workflows survive a crash at any point.
+Its event loop hangs, or Temporal's SDK has given up or lost a task. Such a process keeps the tasks that Temporal gave
+it, and looks alive from outside. Nothing is saved before the end: it is a crash, and the workflows survive a crash at
+any point.
 
 It cannot detect a thread in C code that never releases Python's lock, because that stops the watchdog as well.
 """
@@ -19,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import structlog
 
@@ -34,6 +35,13 @@ REPORT_TIMEOUT_S: Final = 5.0
 
 EXIT_STALLED: Final = 70
 """EX_SOFTWARE of sysexits.h: an internal error."""
+
+TASK_LOST: Final = "Extra buffered run should not have produced an activation"
+"""What the SDK's core logs when it loses a workflow task (temporalio 1.35.0, worker/workflow/workflow_stream.rs).
+
+It happens when the cache of workflows is full, and both the next task of a workflow and a query wait for room in it.
+The issue's workflow then stands still, and keeps its place in the cache, for as long as this process runs.
+"""
 
 T = TypeVar("T")
 
@@ -70,7 +78,7 @@ class Watchdog(threading.Thread):
                 self._ask()
             time.sleep(self._tick_s)
             missed = 0 if self._has_answered else missed + 1
-        self._end(missed)
+        end("loop_stalled", self._loop_thread, ticks=missed, tick_s=self._tick_s)
 
     def _ask(self) -> None:
         self._has_answered = False
@@ -80,17 +88,40 @@ class Watchdog(threading.Thread):
     def _answer(self) -> None:
         self._has_answered = True
 
-    def _end(self, missed: int) -> None:
-        """Report why, in a thread that gets a limited time, and end without any cleanup."""
-        reporter = threading.Thread(target=self._report, args=(missed,), daemon=True)
-        reporter.start()
-        reporter.join(REPORT_TIMEOUT_S)
-        os._exit(EXIT_STALLED)  # The documented name of it.
 
-    def _report(self, missed: int) -> None:
-        _log.critical("loop_stalled", ticks=missed, tick_s=self._tick_s, stack=_stacks(self._loop_thread))
-        for handler in logging.getLogger().handlers:
-            handler.flush()
+def end(word: str, loop_thread: int | None = None, **fields: object) -> NoReturn:
+    """Log why, in a thread that gets a limited time, and end the process without any cleanup.
+
+    With `loop_thread`, the line has the stacks of all threads.
+    """
+    reporter = threading.Thread(target=_report, args=(word, loop_thread, fields), daemon=True)
+    reporter.start()
+    reporter.join(REPORT_TIMEOUT_S)
+    os._exit(EXIT_STALLED)  # The documented name of it.
+
+
+async def end_failed(error: BaseException) -> NoReturn:
+    """End a process whose worker has failed: the SDK would wait for tasks that nobody works on any more."""
+    end("worker_failed", exc_info=error)
+
+
+def end_when_task_is_lost() -> None:
+    """End this process when Temporal's core reports a lost workflow task. Call it after `forward_core_log`."""
+    logging.getLogger("temporalio.core").addFilter(_is_no_loss)
+
+
+def _is_no_loss(record: logging.LogRecord) -> bool:
+    if record.getMessage() == TASK_LOST:
+        end("workflow_task_lost", advice="more ISSUEBOX_CACHED_WORKFLOWS, or more workers")
+    return True
+
+
+def _report(word: str, loop_thread: int | None, fields: dict[str, object]) -> None:
+    if loop_thread is not None:
+        fields["stack"] = _stacks(loop_thread)
+    _log.critical(word, **fields)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 def _stacks(loop_thread: int) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import structlog
 from temporalio import activity, workflow
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from activities.audit import AuditActivities
@@ -29,22 +32,21 @@ from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.policy import Closing, Policy
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.set_up import SetUp
+from issuebox.health import answering, polls
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.settings import WorkerSettings, criteria_of
-from issuebox.temporal.connect import connect, forward_core_log
+from issuebox.temporal.connect import TemporalConfigError, connect, forward_core_log, reason_of
+from issuebox.temporal.fitting import warn_of_misfits
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
 from issuebox.temporal.sweeps import SweptIssues
-from issuebox.watchdog import watched
+from issuebox.watchdog import end_failed, end_when_task_is_lost, watched
 from workflows.audit import AuditWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.resync import ResyncWorkflow
 from workflows.signal_guard import SignalGuard
-
-GRACEFUL_SHUTDOWN = timedelta(seconds=5)
-"""Time for running activities to end by themselves after SIGTERM. Another worker resumes the rest with a lookup."""
 
 STICKY_TIMEOUT = timedelta(seconds=5)
 """How long a workflow task waits for the worker that has the workflow in memory, before any other worker takes it.
@@ -55,7 +57,17 @@ Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat re
 WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
 """Without Temporal's sandbox, which would protect nothing here and cost a third of the worker's time: decision 12."""
 
+WORKFLOW_TASKS_MAX: Final = 100
+"""Limit on the workflow tasks that a worker works on at once: the SDK's own default."""
+
+CACHE_PER_TASK: Final = 10
+"""Cached workflows for each workflow task at once: with fewer, the cache may be full of busy ones, and tasks wait."""
+
 _log = structlog.get_logger("issuebox.worker")
+
+
+class StartError(Exception):
+    """The worker cannot start; the text is one sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +96,53 @@ class WorkerOptions:
 
 
 def serve(worker: WorkerOptions, ready_file: Path | None = None) -> None:
-    """Run a worker process until SIGINT or SIGTERM."""
+    """Run a worker process until SIGINT or SIGTERM. Raises `StartError`."""
     forward_core_log()
+    end_when_task_is_lost()
     asyncio.run(watched(run_worker(worker, ready_file)))
 
 
 async def run_worker(worker: WorkerOptions, ready_file: Path | None = None) -> None:
-    """Serve the task queue until SIGINT or SIGTERM. Touches `ready_file` when it has begun to poll."""
+    """Serve the task queue until SIGINT or SIGTERM. Touches `ready_file` when it has begun to poll.
+
+    Raises `StartError`.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
-    client = await connect()
-    is_searchable = await has_search_attributes(client)
     settings = worker.settings
-    async with (
-        DaytonaProvider(worker.daytona) as provider,
-        GitHubSource(worker.github) as source,
-        build_worker(client, provider, worker, source=source, is_searchable=is_searchable),
-    ):
+    async with AsyncExitStack() as exits:
+        client = await _start(exits, worker, ready_file)
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
+        await ensure_schedules(client, settings)
+        await warn_of_misfits(client, settings)
+        await stop.wait()
+        _log.info("worker_stopping", grace_s=settings.grace_s)
+
+
+async def _start(exits: AsyncExitStack, worker: WorkerOptions, ready_file: Path | None) -> Client:
+    """Bring the parts up, each to be closed by `exits`. Raises `StartError`."""
+    settings = worker.settings
+    try:
+        client = await connect()
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+        is_searchable = await has_search_attributes(client)
+        provider = await exits.enter_async_context(DaytonaProvider(worker.daytona))
+        source = await exits.enter_async_context(GitHubSource(worker.github))
+        await exits.enter_async_context(answering(settings.admin_address, lambda: polls(client, settings.task_queue)))
+        await exits.enter_async_context(
+            build_worker(
+                client, provider, worker, source=source, is_searchable=is_searchable, on_fatal_error=end_failed
+            )
+        )
         if ready_file is not None:
             ready_file.touch()  # noqa: ASYNC240 -- one inode, once
-        await ensure_schedules(client, settings)
-        await stop.wait()
-        _log.info("worker_stopping")
+    except OSError as error:
+        raise StartError(str(error)) from error
+    except (TemporalConfigError, RPCError, RuntimeError) as error:  # The SDK's core has no class of its own.
+        raise StartError(reason_of(error)) from error
+    return client
 
 
 def build_worker(
@@ -119,10 +153,12 @@ def build_worker(
     *,
     source: IssueSource | None = None,
     is_searchable: bool = False,
+    on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
 ) -> Worker:
     """A worker for the task queue, also for tests. Without `source`, it uses GitHub as the settings say.
 
-    `is_searchable` means that the search attributes are registered, so that workflows may set them.
+    `is_searchable` means that the search attributes are registered, so that workflows may set them. The SDK awaits
+    `on_fatal_error` when it gives up.
     """
     settings = worker.settings
     activities = SandboxActivities(
@@ -149,10 +185,12 @@ def build_worker(
         activities=[*activities.all(), *inside.all(), *github.all(), *audit.all()],
         workflow_runner=WORKFLOW_RUNNER,
         interceptors=[SignalGuard(), *interceptors],
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        graceful_shutdown_timeout=timedelta(seconds=settings.grace_s),
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_cached_workflows=settings.cached_workflows,
+        max_concurrent_workflow_tasks=min(WORKFLOW_TASKS_MAX, settings.cached_workflows // CACHE_PER_TASK),
         max_concurrent_activities=200,
+        on_fatal_error=on_fatal_error,
     )
 
 
@@ -200,4 +238,5 @@ def policy(settings: WorkerSettings) -> Policy:
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
         instance=settings.instance,
+        name_prefix=settings.name_prefix,
     )

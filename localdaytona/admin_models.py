@@ -54,7 +54,7 @@ class SandboxView(BaseModel):
             ever_started=sandbox.ever_started,
             ephemeral=sandbox.ephemeral,
             transition=None if flight is None else flight.transition,
-            stuck=flight is not None and flight.due_at is None,
+            stuck=flight is not None and flight.stuck and flight.due_at is None,
             due_at=None if flight is None else iso(flight.due_at),
             created_at=iso(sandbox.created_at),
             updated_at=iso(sandbox.updated_at),
@@ -91,7 +91,7 @@ class ActDetail(_Asked):
     """The arguments of a manual action; an action ignores those that it does not need."""
 
     recoverable: bool = Field(default=False, description="break: whether `recover` would help.")
-    reason: str = Field(default="Broken by hand", max_length=1000, description="break, build-failed.")
+    reason: str = Field(default="Broken by hand", max_length=1_000_000, description="break, build-failed.")
     state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state: any word.")
     desired_state: str | None = Field(default=None, min_length=1, max_length=64, description="set-state.")
     seconds: float = Field(

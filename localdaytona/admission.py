@@ -1,10 +1,11 @@
 """Which lifecycle call is accepted in which state: literal tables, read from the top; the first match counts.
 
-Source: Daytona's server v0.190.0, run and observed. No I/O, and no knowledge of HTTP beyond a status.
+`TABLES` says what each call answers, `ADMITTED` which calls each state admits; a test holds them together. Source:
+Daytona's server v0.190.0, run and observed. No I/O, and no knowledge of HTTP beyond a status.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from localdaytona.model import ERRORED, Sandbox
 
@@ -130,6 +131,57 @@ TABLES: dict[Lifecycle, tuple[When, ...]] = {
         When(Refuse(NOT_STARTED)),
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The calls that a sandbox admits in a raw state on its way to a desired one."""
+
+    state: str
+    desired: str
+    admits: frozenset[Lifecycle]
+    recoverable: bool = False
+    sandbox_class: str = "container"
+
+
+def _admission(state: str, desired: str, *admits: Lifecycle, **more: Any) -> Admission:
+    return Admission(state, desired, frozenset(admits), **more)
+
+
+ADMITTED: tuple[Admission, ...] = (
+    _admission("unknown", "started"),
+    _admission("creating", "started"),
+    _admission("pending_build", "started", "delete"),
+    _admission("building_snapshot", "started"),
+    _admission("pulling_snapshot", "started"),
+    _admission("starting", "started"),
+    _admission("restoring", "started"),
+    _admission("resuming", "started", sandbox_class="linux-vm"),
+    _admission("started", "started", "start", "stop", "delete"),
+    _admission("started", "started", "start", "stop", "delete", "pause", sandbox_class="linux-vm"),
+    _admission("started", "stopped"),
+    _admission("stopping", "stopped"),
+    _admission("stopped", "stopped", "start", "archive", "delete"),
+    _admission("stopped", "started"),
+    _admission("stopped", "archived", "start", "delete"),
+    _admission("archiving", "archived", "start", "delete"),
+    _admission("archiving", "started"),
+    _admission("archived", "archived", "start", "delete"),
+    _admission("archived", "started"),
+    _admission("pausing", "paused", sandbox_class="linux-vm"),
+    _admission("paused", "paused", "start", "stop", "delete", sandbox_class="linux-vm"),
+    _admission("paused", "started", sandbox_class="linux-vm"),
+    _admission("resizing", "started"),
+    _admission("snapshotting", "started"),
+    _admission("forking", "started"),
+    _admission("error", "started", "delete"),
+    _admission("error", "started", "recover", "delete", recoverable=True),
+    _admission("build_failed", "started", "delete"),
+    _admission("started", "destroyed"),
+    _admission("stopped", "destroyed"),
+    _admission("destroying", "destroyed"),
+)
+"""Every pair of states that a client can meet, with what it admits. A start of a started sandbox changes nothing."""
 
 
 def judge(operation: Lifecycle, sandbox: Sandbox) -> Verdict:

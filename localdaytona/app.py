@@ -47,7 +47,10 @@ def build_app(world: World) -> ASGIApp:
         async with world.running():
             yield
 
-    api = FastAPI(title="localdaytona", lifespan=lifespan, docs_url="/_local/docs", openapi_url="/_local/openapi.json")
+    # FastAPI's pages load scripts from another host, which could then use /_local/ without a key.
+    api = FastAPI(
+        title="localdaytona", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/_local/openapi.json"
+    )
     api.include_router(control_router(world))
     api.include_router(admin_router(world))
     api.include_router(toolbox_router(WorldToolboxHost(world), world.api_key))

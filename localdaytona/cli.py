@@ -1,6 +1,8 @@
 """The command line: only the options and what is printed at the start."""
 
 import asyncio
+import ipaddress
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +30,14 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 3986,
     data: Annotated[Path, typer.Option(help="Directory that keeps its state.")] = Path(".localdaytona"),
-    api_key: Annotated[str, typer.Option(help="The one key that the API accepts.")] = DEFAULT_API_KEY,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LOCALDAYTONA_API_KEY",  # Other users of the machine can read a command line.
+            help="The one key that the API accepts.",
+            show_default=f"{DEFAULT_API_KEY} on loopback; elsewhere a new one, which is printed",
+        ),
+    ] = None,
     speed: Annotated[
         float | None,
         typer.Option(help="Divides every duration. Default: the last value, at first 1.", min=0.01, max=10_000),
@@ -51,9 +60,10 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
     from localdaytona.world import Options  # noqa: PLC0415
 
+    key = key_for(host, api_key)
     options = Options(
         data_dir=data,
-        api_key=api_key,
+        api_key=key,
         seed=seed,
         speed=speed,
         faults_file=faults,
@@ -68,6 +78,28 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     except (ValidationError, ValueError) as error:
         raise typer.BadParameter(f"{faults}: {error}") from error
     # A key that the user chose is a secret, and this line may end up in a log.
-    shown = api_key if api_key == DEFAULT_API_KEY else "as given"
+    shown = key if api_key in {None, DEFAULT_API_KEY} else "as given"
     print(BANNER.format(url=options.base_url or base_url(listener), key=shown, data=data.resolve()), flush=True)
     asyncio.run(server.serve(sockets=[listener]))
+
+
+def key_for(host: str, given: str | None) -> str:
+    """The key to accept at this address. Raises BadParameter for one that everybody knows, or none."""
+    if given is not None and not given.strip():
+        raise typer.BadParameter("--api-key has to be a key")
+    if _is_loopback(host):
+        return given or DEFAULT_API_KEY
+    if given == DEFAULT_API_KEY:
+        raise typer.BadParameter(
+            f"the key {DEFAULT_API_KEY!r} is known to everybody, and whoever reaches {host or 'this address'} could "
+            "run commands as your user: choose another --api-key, or leave it out to get a new one"
+        )
+    return given or secrets.token_urlsafe(32)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it. A name other than localhost may lead anywhere."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

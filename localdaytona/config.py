@@ -27,6 +27,8 @@ class Snapshot(BaseModel):
     state: str = Field(default="active", description="Any other state makes creates fail with 400.")
 
 
+PERMISSIONS = ("write:sandboxes", "delete:sandboxes")
+
 SNAPSHOTS = (
     Snapshot(glob="daytonaio/*"),
     Snapshot(glob="daytona-small"),
@@ -59,6 +61,19 @@ class Durations(BaseModel):
     discard_s: Seconds = Field(default=0.1, description="archived with desired destroyed.")
 
 
+class Timeouts(BaseModel):
+    """How long a sandbox may stay in a transitional state before it is turned into an error; 0: for ever."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    create_s: Seconds = Field(default=900.0, description="creating")
+    build_s: Seconds = Field(default=3600.0, description="building_snapshot")
+    start_s: Seconds = Field(default=300.0, description="starting")
+    restore_s: Seconds = Field(default=1800.0, description="restoring")
+    stop_s: Seconds = Field(default=600.0, description="stopping")
+    destroy_s: Seconds = Field(default=600.0, description="destroying; the sandbox is then hidden, and not cleaned up.")
+
+
 class RateLimits(BaseModel):
     """Calls per window by bucket; null: unlimited and without headers."""
 
@@ -82,6 +97,12 @@ class Config(BaseModel):
 
     speed: float = Field(default=1.0, gt=0, le=10_000, description="Divides every duration below.")
     durations: Durations = Durations()
+    timeouts: Timeouts = Timeouts()
+    backup_every_s: Seconds = Field(
+        default=10.0,
+        description="One backup is made in this time. Every stop queues one, and an archive waits for its own; "
+        "0: no queue.",
+    )
     hold_s: Seconds = Field(default=30.0, description="How long create, start and recover hold the request.")
     insert_delay_s: Seconds = Field(
         default=0.02, description="Between the quota check and the INSERT; racing creates both reserve quota."
@@ -94,6 +115,9 @@ class Config(BaseModel):
     snapshots: tuple[Snapshot, ...] = Field(default=SNAPSHOTS, description="The first that matches counts.")
     default_snapshot: str = "daytona-small"
 
+    permissions: tuple[str, ...] = Field(
+        default=PERMISSIONS, description="Of the one key. Without them, creates and other changes answer 403."
+    )
     cpu_max: int | None = Field(default=None, ge=0, description="CPUs of the organisation; null: unlimited.")
     suspended: str | None = Field(
         default=None, description="Why the organisation is suspended; create, start and recover then answer 403."
@@ -103,17 +127,21 @@ class Config(BaseModel):
     )
     maintenance: bool = Field(default=False, description="Every call answers 503.")
     outage: bool = Field(
-        default=False, description="Database down: 404 by ID or name, 500 for list and create; then 503."
+        default=False,
+        description="Database down. IDs read in the last seconds: 200 with what was read, and 500 to changes; 404 to "
+        "other IDs and to names; 500 to list and create; then 503.",
     )
     outage_404_s: Seconds = Field(default=10.0, description="How long an outage answers 404 before 503.")
+    read_cache_s: Seconds = Field(default=10.0, description="How long a read by ID is remembered for an outage.")
     scip_status: Literal[400, 409] = Field(
         default=409, description="Status of `Sandbox state change in progress`; servers before 2026-04: 400."
     )
     rate_limits: RateLimits = RateLimits()
 
     name_cache_s: Seconds = Field(
-        default=0.0,
-        description="How long a re-created name, read before its delete, answers 404 by name; live ~10.",
+        default=10.0,
+        description="How long a re-created name answers 404 by name, if its earlier sandbox was read by name and the "
+        "name was looked up so shortly before the create; 0: never.",
     )
     name_cache_memory_s: Seconds = Field(default=60.0, description="How long a read by name is remembered.")
     stale_read_s: Seconds = Field(default=0.0, description="Age of a stale read by ID or name.")

@@ -14,7 +14,7 @@ from localdaytona.caches import as_of
 from localdaytona.calls import ApiError, Call, Reply, refuse
 from localdaytona.fault_model import Stale
 from localdaytona.flights import depart
-from localdaytona.model import ERRORED, Intervals, Sandbox, as_built, full, now_s
+from localdaytona.model import ERRORED, ORGANIZATION_ID, Intervals, Sandbox, as_built, full, iso, now_s
 from localdaytona.store import NameTakenError
 from localdaytona.types import JSON
 from localdaytona.world import World
@@ -116,6 +116,22 @@ class Control:
             refuse(f"Sandbox with ID {call.target} not found", 404)
         return Reply(200, {"url": self._world.toolbox_url})
 
+    async def api_key(self, _call: Call) -> Reply:
+        """Return the key of the call, with its permissions."""
+        return Reply(
+            200,
+            {
+                "name": "localdaytona",
+                "value": "dtn_********",
+                "createdAt": iso(0.0),
+                "permissions": list(self._world.config.permissions),
+                "lastUsedAt": iso(now_s()),
+                "expiresAt": None,
+                "userId": "localdaytona",
+                "organizationId": ORGANIZATION_ID,
+            },
+        )
+
     def resolve(self, id_or_name: str) -> Sandbox | None:
         """Return the row that a path names, hidden or not; an ID takes precedence over a name."""
         store = self._world.store
@@ -179,12 +195,16 @@ class Control:
         """Return the sandbox that the path names, or answer 404."""
         target = call.target or ""
         sandbox = self.resolve(target)
+        if sandbox is None or sandbox.id != target:
+            self._world.names.ask(target)
         if sandbox is None or sandbox.hidden:
             raise not_found(target)
-        if sandbox.id != target:
-            if self._world.names.blind(target):
-                raise not_found(target)
-            self._world.names.remember(target, sandbox.id, self._world.config)
+        if sandbox.id == target:
+            self._world.reads.remember(sandbox)
+            return sandbox
+        if self._world.names.blind(target):
+            raise not_found(target)
+        self._world.names.remember(target, sandbox.id, self._world.config)
         return sandbox
 
     def _past(self, call: Call) -> float | None:

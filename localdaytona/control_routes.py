@@ -52,6 +52,7 @@ def _routes(control: Control) -> tuple[Route, ...]:
     return (
         Route("POST", "/sandbox", "create", control.create),
         Route("GET", "/sandbox", "list", control.list),
+        Route("GET", "/api-keys/current", "api_key", control.api_key),
         *(Route("POST", f"{ONE}/{name}", name, operation) for name, operation in lifecycle),
         *(
             Route("POST", f"{ONE}/{path}/{{minutes}}", "interval", control.interval, setting)

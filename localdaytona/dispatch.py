@@ -19,7 +19,9 @@ from localdaytona.caches import as_of
 from localdaytona.calls import ApiError, Call, Fate, Reply, error_reply, refuse
 from localdaytona.control import Control, not_found
 from localdaytona.faults import Target
+from localdaytona.interruption import HANG_MAX_S, left_within
 from localdaytona.journal import NewEntry
+from localdaytona.limits import check_permission
 from localdaytona.model import full, now_s
 from localdaytona.types import JSON, JSONObject
 from localdaytona.world import World
@@ -29,8 +31,12 @@ ERROR_MIN = 400
 CONFLICTS = {"state_change": SCIP, "modified": MODIFIED, "in_progress": IN_PROGRESS}
 # Never written to the journal, whatever their value.
 SECRET_FIELDS = ("env", "secrets")
-# Calls that are not about one sandbox: in an outage they answer 500, not 404.
-WITHOUT_TARGET = frozenset({"create", "list"})
+# Calls that are not about one sandbox: in an outage they answer 500, with this text.
+WITHOUT_TARGET = {
+    "create": "Internal Server Error",
+    "list": "An unexpected error occurred.",
+    "api_key": "An unexpected error occurred.",
+}
 
 
 class Dispatcher:
@@ -65,8 +71,12 @@ class Dispatcher:
             refuse("Service is currently under maintenance. Please try again later.", 503)
         key = request.headers.get("authorization", "")
         self._world.limiter.admit_key(config, valid=key == f"Bearer {self._world.api_key}")
-        self._refuse_in_outage(call)
+        if self._world.outage_since is not None:
+            return self._in_outage(call, now_s() - self._world.outage_since)
+        check_permission(call.operation, config)
         call.fault = self._world.faults.take(Target(call.operation, call.sandbox_id, call.name, call.request_id))
+        if isinstance(call.fault.effect if call.fault is not None else None, effects.Late):
+            await self._until_late(call, request)
         return await self._faulted(call, operation)
 
     async def _limited(self, call: Call, operation: Operation) -> Reply:
@@ -108,6 +118,8 @@ class Dispatcher:
                 return Reply(fate=Fate.DROP)
             case effects.Hang():
                 return Reply(fate=Fate.HANG)
+            case effects.Late():
+                return Reply(fate=Fate.DROP)
             case effects.DelayAfter(seconds=seconds):
                 await asyncio.sleep(seconds)
             case effects.Malformed(field=field) if isinstance(reply.body, dict) and reply.status < ERROR_MIN:
@@ -130,15 +142,26 @@ class Dispatcher:
         shown = full(then, self._world.toolbox_url)
         return {**body, **{key: shown[key] for key in ("name", "state", "desiredState", "updatedAt")}}
 
-    def _refuse_in_outage(self, call: Call) -> None:
-        since, config = self._world.outage_since, self._world.config
-        if since is None:
-            return
-        if now_s() - since >= config.scaled(config.outage_404_s):
+    async def _until_late(self, call: Call, request: Request) -> None:
+        """Wait until the client has left, and then for as long as the effect says."""
+        await left_within(request.receive, HANG_MAX_S)
+        if call.fault is not None and isinstance(call.fault.effect, effects.Late):
+            await asyncio.sleep(call.fault.effect.seconds)
+
+    def _in_outage(self, call: Call, outage_s: float) -> Reply:
+        """Answer without a database: from the cache of reads by ID, or with an error."""
+        config, target = self._world.config, call.target or ""
+        if outage_s >= config.scaled(config.outage_404_s):
             refuse("Temporary authentication service error", 503)
         if call.operation in WITHOUT_TARGET:
+            refuse(WITHOUT_TARGET[call.operation], 500)
+        read = self._world.reads.fresh(target, config)
+        if read is None:
+            raise not_found(target)
+        if call.operation != "get":
             refuse("Internal Server Error", 500)
-        raise not_found(call.target or "")
+        call.as_of = read.at
+        return Reply(200, full(read.sandbox, self._world.toolbox_url))
 
     def _call(self, request: Request, name: str, body: JSON, argument: str) -> Call:
         path = request.path_params.get("id_or_name")

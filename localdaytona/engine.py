@@ -11,16 +11,24 @@ from dataclasses import replace
 
 from localdaytona.config import Config
 from localdaytona.events import Batch, Publisher
-from localdaytona.flights import Cause, advance, depart
+from localdaytona.flights import Cause, advance, back_up, depart, time_out
 from localdaytona.journal import NewEntry
 from localdaytona.ledger import entries, events
 from localdaytona.model import SETTLED_START, Sandbox, now_s
 from localdaytona.store import Store
 from localdaytona.timers import BATCH_MAX, TIMERS, Timer
-from localdaytona.transitions import TRANSITIONS
+from localdaytona.transitions import TIMEOUTS, TRANSITIONS
 
 # However fast the server runs, timers are not checked more often: each check costs milliseconds.
 TICK_MIN_S = 0.02
+
+# The sandboxes that wait for a backup, in the order in which the real server takes them: those that are being archived
+# first, then those without any backup, then the oldest.
+WAITING_FOR_BACKUP = (
+    "state IN ('archiving', 'stopped') AND desired IN ('archived', 'stopped')"
+    " AND (doc ->> '$.backup_state') = 'Pending'"
+)
+BACKUP_ORDER = "ORDER BY state != 'archiving', (doc ->> '$.backup_at') IS NOT NULL, (doc ->> '$.backup_at'), created_at"
 
 
 class Change:
@@ -66,6 +74,7 @@ class Engine:
         self._toolbox_url = toolbox_url
         self._wake = asyncio.Event()
         self._last_tick = 0.0
+        self._last_backup = 0.0
         self._closing = False
 
     @contextmanager
@@ -107,14 +116,18 @@ class Engine:
             config, now = self._config(), now_s()
             if config.runner_available:
                 self._advance_due(now, config)
+            if now >= self._last_backup + _backup_s(config):
+                self._last_backup = now
+                self._back_up_next(config)
             if now >= self._last_tick + _tick_s(config):
                 self._last_tick = now
+                self._time_out(now, config)
                 for timer in TIMERS:
                     self._fire(timer, now, config)
             await self._sleep_until(self._next_time(config))
 
     def _next_time(self, config: Config) -> float:
-        tick = self._last_tick + _tick_s(config)
+        tick = min(self._last_tick + _tick_s(config), self._last_backup + _backup_s(config))
         due = self._store.number("min(due_at)", "due_at IS NOT NULL") if config.runner_available else None
         return tick if due is None else min(tick, due)
 
@@ -132,6 +145,28 @@ class Engine:
             cause = Cause(sandbox.flight.operation, sandbox.flight.request_id)
             with self.changing() as change:
                 change.put(sandbox, advance(sandbox, change.at, config), cause)
+
+    def _back_up_next(self, config: Config) -> None:
+        """Make the next backup of the queue: the runner takes one at a time."""
+        if not config.runner_available or config.backup_every_s == 0:
+            return
+        for sandbox in self._store.select(f"{WAITING_FOR_BACKUP} {BACKUP_ORDER} LIMIT 1"):
+            with self.changing() as change:
+                change.put(sandbox, back_up(sandbox, change.at, config), Cause("backup"))
+
+    def _time_out(self, now: float, config: Config) -> None:
+        """Turn what has been in a transitional state for too long into an error."""
+        if not config.runner_available:
+            return
+        for state, timeout in TIMEOUTS.items():
+            limit_s = config.scaled(getattr(config.timeouts, timeout.limit))
+            overdue = "state = ? AND state_since <= ?"
+            for sandbox in self._store.select(overdue, (state, now - limit_s)) if limit_s > 0 else ():
+                if sandbox.flight is None:
+                    continue
+                cause = Cause(sandbox.flight.operation, sandbox.flight.request_id)
+                with self.changing() as change:
+                    change.put(sandbox, time_out(sandbox, change.at), cause)
 
     def _fire(self, timer: Timer, now: float, config: Config) -> None:
         times = {"now": now, "minute": config.scaled(60.0)}
@@ -152,6 +187,11 @@ def _at_next_tick(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
 
 def _tick_s(config: Config) -> float:
     return max(TICK_MIN_S, config.scaled(config.tick_s))
+
+
+def _backup_s(config: Config) -> float:
+    """Seconds between two backups. Without a queue, as between two ticks."""
+    return max(TICK_MIN_S, config.scaled(config.backup_every_s or config.tick_s))
 
 
 def _start_is_over(sandbox: Sandbox) -> bool:

@@ -25,6 +25,7 @@ OperationName = Literal[
     "interval",
     "toolbox",
     "events",
+    "api_key",
     "*",
 ]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
@@ -84,6 +85,13 @@ class Hang(_Model):
 
     kind: Literal["hang"]
     after: bool = Field(default=False, description="True: run the operation first.")
+
+
+class Late(_Model):
+    """Do not reply. Run the operation so long after the client has left, for 120 s at most."""
+
+    kind: Literal["late"]
+    seconds: Seconds = 0.5
 
 
 class NotFound(_Model):
@@ -162,6 +170,7 @@ Effect = (
     | Delay
     | DelayAfter
     | Hang
+    | Late
     | NotFound
     | Conflict
     | Malformed

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from localdaytona.config import Config
 from localdaytona.fault_model import BuildFailed, FailTransition, Slow, Stuck, TransitionEffect
 from localdaytona.model import ERRORED, Flight, Sandbox, dying_name
-from localdaytona.transitions import TRANSITIONS, Step
+from localdaytona.transitions import TIMEOUTS, TRANSITIONS, Step
 
 # The state of the backup once the sandbox reaches a state.
 BACKUP_AFTER = {"started": "None", "stopped": "Pending", "archived": "Completed"}
@@ -70,6 +70,22 @@ def advance(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
     return _enter(sandbox, replace(flight, step=flight.step + 1), at, config)
 
 
+def back_up(sandbox: Sandbox, at: float, config: Config) -> Sandbox:
+    """Return the sandbox after its backup was made: an archive that waited for it goes on."""
+    backed_up = replace(sandbox, backup_state="Completed", backup_at=at)
+    flight = sandbox.flight
+    if flight is None or flight.due_at is not None:
+        return backed_up
+    step = TRANSITIONS[flight.transition].steps[flight.step]
+    return replace(backed_up, flight=_timed(flight, step, at, config))
+
+
+def time_out(sandbox: Sandbox, at: float) -> Sandbox:
+    """Return the sandbox in error, after too long in its transitional state. A backup makes it recoverable."""
+    reason = TIMEOUTS[sandbox.state].reason
+    return break_down(sandbox, "error", reason, at, recoverable=sandbox.backup_state == "Completed")
+
+
 def break_down(sandbox: Sandbox, state: str, reason: str | None, at: float, *, recoverable: bool) -> Sandbox:
     """Return the sandbox in an errored state, with nothing in flight."""
     return replace(
@@ -93,7 +109,12 @@ def release(sandbox: Sandbox, at: float) -> Sandbox:
 def _enter(sandbox: Sandbox, flight: Flight, at: float, config: Config) -> Sandbox:
     step = TRANSITIONS[flight.transition].steps[flight.step]
     state = sandbox.state if step.state is None else step.state
-    entered = replace(sandbox, state=state, updated_at=at, flight=_timed(flight, step, at, config))
+    timed = _timed(flight, step, at, config)
+    if step.state == "archiving" and config.backup_every_s > 0 and sandbox.backup_state != "Completed":
+        # The real server queues this backup behind those of other sandboxes; `back_up` lets the archive go on.
+        sandbox = replace(sandbox, backup_state="Pending")
+        timed = replace(timed, due_at=None) if timed is not None and timed.slow_s is None else timed
+    entered = replace(sandbox, state=state, updated_at=at, flight=timed)
     if state == sandbox.state:
         return entered
     entered = replace(

@@ -37,6 +37,16 @@ async def until_gone(receive: Receive) -> None:
         continue
 
 
+async def left_within(receive: Receive, seconds: float) -> bool:
+    """Wait until the client has left. Returns whether it did in this time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await until_gone(receive)
+    except TimeoutError:
+        return False
+    return True
+
+
 class DroppedReply(Response):
     """Closes the connection without a byte of a reply: the client sees the server hang up."""
 
@@ -49,9 +59,6 @@ class HangingReply(Response):
     """Answers nothing until the client leaves; after `HANG_MAX_S` it drops the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        try:
-            async with asyncio.timeout(HANG_MAX_S):
-                await until_gone(receive)
-        except TimeoutError:
+        if not await left_within(receive, HANG_MAX_S):
             transport_of(scope).abort()
             await until_gone(receive)

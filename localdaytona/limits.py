@@ -20,6 +20,14 @@ BUCKETS: dict[str, str] = {
     "pause": "sandbox-lifecycle",
 }
 TOO_MANY = "ThrottlerException: Too Many Requests"
+ACCESS_DENIED = "Access denied"
+NEEDS: dict[str, str] = {
+    **dict.fromkeys(
+        ("create", "start", "stop", "archive", "recover", "pause", "labels", "interval"), "write:sandboxes"
+    ),
+    "delete": "delete:sandboxes",
+}
+"""The permission that a call needs. Reads and the refresh of the activity timer need none."""
 
 
 class RateLimiter:
@@ -68,6 +76,13 @@ class RateLimiter:
             started, used = now, 0
         self._windows[bucket] = (started, used + step)
         return used + step, math.ceil(started + window_s - now)
+
+
+def check_permission(operation: str, config: Config) -> None:
+    """Raise ApiError 403 when the key lacks what the call needs."""
+    needed = NEEDS.get(operation)
+    if needed is not None and needed not in config.permissions:
+        raise ApiError(403, ACCESS_DENIED)
 
 
 class Quota:

@@ -113,6 +113,7 @@ class Sandbox:
     error_reason: str | None = None
     recoverable: bool = False
     backup_state: str = "None"
+    backup_at: float | None = None
     destroy_at: float | None = None
     ever_started: bool = False
     organization_id: str = ORGANIZATION_ID
@@ -199,6 +200,7 @@ def full(sandbox: Sandbox, toolbox_url: str) -> dict[str, JSON]:
     body["networkAllowList"] = spec.network_allow_list
     body["domainAllowList"] = spec.domain_allow_list
     body["errorReason"] = sandbox.error_reason
+    body["backupCreatedAt"] = iso(sandbox.backup_at)
     if spec.build_info is not None:
         body["buildInfo"] = dict(spec.build_info)
     return body

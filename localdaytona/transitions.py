@@ -17,6 +17,26 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeout:
+    """After `limit`, a field of `Timeouts`, the sandbox is in error for this reason."""
+
+    limit: str
+    reason: str
+
+
+_NO_UPDATE = "Job timed out - no update received for 10 minutes"
+
+TIMEOUTS: dict[str, Timeout] = {
+    "creating": Timeout("create_s", "Timeout while creating sandbox"),
+    "building_snapshot": Timeout("build_s", "Timeout while building snapshot on runner"),
+    "starting": Timeout("start_s", "Timeout while starting sandbox"),
+    "restoring": Timeout("restore_s", "Timeout while starting sandbox"),
+    "stopping": Timeout("stop_s", _NO_UPDATE),
+    "destroying": Timeout("destroy_s", _NO_UPDATE),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """A list of steps. `main` is the index of the step that faults slow down, block or fail."""
 

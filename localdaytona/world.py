@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localdaytona.caches import NameCache
+from localdaytona.caches import NameCache, ReadCache
 from localdaytona.config import Config
 from localdaytona.engine import Engine
 from localdaytona.events import EventStream, Publisher
@@ -54,6 +54,7 @@ class World:
         self.limiter = RateLimiter()
         self.quota = Quota(self.store)
         self.names = NameCache()
+        self.reads = ReadCache()
         self.listing = Listing(self.store, options.seed or 0)
         self._random = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
         self.failure: BaseException | None = None

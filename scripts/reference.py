@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Limits
 from issuebox.domain.phase import REMEDIES, Action, Phase
 from issuebox.environment import is_secret, variable_of
-from issuebox.providers.daytona_states import NEVER_RAN, PHASES, phase_of
+from issuebox.providers.daytona_states import NEVER_RAN, NEVER_RAN_REASONS, PHASES, phase_of
 from issuebox.settings import ApiSettings, WorkerSettings
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "docs" / "reference"
@@ -42,7 +42,9 @@ def states_page() -> str:
         _table(("Daytona state", "phase", "never ran"), _state_rows()),
         (
             "An `error` that Daytona calls recoverable is `recoverable`. An `error` is `unbuilt` if an event showed "
-            "that it followed a state with *proven* in the table. The desired state can change the phase:"
+            "that it followed a state with *proven* in the table, if the create itself was answered so, or if "
+            f"Daytona's reason proves it: {', '.join(_reasons())}. Nothing is proven of a sandbox that has a backup, "
+            "because it may have been restored. The desired state can change the phase:"
         ),
         _table(("Daytona state", "desired state", "phase"), _desired_rows()),
         "## From phase and goal to the action",
@@ -114,6 +116,8 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "task_queue",
         "temporal_ui_url",
         "cached_workflows",
+        "grace_s",
+        "admin_address",
         "log_format",
         "log_level",
     ),
@@ -163,6 +167,11 @@ def _setting_row(name: str) -> Sequence[str]:
 def _state_rows() -> Iterable[Sequence[str]]:
     for state, phase in PHASES.items():
         yield f"`{state}`", f"`{phase}`", "proven" if state in NEVER_RAN else ""
+
+
+def _reasons() -> Iterable[str]:
+    for reason, within in NEVER_RAN_REASONS.items():
+        yield f"`{reason}`" if within is None else f"`{reason}` within {_minutes(within.total_seconds())}"
 
 
 def _desired_rows() -> Iterable[Sequence[str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shlex
 from collections.abc import Iterator
 
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from issuebox.dev.child import bound
 from issuebox.dev.temporal_server import ensure_binary
 from issuebox.temporal.connect import DATA_CONVERTER
 from workflows import search_attributes
@@ -33,12 +35,15 @@ def issue_id() -> int:
 
 
 @pytest.fixture(scope="session")
-def temporal_address() -> Iterator[str]:
-    """A Temporal dev server in memory, for the whole run."""
+def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Temporal dev server in memory, for the whole run. It ends with the run, also when that is killed."""
+    script = tmp_path_factory.mktemp("temporal") / "temporal"
 
     async def start() -> WorkflowEnvironment:
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(bound(str(await ensure_binary())))} "$@"\n')
+        script.chmod(0o700)
         return await WorkflowEnvironment.start_local(
-            dev_server_existing_path=str(await ensure_binary()),
+            dev_server_existing_path=str(script),
             dev_server_log_level="error",
             search_attributes=search_attributes.ALL,
             dev_server_extra_args=[

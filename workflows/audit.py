@@ -1,6 +1,6 @@
 """`AuditWorkflow`: does the promise hold? It walks all managed sandboxes and all running issue workflows.
 
-Two walks raise suspicions. The audit waits for longer than any cache at Daytona lives, then reads each suspect
+The walks raise suspicions. The audit waits for longer than any cache at Daytona lives, then reads each suspect
 again by ID, twice. A suspicion that both reads confirm is a finding. Findings that can be mended without risk are
 mended and read once more: only that read shows whether the mending helped.
 """
@@ -15,7 +15,8 @@ from temporalio.exceptions import ActivityError
 
 from activities.audit import AuditActivities
 from activities.audit_messages import Findings, Suspects
-from issuebox.domain.audit import MENDS, Finding, Mend, Suspect, Walked, promise_holds
+from issuebox.domain.audit import Finding, Mend, Suspect, Walked, promise_holds
+from issuebox.domain.text import as_markdown
 from workflows import options
 from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
 from workflows.failures import read_failure
@@ -40,18 +41,21 @@ class AuditWorkflow:
         terms = await workflow.execute_local_activity_method(
             AuditActivities.read_audit_terms, start_to_close_timeout=options.LOCAL_TIMEOUT
         )
-        sandboxes, records = await _walk()
-        findings = await _confirm((*sandboxes.suspects, *records.suspects), terms.recheck_s)
+        walks = await _walk()
+        findings = await _confirm(tuple(suspect for walk in walks for suspect in walk.suspects), terms.recheck_s)
         if terms.mends if request.mend is None else request.mend:
             findings = await _mend(findings, terms.recheck_s)
-        report = _report(began_at, sandboxes, records, findings)
+        report = _report(began_at, walks, findings)
         _log(report)
         _show(_sentence(report))
         return report
 
 
-async def _walk() -> tuple[Walked, Walked]:
-    """Both walks, one after the other: in parallel they would read Daytona at twice the rate."""
+async def _walk() -> tuple[Walked, Walked, Walked]:
+    """The walks over sandboxes, workflows and undestroyed sandboxes, one after the other.
+
+    In parallel they would read Daytona at a multiple of the rate.
+    """
     within = options.sweep(options.WALK_TIMEOUT)
     _show("Reading all managed sandboxes at Daytona.")
     sandboxes = await workflow.execute_activity_method(
@@ -59,7 +63,10 @@ async def _walk() -> tuple[Walked, Walked]:
     )
     _show(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
     records = await workflow.execute_activity_method(AuditActivities.walk_records, **within, summary="all workflows")
-    return sandboxes, records
+    undestroyed = await workflow.execute_activity_method(
+        AuditActivities.walk_undestroyed, **within, summary="deleted sandboxes that were not destroyed"
+    )
+    return sandboxes, records, undestroyed
 
 
 async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Finding, ...]:
@@ -89,7 +96,7 @@ async def _reread_again(
 
 async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Finding, ...]:
     """The findings; those that no longer hold after mending are marked."""
-    mendable = tuple(finding for finding in findings if MENDS[finding.kind] is not Mend.NOTHING)
+    mendable = tuple(finding for finding in findings if finding.mend is not Mend.NOTHING)
     if not mendable:
         return findings
     _show(f"Mending {len(mendable)} of {len(findings)} findings.")
@@ -108,8 +115,9 @@ async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Findin
     return (*(finding for finding in findings if finding not in mendable), *mended)
 
 
-def _report(began_at: datetime, sandboxes: Walked, records: Walked, findings: tuple[Finding, ...]) -> AuditReport:
-    is_complete = not (sandboxes.is_truncated or records.is_truncated)
+def _report(began_at: datetime, walks: tuple[Walked, Walked, Walked], findings: tuple[Finding, ...]) -> AuditReport:
+    sandboxes, records, _ = walks
+    is_complete = not any(walk.is_truncated for walk in walks)
     return AuditReport(
         promise_holds=promise_holds(findings, is_complete=is_complete),
         began_at=began_at,
@@ -118,7 +126,7 @@ def _report(began_at: datetime, sandboxes: Walked, records: Walked, findings: tu
         sandboxes_leaving=sandboxes.passed,
         issues=records.rows,
         issues_compared=records.rows - records.passed,
-        suspects=len(sandboxes.suspects) + len(records.suspects),
+        suspects=sum(len(walk.suspects) for walk in walks),
         mended=sum(finding.mended for finding in findings),
         is_complete=is_complete,
         findings=findings,
@@ -167,5 +175,5 @@ def _sentence(report: AuditReport) -> str:
     if report.foreign:
         counts = f"{report.foreign} issues have another installation's sandbox; {counts}"
     shown = report.findings[:SHOWN_MAX]
-    lines = [f"- {found.kind}: {found.name} ({found.sandbox_id}) is {found.seen}" for found in shown]
+    lines = [f"- {found.kind}: {as_markdown(f'{found.name} ({found.sandbox_id}) is {found.seen}')}" for found in shown]
     return "\n".join([f"{verdict}: {counts}, {report.mended} of them mended.", *lines])

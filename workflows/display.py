@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,19 +12,26 @@ from temporalio.common import SearchAttributeUpdate
 from issuebox.domain.goal import course
 from issuebox.domain.memory import Answer, Memory
 from issuebox.domain.phase import Outcome
+from issuebox.domain.text import as_markdown, one_line
 from issuebox.domain.unsaved_work import WorkState
 from workflows import search_attributes
 from workflows.messages import Handover, Published, Status
 
+FINDINGS_SHOWN_BYTES_MAX = 1200
+"""Of the findings in the current details; the answer to `status` has all of them."""
 
-def sentence(memory: Memory) -> str:
-    """What is known of the sandbox, with the reason and the advice when the issue is blocked."""
-    about = f"**{memory.name}**"
+
+def sentence(memory: Memory, quote: Callable[[str], str] = str) -> str:
+    """What is known of the sandbox, with the reason and the advice when the issue is blocked.
+
+    `quote` is applied to what others wrote. Where the sentence stands in Markdown, it is `as_markdown`.
+    """
+    about = f"**{quote(memory.name)}**"
     issue = memory.told.issue
     if issue is not None and issue.repository:
-        about += f" for {issue.repository}#{issue.number}"
+        about += f" for {quote(issue.repository)}#{issue.number}"
     if memory.progress.blocked is not None:
-        reason = memory.progress.blocked.reason.rstrip(".")
+        reason = quote(memory.progress.blocked.reason.rstrip("."))
         return f"{about} is blocked ({memory.progress.blocked.cause}): {reason}. {memory.progress.blocked.advice}"
     if memory.seen.sandbox is None:
         return f"{about} was not found at Daytona." if memory.seen.at else f"{about} has not been looked up yet."
@@ -51,10 +59,10 @@ def following(memory: Memory, now: datetime) -> str:
 
 def details(memory: Memory, doing: str, now: datetime) -> str:
     """The current details of the Web UI, in Markdown: state, reason, next step, links."""
-    parts = [sentence(memory), outlook(memory, now), f"Now: {doing}."]
+    parts = [sentence(memory, as_markdown), outlook(memory, now), f"Now: {doing}."]
     last_inspection = memory.last_inspection
     if last_inspection is not None and last_inspection.result.state is not WorkState.CLEAN:
-        found = "; ".join(last_inspection.result.findings).replace("`", "'")
+        found = one_line("; ".join(last_inspection.result.findings), FINDINGS_SHOWN_BYTES_MAX)
         parts.insert(2, f"Work in the sandbox is {last_inspection.result.state}: `{found}`")
     if memory.told.issue is not None and memory.told.issue.url:
         parts.append(f"[The issue]({memory.told.issue.url})")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
+from issuebox.domain.memory import REASON_BYTES_MAX
 from issuebox.domain.phase import Cause
+from issuebox.domain.text import Clean, clean, prose, word
 
 PASSING: Mapping[str, Cause | None] = {
     # The failure's type, and the cause to report when it keeps happening.
@@ -29,11 +32,19 @@ PASSING: Mapping[str, Cause | None] = {
     "ActivityReset": Cause.UNREACHABLE,
 }
 
+UNSURE = frozenset({"AmbiguousError", "TimeoutError"})
+"""Failures of commands that Daytona may execute late: 0.5 to 20 s later were seen (server v0.190.0)."""
+
 CUT_OFF = frozenset({"WorkerShutdown", "ActivityPause", "ActivityReset"})
 """Failures of activities that our side ended: nothing is wrong at Daytona, and the attempt does not count."""
 
 CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
 """Causes by name. An unknown one, from a newer worker, must not fail the workflow task."""
+
+_TEXTS: Mapping[str, Clean] = {
+    "kind": partial(word, bytes_max=100),
+    "reason": partial(prose, bytes_max=REASON_BYTES_MAX),
+}
 
 _OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_TO_CLOSE})
 
@@ -52,10 +63,19 @@ class Failure:
     retry_after_s: float = 0.0
     is_unattended: bool = False
 
+    def __post_init__(self) -> None:
+        """What an activity raised is cleaned here: a bug's exception may quote anything, at any length."""
+        clean(self, _TEXTS)
+
     @property
     def is_cut_off(self) -> bool:
         """Whether our side ended the activity, as each deploy does: there is no reason to pause."""
         return self.kind in CUT_OFF
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether Daytona may still execute the command: the reply was lost, or the activity before it came."""
+        return not self.is_unattended and (self.kind in UNSURE or self.is_cut_off)
 
     @property
     def is_refused(self) -> bool:

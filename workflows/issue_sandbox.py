@@ -24,8 +24,9 @@ from issuebox.domain.events import IssueEvent
 from issuebox.domain.goal import course, give, steer
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.memory import Memory, Note, Order
-from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.phase import Cause, Goal, Phase
 from workflows import display, options
+from workflows.cancellation import Cancellation
 from workflows.lookups import learn_settings
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
@@ -48,6 +49,7 @@ from workflows.messages import (
     Published,
     StartInput,
     Status,
+    StopRequest,
     Why,
 )
 from workflows.reconcile import Reconciliation
@@ -68,23 +70,33 @@ class IssueSandboxWorkflow:
         self._memory = start.memory or Memory(start.issue_id, start.name)
         self._doing = IDLE
         self._is_rolling = False
+        self._cancellation = Cancellation()
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
-        """Serve the issue until the history is long, then go on in a new run with the same memory."""
-        if start.name != workflow.info().workflow_id:
+        """Serve the issue until the history is long, then go on in a new run with the same memory.
+
+        A cancel settles the command in flight and ends the workflow; the sandbox stays as it is.
+        """
+        if start.name != workflow.info().workflow_id or start.issue_id <= 0:
             raise ApplicationError(
-                f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {start.name!r}",
+                f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {start.name!r}, of "
+                f"issue {start.issue_id}",
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
+        await self._cancellation.settle(self.serve())
+
+    async def serve(self) -> None:
+        """The loop. Returns when the issue is forgotten or the run cancelled; raises when it continues as new."""
         if not self._memory.policy_hash and not self._is_lookup_next():
             await learn_settings(self._memory)
         steer(self._memory, workflow.now())
-        while True:
-            await self._next_work()
+        while not self._cancellation.is_requested:
+            with self._cancellation.waiting():
+                await self._next_work()
             self._memory.progress.is_woken = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
@@ -92,6 +104,7 @@ class IssueSandboxWorkflow:
                 break
             await self._settle_contradiction()
             await self._reconcile()
+        self._is_rolling = True  # Who still waits is answered *pending*.
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _is_lookup_next(self) -> bool:
@@ -114,6 +127,8 @@ class IssueSandboxWorkflow:
         """The time until something is due; None when nothing is."""
         memory = self._memory
         moments = [course(memory, workflow.now())[1], self._forget_at()]
+        if not memory.orders.is_lookup_asked:
+            moments.append(memory.progress.unsure_until)
         if memory.progress.blocked is not None:
             moments.append(memory.progress.blocked.next_try_at)
         due = [moment for moment in moments if moment is not None]
@@ -123,12 +138,16 @@ class IssueSandboxWorkflow:
         memory = self._memory
         if memory.progress.blocked is not None:
             return "next try of a blocked issue"
+        if memory.progress.unsure_until is not None:
+            return "a command whose reply was lost may still take effect"
         following = display.following(memory, workflow.now())
         return f"{memory.progress.goal}, then {following}" if following else "until the issue is forgotten"
 
     def _forget_at(self) -> datetime | None:
-        """When the workflow of a deleted issue may end; None when it may not."""
+        """When the workflow of a deleted issue, or of one that only ended, may end; None when it may not."""
         memory = self._memory
+        if memory.is_only_told and memory.told.ended_at is not None:
+            return memory.told.ended_at + options.REDELIVERED_WITHIN
         forget_after_s = memory.policy.closing.forget_after_s
         is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
         is_over = memory.told.is_deleted and is_gone
@@ -160,6 +179,8 @@ class IssueSandboxWorkflow:
     async def _reconcile(self) -> None:
         memory, progress = self._memory, self._memory.progress
         steer(memory, workflow.now())
+        if progress.unsure_until is not None and progress.unsure_until <= workflow.now():
+            memory.orders.is_lookup_asked = True
         if not memory.has_work:
             progress.may_unblock = False
             progress.unblock()
@@ -168,9 +189,16 @@ class IssueSandboxWorkflow:
                 # Somebody changed something: builds that failed before may work now.
                 memory.builds.failed = 0
             progress.may_unblock = False
-            await Reconciliation(memory, self._show).run()
+            await Reconciliation(memory, self._show, self._cancellation).run()
+            self._require_right_name()
         self._show(IDLE if progress.blocked is None else BLOCKED)
         self._publish()
+
+    def _require_right_name(self) -> None:
+        """End a new workflow under a wrong name. One that has seen a sandbox stays blocked, and keeps its memory."""
+        blocked, has_acted = self._memory.progress.blocked, bool(self._memory.seen.sandbox_id)
+        if blocked is not None and blocked.cause is Cause.WRONG_NAME and not has_acted:
+            raise ApplicationError(f"{blocked.reason}. {blocked.advice}", type=ERROR_WRONG_ISSUE, non_retryable=True)
 
     def _is_due(self) -> bool:
         """Whether nothing is blocked, or the next try of a blocked issue is due."""
@@ -183,7 +211,12 @@ class IssueSandboxWorkflow:
         """Continue as new. Waiting updates are answered *pending* first; the memory keeps their requests."""
         self._is_rolling = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(StartInput(self._memory.issue_id, self._memory.name, self._memory))
+        workflow.continue_as_new(
+            StartInput(self._memory.issue_id, self._memory.name, self._memory),
+            # Without these the new run would be blank in lists and sweeps until its next event.
+            memo=workflow.memo(),
+            search_attributes=workflow.info().typed_search_attributes,
+        )
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
@@ -224,15 +257,16 @@ class IssueSandboxWorkflow:
         self._memory.orders.is_lookup_asked = self._memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_STOP)
-    def stop(self) -> None:
+    def stop(self, request: StopRequest | None = None) -> None:
         """Stop the sandbox now, whatever the state of the issue, until somebody asks for it again."""
-        self._take(Order.STOP, "stop")
+        self._take(Order.STOP, "stop", request.ordered_at if request else None)
 
     @workflow.signal(name=SIGNAL_DELETE)
     def delete(self, request: DeleteRequest | None = None) -> None:
         """Delete the sandbox. Unless forced, unsaved work in it blocks the delete."""
         is_forced = request is not None and request.force
-        self._take(Order.DELETE, "delete --force" if is_forced else "delete", is_forced=is_forced)
+        word = "delete --force" if is_forced else "delete"
+        self._take(Order.DELETE, word, request.ordered_at if request else None, is_forced=is_forced)
 
     @workflow.signal(name=SIGNAL_REPLACE)
     def replace(self) -> None:
@@ -250,7 +284,7 @@ class IssueSandboxWorkflow:
         """Have the sandbox running. Returns when it is handed over, or when the issue is blocked, with the reason."""
         memory = self._memory
         memory.told.issue = memory.told.issue or request.issue
-        memory.told.request(workflow.now())
+        memory.told.request_now(workflow.now())
         ticket = memory.ask(workflow.now())
         memory.requests.answers[ticket] = None
         memory.note(Note(workflow.now(), "ensure", f"requested by {request.requested_by or 'an update'}"))
@@ -286,15 +320,17 @@ class IssueSandboxWorkflow:
         memory = self._memory
         return Why(f"{display.sentence(memory)} {display.outlook(memory, workflow.now())}", tuple(memory.notes))
 
-    def _take(self, order: Order, word: str, *, is_forced: bool = False) -> None:
+    def _take(self, order: Order, word: str, ordered_at: datetime | None, *, is_forced: bool = False) -> None:
         memory = self._memory
         memory.note(Note(workflow.now(), word, "ordered by signal"))
-        give(memory, order, workflow.now(), is_forced=is_forced)
+        give(memory, order, workflow.now(), ordered_at=ordered_at, is_forced=is_forced)
         memory.progress.may_unblock = True
 
     def _show(self, doing: str) -> None:
         """Show what is being done, in the Web UI's current details and in `status`."""
         self._doing = doing
+        if self._published is None and self._memory.seen.at is not None:
+            self._publish()  # A new issue shows in lists while its sandbox is created.
         workflow.set_current_details(display.details(self._memory, doing, workflow.now()))
 
     def _publish(self) -> None:

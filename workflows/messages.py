@@ -6,13 +6,17 @@ running workflows hold them in their histories. Add fields only with defaults; n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from issuebox.domain.issue import Issue
+from issuebox.domain.events import IssueEvent
+from issuebox.domain.issue import Issue, in_utc
 from issuebox.domain.memory import Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
-from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.sandbox import NAME_BYTES_MAX, Sandbox
+from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import Inspection
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
@@ -34,6 +38,9 @@ ERROR_ISSUE_DELETED = "IssueDeletedError"
 MEMO_STATUS = "status"
 """The memo of each workflow: a flat object with the fields of `Published`."""
 
+_START_TEXTS: Mapping[str, Clean] = {"name": partial(word, bytes_max=NAME_BYTES_MAX)}
+_REQUEST_TEXTS: Mapping[str, Clean] = {"requested_by": partial(prose, bytes_max=128)}
+
 
 @dataclass(frozen=True, slots=True)
 class StartInput:
@@ -43,6 +50,10 @@ class StartInput:
     name: str
     memory: Memory | None = None
 
+    def __post_init__(self) -> None:
+        """A name that is too long for a sandbox is refused with a sentence that does not repeat all of it."""
+        clean(self, _START_TEXTS)
+
 
 @dataclass(frozen=True, slots=True)
 class EnsureRequest:
@@ -51,12 +62,53 @@ class EnsureRequest:
     issue: Issue
     requested_by: str = ""
 
+    def __post_init__(self) -> None:
+        """A note quotes who asks, and anybody with access to Temporal may write anything there."""
+        clean(self, _REQUEST_TEXTS)
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """The argument of the signal ``stop``, which may be left out.
+
+    ``ordered_at`` is when the person gave the order: the signal may wait for a worker, and what was asked for before
+    the order must not undo it. None: when a worker took it.
+    """
+
+    ordered_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ordered_at", in_utc(self.ordered_at))
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest:
-    """The argument of the signal ``delete``. With `force`, unsaved work in the sandbox is given up."""
+    """The argument of the signal ``delete``, which may be left out. With `force`, unsaved work is given up.
+
+    ``ordered_at`` is as in `StopRequest`.
+    """
 
     force: bool = False
+    ordered_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ordered_at", in_utc(self.ordered_at))
+
+
+SIGNALS: Mapping[str, tuple[type, ...]] = {
+    SIGNAL_EVENT: (IssueEvent,),
+    SIGNAL_RETRY: (),
+    SIGNAL_LOOK: (),
+    SIGNAL_STOP: (StopRequest,),
+    SIGNAL_DELETE: (DeleteRequest,),
+    SIGNAL_REPLACE: (),
+}
+"""The arguments of each signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What the data converter passes on in place of a signal's argument that it cannot read."""
 
 
 @dataclass(frozen=True, slots=True)

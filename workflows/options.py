@@ -18,11 +18,17 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LOOKUP_TIMEOUT = timedelta(seconds=45)
 """One attempt of a lookup: up to two reads of 15 s, plus the delay of a busy worker."""
 
-UNATTENDED_LOOKUPS_MAX = 30
+UNATTENDED_MAX = 30
 """How often a lookup is scheduled again while no worker picks it up: for half an hour, by default."""
 
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: Daytona may hold the request for 30 s, then the activity listens for a minute, with slow reads."""
+
+REDELIVERED_WITHIN = timedelta(days=3)
+"""How long GitHub redelivers what was not taken (its own limit)."""
+
+LATE_MAX = timedelta(seconds=60)
+"""How long Daytona may take to execute a command whose reply was lost: up to 20 s were seen."""
 
 QUEUE_TIMEOUT = timedelta(minutes=1)
 """How long a command may wait for a worker. After an outage of all workers, a lookup must come first."""

@@ -26,10 +26,11 @@ from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
 from issuebox.domain.goal import abandon, goal_for, is_forced, steer
 from issuebox.domain.memory import Answer, Memory, Note
-from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.phase import AWAKE, READY, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, standing_verdict
 from workflows import options
+from workflows.cancellation import Cancellation
 from workflows.failures import BlockedError, Failure, read_failure
 from workflows.lookups import lookup_at_once, lookup_durably
 
@@ -59,6 +60,9 @@ REACHED: dict[Goal, Outcome] = {
 }
 """The outcome when any other goal is reached."""
 
+LATE = frozenset({Action.STOP, Action.ARCHIVE, Action.DELETE})
+"""Commands that do harm when Daytona executes them late. A create is known as open; a start is idle-stopped."""
+
 DOING: dict[Action, str] = {
     Action.CREATE: "creating the sandbox",
     Action.START: "starting the sandbox",
@@ -80,14 +84,15 @@ BestEffort = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 class Tries:
     """The commands sent, and their failures.
 
-    ``raised`` is the last command that brought the sandbox up; it determines the outcome. ``reads_at_once`` is False
-    once a lookup at once has failed.
+    ``unattended`` counts those that no worker was free to send. ``raised`` is the last command that brought the sandbox
+    up; it determines the outcome. ``reads_at_once`` is False once a lookup at once has failed.
     """
 
     counts: Counter[Action] = field(default_factory=Counter)
     refusal: Refusal | None = None
     trouble: Cause | None = None
     raised: Action | None = None
+    unattended: int = 0
     reads_at_once: bool = True
 
 
@@ -115,13 +120,16 @@ class Gone:
 class Reconciliation:
     """The loop. It holds only what matters until its end; everything else is in the memory."""
 
-    def __init__(self, memory: Memory, show: Callable[[str], None]) -> None:
+    def __init__(self, memory: Memory, show: Callable[[str], None], cancellation: Cancellation) -> None:
         self._memory = memory
         self._show = show
+        self._cancellation = cancellation
         self._tries = Tries()
         self._inspected = Inspected()
         self._gone = Gone()
         self._pauses = 0
+        if memory.progress.blocked is None:
+            memory.seen.begin()
         memory.requests.observe()
 
     async def run(self) -> None:
@@ -129,24 +137,28 @@ class Reconciliation:
         try:
             await self._run()
         except BlockedError as block:
-            self._block(block)
+            if not self._cancellation.is_requested:
+                self._block(block)
 
     async def _run(self) -> None:
         previous: Action | None = None
         sandbox = await self._lookup()
         self._memory.orders.is_lookup_asked = False
-        while True:
+        self._make_sure(sandbox)
+        while not self._cancellation.is_requested:
             situation = self._situation(sandbox)
             if situation.goal is Goal.RUNNING and not self._memory.requests.is_waiting:
                 # No request for the running sandbox is left, or somebody only asked for a lookup.
-                return self._memory.progress.unblock()
+                self._memory.progress.unblock()
+                return
             decision = decide(situation, self._memory.policy.limits)
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
             if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
-                    return await self._finish(decision.action, sandbox)
+                    await self._finish(decision.action, sandbox)
+                    return
                 sandbox = await self._lookup_later(situation.goal)
                 continue
             if decision.action is previous:
@@ -156,6 +168,17 @@ class Reconciliation:
             previous = decision.action
             self._show(DOING[previous])
             sandbox = await self._carry_out(decision, sandbox)
+
+    def _make_sure(self, sandbox: Sandbox | None) -> None:
+        """Undo what a command did late whose reply was lost: nobody wanted the sandbox stopped that he was given."""
+        memory, now = self._memory, workflow.now()
+        if memory.progress.unsure_until is None or memory.progress.unsure_until > now:
+            return
+        memory.progress.unsure_until = None
+        is_up = sandbox is not None and sandbox.phase in AWAKE
+        if memory.progress.goal is Goal.RUNNING and memory.progress.outcome in READY and not is_up:
+            memory.note(Note(now, "late command", "a command whose reply was lost has taken effect"))
+            memory.ask(now)
 
     async def _finish(self, action: Action, sandbox: Sandbox | None) -> None:
         memory = self._memory
@@ -188,11 +211,12 @@ class Reconciliation:
         memory = self._memory
         self._show("making sure that the sandbox is gone")
         try:
-            await workflow.wait_condition(
-                lambda: memory.requests.is_waiting or memory.progress.goal is not goal,
-                timeout=timedelta(seconds=memory.policy.confirm_gone_s),
-                timeout_summary="before the sandbox counts as gone",
-            )
+            with self._cancellation.waiting():
+                await workflow.wait_condition(
+                    lambda: memory.requests.is_waiting or memory.progress.goal is not goal,
+                    timeout=timedelta(seconds=memory.policy.confirm_gone_s),
+                    timeout_summary="before the sandbox counts as gone",
+                )
         except TimeoutError:
             sandbox = await self._lookup(is_doubted=True)
             self._gone.missed_id = "" if sandbox is not None else memory.seen.sandbox_id
@@ -296,11 +320,25 @@ class Reconciliation:
         if failure.is_final:
             self._tries.refusal = Refusal(action, failure.cause or Cause.INTERNAL, failure.reason)
             return await self._lookup()
+        if failure.is_unsure and action in LATE:
+            self._memory.progress.unsure_until = workflow.now() + options.LATE_MAX
         if failure.is_cut_off:
             self._tries.counts[action] -= 1
             return await self._lookup()
+        if failure.is_unattended:
+            return await self._after_unattended(action)
         self._tries.trouble = failure.cause
         await self._wait_out(failure, self._memory.policy.backoff_max_s)
+        return await self._lookup()
+
+    async def _after_unattended(self, action: Action) -> Sandbox | None:
+        """Look up again: no worker was free to send the command, so that Daytona never got it."""
+        self._tries.counts[action] -= 1
+        self._tries.unattended += 1
+        if action is Action.CREATE:
+            self._memory.builds.is_create_open = False
+        if self._tries.unattended >= options.UNATTENDED_MAX:
+            raise BlockedError(Cause.UNREACHABLE, f"no worker was free to {action} the sandbox")
         return await self._lookup()
 
     async def _wait_out(self, failure: Failure, at_most_s: float) -> None:
@@ -335,7 +373,7 @@ class Reconciliation:
             self._show("looking the sandbox up")
             memory.requests.observe()
             is_at_once = self._tries.reads_at_once and not is_doubted
-            lookup = await (lookup_at_once(memory) if is_at_once else lookup_durably(memory, is_doubted=is_doubted))
+            lookup = await (lookup_at_once(memory) if is_at_once else self._read_durably(is_doubted=is_doubted))
             if isinstance(lookup, LookupResult):
                 return lookup.sandbox
             if is_at_once and not lookup.is_refused:
@@ -345,8 +383,12 @@ class Reconciliation:
                     await self._wait_out(lookup, memory.policy.unreachable_after_s)
                 continue
             tries += 1
-            if not lookup.is_unattended or tries >= options.UNATTENDED_LOOKUPS_MAX:
+            if not lookup.is_unattended or tries >= options.UNATTENDED_MAX:
                 raise BlockedError(lookup.cause or Cause.UNREACHABLE, lookup.reason, lookup.retry_after_s)
+
+    async def _read_durably(self, *, is_doubted: bool) -> LookupResult | Failure:
+        with self._cancellation.waiting():
+            return await lookup_durably(self._memory, is_doubted=is_doubted)
 
     async def _wait(self, sandbox: Sandbox) -> Sandbox | None:
         """Wait for the end of a state change, within the budget of its phase."""
@@ -354,12 +396,13 @@ class Reconciliation:
         budget_s = self._memory.policy.limits.budget_s.get(sandbox.phase, 0.0)
         self._memory.requests.observe()
         try:
-            reply = await workflow.execute_activity_method(
-                SandboxActivities.settle_sandbox,
-                command_input(self._memory, sandbox),
-                **options.settle(budget_s - waited_s),
-                summary=f"the sandbox is {sandbox.state}",
-            )
+            with self._cancellation.waiting():
+                reply = await workflow.execute_activity_method(
+                    SandboxActivities.settle_sandbox,
+                    command_input(self._memory, sandbox),
+                    **options.settle(budget_s - waited_s),
+                    summary=f"the sandbox is {sandbox.state}",
+                )
         except ActivityError as error:
             self._tries.trouble = read_failure(error).cause
             return await self._lookup()
@@ -379,7 +422,9 @@ class Reconciliation:
         memory.builds.succeed()
         memory.last_inspection, memory.progress.blocked = None, None
         memory.progress.outcome = outcome = HANDED_OVER.get(self._tries.raised, Outcome.REUSED)
-        memory.requests.serve(memory.requests.observed, Answer(outcome, memory.seen.sandbox))
+        if outcome is Outcome.REUSED:  # Anything else was logged by the activity that did it.
+            workflow.logger.info("sandbox_reused", extra=self._fields())
+        memory.hand_over(memory.requests.observed, Answer(outcome, memory.seen.sandbox), workflow.now())
 
     async def _best_effort(self, activity: BestEffort, sandbox: Sandbox) -> None:
         """Do what the handover does not depend on. A failure is only noted, unless the sandbox is no longer ours."""
@@ -399,7 +444,8 @@ class Reconciliation:
         self._pauses += 1
         backoff_s = self._memory.policy.backoff_s(self._pauses, workflow.random().random())
         self._show(f"trying again in {max(at_least_s, backoff_s):.1f} s")
-        await asyncio.sleep(max(at_least_s, backoff_s))
+        with self._cancellation.waiting():
+            await asyncio.sleep(max(at_least_s, backoff_s))
 
     def _block(self, block: BlockedError) -> None:
         memory = self._memory
@@ -437,6 +483,8 @@ class Reconciliation:
             is_forced=is_forced(memory, sandbox),
             is_set_up=memory.is_set_up(sandbox),
             instance=memory.policy.instance,
+            name=memory.name,
+            name_prefix=memory.policy.name_prefix,
         )
 
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:

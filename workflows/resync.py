@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from activities.github import GitHubActivities
 from activities.github_messages import RepositoryInput
 from issuebox.domain.resync import Mark
+from issuebox.domain.text import as_markdown
 from workflows import options
 from workflows.failures import read_failure
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
@@ -82,5 +83,7 @@ def _show(reports: list[RepositoryReport]) -> None:
     for report in reports:
         counts = report.counts
         done = f"{counts.sent} of {counts.listed} sent, {counts.requests} requests ({counts.unchanged} unchanged)"
-        lines.append(f"- **{report.repository}**: " + (f"{report.error}: {report.reason}" if report.error else done))
+        lines.append(
+            f"- **{report.repository}**: " + (as_markdown(f"{report.error}: {report.reason}") if report.error else done)
+        )
     workflow.set_current_details("\n".join(lines))

@@ -22,8 +22,8 @@ const GROUPS = {
   all: () => true,
   running: (issue) => TONES[issue.phase] === "up",
   changing: (issue) => TONES[issue.phase] === "moving",
-  blocked: (issue) => Boolean(issue.blocked),
-  resting: (issue) => ["stopped", "archived", "missing"].includes(issue.phase) && !issue.blocked,
+  blocked: (issue) => Boolean(issue.blocked || issue.stuck),
+  resting: (issue) => ["stopped", "paused", "archiving", "archived", "missing"].includes(issue.phase) && !issue.blocked && !issue.stuck,
 };
 const ACTS = {
   ensure: { method: "PUT", path: (id) => `/v1/issues/${id}/sandbox?wait_s=5` },
@@ -161,8 +161,8 @@ function draw() {
 
 /** The text that the filter searches. */
 function text(issue) {
-  const { issue_id, repository, number, title, phase, state, outcome, goal, blocked, work } = issue;
-  return `${repository}#${number} ${issue_id} ${title} ${phase} ${state} ${outcome} ${goal} ${blocked} ${words(blocked)} ${work}`.toLowerCase();
+  const { issue_id, repository, number, title, phase, state, outcome, goal, blocked, stuck, work } = issue;
+  return `${repository}#${number} ${issue_id} ${title} ${phase} ${state} ${outcome} ${goal} ${blocked} ${words(blocked)} ${stuck} ${work}`.toLowerCase();
 }
 
 function made(id) {
@@ -186,7 +186,8 @@ function fill(row, issue) {
   put($(".state", main), words(issue.state || issue.phase || "not looked up yet"));
   $(".state", main).dataset.tone = TONES[issue.phase] ?? "";
   $(".state", main).title = issue.phase ? `phase: ${issue.phase}` : "";
-  put($(".blocked", main), issue.blocked ? `blocked: ${words(issue.blocked)}` : "");
+  put($(".blocked", main), issue.stuck ? "stuck" : issue.blocked ? `blocked: ${words(issue.blocked)}` : "");
+  $(".blocked", main).title = issue.stuck;
   put($(".work", main), issue.work === "unsaved" ? "unsaved work" : "");
   put($(".outcome", main), words(issue.outcome) || "–");
   put($(".aim", main), words(issue.goal) || "–");

@@ -72,7 +72,7 @@ def issues_over(client: Client) -> Issues:
 async def measured(data_dir: Path, **settings: str) -> AsyncIterator[BenchStack]:
     """Run the stack for the block, with `settings` in addition to those of all measurements."""
     async with running(data_dir, base=SETTINGS, **settings) as stack:
-        await stack.admin.config(durations=dict(DURATIONS_S))
+        await stack.admin.config(durations=dict(DURATIONS_S), backup_every_s=0.0)
         dev = stack.stack
         client = await connect(environment=to_temporal(dev.temporal_address, dev.temporal_namespace))
         yield BenchStack(stack, client)

@@ -80,8 +80,9 @@ async def dev_ready_s(data_dir: Path) -> float:
     """Start `issuebox dev` on a new directory and end it again. Returns the seconds until it was ready."""
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
+        *(sys.executable, "-P", "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet", "--attached"),
         env=inherited(),
+        stdin=asyncio.subprocess.PIPE,  # It closes when we die, and the stack ends.
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,

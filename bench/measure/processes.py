@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from issuebox.dev.child import bound
 from issuebox.dev.demo.stack import until
 
 READY_TIMEOUT_S = 60.0
@@ -23,7 +24,7 @@ async def serving(
     ready_file.unlink(missing_ok=True)  # noqa: ASYNC240 -- one inode
     with ready_file.with_suffix(".log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", *arguments), env=environment, stdout=log, stderr=log, start_new_session=True
+            *bound(sys.executable, "-P", *arguments), env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
         await until(lambda: _is_ready(process, ready_file), bool, f"{arguments} is ready", READY_TIMEOUT_S)

@@ -33,7 +33,7 @@ CREATE_S = 1.0
 """How long Daytona takes for the create during which the worker ends; it is part of the measured time."""
 
 LONG_CREATE_S = 8.0
-"""A create that takes longer than a stopping worker waits for it (`issuebox.worker.GRACEFUL_SHUTDOWN`)."""
+"""A create that takes longer than a stopping worker waits for it (`ISSUEBOX_GRACE_S`)."""
 
 ALONE, ANOTHER = "the same worker, restarted", "another worker"
 

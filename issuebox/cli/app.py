@@ -18,7 +18,8 @@ import typer
 
 from issuebox.cli import ask, doctor, read
 from issuebox.cli.audit import audit
-from issuebox.cli.command_line import EPILOG, load_or_fail
+from issuebox.cli.check import check_worker
+from issuebox.cli.command_line import EPILOG, Exit, load_or_fail
 from issuebox.cli.demo import demo
 from issuebox.cli.dev import dev
 from issuebox.cli.resync import resync
@@ -41,8 +42,8 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-API = "api.app:from_environment"
-"""The name of what uvicorn serves: the command line imports no HTTP code."""
+API, HTTP = "api.app:from_environment", "api.connections:BoundedHttp"
+"""The names of what uvicorn serves, and over what: the command line imports no HTTP code."""
 
 KEEP_ALIVE_S = 75
 """How long the API keeps an idle connection: longer than the proxies in front of it, most of which use 60 s.
@@ -77,17 +78,27 @@ def worker(
     ready_file: Annotated[
         Path | None, typer.Option(help="File to touch once the worker polls its task queue, for scripts that wait.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Ask the worker at ISSUEBOX_ADMIN_ADDRESS whether it is ready, and run none."),
+    ] = False,
 ) -> None:
     """Run a worker, which executes the workflows and activities. Start as many as you like."""
+    if check:
+        raise typer.Exit(check_worker())
     from issuebox.logs import begin  # noqa: PLC0415
     from issuebox.settings import WorkerSettings  # noqa: PLC0415
 
     settings = load_or_fail(WorkerSettings, required=("daytona_api_key",))
     begin(settings)
     with uncollected():
-        from issuebox.worker import WorkerOptions, serve  # noqa: PLC0415
+        from issuebox.worker import StartError, WorkerOptions, serve  # noqa: PLC0415
 
-    serve(WorkerOptions.of(settings), ready_file)
+    try:
+        serve(WorkerOptions.of(settings), ready_file)
+    except StartError as error:
+        logging.getLogger("issuebox.worker").critical("worker_start_failed", extra={"reason": str(error)})
+        raise typer.Exit(Exit.AWAY) from error
 
 
 @app.command()
@@ -105,7 +116,16 @@ def api(
     from issuebox.settings import ApiSettings  # noqa: PLC0415
 
     begin(load_or_fail(ApiSettings))
-    config = uvicorn.Config(API, factory=True, host=host, port=port, log_config=None, timeout_keep_alive=KEEP_ALIVE_S)
+    config = uvicorn.Config(
+        API,
+        factory=True,
+        host=host,
+        port=port,
+        http=HTTP,
+        ws="none",
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
     with uncollected():
         from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
         from issuebox.watchdog import watched  # noqa: PLC0415

@@ -28,6 +28,7 @@ STEPS = {
     "read_audit_terms": "beginning",
     "walk_sandboxes": "reading all managed sandboxes",
     "walk_records": "comparing the issues' workflows with their sandboxes",
+    "walk_undestroyed": "listing deleted sandboxes that were not destroyed",
     "reread_suspects": "reading the suspects again",
     "mend_findings": "mending",
 }

@@ -94,7 +94,7 @@ def issues_card(rows: Sequence[Row], width: int) -> RenderableType:
     for row in rows:
         known = row.published
         table.add_row(
-            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state), known.blocked,
+            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state), _trouble(row),
             Text(plain(known.title)),
         )  # fmt: skip
     return table
@@ -113,10 +113,17 @@ def _narrow(row: Row) -> RenderableType:
         ("Issue", _place(row)),
         ("ID", str(row.issue_id)),
         ("Phase", _seen(known.phase, known.state)),
-        ("Blocked", known.blocked),
+        ("Blocked", _trouble(row)),
         ("Title", known.title),
     ]
     return Group(fields_table(rows), Text())
+
+
+def _trouble(row: Row) -> str:
+    """Why nobody serves the issue now: how its workflow ended, *stuck*, or the cause of the block."""
+    if row.ended is not None:
+        return row.ended.end
+    return "stuck" if row.stuck is not None else row.published.blocked
 
 
 def _place(row: Row) -> str:

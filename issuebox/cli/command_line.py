@@ -52,12 +52,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 TIMEOUT_S = 8.0
 """Timeout of a call to Temporal; a worker gets half of it. A person waits longer than GitHub does."""
 
-_HINTS = {
-    Exit.UNKNOWN: "`issuebox ensure` requests one. If it is an issue number, not a global ID, give owner/repo#number.",
-    Exit.NO: "`issuebox why` may say more.",
-    Exit.AWAY: "Temporal is expected at {place}; `issuebox doctor` looks for the cause.",
-}
-
 
 def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
     """Do the work and exit. An error that a person can cause or correct is printed as one line.
@@ -67,6 +61,7 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
     """
     import asyncio  # noqa: PLC0415
 
+    import structlog  # noqa: PLC0415
     from temporalio.service import RPCError  # noqa: PLC0415
 
     from issuebox.cli.issue_names import NotAnIssueNameError  # noqa: PLC0415
@@ -75,6 +70,8 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
     from issuebox.temporal.connect import TemporalConfigError, configuration, connect  # noqa: PLC0415
     from issuebox.temporal.issues import Issues, IssuesError  # noqa: PLC0415
 
+    # By default structlog prints to standard output, which with --json is one document.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         environment = temporal_environment(data)
         config = configuration(environment)
@@ -93,24 +90,35 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
     except NotAnIssueNameError as error:
         fail(str(error))
     except IssuesError as error:
-        code = _code_of(error)
-        fail(f"{error}. {_HINTS[code].format(place=place)}", code)
+        code, hint = _end_of(error)
+        fail(f"{str(error).rstrip('.')}. {hint.format(place=place)}", code)
     except RPCError as error:
         fail(f"Temporal at {place} refused the call: {error.message}", Exit.AWAY)
     raise typer.Exit(code)
 
 
-def _code_of(error: IssuesError) -> Exit:
-    """The exit code for an error of `Issues`."""
-    from issuebox.temporal.issues import IssueDeletedError, UnknownIssueError, WrongIssueError  # noqa: PLC0415
+def _end_of(error: IssuesError) -> tuple[Exit, str]:
+    """The exit code for an error of `Issues`, and a sentence about what helps."""
+    from issuebox.temporal.issues import (  # noqa: PLC0415
+        EndedError,
+        IssueDeletedError,
+        StuckError,
+        UnknownIssueError,
+        WrongIssueError,
+    )
 
     match error:
+        case EndedError():
+            return Exit.UNKNOWN, "`issuebox ensure` requests it."
         case UnknownIssueError():
-            return Exit.UNKNOWN
+            hint = "If it is an issue number, not a global ID, give owner/repo#number."
+            return Exit.UNKNOWN, f"`issuebox ensure` requests one. {hint}"
+        case StuckError():
+            return Exit.NO, "`issuebox doctor` finds all that are stuck."
         case WrongIssueError() | IssueDeletedError():
-            return Exit.NO
+            return Exit.NO, "`issuebox why` may say more."
         case _:
-            return Exit.AWAY
+            return Exit.AWAY, "Temporal is expected at {place}; `issuebox doctor` looks for the cause."
 
 
 async def _awaited(work: Awaitable[Exit]) -> Exit:

@@ -22,6 +22,9 @@ def dev(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How many times faster localdaytona runs.")] = 1.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the logs of the parts.")] = False,
+    attached: Annotated[
+        bool, typer.Option("--attached", help="End when standard input ends: for programs that start it and may die.")
+    ] = False,
 ) -> None:
     """Run everything on this machine: Temporal, localdaytona, worker and API, on loopback.
 
@@ -41,5 +44,6 @@ def dev(
         temporal_binary=temporal_binary,
         daytona_speed=speed,
         quiet=quiet,
+        is_attached=attached,
     )
     raise typer.Exit(asyncio.run(run_dev(options)))

@@ -11,7 +11,7 @@ from issuebox.domain.issue import IssueState
 from issuebox.domain.phase import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from issuebox.temporal.index import Row
     from issuebox.temporal.issues import Issues
@@ -32,7 +32,10 @@ def list_issues(
     phase: Annotated[Phase | None, typer.Option(help="Only sandboxes in this phase.")] = None,
     state: Annotated[str, typer.Option(help="Only sandboxes in this state of Daytona, such as started.")] = "",
     issue_state: Annotated[IssueState | None, typer.Option(help="Only issues in this state.")] = None,
-    blocked: Annotated[bool, typer.Option("--blocked", help="Only issues that are blocked.")] = False,
+    blocked: Annotated[bool, typer.Option("--blocked", help="Only issues that are blocked or stuck.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="List instead the issues whose workflow has ended, and what they were last.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="List at most this many.")] = 50,
     as_json: AsJson = False,
     data: Data = DATA,
@@ -46,11 +49,11 @@ def list_issues(
             and (phase is None or known.phase == phase)
             and (not state or known.state == state)
             and (issue_state is None or known.issue_state == issue_state)
-            and (not blocked or bool(known.blocked))
+            and (not blocked or bool(known.blocked or row.stuck))
         )
 
     async def work(issues: Issues) -> Exit:
-        rows, is_more = await _first(issues, fits, limit)
+        rows, is_more = await _first(_ended(issues) if ended else _running(issues), fits, limit)
         _show_list(rows, is_more=is_more, as_json=as_json)
         return Exit.DONE
 
@@ -99,21 +102,40 @@ def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None
     run(data, work)
 
 
-async def _first(issues: Issues, fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
+async def _first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
     """The newest issues that fit, and whether there are more.
 
     The filter runs here, not in Temporal, on what the workflows published: that exists even without search
     attributes, and for workflows that are older than them.
     """
-    from issuebox.temporal.index import RUNNING, Index  # noqa: PLC0415
-
     rows: list[Row] = []
-    async for row in Index(issues).rows(RUNNING):
+    async for row in found:
         if fits(row):
             if len(rows) == limit:
                 return rows, True
             rows.append(row)
     return rows, False
+
+
+def _running(issues: Issues) -> AsyncIterator[Row]:
+    from issuebox.temporal.index import RUNNING, Index  # noqa: PLC0415
+
+    return Index(issues).rows(RUNNING, is_examined=True)
+
+
+async def _ended(issues: Issues) -> AsyncIterator[Row]:
+    """The newest workflow run of each issue that has none running. Older runs of an issue are history."""
+    from issuebox.temporal.index import Index  # noqa: PLC0415
+    from issuebox.temporal.runs import ENDED  # noqa: PLC0415
+
+    index, known = Index(issues), set()
+    async for row in index.rows(ENDED):
+        if row.name in known:
+            continue
+        known.add(row.name)
+        newest = await index.describe(row.name)
+        if newest is not None and newest.ended is not None:
+            yield newest
 
 
 def _show_list(rows: list[Row], *, is_more: bool, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Executes another program that cannot outlive the process that started it.
 
-Run as a script, `python -I child.py PARENT_PID PROGRAM [ARGUMENT…]`, and never imported. On Linux it
+`bound` gives the command: this file as a script, `python -I child.py PARENT_PID PROGRAM [ARGUMENT…]`. On Linux it
 asks the kernel to kill this process when its parent dies, which survives the exec. Doing it here
 instead of in `preexec_fn` keeps Python code out of the moment between fork and exec, where it can
 deadlock. Other systems have no such call; there, the lock that children inherit reveals survivors.
@@ -12,6 +12,12 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+def bound(*command: str) -> list[str]:
+    """The command for a program that ends with this process. The thread that starts it must live as long."""
+    return [sys.executable, "-I", __file__, str(os.getpid()), *command]
+
 
 if __name__ == "__main__":
     parent_pid, program = int(sys.argv[1]), sys.argv[2:]

@@ -10,11 +10,12 @@ import asyncio
 import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.panel import Panel
@@ -35,6 +36,7 @@ from issuebox.temporal.search_attributes import register_or_say
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CLUSTER_TIMEOUT_S: Final = 15.0
 LOG_BYTES_MAX: Final = 10 * 1024 * 1024
+READ_BYTES: Final = 1024
 SAMPLE_REPOSITORY: Final = "o/r"
 STYLES: Final[Mapping[str, str]] = {
     "temporal": "magenta",
@@ -56,6 +58,8 @@ class DevOptions:
     temporal_binary: Path | None = None
     daytona_speed: float = 1.0
     quiet: bool = False
+    is_attached: bool = False
+    """End when standard input does: a program that starts the stack holds the other end, and may be killed."""
 
 
 async def run_dev(options: DevOptions) -> int:
@@ -64,19 +68,26 @@ async def run_dev(options: DevOptions) -> int:
     Safe to repeat on one data directory, which keeps workflows, sandboxes and secrets. A second run
     at the same time is refused.
     """
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     data_dir = options.data_dir.absolute()
     try:
         load_both()
         with dev_stack.claimed(data_dir) as lock:
             stack = _Stack(options, data_dir, lock, console)
-            return await _until_signalled(stack)
+            return await _until_signalled(stack, is_attached=options.is_attached)
     except SettingsError as error:
         console.print(Text("\n".join(error.mistakes), style="red"), soft_wrap=True)
         return 2
     except (DevError, ServiceFailedError, TemporalBinaryError) as error:
         console.print(Text(str(error), style="red"), soft_wrap=True)
         return 1
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read this is gone, and the parts still have to be ended in order."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Stack:
@@ -188,8 +199,8 @@ class _Stack:
         self._console.print()
 
 
-async def _until_signalled(stack: _Stack) -> int:
-    """Run until done or signalled, then stop in order; a second signal kills what still runs."""
+async def _until_signalled(stack: _Stack, *, is_attached: bool) -> int:
+    """Run until done, signalled or detached, then stop in order; a second signal kills what still runs."""
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
 
@@ -201,19 +212,34 @@ async def _until_signalled(stack: _Stack) -> int:
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal)
     work = asyncio.create_task(stack.run())
-    waiting = asyncio.create_task(signalled.wait())
+    reasons: list[asyncio.Task[Any]] = [asyncio.create_task(signalled.wait())]
+    if is_attached:
+        reasons.append(asyncio.create_task(_detached()))
     try:
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, *reasons}, return_when=asyncio.FIRST_COMPLETED)
         work.cancel()
         await asyncio.wait({work})
     finally:
-        waiting.cancel()
+        for reason in reasons:
+            reason.cancel()
         await stack.stop()
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
     if not work.cancelled():
         work.result()  # Raises what ended the stack: without a signal only a failure does.
     return 0
+
+
+async def _detached() -> None:
+    """Return when standard input ends, as it does when the process at its other end dies, however it dies."""
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    try:
+        while await reader.read(READ_BYTES):
+            pass  # What is said is ignored.
+    finally:
+        transport.close()
 
 
 def _choose_ports(options: DevOptions, environment: Mapping[str, str]) -> Ports:

@@ -1,6 +1,6 @@
 """What `issuebox dev` runs: the command, the environment and the readiness check of each part.
 
-This module only describes; `issuebox.dev.supervisor` runs. Each part gets only the secrets that it needs.
+This module only describes; `issuebox.dev.supervisor` runs. Each part gets only the environment that it needs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ PROBE_TIMEOUT_S: Final = 2.0
 # -P: an `api` directory in the working directory must not become our `api` package.
 PYTHON: Final = (sys.executable, "-P")
 SECRETS: Final = secrets_of(ApiSettings, WorkerSettings)
+
+EVERYONE: Final = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH"}
+)
+EVERYONE_PREFIXES: Final = ("LC_", "XDG_", "PYTHON", "SSL_CERT_")
+"""Variables that any program may need. All else that the user has set, such as keys for other services, stays out."""
+
+OURS_PREFIXES: Final = ("ISSUEBOX_", "TEMPORAL_")
+WORKER_PREFIXES: Final = ("DAYTONA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+"""The worker alone calls Daytona and GitHub, perhaps through a proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +104,7 @@ def temporal_service(server: DevServer, around: Surroundings) -> Service:
     async def is_ready() -> bool:
         return await has_namespace(around.environment())
 
-    return Service(
-        name="temporal", command=server.command(), environment=_with_secrets_of((), around.inherited), is_ready=is_ready
-    )
+    return Service(name="temporal", command=server.command(), environment=_needed(around.inherited), is_ready=is_ready)
 
 
 def daytona_service(around: Surroundings, port: int) -> Service:
@@ -105,22 +113,20 @@ def daytona_service(around: Surroundings, port: int) -> Service:
         *(*PYTHON, "-m", "localdaytona"),
         *("--host", LOOPBACK, "--port", str(port)),
         *("--data", str(around.data_dir / "localdaytona")),
-        *("--api-key", around.secrets.daytona_api_key),
         *("--speed", str(around.daytona_speed)),
     ]
 
     async def is_ready() -> bool:
         return await answers(f"http://{LOOPBACK}:{port}/_local/healthz")
 
-    return Service(
-        name="localdaytona", command=command, environment=_with_secrets_of((), around.inherited), is_ready=is_ready
-    )
+    environment = _needed(around.inherited) | {"LOCALDAYTONA_API_KEY": around.secrets.daytona_api_key}
+    return Service(name="localdaytona", command=command, environment=environment, is_ready=is_ready)
 
 
 def worker_service(around: Surroundings) -> Service:
     """One worker, ready when it polls its task queue."""
     ready_file = around.data_dir / "worker.ready"
-    environment = _with_secrets_of((WorkerSettings,), around.environment())
+    environment = _needed(around.environment(), (WorkerSettings,), *OURS_PREFIXES, *WORKER_PREFIXES)
     if around.ports.daytona:
         environment = {key: value for key, value in environment.items() if not key.startswith("DAYTONA_")}
         environment |= {
@@ -142,7 +148,7 @@ def worker_service(around: Surroundings) -> Service:
 
 def api_service(around: Surroundings) -> Service:
     """The FastAPI shim. It never calls Daytona, so it gets no API key."""
-    environment = _with_secrets_of((ApiSettings,), around.environment())
+    environment = _needed(around.environment(), (ApiSettings,), *OURS_PREFIXES)
     own = load(ApiSettings, around.inherited)
     if not own.webhook_secrets:
         environment["ISSUEBOX_WEBHOOK_SECRETS"] = around.webhook_secret
@@ -183,7 +189,13 @@ async def has_namespace(environment: Mapping[str, str]) -> bool:
     return True
 
 
-def _with_secrets_of(models: Sequence[type[CommonSettings]], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the secrets that only other parts need."""
+def _needed(
+    environment: Mapping[str, str], models: Sequence[type[CommonSettings]] = (), *prefixes: str
+) -> dict[str, str]:
+    """What every program may need and what begins so, without the secrets that only other parts need."""
     foreign = SECRETS - secrets_of(*models)
-    return {key: value for key, value in environment.items() if key not in foreign}
+    return {
+        key: value
+        for key, value in environment.items()
+        if (key in EVERYONE or key.startswith((*EVERYONE_PREFIXES, *prefixes))) and key not in foreign
+    }

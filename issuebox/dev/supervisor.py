@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from issuebox.dev import child
+from issuebox.dev.child import bound
 
 PROBE_INTERVAL_S: Final = 0.1
 RESTART_PAUSE_FIRST_S: Final = 0.25
@@ -120,8 +119,7 @@ class Runner:
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", child.__file__, str(os.getpid())),
-                *self.service.command,
+                *bound(*self.service.command),
                 env=self.service.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,

@@ -9,9 +9,11 @@ from collections import Counter
 
 from activities.reporting import ms
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
+from issuebox.domain.audit import GOING
 from issuebox.domain.errors import GoneError, ProviderError, RateLimitedError, RefusedError
+from issuebox.domain.issue import issue_id_of
 from issuebox.domain.phase import REMEDIES, Cause
-from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_MANAGED_BY, MANAGED_BY
+from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_SHOWN_BYTES_MAX, MANAGED_BY
 from issuebox.domain.text import one_line
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
@@ -21,6 +23,12 @@ LISTED_MAX = 400
 """Limit on the listed sandboxes. Two pages are enough to see the regions in use."""
 
 REASON_MAX = 160
+
+NAMED_MAX = 5
+"""Other installations, or sandboxes, that are named; all are counted."""
+
+PERMISSIONS = ("write:sandboxes", "delete:sandboxes")
+"""What a worker's key needs. Reads need none."""
 
 _URL = re.compile(r"https?://[^/\s]+")
 _KEY_CAUSES = frozenset({Cause.CREDENTIALS, Cause.FORBIDDEN})
@@ -48,21 +56,74 @@ async def _lookup(provider: DaytonaProvider, settings: WorkerSettings) -> list[C
     took_ms = ms(began)
     return [
         _found("API", Verdict.OK, f"{settings.daytona_api_url} is reached"),
-        _found("key", Verdict.OK, "accepted"),
+        _key(await provider.permissions()),
         _found("lookup", Verdict.OK, f"a name that does not exist is not found, in {took_ms} ms"),
     ]
+
+
+def _key(permissions: frozenset[str] | None) -> CheckResult:
+    """A key without a permission passes every read, and is refused when it first creates or deletes."""
+    if permissions is None:
+        return _found("key", Verdict.OK, "accepted; this Daytona does not say what it may do")
+    missing = [permission for permission in PERMISSIONS if permission not in permissions]
+    if not missing:
+        return _found("key", Verdict.OK, "accepted, and may create and delete sandboxes")
+    advice = f"Use a key with {' and '.join(PERMISSIONS)} (in Daytona's dashboard: Keys)."
+    return _found("key", Verdict.FAILED, f"accepted, but it lacks {' and '.join(missing)}", advice)
 
 
 async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[CheckResult]:
     """A list is needed as well, because a server other than Daytona also answers 404 to a lookup."""
     regions: Counter[str] = Counter()
-    async for sandbox in provider.list_managed({LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: settings.instance}):
-        regions[sandbox.region] += 1
-        if regions.total() >= LISTED_MAX:
+    others: Counter[str] = Counter()
+    named_otherwise: list[str] = []
+    async for sandbox in provider.list_managed({LABEL_MANAGED_BY: MANAGED_BY}):
+        instance = sandbox.labels.get(LABEL_INSTANCE, "")
+        if instance != settings.instance:
+            others[instance] += 1
+        else:
+            regions[sandbox.region] += 1
+            if issue_id_of(sandbox.name, settings.name_prefix) is None and sandbox.phase not in GOING:
+                named_otherwise.append(sandbox.name)
+        if regions.total() + others.total() >= LISTED_MAX:
             break
-    more = " or more" if regions.total() >= LISTED_MAX else ""
-    seen = f"{regions.total()}{more} of ours (instance {settings.instance})"
-    return [_found("sandboxes", Verdict.OK, seen), _region(settings.daytona_target, regions)]
+    seen = f"{_counted(regions)} of ours (instance {settings.instance})"
+    return [
+        _found("sandboxes", Verdict.OK, seen),
+        _others(settings, ours=regions.total(), others=others),
+        *_names(settings, named_otherwise),
+        _region(settings.daytona_target, regions),
+    ]
+
+
+def _others(settings: WorkerSettings, *, ours: int, others: Counter[str]) -> CheckResult:
+    """Whether ISSUEBOX_INSTANCE fits: with none of ours beside another's sandboxes, it may have been changed."""
+    if not others:
+        return _found("instance", Verdict.OK, f"{settings.instance}; no sandboxes of other installations")
+    named = ", ".join(f"{_label(instance)} ({count})" for instance, count in others.most_common(NAMED_MAX))
+    if ours:
+        return _found("instance", Verdict.OK, f"{settings.instance}; other installations here: {named}")
+    advice = "If ISSUEBOX_INSTANCE was changed, set it back: sandboxes labelled otherwise are not touched."
+    return _found("instance", Verdict.WARNING, f"{settings.instance} has no sandboxes, but here are: {named}", advice)
+
+
+def _names(settings: WorkerSettings, named_otherwise: list[str]) -> list[CheckResult]:
+    """Whether ISSUEBOX_NAME_PREFIX fits the sandboxes that carry our labels."""
+    if not named_otherwise:
+        return []
+    named = ", ".join(_label(name) for name in named_otherwise[:NAMED_MAX])
+    seen = f"{len(named_otherwise)} of ours are not named {settings.name_prefix}N: {named}"
+    advice = "If ISSUEBOX_NAME_PREFIX was changed, set it back. `issuebox audit` says more about each."
+    return [_found("names", Verdict.WARNING, seen, advice)]
+
+
+def _label(text: str) -> str:
+    """What anybody may have written at Daytona."""
+    return one_line(text, LABEL_SHOWN_BYTES_MAX, keeps_markup=True) or "no instance"
+
+
+def _counted(regions: Counter[str]) -> str:
+    return f"{regions.total()}{' or more' if regions.total() >= LISTED_MAX else ''}"
 
 
 def _region(target: str, regions: Counter[str]) -> CheckResult:

@@ -33,7 +33,7 @@ async def examine(order: Order) -> Report:
     results = [_settings(Verdict.WARNING, f"{name}: no setting has this name") for name in unknown(environ)]
     if Part.TEMPORAL in order.parts:
         environment = temporal_environment(order.data_dir)
-        results += await temporal.examine(environment, worker.task_queue, is_fixing=order.is_fixing)
+        results += await temporal.examine(environment, worker.task_queue, worker.name_prefix, is_fixing=order.is_fixing)
     if Part.DAYTONA in order.parts:
         # Imported here, because the SDK takes seconds to import and the other parts do not need it.
         from issuebox.doctor import daytona  # noqa: PLC0415

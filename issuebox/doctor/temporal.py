@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeNamespaceResponse,
-    DescribeTaskQueueRequest,
     GetSystemInfoRequest,
 )
 from temporalio.client import Client, WorkflowQueryFailedError
@@ -24,40 +19,34 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.dev.temporal_server import SERVER_MINIMUM
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
+from issuebox.domain.runs import advice_for
 from issuebox.domain.text import one_line
 from issuebox.temporal import search_attributes as setup
 from issuebox.temporal.connect import TemporalConfigError, configuration, connect
-from issuebox.temporal.index import Index, running_on
+from issuebox.temporal.fitting import misfits
+from issuebox.temporal.index import Index, Row, running_on
 from issuebox.temporal.issues import Issues, IssuesError
+from issuebox.temporal.pollers import KINDS, Poller, pollers
 from workflows.messages import QUERY_STATUS
 
 TIMEOUT_S = 8.0
-POLL_MAX_S = 150.0
-"""A poll lasts a minute; a worker without a poll for more than two minutes is silent."""
-
 ANSWER_MAX_S = 10.0
 """A worker answers a query in milliseconds, or in a second or two if it must first replay a long history."""
 
 LISTED_MAX = 100
-"""Limit on the workflows that are searched for one of ours. All are ours, unless the task queue's name has quotes."""
+"""Limit on the workflows that are searched for one that can answer."""
+
+NAMED_MAX = 5
+"""Stuck workflows that are named; all of them are counted."""
 
 REASON_MAX = 300
 
 CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
 SCHEDULE_PREFIX = "issuebox-"
 
-_KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 _REFUSALS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
 _MINIMUM = ".".join(map(str, SERVER_MINIMUM))
 _UNANSWERED = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Poller:
-    """A process that Temporal lists as polling a task queue, and the seconds since its last poll."""
-
-    identity: str
-    age_s: float
 
 
 class _EndError(Exception):
@@ -68,7 +57,9 @@ class _EndError(Exception):
         self.result = result
 
 
-async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing: bool) -> list[CheckResult]:
+async def examine(
+    environment: Mapping[str, str], task_queue: str, name_prefix: str, *, is_fixing: bool
+) -> list[CheckResult]:
     """The check results for Temporal. With `is_fixing`, missing search attributes are registered first."""
     results: list[CheckResult] = []
     try:
@@ -77,11 +68,13 @@ async def examine(environment: Mapping[str, str], task_queue: str, *, is_fixing:
         results.append(await _server(client))
         results.append(await _namespace(client))
         results.append(await _search_attributes(client, is_fixing=is_fixing))
-        workers = {kind: polled(kind, task_queue, await _pollers(client, task_queue, kind)) for kind in _KINDS}
+        workers = {kind: polled(kind, task_queue, await _pollers(client, task_queue, kind)) for kind in KINDS}
         results += workers.values()
+        issues = Issues.over(client, name_prefix=name_prefix, task_queue=task_queue, timeout_s=TIMEOUT_S)
+        stuck = await Index(issues).stuck(running_on(task_queue))
         if workers["workflows"].verdict is not Verdict.FAILED:  # Without a poller, nobody answers.
-            results.append(await _answers(client, task_queue))
-        results.append(await _schedules(client))
+            results.append(await _answers(issues, {row.name for row in stuck}))
+        results += [_stuck(stuck), await _fits(issues), await _schedules(client)]
     except _EndError as end:
         results.append(end.result)
     except (RPCError, RuntimeError, TimeoutError, IssuesError) as error:
@@ -198,22 +191,14 @@ def by_hand(client: Client) -> str:
 
 
 async def _pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=_KINDS[kind]
-    )
     async with asyncio.timeout(TIMEOUT_S):
-        reply = await client.workflow_service.describe_task_queue(request)
-    now = datetime.now(UTC)
-    return [
-        Poller(poller.identity, (now - poller.last_access_time.ToDatetime(UTC)).total_seconds())
-        for poller in reply.pollers
-    ]
+        return await pollers(client, task_queue, kind)
 
 
-def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> CheckResult:
+def polled(kind: str, task_queue: str, found: Sequence[Poller]) -> CheckResult:
     """What the pollers of a task queue show about its workers."""
-    fresh = [poller for poller in pollers if poller.age_s < POLL_MAX_S]
-    silent = sorted(set(pollers) - set(fresh), key=lambda poller: poller.age_s)
+    fresh = [poller for poller in found if not poller.is_silent]
+    silent = sorted(set(found) - set(fresh), key=lambda poller: poller.age_s)
     name = f"worker: {kind}"
     seen = f"{len(fresh)} on the task queue {task_queue}" if fresh else f"nobody polls the task queue {task_queue}"
     advice = "" if fresh else "Start a worker (`issuebox worker`), with the same TEMPORAL_* and ISSUEBOX_TASK_QUEUE. "
@@ -226,12 +211,12 @@ def polled(kind: str, task_queue: str, pollers: Sequence[Poller]) -> CheckResult
     return _found(name, verdict, seen, advice.strip())
 
 
-async def _answers(client: Client, task_queue: str) -> CheckResult:
+async def _answers(issues: Issues, stuck: Collection[str]) -> CheckResult:
     """Query the newest issue's status, which a worker must answer: one that hangs is still listed as polling."""
-    name = "worker: answers"
-    workflow_id = await _newest(client, task_queue)
+    name, client = "worker: answers", await issues.client()
+    workflow_id = await _newest(issues, stuck)
     if workflow_id is None:
-        return _found(name, Verdict.OK, "no issue's workflow runs, so there is nothing to ask")
+        return _found(name, Verdict.OK, "no issue's workflow runs that could answer, so there is nothing to ask")
     try:
         async with asyncio.timeout(ANSWER_MAX_S):
             await client.get_workflow_handle(workflow_id).query(QUERY_STATUS)
@@ -239,13 +224,14 @@ async def _answers(client: Client, task_queue: str) -> CheckResult:
         seen = f"a worker answers, but not for {workflow_id}: {_line(str(error))}"
         return _found(name, Verdict.WARNING, seen, f"Search the worker's log for {workflow_id}.")
     except (RPCError, TimeoutError) as error:
-        return _unanswered(name, workflow_id, error)
+        return _unanswered(name, workflow_id, error, await _pollers(client, issues.task_queue, "workflows"))
     return _found(name, Verdict.OK, f"the status of {workflow_id}")
 
 
-def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> CheckResult:
+def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError, suspects: Sequence[Poller]) -> CheckResult:
     if isinstance(error, TimeoutError) or error.status in _UNANSWERED:
-        seen = f"no worker has answered for {workflow_id} within {ANSWER_MAX_S:g} s"
+        named = ", ".join(sorted(poller.identity for poller in suspects))
+        seen = f"no worker has answered for {workflow_id} within {ANSWER_MAX_S:g} s; polling: {named}"
         advice = "A worker hangs or is overloaded: see its log, and restart it. Nothing is lost by a restart."
         return _found(name, Verdict.FAILED, seen, advice)
     if error.status is RPCStatusCode.NOT_FOUND:
@@ -254,11 +240,32 @@ def _unanswered(name: str, workflow_id: str, error: RPCError | TimeoutError) -> 
     return _found(name, Verdict.FAILED, f"no answer for {workflow_id}: {reason(error)}", advice)
 
 
-async def _newest(client: Client, task_queue: str) -> str | None:
-    """The ID of the newest workflow that runs on this task queue, by Temporal's list; None when none runs."""
-    issues = Issues.over(client, name_prefix="", task_queue=task_queue, timeout_s=TIMEOUT_S)
-    page = await Index(issues).page(running_on(task_queue), size=LISTED_MAX)
-    return next((row.name for row in page.rows if row.task_queue == task_queue), None)
+async def _newest(issues: Issues, stuck: Collection[str]) -> str | None:
+    """The ID of the newest workflow on our task queue that is not stuck, by Temporal's list; None when none runs."""
+    page = await Index(issues).page(running_on(issues.task_queue), size=LISTED_MAX)
+    able = (row.name for row in page.rows if row.task_queue == issues.task_queue and row.name not in stuck)
+    return next(able, None)
+
+
+def _stuck(rows: Sequence[Row]) -> CheckResult:
+    """Workflows whose workflow task fails again and again: they take events, and do nothing about them."""
+    name = "workflows: stuck"
+    if not rows:
+        return _found(name, Verdict.OK, "none")
+    first, more = rows[0], len(rows) - NAMED_MAX
+    named = ", ".join(row.name for row in rows[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+    assert first.stuck is not None  # noqa: S101 -- the index gave the stuck ones
+    return _found(name, Verdict.FAILED, f"{named}. The first {first.stuck}", advice_for(first.stuck, first.name))
+
+
+async def _fits(issues: Issues) -> CheckResult:
+    """Whether task queue and name prefix fit the workflows that run."""
+    name, found = "workflows: settings", await misfits(issues)
+    if not found:
+        return _found(name, Verdict.OK, "all workflows with our names run on our task queue")
+    verdict = Verdict.WARNING if all(misfit.is_served for misfit in found) else Verdict.FAILED
+    seen = "; ".join(misfit.seen for misfit in found)
+    return _found(name, verdict, seen, " ".join(misfit.advice for misfit in found))
 
 
 async def _schedules(client: Client) -> CheckResult:

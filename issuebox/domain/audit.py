@@ -9,14 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from issuebox.domain.issue import issue_id_of, sandbox_name
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.records import IssueRecord
-from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
+from issuebox.domain.runs import IS_ADOPTED, advice_for
+from issuebox.domain.sandbox import (
+    LABEL_INSTANCE,
+    LABEL_ISSUE_ID,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    NAME_BYTES_MAX,
+    Sandbox,
+)
+from issuebox.domain.text import Clean, clean, prose, word
 
-SUSPECTS_MAX = 500
-"""Per walk. Heartbeats and histories carry them, and Temporal limits those to 2 MB. The next audit sees the rest."""
+SUSPECTS_MAX = 200
+"""Per walk. Heartbeats and histories carry them, and Temporal limits those to 2 MB: the findings of both walks, each at
+its limits, have half of that. The next audit sees the rest."""
+
+_SUSPECT_TEXTS: Mapping[str, Clean] = {
+    "sandbox_id": partial(word, bytes_max=128),
+    "name": partial(word, bytes_max=NAME_BYTES_MAX),
+}
+_FINDING_TEXTS: Mapping[str, Clean] = {
+    **_SUSPECT_TEXTS,
+    "seen": partial(prose, bytes_max=400),
+    "advice": partial(prose, bytes_max=400),
+}
 
 ISSUE_ID_DIGITS_MAX = 18
 """Longer numbers are not issue IDs: GitHub's fit in 64 bits. Labels and names may contain anything."""
@@ -31,6 +52,9 @@ class Kind(StrEnum):
     ORPHAN = "orphan"
     LEAK = "leak"
     LOST = "lost"
+    STUCK = "stuck"
+    UNSERVED = "unserved"
+    UNDESTROYED = "undestroyed"
 
 
 class Mend(StrEnum):
@@ -48,8 +72,11 @@ MENDS: Mapping[Kind, Mend] = {
     Kind.ORPHAN: Mend.START_WORKFLOW,
     Kind.LEAK: Mend.LOOKUP,
     Kind.LOST: Mend.LOOKUP,
+    Kind.STUCK: Mend.NOTHING,
+    Kind.UNSERVED: Mend.NOTHING,
+    Kind.UNDESTROYED: Mend.NOTHING,
 }
-"""What the audit does about each kind."""
+"""What the audit does about each kind. An orphan whose workflow a person cancelled is left alone: `IS_ADOPTED`."""
 
 ADVICE: Mapping[Kind, str] = {
     Kind.DUPLICATE: "Save what is in it, then delete it at Daytona or remove its issuebox labels.",
@@ -58,6 +85,9 @@ ADVICE: Mapping[Kind, str] = {
     Kind.ORPHAN: "Start its workflow with `issuebox audit`; the next resync brings the issue's state.",
     Kind.LEAK: "It costs money: query `why` of its workflow, or send the signal `stop`.",
     Kind.LOST: "Somebody deleted it at Daytona; the next request creates a new one.",
+    Kind.STUCK: "Restart all workers with the version that ran it last; docs/operations.md says what else helps.",
+    Kind.UNSERVED: "Set ISSUEBOX_TASK_QUEUE back, or move its workflow: docs/operations.md.",
+    Kind.UNDESTROYED: "Ask Daytona's operators to remove its container by the ID: no API of ours reaches it.",
 }
 """What a person can do about each kind."""
 
@@ -65,17 +95,27 @@ SEEN: Mapping[Kind, str] = {
     Kind.DUPLICATE: "{state}, and labelled for issue {issue_id}, which already has {canonical}",
     Kind.STRAY: "{state}, and labelled for issue {issue_id}, whose sandbox would be {canonical}",
     Kind.CONFLICT: "{state}, named for issue {issue_id}, and labelled for issue {label!r}",
-    Kind.ORPHAN: "{state}, and no workflow runs for it",
+    Kind.ORPHAN: "{state}, and no workflow runs for it{ended}",
     Kind.LEAK: "{state}, although it should be {goal}{blocked}",
     Kind.LOST: "{phase} according to its workflow, but Daytona does not find its ID{blocked}",
+    Kind.STUCK: "{phase} according to its workflow, which {stuck}",
+    Kind.UNSERVED: "{state}, and its workflow runs on the task queue {elsewhere!r}, which is not this installation's",
+    Kind.UNDESTROYED: "deleted, but Daytona could not destroy it ({state}{error}): its container may run and cost",
 }
 """What was seen of each kind; completes "the sandbox is …"."""
 
-IRREPARABLE = frozenset({Kind.DUPLICATE, Kind.STRAY, Kind.CONFLICT})
-"""Kinds that break the promise of one sandbox per issue. Only a person can decide which sandbox to keep."""
+IRREPARABLE = frozenset({Kind.DUPLICATE, Kind.STRAY, Kind.CONFLICT, Kind.STUCK, Kind.UNSERVED, Kind.UNDESTROYED})
+"""Kinds that only a person can settle: which sandbox to keep, or what became of the workers."""
 
 
-OF_RECORDS = frozenset({Kind.LEAK, Kind.LOST})
+HARMLESS = frozenset({Kind.UNDESTROYED})
+"""Kinds that do not break the promise: to every other read of Daytona such a sandbox is gone, and nobody here can
+remove it."""
+
+CANCELLED_ADVICE = "A person cancelled its workflow: `issuebox start` or the next event adopts it. Else delete it."
+"""What a person can do about an orphan that the audit leaves alone."""
+
+OF_RECORDS = frozenset({Kind.LEAK, Kind.LOST, Kind.STUCK})
 """Kinds found by comparing a workflow's record with its sandbox; the others are found by reading a sandbox."""
 
 
@@ -87,10 +127,23 @@ class Naming(StrEnum):
     OTHER = "other"
 
 
-SANDBOXES: Mapping[Naming, Mapping[bool, Kind | None]] = {
-    # By whether the issue has the counterpart: for a canonical sandbox a running workflow, which it needs;
-    # for any other a sandbox with the canonical name, which makes this one a duplicate.
-    Naming.CANONICAL: {True: None, False: Kind.ORPHAN},
+class Service(StrEnum):
+    """Who serves the workflow of an issue."""
+
+    NOBODY = "nobody"
+    ELSEWHERE = "elsewhere"
+    HERE = "here"
+
+
+CANONICAL: Mapping[Service, Kind | None] = {
+    Service.NOBODY: Kind.ORPHAN,
+    Service.ELSEWHERE: Kind.UNSERVED,
+    Service.HERE: None,
+}
+"""A sandbox with the canonical name needs a workflow that our workers serve."""
+
+SANDBOXES: Mapping[Naming, Mapping[bool, Kind]] = {
+    # By whether there is a sandbox with the canonical name, which makes this one a duplicate.
     Naming.OTHER: {True: Kind.DUPLICATE, False: Kind.STRAY},
     Naming.CONTRADICTING: {True: Kind.CONFLICT, False: Kind.CONFLICT},
 }
@@ -132,6 +185,10 @@ class Suspect:
     sandbox_id: str
     name: str
 
+    def __post_init__(self) -> None:
+        """A workflow's ID may have 1,000 bytes, and a label may say anything."""
+        clean(self, _SUSPECT_TEXTS)
+
 
 @dataclass(frozen=True, slots=True)
 class Reread:
@@ -144,7 +201,7 @@ class Reread:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What every reread confirmed. ``mended`` is True when it no longer held after mending."""
+    """What every reread confirmed. ``mend`` is what the audit may do; ``mended``: it did, and the finding ended."""
 
     kind: Kind
     issue_id: int
@@ -153,6 +210,11 @@ class Finding:
     seen: str
     advice: str
     mended: bool = False
+    mend: Mend = Mend.NOTHING
+
+    def __post_init__(self) -> None:
+        """As short as a suspect's texts: a report has hundreds."""
+        clean(self, _FINDING_TEXTS)
 
     @property
     def suspect(self) -> Suspect:
@@ -218,7 +280,7 @@ def judge_sandbox(
         return None
     naming = claim_of(sandbox, ours.name_prefix).naming
     if naming is Naming.CANONICAL:
-        return SANDBOXES[naming][record is not None]
+        return CANONICAL[_service(record)]
     has_other = (
         canonical is not None
         and canonical.id != sandbox.id
@@ -228,14 +290,23 @@ def judge_sandbox(
     return SANDBOXES[naming][has_other]
 
 
+def _service(record: IssueRecord | None) -> Service:
+    if record is None or not record.is_running:
+        return Service.NOBODY
+    return Service.ELSEWHERE if record.elsewhere else Service.HERE
+
+
 def judge_record(
     record: IssueRecord, sandbox: Sandbox | None, ours: Installation, *, despite_block: bool = False
 ) -> Kind | None:
     """What is wrong with a workflow's record of its sandbox, given a read of that sandbox by ID; None for nothing.
 
     A sandbox that belongs to another installation is never wrong here. The sandbox of a blocked issue may run against
-    the goal: the block already reports that. With `despite_block` it counts as a leak all the same.
+    the goal: the block already reports that. With `despite_block` it counts as a leak all the same. A stuck workflow
+    can do nothing about its sandbox, so nothing else is judged.
     """
+    if record.stuck is not None:
+        return Kind.STUCK
     if not record.sandbox_id:
         return None
     if sandbox is None:
@@ -256,14 +327,26 @@ def confirm(suspect: Suspect, reread: Reread, ours: Installation, *, despite_blo
     kind = _judge_again(suspect, reread, ours, despite_block=despite_block)
     if kind is None:
         return None
-    seen = _seen(kind, suspect, reread, ours.name_prefix)
-    return Finding(kind, suspect.issue_id, suspect.sandbox_id, suspect.name, seen, ADVICE[kind])
+    seen, (mend, advice) = _seen(kind, suspect, reread, ours.name_prefix), _help(kind, suspect, reread.record)
+    return Finding(kind, suspect.issue_id, suspect.sandbox_id, suspect.name, seen, advice, mend=mend)
+
+
+def _help(kind: Kind, suspect: Suspect, record: IssueRecord | None) -> tuple[Mend, str]:
+    """What the audit may do about it, and what a person can."""
+    if kind is Kind.STUCK and record is not None and record.stuck is not None:
+        return MENDS[kind], advice_for(record.stuck, suspect.name)
+    ended = record.ended.end if record is not None and record.ended is not None else None
+    if kind is Kind.ORPHAN and not IS_ADOPTED[ended]:
+        return Mend.NOTHING, CANCELLED_ADVICE
+    return MENDS[kind], ADVICE[kind]
 
 
 def _judge_again(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool) -> Kind | None:
     """The kind by the fresh reads. A suspect that is about another sandbox or issue by now waits for the next audit."""
     record, sandbox = reread.record, reread.sandbox
-    if suspect.kind in OF_RECORDS and record is not None:
+    if suspect.kind is Kind.UNDESTROYED:
+        return Kind.UNDESTROYED if sandbox is not None else None
+    if suspect.kind in OF_RECORDS and record is not None and record.is_running:
         is_same = record.sandbox_id == suspect.sandbox_id
         return judge_record(record, sandbox, ours, despite_block=despite_block) if is_same else None
     # A workflow that ended meanwhile has no record any more; its sandbox may be an orphan by now.
@@ -277,7 +360,8 @@ def promise_holds(findings: Iterable[Finding], *, is_complete: bool) -> bool:
 
     False also when the audit did not see everything. `is_complete`: no suspect was left out.
     """
-    return is_complete and all(finding.mended and finding.kind not in IRREPARABLE for finding in findings)
+    breaking = (finding for finding in findings if finding.kind not in HARMLESS)
+    return is_complete and all(finding.mended and finding.kind not in IRREPARABLE for finding in breaking)
 
 
 def _seen(kind: Kind, suspect: Suspect, reread: Reread, prefix: str) -> str:
@@ -287,11 +371,15 @@ def _seen(kind: Kind, suspect: Suspect, reread: Reread, prefix: str) -> str:
         return f"{sandbox.state if sandbox else 'gone'}, and labelled as ours, but not for any issue"
     return SEEN[kind].format(
         state=sandbox.state if sandbox else "gone",
+        error=f": {sandbox.error_reason}" if sandbox and sandbox.error_reason else "",
         label=sandbox.labels.get(LABEL_ISSUE_ID, "") if sandbox else "",
         issue_id=issue_id,
         canonical=sandbox_name(issue_id, prefix) if issue_id else "",
-        phase=record.phase if record else "",
+        phase=(record.phase if record else "") or "not looked up",
         goal=record.goal if record else "",
+        ended=f"; its last one {record.ended}" if record and record.ended else "",
+        stuck=record.stuck if record else "",
+        elsewhere=record.elsewhere if record else "",
         blocked=f"; its workflow is blocked: {record.blocked}" if record and record.blocked else "",
     )
 

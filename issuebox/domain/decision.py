@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX, sandbox_name
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.sandbox import DEFAULT_INSTANCE, Sandbox, foreign_labels
 from issuebox.domain.unsaved_work import WorkState
@@ -49,6 +50,7 @@ TABLE: Mapping[Phase, Mapping[Column, Action]] = {
         _P.STOPPING: (_A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT, _A.WAIT),
         _P.STOPPED: (_A.START, _A.REST, _A.ARCHIVE, _A.START, _A.BLOCK, _A.DELETE),
         _P.PAUSED: (_A.START, _A.REST, _A.STOP, _A.START, _A.BLOCK, _A.DELETE),
+        _P.ARCHIVING: (_A.START, _A.REST, _A.REST, _A.START, _A.BLOCK, _A.DELETE),
         _P.ARCHIVED: (_A.START, _A.REST, _A.REST, _A.START, _A.BLOCK, _A.DELETE),
         _P.RECOVERABLE: (_A.RECOVER, _A.REST, _A.REST, _A.RECOVER, _A.BLOCK, _A.DELETE),
         _P.BROKEN: (_A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.BLOCK, _A.DELETE),
@@ -90,8 +92,8 @@ class Limits:
             # 10 to 40 minutes were reported for large archives.
             Phase.THAWING: 45 * 60.0,
             Phase.BUSY: 60 * 60.0,
-            # An unanswered stop turns into an error after 10 minutes; archiving uploads a backup.
-            Phase.STOPPING: 30 * 60.0,
+            # Daytona itself turns an unanswered stop into an error after 10 minutes.
+            Phase.STOPPING: 15 * 60.0,
             Phase.LEAVING: 15 * 60.0,
             Phase.UNKNOWN: 10 * 60.0,
         }
@@ -141,6 +143,8 @@ class Situation:
     is_forced: bool = False
     is_set_up: bool = True
     instance: str = DEFAULT_INSTANCE
+    name: str = ""
+    name_prefix: str = DEFAULT_NAME_PREFIX
 
     @property
     def phase(self) -> Phase:
@@ -195,6 +199,15 @@ def decide(situation: Situation, limits: Limits) -> Decision:
     if action is Action.BLOCK:
         return _block(situation)
     return Decision(action, phase, f"{phase} with goal {situation.goal}")
+
+
+def _wrong_name(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:
+    """One issue has one name, that which the worker derives: under another one it would get a second sandbox."""
+    right = sandbox_name(situation.issue_id, situation.name_prefix)
+    if situation.name in {"", right}:
+        return None
+    reason = f"this is the workflow {situation.name}, and the workers call issue {situation.issue_id} {right}"
+    return Decision(Action.BLOCK, situation.phase, reason, Cause.WRONG_NAME)
 
 
 def _foreign(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:
@@ -256,7 +269,7 @@ def _fruitless(situation: Situation, action: Action, limits: Limits) -> Decision
     return Decision(Action.BLOCK, situation.phase, reason, situation.trouble or FRUITLESS[action])
 
 
-OVERRIDES: tuple[Override, ...] = (_foreign, _refused, _builds_exhausted, _overdue, _fruitless)
+OVERRIDES: tuple[Override, ...] = (_wrong_name, _foreign, _refused, _builds_exhausted, _overdue, _fruitless)
 
 
 def _block(situation: Situation) -> Decision:

@@ -1,20 +1,27 @@
 """What can go wrong at a provider, classed by what the caller must do about it.
 
 *Not found* is a value, not an error. Messages carry the provider's own sentence with status and code,
-never request bodies or secrets. Activities turn each class into an ``ApplicationError`` of that
+never request bodies or secrets, on one line and short. Activities turn each class into an ``ApplicationError`` of that
 name, so people see these names in Temporal's Web UI.
 """
 
 from __future__ import annotations
 
 from issuebox.domain.phase import Cause
+from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.text import prose
+
+MESSAGE_BYTES_MAX = 500
+"""Of a message, which may quote a provider's answer. Temporal keeps the failures of attempts to come up to 4 kB, their
+stack traces included; what is longer loses its type, and so its meaning (server 1.29.1,
+`limit.mutableStateActivityFailureSize.error`)."""
 
 
 class ProviderError(Exception):
     """The root. ``status`` is the HTTP status, or None when there was no answer."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(prose(message, MESSAGE_BYTES_MAX))
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -36,7 +43,14 @@ class ConflictError(ProviderError):
 
 
 class NameTakenError(ConflictError):
-    """A create was refused because some sandbox holds the unique name."""
+    """A create was refused because some sandbox holds the unique name.
+
+    ``holder`` is that sandbox, None when it could not be found: it may be invisible by name for a while.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, holder: Sandbox | None = None) -> None:
+        super().__init__(message, status=status)
+        self.holder = holder
 
 
 class ChangeInProgressError(ConflictError):

@@ -6,11 +6,24 @@ The API turns a delivery into an `IssueEvent` and Temporal carries it as the pay
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 from issuebox.domain.issue import Issue, in_utc
+from issuebox.domain.text import Clean, clean, word
+
+DELIVERY_BYTES_MAX = 160
+"""Of a delivery's ID. GitHub's have 36, those of REST 133 at most."""
+
+_TEXTS: Mapping[str, Clean] = {
+    "delivery": partial(word, bytes_max=DELIVERY_BYTES_MAX),
+    "digest": partial(word, bytes_max=64),
+    "event": partial(word, bytes_max=64),
+    "action": partial(word, bytes_max=64),
+}
 
 
 class Intention(StrEnum):
@@ -44,5 +57,6 @@ class IssueEvent:
     is_resync: bool = False
 
     def __post_init__(self) -> None:
-        """A time without a zone counts as UTC, as in `Issue`."""
+        """A time without a zone counts as UTC, as in `Issue`. Texts become clean and short: somebody may type them."""
+        clean(self, _TEXTS)
         object.__setattr__(self, "requested_at", in_utc(self.requested_at))

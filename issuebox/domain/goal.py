@@ -1,9 +1,13 @@
 """What the issue's sandbox should be, when time alone changes that, and which sandbox a person gave up.
 
 An open issue's sandbox runs on request; Daytona stops it when nobody uses it. The sandbox of a closed issue goes down
-a ladder. The times count from the close, or from a person's later request on the closed issue:
+a ladder, and never climbs it. All three times count, by Temporal's clock, from the same moment: when the close was
+learned, or when the sandbox was handed over to somebody who asked for it later.
 
     close ── stop_after_s ──> stopped ── archive_after_s ──> archived ── delete_after_s ──> deleted
+
+No timer ends what was requested since the close before it is handed over. When such a request is blocked, the times
+count from the block.
 
 A deleted issue and a person's order take effect at once. Only `steer` sets the goal. A person's order never applies
 to a sandbox that came later: the memory holds the ID of the one that was meant.
@@ -41,14 +45,17 @@ def steer(memory: Memory, now: datetime) -> None:
 
 def call_off(memory: Memory, now: datetime) -> None:
     """Call off the waiting requests, because something newer wants no running sandbox."""
+    waiting, memory.requests.served = memory.requests.asked, memory.requests.asked
     answer = Answer(CALLED_OFF[course(memory, now)[0]], memory.seen.sandbox)
     memory.orders.keep_the_sandbox()
-    memory.requests.serve(memory.requests.asked, answer)
+    memory.requests.serve(waiting, answer)
 
 
-def give(memory: Memory, order: Order, now: datetime, *, is_forced: bool = False) -> None:
-    """Take a person's order. It calls off the waiting requests."""
-    memory.orders.stand(order, is_forced=is_forced)
+def give(
+    memory: Memory, order: Order, now: datetime, *, ordered_at: datetime | None = None, is_forced: bool = False
+) -> None:
+    """Take a person's order. It calls off the waiting requests. Without its own time it counts as given now."""
+    memory.orders.stand(order, min(ordered_at or now, now), is_forced=is_forced)
     memory.progress.reached = None
     call_off(memory, now)
     steer(memory, now)
@@ -56,23 +63,32 @@ def give(memory: Memory, order: Order, now: datetime, *, is_forced: bool = False
 
 def course(memory: Memory, now: datetime) -> tuple[Goal, datetime | None]:
     """The goal as of `now`, and when time alone will change it; None for never."""
+    if memory.is_only_told and not memory.told.is_deleted:
+        return Goal.STOPPED, None
     if memory.told.is_deleted or memory.orders.standing is Order.DELETE:
         return Goal.DELETED, None
-    goal, due_at = _rung(memory.told.ended_at, memory.policy.closing, now)
+    goal, due_at = _rung(_counts_from(memory), memory.policy.closing, now)
     if memory.orders.standing is Order.STOP and goal is Goal.RUNNING:
         return Goal.STOPPED, due_at
     return goal, due_at
 
 
-def _rung(ended_at: datetime | None, closing: Closing, now: datetime) -> tuple[Goal, datetime | None]:
+def _counts_from(memory: Memory) -> datetime | None:
+    """When the timers of a closed issue began. None for an open issue, and while a request is on its way."""
+    ended_at = memory.told.ended_at
+    if ended_at is None or not memory.requests.is_waiting:
+        return ended_at
+    blocked = memory.progress.blocked
+    return None if blocked is None else max(ended_at, blocked.since)
+
+
+def _rung(began_at: datetime | None, closing: Closing, now: datetime) -> tuple[Goal, datetime | None]:
     """The rung that a closed issue has reached, and when the next one is due."""
     goal = Goal.RUNNING
-    if ended_at is None:
+    if began_at is None:
         return goal, None
     for rung, after_s in closing.ladder:
-        if after_s < 0:
-            continue
-        due_at = ended_at + timedelta(seconds=after_s)
+        due_at = began_at + timedelta(seconds=after_s)
         if due_at > now:
             return goal, due_at
         goal = rung

@@ -19,7 +19,7 @@ from enum import StrEnum
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import call_off, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Memory, Note
+from issuebox.domain.memory import AHEAD_MAX, Memory, Note
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
 """A state of a higher rank is final against those of a lower one, whatever their times: the issue left for good."""
@@ -46,6 +46,7 @@ class Verdict(StrEnum):
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and return what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries.seen += 1
+    event = _believable(event, now)
     if event.intention is Intention.IGNORE:
         return _take_snapshot(memory, event, now)
     if memory.deliveries.is_repeated(event.delivery, event.digest):
@@ -123,7 +124,7 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
     """Whether the event asks for work, given the newest known state of the issue."""
     match event.intention:
         case Intention.ENSURE:
-            if not _may_run(memory, event):
+            if not _may_run(memory, event) or memory.orders.is_after(event.requested_at or event.issue.updated_at, now):
                 return Verdict.LATE
             if event.is_explicit:
                 memory.told.request(event.requested_at)
@@ -133,6 +134,18 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
             return Verdict.RECORDED if is_learned else Verdict.LATE
         case Intention.IGNORE | Intention.PONG:
             return Verdict.RECORDED
+
+
+def _believable(event: IssueEvent, now: datetime) -> IssueEvent:
+    """The event with the time of its arrival, by Temporal's clock, for times that are far ahead of it."""
+    issue = event.issue
+    updated_at, closed_at, requested_at = (
+        now if moment is not None and moment > now + AHEAD_MAX else moment
+        for moment in (issue.updated_at, issue.closed_at, event.requested_at)
+    )
+    if (updated_at, closed_at, requested_at) == (issue.updated_at, issue.closed_at, event.requested_at):
+        return event
+    return replace(event, issue=replace(issue, updated_at=updated_at, closed_at=closed_at), requested_at=requested_at)
 
 
 def _may_run(memory: Memory, event: IssueEvent) -> bool:

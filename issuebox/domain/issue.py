@@ -6,18 +6,44 @@ survives renames of the repository, while ``number`` repeats in every repository
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import NewType
 
-from issuebox.domain.text import one_line
+from issuebox.domain.text import Clean, clean, prose, word
 
 IssueId = NewType("IssueId", int)
 SandboxName = NewType("SandboxName", str)
 
 DEFAULT_NAME_PREFIX = "claude-issue-"
-TITLE_MAX = 256
+NUMBER_MAX = 2**63 - 1
+"""Temporal's index has integers of 64 bits, and fails the workflow's task for a larger one."""
+
+TITLE_BYTES_MAX = 1024
+"""GitHub's titles have 256 characters, of four bytes at most."""
+
+REPOSITORY_BYTES_MAX = 201
+"""GitHub's names have 140 at most. Temporal's index on PostgreSQL keeps 255 characters."""
+
+# Without what would end a link's target in Markdown, and begin an image after it.
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]{1,490}")
+
+
+def title_line(text: str) -> str:
+    """Text from people on one line, without control and bidirectional characters, which could rewrite the output."""
+    return prose(text, TITLE_BYTES_MAX)
+
+
+_TEXTS: Mapping[str, Clean] = {
+    "repository": partial(word, bytes_max=REPOSITORY_BYTES_MAX),
+    "title": title_line,
+    # A part of an address would be another one.
+    "url": lambda text: text if _URL.fullmatch(text) else "",
+}
 
 
 class IssueState(StrEnum):
@@ -34,7 +60,8 @@ class Issue:
     """A snapshot of an issue as one delivery carried it.
 
     ``updated_at`` is GitHub's, with a resolution of one second, and orders the snapshots. ``closed_at`` is
-    when it was closed, None while it is open.
+    when it was closed, None while it is open. A number or an address that cannot be one counts as not given: a person
+    may send anything by hand.
     """
 
     id: int
@@ -48,6 +75,9 @@ class Issue:
 
     def __post_init__(self) -> None:
         """A time without a zone, which a person may send by hand, counts as UTC to be comparable with GitHub's."""
+        clean(self, _TEXTS)
+        if not 0 <= self.number <= NUMBER_MAX:
+            object.__setattr__(self, "number", 0)
         object.__setattr__(self, "updated_at", in_utc(self.updated_at))
         object.__setattr__(self, "closed_at", in_utc(self.closed_at))
 
@@ -83,8 +113,3 @@ def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
     digits = name.removeprefix(prefix)
     is_ours = name.startswith(prefix) and digits.isascii() and digits.isdigit() and not digits.startswith("0")
     return IssueId(int(digits)) if is_ours else None
-
-
-def title_line(text: str) -> str:
-    """Text from people on one line, without control and bidirectional characters, which could rewrite the output."""
-    return one_line(text, TITLE_MAX, keeps_markup=True)

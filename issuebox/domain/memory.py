@@ -7,24 +7,41 @@ Events change it in `issuebox.domain.intake`, time in `issuebox.domain.goal`, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
-from issuebox.domain.sandbox import Sandbox
-from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, LastInspection
+from issuebox.domain.sandbox import LABEL_SET_UP, SET_UP_DONE, Sandbox
+from issuebox.domain.text import Clean, clean, prose, word
+from issuebox.domain.unsaved_work import LastInspection
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
 NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
+REASON_BYTES_MAX = 1000
+"""Of a reason that the memory keeps: a whole error of Daytona's in a sentence of ours."""
+CLOCKS_APART_MAX = timedelta(seconds=2)
+"""How far GitHub's clock and Temporal's may be apart; GitHub's times are in whole seconds."""
+AHEAD_MAX = timedelta(hours=1)
+"""A time of GitHub's that is further ahead of Temporal's clock is not believed: it would make all true ones late."""
 PAST_SHOWN_MAX = timedelta(seconds=30)
 """How long a read may show an earlier state: Daytona caches its answers for up to 10 s. Later, a read with an
 older ``updated_at`` is accepted, because Daytona's clock may have been set back."""
+
+
+_reason = partial(prose, bytes_max=REASON_BYTES_MAX)
+_BLOCKED_TEXTS: Mapping[str, Clean] = {"reason": _reason, "advice": partial(prose, bytes_max=400)}
+_NOTE_TEXTS: Mapping[str, Clean] = {
+    "what": partial(word, bytes_max=160),
+    "reason": _reason,
+    "state": partial(word, bytes_max=64),
+}
 
 
 class Order(StrEnum):
@@ -46,6 +63,10 @@ class Note:
     action: Action | None = None
     deliveries: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """A note stays short whatever its reason quotes: the memory holds forty."""
+        clean(self, _NOTE_TEXTS)
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -57,6 +78,10 @@ class Blocked:
     since: datetime
     tries: int = 1
     next_try_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """The reason stays short whatever it quotes."""
+        clean(self, _BLOCKED_TEXTS)
 
 
 @dataclass(slots=True)
@@ -90,6 +115,11 @@ class Told:
         if moment is not None:
             second = moment.replace(microsecond=0)
             self.requested_at = max(second, self.requested_at or second)
+
+    def request_now(self, now: datetime) -> None:
+        """Remember that a person asks now, by Temporal's clock: after the known close, whatever GitHub's clock says."""
+        after_close = now if self.closed_at is None else self.closed_at + timedelta(seconds=1)
+        self.request(max(now, after_close))
 
 
 @dataclass(slots=True)
@@ -170,20 +200,37 @@ class Requests:
 class Orders:
     """What a person wants done with the sandbox.
 
-    ``forced_id`` is the sandbox that a forced delete was meant for, ``abandoned_id`` the one that a person gave up
-    for a new one. An order never applies to a sandbox that came later.
+    ``ordered_at`` is when the standing order was given, by the clock of the API or of Temporal. ``forced_id`` is the
+    sandbox that a forced delete was meant for, ``abandoned_id`` the one that a person gave up for a new one. An order
+    never applies to a sandbox that came later.
     """
 
     standing: Order | None = None
+    ordered_at: datetime | None = None
     is_forced: bool = False
     forced_id: str = ""
     is_replace_asked: bool = False
     abandoned_id: str = ""
     is_lookup_asked: bool = False
 
-    def stand(self, order: Order | None, *, is_forced: bool = False) -> None:
-        """Replace the standing order; None ends it."""
-        self.standing, self.is_forced, self.forced_id = order, is_forced, ""
+    def stand(self, order: Order, ordered_at: datetime, *, is_forced: bool = False) -> None:
+        """Replace the standing order."""
+        self.standing, self.ordered_at, self.is_forced, self.forced_id = order, ordered_at, is_forced, ""
+
+    def lift(self) -> None:
+        """End the standing order."""
+        self.standing, self.ordered_at, self.is_forced, self.forced_id = None, None, False, ""
+
+    def is_after(self, asked_at: datetime | None, now: datetime) -> bool:
+        """Whether the standing order is newer than what somebody asked for at `asked_at`, by GitHub's clock.
+
+        The two clocks may be apart by `CLOCKS_APART_MAX`: within that the request counts. When nobody said when the
+        order was given, what arrives in the same workflow task counts by its arrival: both may have waited for a
+        worker.
+        """
+        if self.ordered_at is None or asked_at is None or now == self.ordered_at:
+            return False
+        return asked_at < self.ordered_at - CLOCKS_APART_MAX
 
     def keep_the_sandbox(self) -> None:
         """Cancel the order to replace the sandbox with a new one."""
@@ -194,8 +241,8 @@ class Orders:
 class Seen:
     """What lookups showed. The known ID is kept on *not found*: one 404 proves nothing.
 
-    ``phase_since`` is when the sandbox was first seen in its phase, ``set_up_id`` the sandbox whose set-up is known
-    to be finished.
+    ``phase_since`` is when the sandbox was first seen in its phase, of lookups without a rest in between; ``set_up_id``
+    the sandbox whose set-up is known to be finished.
     """
 
     sandbox: Sandbox | None = None
@@ -211,11 +258,15 @@ class Seen:
             return None
         return Phase.MISSING if self.sandbox is None else self.sandbox.phase
 
+    def begin(self) -> None:
+        """Begin to count anew how long the sandbox is in its phase: nobody looked in between."""
+        self.phase_since = None
+
     def take(self, sandbox: Sandbox | None, now: datetime) -> None:
         """Remember what a lookup found."""
         before = self.phase, self.sandbox.id if self.sandbox else ""
         self.sandbox, self.at = sandbox, now
-        if before != (self.phase, sandbox.id if sandbox else ""):
+        if self.phase_since is None or before != (self.phase, sandbox.id if sandbox else ""):
             self.phase_since = now
         self.sandbox_id = sandbox.id if sandbox else self.sandbox_id
 
@@ -266,14 +317,16 @@ class Progress:
     """How far the sandbox has come towards its goal.
 
     ``goal`` is the goal that the loop works on; `issuebox.domain.goal.course` computes it. ``reached`` is the last
-    goal that was reached. ``may_unblock``: something happened since the last reconciliation that may end a block.
-    ``is_woken``: something happened that the loop must see. Continue-as-new keeps both.
+    goal that was reached. ``unsure_until``: the reply to a command was lost, and Daytona may still execute it; at that
+    time the sandbox is looked up once more. ``may_unblock``: something happened since the last reconciliation that may
+    end a block. ``is_woken``: something happened that the loop must see. Continue-as-new keeps both.
     """
 
     goal: Goal = Goal.RUNNING
     reached: Goal | None = None
     outcome: Outcome | None = None
     blocked: Blocked | None = None
+    unsure_until: datetime | None = None
     may_unblock: bool = False
     is_woken: bool = False
 
@@ -316,18 +369,34 @@ class Memory:
     notes: list[Note] = field(default_factory=list)
 
     @property
+    def is_only_told(self) -> bool:
+        """Whether the issue ended and nobody ever asked for its sandbox: then Daytona is asked nothing.
+
+        What is known of it still keeps a late delivery from creating a sandbox.
+        """
+        is_untouched = self.requests.asked == 0 and self.orders.standing is None and self.seen.at is None
+        return self.told.ended_at is not None and is_untouched and not self.orders.is_lookup_asked
+
+    @property
     def has_work(self) -> bool:
         """Whether there is anything to do: a request, a lookup, or a goal that is not reached yet."""
-        return self.requests.is_waiting or self.orders.is_lookup_asked or self.progress.is_open
+        is_open = self.progress.is_open and not self.is_only_told
+        return self.requests.is_waiting or self.orders.is_lookup_asked or is_open
 
     def note(self, note: Note) -> None:
         """Remember a decision; the oldest is forgotten."""
         self.notes.append(note)
         del self.notes[:-NOTES_MAX]
 
+    def hand_over(self, ticket: int, answer: Answer, now: datetime) -> None:
+        """Give the requests up to `ticket` their sandbox. The timers of a closed issue count from here."""
+        self.requests.serve(ticket, answer)
+        if self.told.ended_at is not None:
+            self.told.ended_at = now
+
     def ask(self, now: datetime, delivery: str = "") -> int:
         """Count one more request for a running sandbox; returns its ticket. This ends a standing order."""
-        self.orders.stand(None)
+        self.orders.lift()
         if self.told.ended_at is not None:
             self.told.ended_at = now
         return self.requests.ask(delivery)
@@ -336,14 +405,19 @@ class Memory:
         self, cause: Cause, reason: str, now: datetime, retry_after_s: float, chance: Callable[[], float]
     ) -> None:
         """Remember why nothing can be done now and when to try again: after `retry_after_s`, unless that is 0."""
-        progress, remedy = self.progress, REMEDIES[cause]
-        tries = progress.blocked.tries + 1 if progress.blocked else 1
-        next_try_at = None
-        if remedy.passes:
-            pause_s = retry_after_s or self.policy.blocked_retry_s(tries, chance())
-            next_try_at = now + timedelta(seconds=pause_s)
-        since = progress.blocked.since if progress.blocked else now
-        progress.blocked = Blocked(cause, reason, remedy.advice, since, tries, next_try_at)
+        progress, remedy, known = self.progress, REMEDIES[cause], self.progress.blocked
+        tries = known.tries if known else 0
+        next_try_at = now + timedelta(seconds=retry_after_s) if retry_after_s else None
+        if known is not None and known.cause is cause and known.next_try_at is not None and known.next_try_at > now:
+            # An event tried it before its time. That neither counts nor puts the next try off.
+            next_try_at = max(known.next_try_at, next_try_at or known.next_try_at)
+        else:
+            tries += 1
+            next_try_at = next_try_at or now + timedelta(seconds=self.policy.blocked_retry_s(tries, chance()))
+        since = known.since if known else now
+        progress.blocked = Blocked(
+            cause, reason, remedy.advice, since, max(tries, 1), next_try_at if remedy.passes else None
+        )
         progress.outcome = Outcome.BLOCKED
         self.note(Note(now, "blocked", f"{cause}: {reason}", self.seen.phase))
 

@@ -22,6 +22,7 @@ class Phase(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     PAUSED = "paused"
+    ARCHIVING = "archiving"
     ARCHIVED = "archived"
     RECOVERABLE = "recoverable"
     BROKEN = "broken"
@@ -34,8 +35,12 @@ TRANSITIONAL = frozenset({Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPI
 """Phases that end by themselves; every other one stays until somebody acts."""
 
 
-ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVED})
-"""Phases in which the disk is kept and nothing runs."""
+ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVING, Phase.ARCHIVED})
+"""Phases in which the disk is kept and nothing runs. From each of them Daytona admits a start and a delete.
+
+*Archiving* is one of them, and no phase that is waited for: Daytona makes one backup per runner at a time, and every
+stop queues one, so its end has no useful bound.
+"""
 
 
 AWAKE = frozenset({Phase.USABLE, Phase.BUSY, Phase.STOPPING, Phase.THAWING})
@@ -101,6 +106,7 @@ class Cause(StrEnum):
     BROKEN = "broken"
     UNBUILT = "unbuilt"
     FOREIGN = "foreign"
+    WRONG_NAME = "wrong_name"
     STUCK = "stuck"
     UNKNOWN_STATE = "unknown_state"
     NAME_HELD = "name_held"
@@ -136,6 +142,11 @@ REMEDIES: dict[Cause, Remedy] = {
     Cause.FOREIGN: Remedy(
         "If its owner agrees, delete or rename that sandbox at Daytona. If it is ours, correct its label there, or "
         "restore ISSUEBOX_INSTANCE if that was changed. Then send `retry`.",
+        passes=False,
+    ),
+    Cause.WRONG_NAME: Remedy(
+        "If ISSUEBOX_NAME_PREFIX was changed, restore it and send `retry`. Otherwise end this workflow, and ask for "
+        "the sandbox under the issue's right name.",
         passes=False,
     ),
     Cause.STUCK: Remedy(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from issuebox.domain.decision import Limits
+from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import Goal
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 
@@ -22,13 +23,14 @@ class Closing:
 
     @property
     def ladder(self) -> tuple[tuple[Goal, float], ...]:
-        """The goals and their times, the soonest first."""
-        rungs = (
-            (Goal.STOPPED, self.stop_after_s),
-            (Goal.ARCHIVED, self.archive_after_s),
-            (Goal.DELETED, self.delete_after_s),
-        )
-        return tuple(sorted(rungs, key=lambda rung: rung[1]))
+        """The goals that are switched on, and their times, the soonest first. It only goes down."""
+        rungs: list[tuple[Goal, float]] = []
+        steps = ((Goal.STOPPED, self.stop_after_s), (Goal.ARCHIVED, self.archive_after_s))
+        for goal, after_s in (*steps, (Goal.DELETED, self.delete_after_s)):
+            if after_s >= 0:
+                # What would come after a later goal is left out: nothing is stopped that was deleted.
+                rungs = [(one, at_s) for one, at_s in rungs if at_s <= after_s] + [(goal, after_s)]
+        return tuple(rungs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ class Policy:
     republish_after_s: float = 60.0
     """How far the published time of the last request may lag while nothing else changes. Publishing costs an event in
     the history and a write to Temporal's index."""
+
+    name_prefix: str = DEFAULT_NAME_PREFIX
+    """What the worker puts before the issue ID. A workflow under any other name touches nothing."""
 
     instance: str = DEFAULT_INSTANCE
     """The name of this installation on the labels of its sandboxes. The workflow judges ownership by it."""

@@ -12,7 +12,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from issuebox.domain.errors import TransientError
 from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.text import cut_to_bytes
+
+OUTPUT_BYTES_MAX = 256 * 1024
+"""Of a command's output: a report of fifty repositories has a tenth of it. One that is cut has no end and is not
+believed."""
+
+CURSOR_BYTES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,10 @@ class Execution:
     exit_code: int | None
     output: str = ""
 
+    def __post_init__(self) -> None:
+        """No more of the output than can be a report."""
+        object.__setattr__(self, "output", cut_to_bytes(self.output, OUTPUT_BYTES_MAX))
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxPage:
@@ -41,6 +53,11 @@ class SandboxPage:
 
     sandboxes: tuple[Sandbox, ...]
     next_cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises TransientError for a cursor that no heartbeat could carry; a part of it would lead elsewhere."""
+        if len(self.next_cursor or "") > CURSOR_BYTES_MAX:
+            raise TransientError("Daytona's next page cannot be used: its cursor is too long")
 
 
 class SandboxProvider(Protocol):
@@ -58,7 +75,10 @@ class SandboxProvider(Protocol):
         """Read this sandbox and no other, even if another one has its name by now. None as for `lookup`."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox | None:
-        """Send one create and wait for the sandbox to settle. Raises NameTakenError when the name is held."""
+        """Send one create and wait for the sandbox to settle.
+
+        Raises NameTakenError when the name is held, with the sandbox that holds it if that can be found.
+        """
 
     async def start(self, sandbox_id: str) -> Sandbox | None:
         """Send one start and wait for the sandbox to settle."""
@@ -111,6 +131,13 @@ class SandboxProvider(Protocol):
         Hints, for sweeps only: rows may be late or missing, or the sandbox may be on its way out. The order is by
         creation, which never changes, so a sandbox that starts or stops between two pages is not skipped. A cursor
         stays valid when the sandbox it was taken from is gone.
+        """
+
+    def list_undestroyed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
+        """The sandboxes with these labels that were deleted, and that the platform did not clean up. Oldest first.
+
+        Every other read says that they are gone, and their names are free. Their containers may run and cost. This has
+        the limits of `list_page`.
         """
 
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:

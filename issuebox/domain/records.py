@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from issuebox.domain.issue import Issue
+from issuebox.domain.runs import Ended, Stuck
+
 
 @dataclass(frozen=True, slots=True)
 class IssueRecord:
-    """A running workflow and what it last published, perhaps nothing yet. The words are those of `Phase` and `Goal`.
+    """A workflow and what it last published, perhaps nothing yet. The words are those of `Phase` and `Goal`.
 
-    ``sandbox_id`` is '' when it knows no sandbox, ``blocked`` the cause of being blocked or ''.
+    ``sandbox_id`` is '' when it knows no sandbox, ``blocked`` the cause of being blocked or ''. ``elsewhere`` is its
+    task queue when that is not ours: our workers do not serve it. ``ended`` says how it ended, None while it runs;
+    ``stuck`` why it cannot go on, which a list does not show.
     """
 
     name: str
@@ -22,6 +27,14 @@ class IssueRecord:
     phase: str = ""
     goal: str = ""
     blocked: str = ""
+    elsewhere: str = ""
+    ended: Ended | None = None
+    stuck: Stuck | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody may act on what it published."""
+        return self.ended is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +49,16 @@ class IssueRecords(Protocol):
     """The issues' workflows, as a sweep sees them. Every method is safe to repeat."""
 
     async def describe(self, name: str) -> IssueRecord | None:
-        """The newest record under this name; None when no workflow runs there. Never an old answer."""
+        """The newest record under this name, also of a workflow that ended; None without any. Never an old answer."""
 
     async def list_page(self, cursor: str | None = None) -> RecordPage:
         """One page of our running workflows from an index that lags: hints only, unlike `describe`."""
 
-    async def start(self, issue_id: int) -> None:
-        """Start the issue's workflow without a request for a sandbox. One that runs is left alone."""
+    async def adopt(self, issue: Issue) -> None:
+        """Start the issue's workflow without a request for a sandbox, and have it look the sandbox up. Safe to repeat.
+
+        It begins with what the last workflow published about the issue, or without that with `issue`.
+        """
 
     async def look(self, name: str) -> bool:
         """Ask the workflow to look its sandbox up and to act on its goal; False when none runs."""

@@ -8,8 +8,9 @@ Nothing here knows GitHub's JSON: `api.payload` reduces it to `Facts`.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -84,7 +85,7 @@ class Detection:
     """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request.
 
     ``start_objection`` is why the delivery must not start a workflow, '' when it may. A delivery that asks for nothing,
-    or that ends an issue in a repository that is not allowed, goes only to a workflow that already runs.
+    or that ends an issue whose opening would be refused, goes only to a workflow that already runs.
     """
 
     intention: Intention
@@ -153,6 +154,9 @@ TABLE: tuple[Row, ...] = (
     Row("issues", "deleted", Intention.DELETE, "the issue was deleted", _none),
 )
 
+BOT = "[bot]"
+"""What the login of a GitHub App's user ends with."""
+
 EVENTS = frozenset(row.event for row in TABLE)
 """The GitHub events that have a row."""
 
@@ -197,13 +201,24 @@ def detect(facts: Facts, criteria: Criteria) -> Detection:
         if objection := row.objection(facts, criteria):
             objections.append(objection)
         elif row.intention is not Intention.ENSURE:
-            return Detection(row.intention, row.reason, start_objection=_repository(facts, criteria))
-        elif refusal := next(filter(None, (objects(facts, criteria) for objects in ADMISSION)), ""):
+            return Detection(row.intention, row.reason, start_objection=_against_opening(facts, criteria))
+        elif refusal := _refusal(facts, criteria):
             return _ignored(refusal)
         else:
             return Detection(row.intention, row.reason, row.is_explicit)
     reason = "; ".join(dict.fromkeys(objections))
     return _ignored(reason or f"the action {facts.action!r} of {facts.event!r} is not used")
+
+
+def _against_opening(facts: Facts, criteria: Criteria) -> str:
+    """Why the opening of this issue by its author would be refused; '' when it would be taken."""
+    opening = replace(facts, event="issues", action="opened", sender=facts.author, is_bot=facts.author.endswith(BOT))
+    return _refusal(opening, criteria)
+
+
+def _refusal(facts: Facts, criteria: Criteria) -> str:
+    """The first objection to who asks; '' for none."""
+    return next(filter(None, (objects(facts, criteria) for objects in ADMISSION)), "")
 
 
 def _whose(facts: Facts) -> Association | None:
@@ -245,30 +260,44 @@ def _ignored(reason: str) -> Detection:
 
 
 def says(text: str, phrase: str) -> bool:
-    """Whether the text contains the phrase as a whole word, ignoring case, outside of quotes and code.
+    """Whether a person says the phrase in the Markdown text, as a word of its own, ignoring case.
 
-    ``@claude-bot``, ``@claude/team`` and ``me@claude.com`` do not match ``@claude``.
+    Quotes, code and HTML comments do not count, nor do ``@claude-bot``, ``@claude/team``, ``me@claude.com``.
     """
-    pattern = rf"(?<![\w@/-]){re.escape(phrase)}(?![\w/-])"
-    return re.search(pattern, _spoken(text), flags=re.IGNORECASE) is not None
+    if not _has(text, phrase):
+        return False
+    from issuebox.domain.markup import TooIntricateError, spoken  # noqa: PLC0415 -- 50 ms that few processes need
+
+    try:
+        return _has(spoken(text), phrase)
+    except TooIntricateError:
+        return False
 
 
-# As in CommonMark 0.31, 4.5 and 6.1: no backtick follows an opening fence of backticks on its line, a fence is
-# closed by one at least as long, and a code span by a run of backticks of the same length.
-_FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
-_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
+_LEADING, _TRAILING = frozenset("@/-"), frozenset("/-")
+_WORD_CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "Mn", "Mc"})
+# How the Unicode names of their letters begin. Korean has spaces, but its particles follow a name at once. A variation
+# selector is part of the emoji before it.
+_WITHOUT_SPACES = re.compile(
+    "CJK|IDEOGRAPHIC|BOPOMOFO|HIRAGANA|KATAKANA|HALFWIDTH|HANGUL|YI |THAI|LAO |KHMER|MYANMAR|TIBETAN|VARIATION"
+)
 
 
-def _spoken(text: str) -> str:
-    """The text without quoted lines, fenced code and code spans."""
-    spoken, fence = [], ""
-    for line in text.splitlines():
-        if fence:
-            mark = line.strip()
-            is_closing = len(mark) >= len(fence) and set(mark) == set(fence)
-            fence = "" if is_closing else fence
-        elif opening := _FENCE.match(line):
-            fence = opening[1]
-        elif not line.lstrip().startswith(">"):
-            spoken.append(_CODE_SPAN.sub(" ", line))
-    return "\n".join(spoken)
+def _has(text: str, phrase: str) -> bool:
+    """Whether the phrase stands in the text and is no part of a longer word, address or path."""
+    for match in re.finditer(re.escape(phrase), text, flags=re.IGNORECASE):
+        before = text[max(0, match.start() - 1) : match.start()]
+        after, then = text[match.end() : match.end() + 1], text[match.end() + 1 : match.end() + 2]
+        is_host = after == "." and _is_letter(then)
+        if not (before in _LEADING or _is_letter(before) or after in _TRAILING or _is_letter(after) or is_host):
+            return True
+    return False
+
+
+def _is_letter(character: str) -> bool:
+    """Whether a word goes on with it: a letter, digit or accent of a script that separates words by spaces."""
+    if character == "_":
+        return True
+    if not character or unicodedata.category(character) not in _WORD_CATEGORIES:
+        return False
+    return _WITHOUT_SPACES.match(unicodedata.name(character, "")) is None

@@ -12,12 +12,12 @@ from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.text import one_line
 
-LABEL_WORK = "issuebox-work"
-"""The label that carries the last verdict, readable in Daytona's dashboard."""
-
-LABEL_SET_UP = "issuebox-set-up"
-"""The marker of a finished set-up. A sandbox without it is set up again and never used as it is."""
-SET_UP_DONE = "done"
+FINDINGS_MAX = 20
+NAME_BYTES_MAX = 120
+"""Of a path or a branch in a finding: whoever works in the sandbox may have named it."""
+REASON_BYTES_MAX = 300
+FINDING_BYTES_MAX = 400
+"""Of a whole finding: a place, a detail, and our own words."""
 
 
 class WorkState(StrEnum):
@@ -38,6 +38,11 @@ class Inspection:
     state: WorkState
     findings: tuple[str, ...] = ()
     is_failed: bool = False
+
+    def __post_init__(self) -> None:
+        """Histories keep the findings and pages show them, so they are few and short, whoever reports them."""
+        findings = tuple(one_line(finding, FINDING_BYTES_MAX) for finding in self.findings)
+        object.__setattr__(self, "findings", _bounded(findings))
 
     @property
     def is_clean(self) -> bool:
@@ -91,10 +96,6 @@ def _is_used_since(sandbox: Sandbox, moment: datetime) -> bool:
     return sandbox.last_activity_at is not None and sandbox.last_activity_at > moment + SLACK
 
 
-FINDINGS_MAX = 20
-NAME_LENGTH_MAX = 80
-REASON_LENGTH_MAX = 200
-
 MARK = "issuebox\t"
 """Begins each line of the report. What a shell prints at its start lacks this mark and is skipped."""
 
@@ -120,7 +121,7 @@ _SENTENCES = {**UNSAVED, **UNCHECKED}
 
 def unchecked(reason: str, findings: Iterable[str] = ()) -> Inspection:
     """The verdict when the work could not be checked, with the reason first."""
-    return Inspection(WorkState.UNCHECKED, _bounded((one_line(reason, REASON_LENGTH_MAX), *findings)))
+    return Inspection(WorkState.UNCHECKED, (one_line(reason, REASON_BYTES_MAX), *findings))
 
 
 def read_report(output: str, exit_code: int | None, places: str) -> Inspection:
@@ -137,11 +138,11 @@ def read_report(output: str, exit_code: int | None, places: str) -> Inspection:
     elif exit_code != 0:
         problem = f"the inspection of the sandbox ended with exit code {exit_code}"
     if kinds & set(UNSAVED):
-        return Inspection(WorkState.UNSAVED, _bounded((*findings, problem) if problem else findings))
+        return Inspection(WorkState.UNSAVED, (*findings, problem) if problem else findings)
     if problem:
         return unchecked(problem, findings)
     if kinds & set(UNCHECKED):
-        return Inspection(WorkState.UNCHECKED, _bounded(findings))
+        return Inspection(WorkState.UNCHECKED, findings)
     return Inspection(WorkState.CLEAN, () if _REPOSITORY in kinds else (f"no git repository under {places}",))
 
 
@@ -161,7 +162,7 @@ _KINDS = frozenset(_SENTENCES) | {_END, _REPOSITORY}
 
 def _sentence(record: re.Match[str]) -> str:
     one, several = _SENTENCES[record["kind"]]
-    place, detail = (one_line(record[name], NAME_LENGTH_MAX) for name in ("place", "detail"))
+    place, detail = (one_line(record[name], NAME_BYTES_MAX) for name in ("place", "detail"))
     return (one if int(record["count"]) == 1 else several).format(
         place=place, count=int(record["count"]), detail=detail
     )

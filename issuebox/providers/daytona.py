@@ -20,14 +20,14 @@ from daytona.common.errors import DaytonaError, DaytonaNotFoundError
 from daytona_api_client_async import CreateSandbox, SandboxListItem
 from daytona_api_client_async import Sandbox as SandboxDto
 
-from issuebox.domain.errors import AmbiguousError, GoneError, NotInStateError, ProviderError
+from issuebox.domain.errors import AmbiguousError, GoneError, NameTakenError, NotInStateError, ProviderError
 from issuebox.domain.phase import TRANSITIONAL, Phase
 from issuebox.domain.provider import Execution, SandboxPage, SandboxSpec
-from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.sandbox import IDENTITY_LABELS, Sandbox
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX, Changes, DaytonaClient
 from issuebox.providers.daytona_errors import is_failed_start, translate
 from issuebox.providers.daytona_jobs import Job, JobRunner
-from issuebox.providers.daytona_states import NEVER_RAN, phase_of
+from issuebox.providers.daytona_states import NEVER_RAN, NEVER_RAN_REASONS, is_backed_up, phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient, is_out_of_time, translate_clone, translate_toolbox
 
 LANGUAGE = "python"
@@ -41,6 +41,9 @@ OF_NOBODY = {"issuebox-nobody": "nobody"}
 
 _REPAIRED = TRANSITIONAL | {Phase.RECOVERABLE}
 """While Daytona repairs an error in place, the sandbox still looks broken."""
+
+_ARCHIVED = TRANSITIONAL | {Phase.ARCHIVING}
+"""The end of an archive has no useful bound, so only the archive itself waits for it, while its activity listens."""
 
 _TOUCHABLE = frozenset({Phase.BROKEN, Phase.UNBUILT, Phase.RECOVERABLE})
 
@@ -104,9 +107,12 @@ class DaytonaProvider:
         try:
             created = await self._client.send_create(self._body(spec), self._options.command_timeout_s)
         except DaytonaError as error:
-            if not is_failed_start(error):
-                raise translate(error, is_command=True, has_target=False) from error
-            return await self._failed_build(spec.name, error)
+            if is_failed_start(error):
+                return await self._failed_build(spec, error)
+            failure = translate(error, is_command=True, has_target=False)
+            if isinstance(failure, NameTakenError):
+                failure.holder = await self._holder(spec)
+            raise failure from error
         # The reply to a create that waited is the body built at its beginning: always `creating`.
         return await self._settle_after(to_sandbox(created), is_stale=True)
 
@@ -120,7 +126,7 @@ class DaytonaProvider:
         return await self._command(sandbox_id, self._client.send_stop)
 
     async def archive(self, sandbox_id: str) -> Sandbox | None:
-        return await self._command(sandbox_id, self._client.send_archive)
+        return await self._command(sandbox_id, self._client.send_archive, passing=_ARCHIVED)
 
     async def delete(self, sandbox_id: str) -> Sandbox | None:
         return await self._command(sandbox_id, self._client.send_delete)
@@ -136,11 +142,11 @@ class DaytonaProvider:
             raise translate(error, is_command=True) from error
 
     async def label(self, sandbox_id: str, labels: dict[str, str]) -> None:
-        sandbox = await self._read(sandbox_id)
-        if sandbox is None or labels.items() <= sandbox.labels.items():
+        found = await self._read_raw(sandbox_id)
+        if found is None or labels.items() <= found.labels.items():
             return
-        # PUT replaces all labels, the language label of the SDK included.
-        merged = {CODE_TOOLBOX_LANGUAGE_LABEL: LANGUAGE} | sandbox.labels | labels
+        # PUT replaces all labels, the language label of the SDK and those that a `Sandbox` leaves out included.
+        merged = {CODE_TOOLBOX_LANGUAGE_LABEL: LANGUAGE} | found.labels | labels
         try:
             await self._client.send_labels(sandbox_id, merged, self._options.request_timeout_s)
         except DaytonaError as error:
@@ -168,23 +174,46 @@ class DaytonaProvider:
         job = Job(job_id, command, timeout_s)
         return await JobRunner(await self._toolbox(sandbox_id), job, self._options.request_timeout_s).run()
 
-    async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
-        options = self._options
+    async def permissions(self) -> frozenset[str] | None:
+        """What the key may do, in Daytona's words; None when this Daytona does not tell. For the doctor."""
         try:
-            page = await self._client.send_list(labels, cursor, options.list_page_size, options.request_timeout_s)
+            return frozenset((await self._client.send_own_key(self._options.request_timeout_s)).permissions)
+        except DaytonaNotFoundError:
+            return None
         except DaytonaError as error:
             raise translate(error, is_command=False) from error
-        return SandboxPage(tuple(to_sandbox(item) for item in page.items), page.next_cursor or None)
+
+    async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
+        return await self._page(labels, cursor)
 
     async def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
+        async for sandbox in self._walk(labels):
+            yield sandbox
+
+    async def list_undestroyed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
+        async for sandbox in self._walk(labels, is_of_undestroyed=True):
+            if sandbox.desired_state == "destroyed":
+                yield sandbox
+
+    async def _walk(self, labels: dict[str, str], *, is_of_undestroyed: bool = False) -> AsyncIterator[Sandbox]:
         cursor: str | None = None
         while True:
-            page = await self.list_page(labels, cursor)
+            page = await self._page(labels, cursor, is_of_undestroyed=is_of_undestroyed)
             for sandbox in page.sandboxes:
                 yield sandbox
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def _page(
+        self, labels: dict[str, str], cursor: str | None = None, *, is_of_undestroyed: bool = False
+    ) -> SandboxPage:
+        size, timeout_s = self._options.list_page_size, self._options.request_timeout_s
+        try:
+            page = await self._client.send_list(labels, cursor, size, timeout_s, is_of_undestroyed=is_of_undestroyed)
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+        return SandboxPage(tuple(to_sandbox(item) for item in page.items), page.next_cursor or None)
 
     async def _toolbox(self, sandbox_id: str) -> ToolboxClient:
         """The toolbox of a running sandbox. Raises GoneError, NotInStateError, or what a read raises."""
@@ -230,14 +259,19 @@ class DaytonaProvider:
 
     async def _read(self, id_or_name: str) -> Sandbox | None:
         """One read. None for *not found*; raises TransientError, RateLimitedError or RefusedError."""
+        found = await self._read_raw(id_or_name)
+        return None if found is None else to_sandbox(found)
+
+    async def _read_raw(self, id_or_name: str) -> SandboxDto | None:
+        """The same as `_read`, with everything that Daytona says."""
         try:
-            sandbox = to_sandbox(await self._client.send_lookup(id_or_name, self._options.request_timeout_s))
+            found = await self._client.send_lookup(id_or_name, self._options.request_timeout_s)
         except DaytonaNotFoundError:
             return None
         except DaytonaError as error:
             raise translate(error, is_command=False) from error
         # Newer servers keep a destroyed row readable by ID for a day.
-        return None if sandbox.phase is Phase.MISSING else sandbox
+        return None if to_sandbox(found).phase is Phase.MISSING else found
 
     async def _command(
         self,
@@ -282,13 +316,42 @@ class DaytonaProvider:
                 f"the command was accepted, then reading failed: {error}", status=error.status
             ) from error
 
-    async def _failed_build(self, name: str, error: DaytonaError) -> Sandbox | None:
-        """The sandbox that a create inserted but could not start, so that nobody can have worked in it."""
+    async def _failed_build(self, spec: SandboxSpec, error: DaytonaError) -> Sandbox:
+        """The sandbox that a create inserted but could not start, so that nobody can have worked in it.
+
+        It exists, but a read of its name may say *not found* for up to 20 s. Raises AmbiguousError when it is not
+        found in time, or a read fails.
+        """
+        pause_s = REREAD_INITIAL_S
         try:
-            sandbox = await self._read(name)
-        except ProviderError as unread:
-            raise AmbiguousError(f"{error}; then reading failed: {unread}", status=error.status_code) from unread
-        return None if sandbox is None else as_never_ran(sandbox)
+            async with asyncio.timeout(self._options.settle_timeout_s):
+                while (sandbox := await self._find_by_labels(spec)) is None:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, self._options.read_interval_s)
+        except (ProviderError, TimeoutError) as unread:
+            why = str(unread) or "it was not found"
+            raise AmbiguousError(f"{error}; then reading failed: {why}", status=error.status_code) from unread
+        return as_never_ran(sandbox)
+
+    async def _holder(self, spec: SandboxSpec) -> Sandbox | None:
+        """The sandbox that holds the name of a refused create; None when it could not be found or read."""
+        try:
+            return await self._find_by_labels(spec)
+        except ProviderError:
+            return None  # The refusal itself is the news. A lookup comes next, and has its own retries.
+
+    async def _find_by_labels(self, spec: SandboxSpec) -> Sandbox | None:
+        """The sandbox that has the spec's name: by that name, else by its labels.
+
+        Daytona caches misses of a name, so after an answer which says that the sandbox exists a 404 by name proves
+        nothing. The list does not have that cache, but lags: only what it shows is believed, and then read by ID.
+        """
+        sandbox = await self._read(spec.name)
+        if sandbox is not None:
+            return sandbox
+        whose = {label: value for label, value in spec.labels.items() if label in IDENTITY_LABELS}
+        listed = [each for each in (await self._page(whose)).sandboxes if each.name == spec.name]
+        return await self._read(listed[0].id) if listed else None
 
     async def _follow(
         self, sandbox_id: str, changes: Changes, timeout_s: float, passing: frozenset[Phase] = TRANSITIONAL
@@ -316,7 +379,8 @@ class DaytonaProvider:
         # Earlier reads may have been stale: only an event tells which state preceded the error.
         is_unbroken = stream_id is not None and stream_id == self._client.stream_id
         before, after = changes.last
-        return as_never_ran(sandbox) if is_unbroken and before in NEVER_RAN and after == "error" else sandbox
+        is_proven = is_unbroken and before in NEVER_RAN and after == "error" and not changes.is_backed_up
+        return as_never_ran(sandbox) if is_proven else sandbox
 
 
 def as_never_ran(sandbox: Sandbox) -> Sandbox:
@@ -331,22 +395,36 @@ def to_sandbox(dto: SandboxDto | SandboxListItem) -> Sandbox:
     """Our view of the SDK's object. It takes both states: one alone hides deletes and thaws in progress."""
     state = dto.state.value if dto.state is not None else "unknown"
     desired = dto.desired_state.value if dto.desired_state is not None else ""
+    never_ran = _never_ran(dto, state)
     return Sandbox(
         id=dto.id,
         name=dto.name,
-        phase=phase_of(state, desired, recoverable=bool(dto.recoverable)),
+        phase=phase_of(state, desired, recoverable=bool(dto.recoverable), never_ran=never_ran),
         state=state,
         desired_state=desired,
         region=dto.target,
         toolbox_url=f"{dto.toolbox_proxy_url}/{dto.id}" if dto.toolbox_proxy_url else "",
         error_reason=dto.error_reason or "",
-        never_ran=state in NEVER_RAN,
+        never_ran=never_ran,
         auto_stop_interval_s=int((dto.auto_stop_interval or 0) * 60),
         last_activity_at=_moment(dto.last_activity_at),
         created_at=_moment(dto.created_at),
         updated_at=_moment(dto.updated_at),
         labels=dict(dto.labels),
     )
+
+
+def _never_ran(dto: SandboxDto | SandboxListItem, state: str) -> bool:
+    """Whether one read proves that nobody worked in it, by its state or by Daytona's words. A list says too little."""
+    if not isinstance(dto, SandboxDto) or is_backed_up(dto.backup_created_at, dto.backup_state):
+        return False
+    reason = dto.error_reason or ""
+    if state != "error" or reason not in NEVER_RAN_REASONS:
+        return state in NEVER_RAN
+    created_at, failed_at, within = _moment(dto.created_at), _moment(dto.updated_at), NEVER_RAN_REASONS[reason]
+    if within is None:
+        return True
+    return created_at is not None and failed_at is not None and failed_at - created_at <= within
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -25,18 +25,21 @@ from daytona.common.errors import DaytonaError
 from daytona.internal import shared_session
 from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 from daytona_api_client_async import (
+    ApiKeyList,
+    ApiKeysApi,
     CreateSandbox,
     ListSandboxesResponse,
     SandboxLabels,
     SandboxListSortDirection,
     SandboxListSortField,
+    SandboxState,
 )
 from daytona_api_client_async import Sandbox as SandboxDto
 from daytona_api_client_async.api_response import ApiResponse
 
-from issuebox.domain.phase import TRANSITIONAL
+from issuebox.domain.phase import TRANSITIONAL, Phase
 from issuebox.providers.daytona_errors import message_of
-from issuebox.providers.daytona_states import phase_of
+from issuebox.providers.daytona_states import is_backed_up, phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
 from issuebox.providers.rate_limits import Limiter, RateLimiter
 
@@ -44,6 +47,8 @@ LIST_PAGE_SIZE_MAX = 200
 """The largest page that Daytona returns."""
 
 _STATE_EVENTS = ["sandbox.state.updated"]
+_NO_END = TRANSITIONAL | {Phase.ARCHIVING}
+"""Phases whose announcement wakes nobody: what a command waits for comes after them."""
 _TOO_MANY_REQUESTS = 429
 
 P = ParamSpec("P")
@@ -56,13 +61,19 @@ class Changes:
 
     last: tuple[str, str] = ("", "")
     """The last change, as (old state, new state)."""
+    is_backed_up: bool = True
+    """Whether the sandbox had a backup then. True as well when the event did not tell."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, _event: str, data: Any) -> None:
         """Callback of the stream. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
         if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
             self.last = (str(data.get("oldState")), state)
-            if phase_of(state) not in TRANSITIONAL:
+            shown = data.get("sandbox")
+            self.is_backed_up = not isinstance(shown, dict) or is_backed_up(
+                shown.get("backupCreatedAt"), shown.get("backupState")
+            )
+            if phase_of(state) not in _NO_END:
                 self.arrived.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -138,19 +149,33 @@ class DaytonaClient(AsyncDaytona):
         await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, body, _request_timeout=timeout_s)
 
     async def send_list(
-        self, labels: dict[str, str], cursor: str | None, limit: int, timeout_s: float
+        self,
+        labels: dict[str, str],
+        cursor: str | None,
+        limit: int,
+        timeout_s: float,
+        *,
+        is_of_undestroyed: bool = False,
     ) -> ListSandboxesResponse:
+        """A page of the list; with `is_of_undestroyed`, of those in error, also those that were deleted."""
         # Daytona's default order is by last activity: a row that changes between two pages can be on neither.
         return await self._ask(
             Limiter.AUTHENTICATED,
             self._sandbox_api.list_sandboxes_with_http_info,
             labels=json.dumps(labels),
+            include_errored_deleted=True if is_of_undestroyed else None,
+            states=[SandboxState.ERROR, SandboxState.BUILD_FAILED] if is_of_undestroyed else None,
             cursor=cursor,
             limit=limit,
             sort=SandboxListSortField.CREATEDAT,
             order=SandboxListSortDirection.ASC,
             _request_timeout=timeout_s,
         )
+
+    async def send_own_key(self, timeout_s: float) -> ApiKeyList:
+        """What Daytona knows of the key in use."""
+        send = ApiKeysApi(self._api_client).get_current_api_key_with_http_info
+        return await self._ask(Limiter.AUTHENTICATED, send, _request_timeout=timeout_s)
 
     async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
         """The sandbox's toolbox. Requests its URL when the read did not return it."""

@@ -7,6 +7,7 @@ It does not import the SDK. The words are those of its ``SandboxState`` and ``Sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from issuebox.domain.phase import Phase
 
@@ -25,7 +26,7 @@ PHASES: Mapping[str, Phase] = {
     "resizing": Phase.BUSY,
     "stopping": Phase.STOPPING,
     "pausing": Phase.STOPPING,
-    "archiving": Phase.STOPPING,
+    "archiving": Phase.ARCHIVING,
     "stopped": Phase.STOPPED,
     "paused": Phase.PAUSED,
     "archived": Phase.ARCHIVED,
@@ -40,6 +41,21 @@ PHASES: Mapping[str, Phase] = {
 NEVER_RAN = frozenset({"creating", "pending_build", "building_snapshot", "pulling_snapshot", "build_failed"})
 """States that occur before the first start and never after it."""
 
+NEVER_RAN_REASONS: Mapping[str, timedelta | None] = {
+    "Timeout while creating sandbox": timedelta(minutes=16),
+    "Timeout while building snapshot on runner": None,
+    "Failed to create sandbox": None,
+}
+"""Error reasons that prove the same, and for how long after the creation; None: always. They are Daytona's own words
+(server v0.190.0, `sandbox-start.action.ts`, `job-state-handler.service.ts`), and nothing may stand beside them.
+
+The first one comes 15 minutes after a container was created that nobody started. A repair may create a container anew,
+so after a longer time the sandbox may have run before.
+
+Neither a state nor a reason proves anything of a sandbox that has a backup. Daytona restores one with the runner's
+*create*: *pulling_snapshot* and these reasons can come after a life of work.
+"""
+
 _DESIRED: Mapping[tuple[Phase, str], Phase] = {
     # The server derives most of these itself (started+stopped reads as stopping). An archived or paused
     # sandbox that is starting keeps its old state, for as long as no runner takes it.
@@ -47,11 +63,17 @@ _DESIRED: Mapping[tuple[Phase, str], Phase] = {
     (Phase.STOPPED, "started"): Phase.PENDING,
     (Phase.PAUSED, "started"): Phase.PENDING,
     (Phase.PAUSED, "stopped"): Phase.STOPPING,
-    (Phase.STOPPED, "archived"): Phase.STOPPING,
+    (Phase.STOPPED, "archived"): Phase.ARCHIVING,
+    (Phase.ARCHIVING, "started"): Phase.PENDING,
     (Phase.USABLE, "stopped"): Phase.STOPPING,
     (Phase.USABLE, "paused"): Phase.STOPPING,
     (Phase.USABLE, "archived"): Phase.STOPPING,
 }
+
+
+def is_backed_up(created_at: object, state: object) -> bool:
+    """Whether Daytona has made a backup, or has begun to, by its fields `backupCreatedAt` and `backupState`."""
+    return bool(created_at) or state not in {None, "None"}
 
 
 def phase_of(state: str, desired_state: str = "", *, recoverable: bool = False, never_ran: bool = False) -> Phase:

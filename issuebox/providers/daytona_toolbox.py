@@ -45,7 +45,7 @@ from issuebox.providers.daytona_errors import message_of, retry_after_s, was_nev
 CLONE_USER = "x-access-token"
 """GitHub takes any name with a token as the password; this is the one that it documents."""
 
-MESSAGE_LENGTH_MAX = 300
+MESSAGE_BYTES_MAX = 300
 
 STATUSES: Mapping[int, type[ProviderError]] = {
     400: NotInStateError,
@@ -118,7 +118,7 @@ def is_out_of_time(error: DaytonaError) -> bool:
 def translate_toolbox(error: DaytonaError, *, is_command: bool) -> ProviderError:
     """The provider error for an error of the toolbox. Never RefusedError, so that another lookup follows."""
     status = error.status_code
-    message = f"the sandbox's toolbox: {one_line(message_of(error), MESSAGE_LENGTH_MAX)}"
+    message = f"the sandbox's toolbox: {one_line(message_of(error), MESSAGE_BYTES_MAX)}"
     if status is None or status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
         lost = AmbiguousError if is_command and not was_never_sent(error) else TransientError
         return lost(message, status=status, retry_after_s=retry_after_s(error))
@@ -131,7 +131,7 @@ def translate_clone(error: DaytonaError, *, token: str, timeout_s: float) -> Pro
         return RefusedError(f"the clone did not finish within {timeout_s:.0f} s", cause=Cause.SETUP)
     if not _is_of_git(error):
         return translate_toolbox(error, is_command=True)
-    message = f"the clone failed: {one_line(_without(message_of(error), token), MESSAGE_LENGTH_MAX)}"
+    message = f"the clone failed: {one_line(_without(message_of(error), token), MESSAGE_BYTES_MAX)}"
     return RefusedError(message, cause=Cause.SETUP, status=error.status_code)
 
 

@@ -17,6 +17,8 @@ from issuebox.providers.github_errors import Reply
 PAGE_SIZE = 100
 """GitHub's maximum."""
 
+ETAG_BYTES_MAX = 100
+
 T = TypeVar("T")
 
 
@@ -103,9 +105,15 @@ class GitHubSource:
             size=len(updates),
             reached=max(updates, default=None),
             next_cursor=self._client.next_cursor(reply, question),
-            etag=reply.headers.get("etag", ""),
+            etag=etag_of(reply),
             requests=question.requests,
         )
+
+
+def etag_of(reply: Reply) -> str:
+    """The page's ETag; one of unusual length is not kept, since each resync's report carries it to the next."""
+    etag = reply.headers.get("etag", "")
+    return etag if len(etag) <= ETAG_BYTES_MAX and etag.isascii() else ""
 
 
 def _gone(reply: Reply, *, is_redirected: bool) -> Presence:

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from issuebox.domain.issue import Issue, IssueState, title_line
+from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.issue_source import ListedComment, ListedIssue, is_repository
 
 _REPOSITORY_URL = re.compile(r"/repos/([^/]+/[^/]+)\Z")
-_WEB_URL = re.compile(r"https?://\S{1,490}\Z")
 _ISSUE_URL = re.compile(r"/issues/([1-9][0-9]{0,17})\Z")
 
 Id = Annotated[int, Field(gt=0, lt=2**63)]
@@ -58,8 +57,8 @@ class IssueBody(_Part):
             id=self.id,
             repository=self._repository() or repository,
             number=self.number,
-            title=title_line(self.title),
-            url=self.html_url if _WEB_URL.match(self.html_url) else "",
+            title=self.title,
+            url=self.html_url,
             state=IssueState(self.state),
             updated_at=self.updated_at,
             closed_at=self.closed_at,

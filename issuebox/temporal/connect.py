@@ -13,16 +13,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError
+
+from issuebox.domain.text import one_line
+from workflows.messages import SIGNALS, Unreadable
 
 _SHARED = PydanticPayloadConverter()
+_SIGNALLED = [hint for shape in SIGNALS.values() for kind in shape for hint in (kind, kind | None)]
+"""The types of what signals carry, as the SDK takes them from the handlers."""
 
 
 class SharedPydanticPayloadConverter(CompositePayloadConverter):
@@ -31,11 +39,24 @@ class SharedPydanticPayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
         super().__init__(*_SHARED.converters.values())
 
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        """The values. A signal's arguments that cannot be read are `Unreadable`, for `workflows.signal_guard`.
+
+        So is what has no type: the SDK asks for none where the number of arguments does not match.
+        """
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except (ValueError, KeyError, RuntimeError):
+            if all(hint in _SIGNALLED for hint in type_hints or ()):
+                return [Unreadable()] * len(payloads)
+            raise
+
 
 DATA_CONVERTER = DataConverter(payload_converter_class=SharedPydanticPayloadConverter)
 """The data converter of every client and worker of ours."""
 
 
+REASON_MAX = 300
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 # The SDK accepts more (1.35.0): a host without a port silently means port 80, a URL draws a warning, and
 # with a lazy connection neither shows before the first call.
@@ -71,6 +92,21 @@ def forward_core_log() -> None:
     )
     telemetry = TelemetryConfig(logging=replace(LoggingConfig.default, forwarding=forwarding))
     Runtime.set_default(Runtime(telemetry=telemetry))
+
+
+def reason_of(error: Exception) -> str:
+    """Why Temporal could not be reached, or what it answered, on one line."""
+    if isinstance(error, RPCError):
+        return f"Temporal answered {error.status.name}: {_line(error.message)}"
+    if isinstance(error, TemporalConfigError):
+        return str(error)
+    # The SDK wraps the system's message in the names of its own parts (1.35.0).
+    message = re.search(r'message: "([^"]+)"', str(error))
+    return f"no connection to Temporal: {_line(message[1] if message else str(error))}"
+
+
+def _line(text: str) -> str:
+    return one_line(text, REASON_MAX, keeps_markup=True)
 
 
 def configuration(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:

@@ -7,21 +7,33 @@ the log reports it.
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, fields
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 import structlog
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.issue import issue_id_of
+from issuebox.domain.runs import Ended, Stuck
+from issuebox.temporal import runs
 from issuebox.temporal.issues import Issues, IssuesError, found
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
 
 PAGE_SIZE = 500
 RUNNING = "ExecutionStatus = 'Running'"
+
+DESCRIBED_AT_ONCE = 16
+DESCRIBED_AGAIN_AFTER_S = 30.0
+"""How long a list relies on a describe: the status page asks for a thousand issues every few seconds."""
+REMEMBERED_MAX = 10_000
+REPORTS_FROM = (1, 30)
 
 _EMPTY = Published()
 _KINDS = {field.name: type(getattr(_EMPTY, field.name)) for field in fields(Published)}
@@ -29,7 +41,7 @@ _KINDS = {field.name: type(getattr(_EMPTY, field.name)) for field in fields(Publ
 _log = structlog.get_logger("issuebox.index")
 
 
-_ODD = re.compile(r"""["'\\]""")
+ODD = re.compile(r"""["'\\]""")
 
 
 def running_on(task_queue: str) -> str:
@@ -38,7 +50,7 @@ def running_on(task_queue: str) -> str:
     For a task queue with quotes in its name, the caller must filter the rows: how to escape them depends on the
     server's database.
     """
-    return RUNNING if _ODD.search(task_queue) else f"{RUNNING} AND TaskQueue = '{task_queue}'"
+    return RUNNING if ODD.search(task_queue) else f"{RUNNING} AND TaskQueue = '{task_queue}'"
 
 
 class NotIndexedError(IssuesError):
@@ -49,8 +61,9 @@ class NotIndexedError(IssuesError):
 class Row:
     """One workflow run of an issue, and what it published last.
 
-    ``is_running`` is False for a closed run: what it published is history, and nobody acts on it.
-    ``issue_id`` is 0 when the name is not one of this installation.
+    ``is_running`` is False for a closed run: what it published is history, and nobody acts on it. ``ended`` says how
+    it ended, None when it went on in another run. ``stuck``: it runs, but cannot go on; a list shows this only when
+    it was examined. ``issue_id`` is 0 when the name is not one of this installation.
     """
 
     issue_id: int
@@ -59,6 +72,8 @@ class Row:
     started_at: datetime
     is_running: bool
     published: Published
+    ended: Ended | None = None
+    stuck: Stuck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +89,27 @@ class Index:
 
     def __init__(self, issues: Issues) -> None:
         self._issues = issues
+        self._reports_problems: bool | None = None
+        self._described: dict[str, tuple[float, Stuck | None]] = {}
 
     async def describe(self, name: str) -> Row | None:
         """The newest workflow run of this name; None when there is none. Never stale."""
         async with self._issues.within():
             handle = (await self._issues.client()).get_workflow_handle(name)
             description = await found(handle.describe())
-            return None if description is None else await self._row(description)
+            if description is None:
+                return None
+            row = await self._row(description)
+            return replace(row, stuck=await runs.stuck(await self._issues.client(), description))
 
-    async def page(self, condition: str, *, size: int = PAGE_SIZE, token: bytes = b"") -> Page:
-        """One page of the issues' workflow runs that meet the condition. Raises NotIndexedError."""
+    async def page(
+        self, condition: str, *, size: int = PAGE_SIZE, token: bytes = b"", is_examined: bool = False
+    ) -> Page:
+        """One page of the issues' workflow runs that meet the condition. Raises NotIndexedError.
+
+        With `is_examined`, rows of stuck workflows are marked. A server from 1.30 says in its list which these may be;
+        on an older one each row costs a describe, and the next only after `DESCRIBED_AGAIN_AFTER_S`.
+        """
         query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {condition}"
         async with self._issues.within():
             client = await self._issues.client()
@@ -94,28 +120,75 @@ class Index:
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
                     raise NotIndexedError(f"Temporal refused the query: {error.message}") from error
                 raise
-            rows = [await self._row(execution) for execution in listing.current_page or ()]
+            executions = listing.current_page or ()
+            rows = [await self._row(execution) for execution in executions]
+            if is_examined:
+                suspects = {e.id for e in executions if runs.REPORTED_PROBLEMS in e.search_attributes}
+                rows = await self._examined(rows, suspects)
             return Page(tuple(rows), listing.next_page_token or b"")
 
-    async def rows(self, condition: str) -> AsyncIterator[Row]:
-        """All workflow runs of this installation that meet the condition, page by page. Raises NotIndexedError."""
+    async def stuck(self, condition: str = RUNNING) -> list[Row]:
+        """The stuck workflows of this installation. Among so many that an old server lists, the newest `PAGE_SIZE`."""
+        if await self._is_reported():
+            condition = f"{condition} AND {runs.REPORTED_PROBLEMS} IS NOT NULL"
+        page = await self.page(condition, is_examined=True)
+        return [row for row in page.rows if row.stuck is not None]
+
+    async def rows(self, condition: str, *, is_examined: bool = False) -> AsyncIterator[Row]:
+        """All workflow runs of this installation that meet the condition, page by page, as `page` reads them."""
         token = b""
         while True:
-            page = await self.page(condition, token=token)
+            page = await self.page(condition, token=token, is_examined=is_examined)
             for row in page.rows:
                 if row.issue_id:
                     yield row
             if not (token := page.next_token):
                 return
 
+    async def _examined(self, rows: Sequence[Row], suspects: set[str]) -> list[Row]:
+        """The rows, those that are stuck marked. `suspects` are the names that the server reports problems of."""
+        is_reported, slots = await self._is_reported(), asyncio.Semaphore(DESCRIBED_AT_ONCE)
+
+        async def examined(row: Row) -> Row:
+            if not row.is_running or (is_reported and row.name not in suspects):
+                return row
+            async with slots:
+                return replace(row, stuck=await self._stuck(row.name))
+
+        return list(await asyncio.gather(*map(examined, rows)))
+
+    async def _stuck(self, name: str) -> Stuck | None:
+        """Whether the workflow is stuck, by a describe that is no older than `DESCRIBED_AGAIN_AFTER_S`."""
+        at, stuck = self._described.pop(name, (-math.inf, None))
+        if time.monotonic() - at > DESCRIBED_AGAIN_AFTER_S:
+            row = await self.describe(name)
+            at, stuck = time.monotonic(), row.stuck if row is not None else None
+        self._described[name] = at, stuck
+        if len(self._described) > REMEMBERED_MAX:
+            del self._described[next(iter(self._described))]
+        return stuck
+
+    async def _is_reported(self) -> bool:
+        """Whether the server marks runs with problems by itself."""
+        if self._reports_problems is None:
+            client = await self._issues.client()
+            info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+            version = re.match(r"(\d+)\.(\d+)", info.server_version)
+            self._reports_problems = version is not None and tuple(map(int, version.groups())) >= REPORTS_FROM
+        return self._reports_problems
+
     async def _row(self, execution: WorkflowExecution) -> Row:
+        issue_id = issue_id_of(execution.id, self._issues.name_prefix) or 0
+        # What another installation publishes is none of our business, and may have another shape.
+        memo = await execution.memo_value(MEMO_STATUS, None) if issue_id else None
         return Row(
-            issue_id=issue_id_of(execution.id, self._issues.name_prefix) or 0,
+            issue_id=issue_id,
             name=execution.id,
             task_queue=execution.task_queue,
             started_at=execution.start_time,
             is_running=execution.status is WorkflowExecutionStatus.RUNNING,
-            published=_published(execution.id, await execution.memo_value(MEMO_STATUS, None)),
+            ended=runs.ended(execution),
+            published=_published(execution.id, memo),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Self, TypedDict, TypeVar
 
@@ -25,32 +25,41 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.domain.phase import Outcome
-from issuebox.domain.text import cut_to_bytes
+from issuebox.domain.runs import advice_for, what_follows
+from issuebox.domain.text import as_markdown, cut_to_bytes, json_bytes
+from issuebox.temporal import runs
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
     ERROR_WRONG_ISSUE,
+    SIGNAL_DELETE,
     SIGNAL_EVENT,
     SIGNAL_LOOK,
+    SIGNAL_STOP,
     UPDATE_ENSURE,
     WORKFLOW_TYPE,
+    DeleteRequest,
     EnsureRequest,
     Handover,
     StartInput,
+    StopRequest,
 )
+
+TIMED: Mapping[str, type[StopRequest | DeleteRequest]] = {SIGNAL_STOP: StopRequest, SIGNAL_DELETE: DeleteRequest}
+"""Orders that carry the time at which they were given."""
 
 ClientFactory = Callable[[], Awaitable[Client]]
 T = TypeVar("T")
 
-SUMMARY_BYTES_MAX = 180
-"""Of a workflow's summary. Temporal's limit is 400 bytes (`limit.userMetadataSummarySize`), as JSON and with its
-envelope: quotation marks count twice. The dev server does not enforce it (1.29.1)."""
+SUMMARY_BYTES_MAX = 160
+"""Of a workflow's summary as JSON: with its envelope, half of Temporal's limit of 400 bytes
+(`limit.userMetadataSummarySize`). The dev server does not enforce it (1.29.1)."""
 
 _PASSING: Mapping[RPCStatusCode, str] = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached",
@@ -67,6 +76,14 @@ _PASSING: Mapping[RPCStatusCode, str] = {
 }
 """Failures that are not the caller's fault and may pass, with a sentence for each."""
 
+_LASTING = {
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.UNAUTHENTICATED,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.FAILED_PRECONDITION,
+}
+"""Those of them that pass only when somebody does something. The others are AwayErrors."""
+
 
 class IssuesError(Exception):
     """A call to an issue's workflow failed; the text is a sentence for people."""
@@ -79,8 +96,20 @@ class UnavailableError(IssuesError):
         super().__init__(f"{reason}; try again later")
 
 
+class AwayError(UnavailableError):
+    """Temporal itself did not take the call: the same call may succeed within seconds."""
+
+
 class UnknownIssueError(IssuesError):
     """Temporal has no workflow of the issue."""
+
+
+class EndedError(UnknownIssueError):
+    """The issue's newest workflow run is over: nobody acts on orders, and what it knew is history."""
+
+
+class StuckError(IssuesError):
+    """The issue's workflow runs but cannot go on, because its workflow task fails again and again."""
 
 
 class WrongIssueError(IssuesError):
@@ -155,11 +184,10 @@ class Issues:
             client = await self.client()
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
 
-    async def start(self, issue: Issue) -> None:
-        """Start the issue's workflow unless it runs, without a request. Safe to repeat."""
+    async def adopt(self, event: IssueEvent) -> None:
+        """Start the issue's workflow with the event's snapshot, although it asks for nothing. Safe to repeat."""
         async with self.within():
-            client = await self.client()
-            await client.start_workflow(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
+            await self._signal_with_start(event)
 
     async def deliver(self, event: IssueEvent, *, may_start: bool = True, timeout_s: float | None = None) -> str | None:
         """Signal the event to the issue's workflow, and return the workflow's ID once Temporal has stored it.
@@ -169,48 +197,59 @@ class Issues:
         """
         issue = event.issue
         if not may_start or event.intention is Intention.IGNORE:
-            return self.name(issue.id) if await self.signal(self.name(issue.id), SIGNAL_EVENT, event) else None
+            has_it = await self.signal(self.name(issue.id), SIGNAL_EVENT, event, timeout_s=timeout_s)
+            return self.name(issue.id) if has_it else None
         async with self.within(timeout_s):
-            client = await self.client()
-            await client.start_workflow(
-                WORKFLOW_TYPE,
-                self._input(issue),
-                start_signal=SIGNAL_EVENT,
-                start_signal_args=[event],
-                **self._options(issue),
-            )
+            await self._signal_with_start(event)
         return self.name(issue.id)
 
-    async def signal(self, name: str, signal: str, *arguments: object) -> bool:
+    async def signal(self, name: str, signal: str, *arguments: object, timeout_s: float | None = None) -> bool:
         """Signal the workflow of this name. True when Temporal has stored the signal, False when none runs."""
-        async with self.within():
+        async with self.within(timeout_s):
             handle = (await self.client()).get_workflow_handle(name)
             return await found(_answered(handle.signal(signal, args=arguments))) is not None
 
     async def order(self, issue_id: int, signal: str, *arguments: object) -> None:
         """Send one of the workflow's signals; Temporal has stored it then. Raises UnknownIssueError when none runs."""
+        if signal in TIMED:
+            request = arguments[0] if arguments else TIMED[signal]()
+            assert isinstance(request, StopRequest | DeleteRequest)  # noqa: S101 -- for the type checker
+            arguments = (replace(request, ordered_at=datetime.now(UTC)),)
         if not await self.signal(self.name(issue_id), signal, *arguments):
-            raise _unknown(issue_id)
+            async with self.within():
+                raise await self._gone(issue_id)
 
     async def look(self, name: str) -> bool:
         """Have the workflow look its sandbox up and act on its goal; False when none runs."""
         return await self.signal(name, SIGNAL_LOOK)
 
     async def query(self, issue_id: int, name: str, kind: type[T]) -> T:
-        """The answer of the issue's workflow to one of its queries."""
+        """The answer of the issue's workflow to one of its queries.
+
+        Raises EndedError for a run that is over, although Temporal would answer: what it knew is history. Raises
+        StuckError when the workflow cannot answer because its workflow task fails again and again.
+        """
         async with self.within():
             handle = (await self.client()).get_workflow_handle(self.name(issue_id))
             try:
                 async with asyncio.timeout(self.timeout_s / 2):
-                    answer: T | None = await found(handle.query(name, result_type=kind))
+                    answer: T | None = await found(
+                        handle.query(name, result_type=kind, reject_condition=QueryRejectCondition.NOT_OPEN)
+                    )
+            except WorkflowQueryRejectedError:
+                answer = None
             except TimeoutError as error:
                 # Temporal holds a query until a worker takes it. If Temporal answers now, no worker was there.
-                await self.check()
+                await self._raise_if_stuck(issue_id)
                 raise UnavailableError("no worker answers for this issue") from error
-            except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+            except RPCError as error:
+                if error.status is RPCStatusCode.FAILED_PRECONDITION:
+                    await self._raise_if_stuck(issue_id)
+                raise
+            except WorkflowQueryFailedError as error:
                 raise UnavailableError(f"the workflow could not answer: {error}") from error
-        if answer is None:
-            raise _unknown(issue_id)
+            if answer is None:
+                raise await self._gone(issue_id)
         return answer
 
     async def ensure(self, issue: Issue, wait_s: float, request_id: str, caller: Caller) -> Handover:
@@ -250,14 +289,25 @@ class Issues:
             async with asyncio.timeout(timeout_s or self.timeout_s):
                 yield
         except TimeoutError as error:
-            raise UnavailableError(_PASSING[RPCStatusCode.DEADLINE_EXCEEDED]) from error
+            raise AwayError(_PASSING[RPCStatusCode.DEADLINE_EXCEEDED]) from error
         except RPCError as error:
             if (reason := _PASSING.get(error.status)) is None:
                 raise
-            raise UnavailableError(reason) from error
+            kind = UnavailableError if error.status in _LASTING else AwayError
+            raise kind(reason) from error
         except RuntimeError as error:
             # The SDK raises this, with the cause in the text, when it cannot connect.
-            raise UnavailableError(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+            raise AwayError(_PASSING[RPCStatusCode.UNAVAILABLE]) from error
+
+    async def _signal_with_start(self, event: IssueEvent) -> None:
+        client = await self.client()
+        await client.start_workflow(
+            WORKFLOW_TYPE,
+            self._input(event.issue),
+            start_signal=SIGNAL_EVENT,
+            start_signal_args=[event],
+            **self._options(event.issue),
+        )
 
     async def _accepted(self, issue: Issue, request_id: str, caller: Caller) -> WorkflowUpdateHandle[Handover]:
         """The update once the workflow has accepted or refused it. Raises `_NotTakenError` when it did neither.
@@ -283,6 +333,26 @@ class Issues:
         finally:
             started.cancel()  # Otherwise it waits forever after a failed connection.
 
+    async def _gone(self, issue_id: int) -> UnknownIssueError:
+        """Why no workflow runs for the issue."""
+        handle = (await self.client()).get_workflow_handle(self.name(issue_id))
+        description = await found(handle.describe())
+        ended = None if description is None else runs.ended(description)
+        if ended is None:
+            return UnknownIssueError(
+                f"nobody has asked for a sandbox of issue {issue_id} yet, "
+                "or its workflow ended so long ago that Temporal no longer keeps it"
+            )
+        return EndedError(f"the workflow of issue {issue_id} {ended}. {what_follows(ended)}")
+
+    async def _raise_if_stuck(self, issue_id: int) -> None:
+        """Raise StuckError with what helps when the issue's workflow is stuck."""
+        client, name = await self.client(), self.name(issue_id)
+        description = await found(client.get_workflow_handle(name).describe())
+        stuck = None if description is None else await runs.stuck(client, description)
+        if stuck is not None:
+            raise StuckError(f"the workflow of issue {issue_id} {stuck}. {advice_for(stuck, name)}")
+
     def _pending(self, issue: Issue) -> Handover:
         return Handover(issue.id, self.name(issue.id), Outcome.PENDING)
 
@@ -301,10 +371,12 @@ class Issues:
 
 
 def summary(issue: Issue) -> str:
-    """One line for Temporal's Web UI: repository, number, title."""
+    """One line for Temporal's Web UI, which shows it as Markdown: repository, number, title."""
     if not issue.repository:
         return f"issue {issue.id}"
-    return cut_to_bytes(f"{issue.repository}#{issue.number} {issue.title}".strip(), SUMMARY_BYTES_MAX)
+    line = as_markdown(f"{issue.repository}#{issue.number} {issue.title}".strip())
+    summary = cut_to_bytes(line, SUMMARY_BYTES_MAX)
+    return summary if json_bytes(summary) <= SUMMARY_BYTES_MAX else cut_to_bytes(line, SUMMARY_BYTES_MAX // 2)
 
 
 async def found(call: Awaitable[T]) -> T | None:
@@ -338,7 +410,3 @@ async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Hand
         if isinstance(cause, ApplicationError) and (refusal := _REFUSALS.get(cause.type or "")):
             raise refusal(cause.message) from error
         raise _NotTakenError from error
-
-
-def _unknown(issue_id: int) -> UnknownIssueError:
-    return UnknownIssueError(f"nobody has asked for a sandbox of issue {issue_id} yet")

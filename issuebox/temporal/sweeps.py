@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from temporalio.client import Client
 
 from issuebox.domain.errors import TransientError
-from issuebox.domain.events import IssueEvent
+from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, time_of
 from issuebox.domain.known_issues import KnownIssue, KnownPage
 from issuebox.domain.records import IssueRecord, RecordPage
@@ -27,7 +28,7 @@ _STATES: Mapping[str, IssueState] = {state.value: state for state in IssueState}
 class SweptIssues:
     """`KnownIssues` for resync and `IssueRecords` for the audit. Raises TransientError when Temporal does not answer.
 
-    A closed workflow run counts as none: nobody acts on what it published.
+    For resync, a closed workflow run counts as none: nobody acts on what it published.
     """
 
     def __init__(self, client: Client, *, name_prefix: str, task_queue: str, page_size: int = PAGE_SIZE) -> None:
@@ -67,22 +68,36 @@ class SweptIssues:
     async def describe(self, name: str) -> IssueRecord | None:
         async with _outages():
             row = await self._index.describe(name)
-        return _record(row) if row is not None and row.is_running else None
+        return None if row is None else self._record(row)
 
     async def list_page(self, cursor: str | None = None) -> RecordPage:
         async with _outages():
             token = base64.b64decode(cursor) if cursor else b""
             page = await self._index.page(running_on(self._issues.task_queue), size=self._page_size, token=token)
-        ours = tuple(_record(row) for row in page.rows if row.task_queue == self._issues.task_queue)
+        ours = tuple(self._record(row) for row in page.rows if row.task_queue == self._issues.task_queue)
         return RecordPage(ours, base64.b64encode(page.next_token).decode() or None)
 
-    async def start(self, issue_id: int) -> None:
+    async def adopt(self, issue: Issue) -> None:
         async with _outages():
-            await self._issues.start(Issue(issue_id))
+            row = await self._index.describe(self._issues.name(issue.id))
+            known = _known(row) if row is not None else None
+            snapshot = known.issue if known is not None and known.is_published else issue
+            if snapshot.state is not IssueState.OPEN:
+                # The time of the close is not published. It is no later than the last update, and later requests count.
+                snapshot = replace(snapshot, closed_at=snapshot.updated_at)
+            await self._issues.adopt(IssueEvent(snapshot, Intention.IGNORE, event="audit", action="adopted"))
+            await self._issues.look(self._issues.name(issue.id))
 
     async def look(self, name: str) -> bool:
         async with _outages():
             return await self._issues.look(name)
+
+    def _record(self, row: Row) -> IssueRecord:
+        known, is_ours = row.published, row.task_queue == self._issues.task_queue
+        elsewhere = "" if is_ours else row.task_queue
+        return IssueRecord(
+            row.name, known.sandbox_id, known.phase, known.goal, known.blocked, elsewhere, row.ended, row.stuck
+        )
 
 
 def _open_in(repositories: tuple[str, ...]) -> str:
@@ -107,11 +122,6 @@ def _known(row: Row) -> KnownIssue:
         updated_at=time_of(published.issue_updated_at),
     )
     return KnownIssue(issue, is_published=state is not None, requested_at=time_of(published.requested_at))
-
-
-def _record(row: Row) -> IssueRecord:
-    known = row.published
-    return IssueRecord(row.name, known.sandbox_id, known.phase, known.goal, known.blocked)
 
 
 @asynccontextmanager

@@ -37,7 +37,12 @@ def _page() -> tuple[str, dict[str, str]]:
         "form-action 'none'",
         "frame-ancestors 'none'",
     )
-    return page, {"Content-Security-Policy": "; ".join(policy), "Cache-Control": "no-store"}
+    return page, {
+        "Content-Security-Policy": "; ".join(policy),
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def _digest(text: str) -> str:

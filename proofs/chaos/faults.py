@@ -52,8 +52,8 @@ _STREAM: Final[tuple[JSONObject, ...]] = (
     {"kind": "delay", "seconds": 2.0},
     {"kind": "hang", "after": False},
 )
-UNUSED: Final = frozenset({"list", "pause", "interval"})
-"""Operations that issuebox does not use in this run: the audit, which lists, is off."""
+UNUSED: Final = frozenset({"list", "pause", "interval", "api_key"})
+"""Operations that issuebox does not use in this run, or hardly: the audit, which lists, and the doctor are off."""
 
 FALSE_404: Final = "not_found"
 """The effect that denies an existing sandbox. The plan limits it: `FALSE_404S_MAX`."""

@@ -28,7 +28,7 @@ HEARTBEAT_TIMEOUT_S: Final = 10.0
 """`workflows.options.HEARTBEAT_TIMEOUT`, which no setting shortens: a freeze for longer wakes in a lost activity."""
 
 GRACE_S: Final = 5.0
-"""`issuebox.worker.GRACEFUL_SHUTDOWN`, in which what a worker does may come to its end."""
+"""The default of `ISSUEBOX_GRACE_S`, in which what a worker does may come to its end."""
 STALL_S: Final = 8.0
 """A reader that stalled for this long made a worker hang for ever (0.4.1)."""
 
@@ -72,6 +72,7 @@ CLOSED_RESTS_AT: Final = frozenset({"stopped", "archived", "destroyed"})
 KNOBS: Final[JSONObject] = {
     "hold_s": 3.0,
     "tick_s": 1.0,
+    "backup_every_s": 0.2,
     "outage_404_s": OUTAGE_404_S,
     "insert_delay_s": 0.05,
 }

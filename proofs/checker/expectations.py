@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from proofs.checker.cases import Message
 from proofs.checker.evidence import Expectation
 
+CLOCKS_APART_S = 3
+"""GitHub's times are in whole seconds, and its clock and the person's may be apart by two."""
+
 DOWN = frozenset({Expectation.STOPPED, Expectation.GONE})
 
 
@@ -62,11 +65,23 @@ def _shows_state(message: Message, request: Message) -> bool:
 def _takes_back(down: Message, request: Message) -> bool:
     if down.expects is Expectation.GONE and not down.is_order:
         return True
+    if down.is_order and not request.is_order:
+        return down.hi >= request.lo or _may_be_before(request, down)
     if down.is_order or request.is_order:
         return down.hi >= request.lo
     if down.action == "transferred" and not request.is_persons_own:
         return True
     return down.second >= request.second
+
+
+def _may_be_before(request: Message, order: Message) -> bool:
+    """Whether what was delivered may have happened before the person's order, by GitHub's clock and the person's."""
+    return not request.is_order and request.second < order.hi
+
+
+def _may_be_after(request: Message, order: Message) -> bool:
+    """Whether what was delivered may have happened after the person's order."""
+    return request.is_order or request.second >= order.lo - CLOCKS_APART_S
 
 
 def _by_deliveries(deliveries: Sequence[Message]) -> frozenset[Expectation]:
@@ -109,14 +124,16 @@ def _with_orders(expectations: frozenset[Expectation], messages: Sequence[Messag
     open_downs = [
         down
         for down in downs
-        if not any(request.lo > down.hi for request in certain_requests)
+        if not any(request.lo > down.hi and not _may_be_before(request, down) for request in certain_requests)
         and not any(later.lo > down.hi and later.is_certain for later in downs)
     ]
     if not open_downs:
         return expectations
     possible_requests = [each for each in messages if each.expects is Expectation.RUNNING]
     stands = any(
-        down.is_certain and not any(request.hi >= down.lo for request in possible_requests) for down in open_downs
+        down.is_certain
+        and not any(request.hi >= down.lo and _may_be_after(request, down) for request in possible_requests)
+        for down in open_downs
     )
     ordered = frozenset(down.expects for down in open_downs)
     return ordered if stands else expectations | ordered

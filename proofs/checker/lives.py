@@ -90,7 +90,9 @@ class Moment:
 
     @property
     def is_passing(self) -> bool:
-        """Whether a change of state is under way."""
+        """Whether a change of state is under way. An archive is none: it may wait for ever for its backup."""
+        if self.desired == "archived" and self.state in {"stopped", "archiving"}:
+            return False
         is_on_its_way = self.state != self.desired and self.state not in ERRORED
         return not self.is_gone and (self.state not in RESTING or is_on_its_way)
 

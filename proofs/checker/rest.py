@@ -11,7 +11,8 @@ from proofs.checker.lives import BY_PERSON, ERRORED, Moment, SandboxLife, is_out
 BUILDS_MAX = 3
 """After this many sandboxes in a row that failed before they ran, a person must examine Daytona's snapshot."""
 
-ASLEEP = frozenset({"stopped", "paused", "archived"})
+ASLEEP = frozenset({"stopped", "paused", "archiving", "archived"})
+"""States in which the disk is kept and nothing runs. An archive may wait for ever in Daytona's queue of backups."""
 OTHERS_LABELS = ("managed-by", "issue-id")
 
 
@@ -44,6 +45,8 @@ def _stopped(case: Case) -> str:
         rests |= ASLEEP
     elif "stopped" in rests:
         rests.add("paused")
+    if "archived" in rests:
+        rests.add("archiving")
     may_be_held = "destroyed" in rests
     wrong = [
         life

@@ -142,10 +142,16 @@ def _deliveries(case: Case) -> Iterator[Violation]:
 
 def _is_honoured(case: Case, request: Message) -> bool:
     is_served = any(life.was_started_since(request.lo) for life in case.lives)
-    is_called_off = bool(superseders(request, case.messages)) or is_on_closed(request, case.messages)
+    is_called_off = bool(superseders(request, case.messages))
     is_blocked = rest.is_beyond_help(case, request.lo) or any(rest.is_held_up(case, life) for life in case.lives)
+    is_refused = is_on_closed(request, case.messages) and _may_be_refused(case, request)
     is_misled = any(rest.was_shown_past(case, life, request.lo) for life in case.lives)
-    return is_served or is_called_off or is_blocked or is_misled
+    return is_served or is_called_off or is_blocked or is_refused or is_misled
+
+
+def _may_be_refused(case: Case, request: Message) -> bool:
+    """Whether the issue was blocked since: on a closed issue the request is then called off after some time."""
+    return case.evidence.blocks is None or any(block.at >= request.lo for block in case.blocks)
 
 
 def _lost(case: Case, at: float | None, what: str) -> Violation:

@@ -118,14 +118,16 @@ def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]
     if row is None:
         yield _read(world, None, "finds it gone")
         return
-    if row.is_settled:
+    if row.is_settled(for_archive=activity == "archive_sandbox"):
         yield _read(world, row, f"reads {row.shown}", is_proven_unrun=attempt.is_create)
     elif activity == "settle_sandbox":
         yield Outcome(
             "waits until the budget of the phase is spent", world, is_fault=True, observed=_failed(BUDGET_SPENT)
         )
     else:
-        yield replace(_read(world, row, f"stops waiting at {row.shown}"), is_fault=True)
+        # Daytona queues the backups that archives wait for: that one outlasts its attempt is no fault.
+        is_fault = row.phase is not Phase.ARCHIVING
+        yield replace(_read(world, row, f"stops waiting at {row.shown}"), is_fault=is_fault)
     if not row.is_dying:
         yield _denied(world, row)
 
@@ -163,6 +165,9 @@ def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes)
     row = world.row(sandbox_id)
     if row is None or not row.is_occupied or activity != "delete_sandbox":
         yield Outcome("given up before it was executed", world, is_fault=True, observed=_failed(TIMEOUT), is_late=True)
+    if is_create and answer.error and world.named is not None:
+        # Found by its name, or by its labels when the name answers a false 404. If the list lags, too, it is not found.
+        yield _read(world, world.named, f"finds the name held by {world.named.id}", is_sent=False)
     if answer.error:
         label = f"answered {answer.error}"
         yield Outcome(label, world, attempt=Attempt(reply=_failed(answer.error)), broken=answer.broken)

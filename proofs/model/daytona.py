@@ -102,10 +102,13 @@ class Row:
     def phase(self) -> Phase:
         return phase_of(self.shown, self.desired, recoverable=self.is_recoverable)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether an attempt that waits for it is done. A repair under way shows as an error, and is waited for."""
-        return self.phase not in TRANSITIONAL and not (self.state == "error" and self.transition)
+    def is_settled(self, *, for_archive: bool = False) -> bool:
+        """Whether an attempt that waits for it is done. A repair under way shows as an error, and is waited for.
+
+        `for_archive`: the attempt archives it. No other attempt waits for the end of an archive.
+        """
+        passing = TRANSITIONAL | {Phase.ARCHIVING} if for_archive else TRANSITIONAL
+        return self.phase not in passing and not (self.state == "error" and self.transition)
 
     def view(self, *, is_proven_unrun: bool = False, is_stale: bool = False) -> View:
         """The row as a read shows it."""

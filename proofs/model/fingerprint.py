@@ -21,9 +21,21 @@ from functools import cache
 from typing import Any, cast
 
 from issuebox.domain.decision import Decision, Refusal
+from issuebox.domain.goal import course
 from issuebox.domain.issue import Issue
-from issuebox.domain.memory import PAST_SHOWN_MAX, Blocked, Deliveries, Memory, Note, Progress, Requests, Seen, Told
-from issuebox.domain.phase import TRANSITIONAL
+from issuebox.domain.memory import (
+    PAST_SHOWN_MAX,
+    Blocked,
+    Deliveries,
+    Memory,
+    Note,
+    Orders,
+    Progress,
+    Requests,
+    Seen,
+    Told,
+)
+from issuebox.domain.phase import READY, TRANSITIONAL
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import SLACK, LastInspection
@@ -101,7 +113,28 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
 def _progress(progress: Progress, at: Moment) -> Hashable:
     """Everything but the outcome, which is for people."""
     blocked = _print(progress.blocked, at)
-    return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken
+    unsure = progress.unsure_until
+    late = None if unsure is None else (unsure <= at.now, progress.outcome in READY, _earlier_timers(unsure, at))
+    return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken, late
+
+
+def _earlier_timers(moment: datetime, at: Moment) -> tuple[bool, ...]:
+    """Which of the other timers fire before this moment: with two of them running, their order counts."""
+    blocked = at.memory.progress.blocked
+    others = (blocked.next_try_at if blocked else None, course(at.memory, at.now)[1])
+    return tuple(other is not None and other <= moment for other in others)
+
+
+def _orders(orders: Orders, _at: Moment) -> Hashable:
+    """Everything but the time of the order, which the model chooses anew with each delivery."""
+    return (
+        orders.standing,
+        orders.is_forced,
+        orders.forced_id,
+        orders.is_replace_asked,
+        orders.abandoned_id,
+        orders.is_lookup_asked,
+    )
 
 
 def _blocked(blocked: Blocked, at: Moment) -> Hashable:
@@ -133,6 +166,7 @@ def _last_inspection(last_inspection: LastInspection, _at: Moment) -> Hashable:
 PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Told: _told,
     Requests: _requests,
+    Orders: _orders,
     Seen: _seen,
     Progress: _progress,
     Blocked: _blocked,

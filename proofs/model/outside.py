@@ -17,6 +17,8 @@ from proofs.model.daytona import Actor, Row, Trouble, World
 from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, LOOK, ORDERS, Order
 from proofs.model.views import Kind, Observation
 
+ASKING = frozenset(number for number, event in enumerate(EVENTS) if event.intention is Intention.ENSURE)
+
 BY_HAND: tuple[Lifecycle, ...] = ("start", "stop", "archive", "delete")
 
 
@@ -72,6 +74,8 @@ class Message:
 def messages(allowance: Allowance) -> tuple[Message, ...]:
     """Everything that may reach the workflow next."""
     news = [_delivered(allowance, number) for number in sorted(allowance.awaited)]
+    if allowance.standing:
+        news += [_delivered(allowance, number, is_after_order=False) for number in sorted(allowance.awaited & ASKING)]
     again = [_repeated(allowance, number) for number in sorted(allowance.taken) if allowance.repeats]
     orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
     return (*news, *again, *orders)
@@ -124,19 +128,18 @@ def _disturbed(world: World, sandbox_id: str, *, is_entered: bool = False) -> Wo
     return replace(world, trouble=Trouble.SINCE_READ)
 
 
-def _delivered(allowance: Allowance, number: int) -> Message:
+def _delivered(allowance: Allowance, number: int, *, is_after_order: bool = True) -> Message:
     event = EVENTS[number]
     after = replace(allowance, awaited=allowance.awaited - {number}, taken=allowance.taken | {number})
-    if event.intention is Intention.ENSURE and _may_ask(after, number):
+    if event.intention is Intention.ENSURE and _may_ask(after, number) and is_after_order:
         after = replace(
             after, standing="", is_wanted=True, abandoning_order=_unless(allowance.abandoning_order, "delete --force")
         )
     elif after.newest is not IssueState.OPEN and not _is_asked_since_close(after):
         after = replace(after, is_wanted=False, abandoning_order=_unless(allowance.abandoning_order, "replace"))
-    observation = Observation(Kind.DELIVERED, number=number)
-    return Message(
-        f"{event.action} arrives", observation, after, takes_back=allowance.abandoning_order != after.abandoning_order
-    )
+    observation = Observation(Kind.DELIVERED, number=number, is_after_order=is_after_order)
+    label = f"{event.action} arrives" if is_after_order else f"{event.action} from before the order arrives"
+    return Message(label, observation, after, takes_back=allowance.abandoning_order != after.abandoning_order)
 
 
 def _unless(order: str, ended: str) -> str:

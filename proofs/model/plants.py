@@ -13,7 +13,7 @@ from typing import Any, cast
 from activities.messages import CommandReply
 from issuebox.domain import decision
 from issuebox.domain.decision import Column, decide
-from issuebox.domain.memory import Builds, Memory, Seen
+from issuebox.domain.memory import Builds, Memory, Orders, Seen
 from issuebox.domain.phase import Action, Cause, Goal, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
@@ -210,6 +210,10 @@ def _skip_the_set_up() -> AbstractContextManager[None]:
     return _rows((Phase.UNPREPARED, Column.RUNNING, Action.USE))
 
 
+def _forget_when_it_was_ordered() -> AbstractContextManager[None]:
+    return _set(Orders, "is_after", lambda _self, _asked_at, _now: False)
+
+
 def _of(*events: int, orders: int = 0, acts: int = 0, faults: int = 0) -> Allowance:
     return Allowance(frozenset(events), orders=orders, acts=acts, faults=faults)
 
@@ -311,5 +315,11 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED, REOPENED, orders=1, faults=1),
         "(e)",
         _accept_older_reads,
+    ),
+    "late-undoes-order": Plant(
+        "what was asked for before a person's stop or delete, and arrives after it, undoes it",
+        _of(OPENED, REOPENED, orders=1),
+        "(e)",
+        _forget_when_it_was_ordered,
     ),
 }

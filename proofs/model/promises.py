@@ -64,7 +64,7 @@ def _is_as_wanted(workflow: WorkflowState, world: World, allowance: Allowance) -
         case Goal.STOPPED:
             return row is None or row.phase in DOWN
         case Goal.ARCHIVED:
-            is_down = row is None or row.phase in {Phase.ARCHIVED, Phase.RECOVERABLE}
+            is_down = row is None or row.phase in {Phase.ARCHIVING, Phase.ARCHIVED, Phase.RECOVERABLE}
             return is_down or (not is_undisturbed and row is not None and row.phase in DOWN)
         case Goal.DELETED:
             return row is None or (not is_undisturbed and row.phase in DOWN)

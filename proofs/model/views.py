@@ -17,8 +17,8 @@ from activities.messages import CommandReply, LookupResult
 from issuebox.domain.errors import ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause
 from issuebox.domain.policy import Policy
-from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, MANAGED_BY, Sandbox
-from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, SLACK, Inspection, WorkState
+from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, LABEL_SET_UP, MANAGED_BY, SET_UP_DONE, Sandbox
+from issuebox.domain.unsaved_work import SLACK, Inspection, WorkState
 from issuebox.providers.daytona import as_never_ran
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
 from proofs.model.runtime import EPOCH, NAME
@@ -84,12 +84,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One observation of the workflow. ``word``, by kind: an error's type, an order, or an inspection's verdict."""
+    """One observation of the workflow. ``word``, by kind: an error's type, an order, or an inspection's verdict.
+
+    ``is_after_order``: what a delivery is about happened after the person's order that stands.
+    """
 
     kind: Kind
     view: View | None = None
     word: str = ""
     number: int = -1
+    is_after_order: bool = True
 
 
 TIMEOUT = "TimeoutError"

@@ -123,7 +123,7 @@ class _Instance:
         memory = None if base.memory is None else _copied(base.memory)
         start = StartInput(1, NAME, memory)
         self.entity = IssueSandboxWorkflow(start)
-        self.coroutine: Coroutine[Any, Any, Any] = self.entity.run(start)
+        self.coroutine: Coroutine[Any, Any, Any] = self.entity.serve()
         self.awaited: Awaited | None = self._go_on(None)
 
     @property
@@ -137,6 +137,10 @@ class _Instance:
         runtime.clock, runtime.finished = self.clock, []
         match observation.kind:
             case Kind.DELIVERED:
+                if self.memory.orders.standing is not None:
+                    # Which of the two people did first is free: the order has the time that makes it so.
+                    apart = timedelta(days=-2 if observation.is_after_order else 2)
+                    self.memory.orders.ordered_at = EPOCH + apart
                 self.entity.issue_event(deliveries.EVENTS[observation.number])
             case Kind.ORDERED:
                 deliveries.give(self.entity, observation.word)
@@ -153,7 +157,13 @@ class _Instance:
         """When the timers of an idle workflow are due, in order."""
         memory = self.memory
         blocked_until = memory.progress.blocked.next_try_at if memory.progress.blocked else None
-        moments = (blocked_until, course(memory, self.clock)[1], self.entity._forget_at())  # noqa: SLF001
+        unsure_until = None if memory.orders.is_lookup_asked else memory.progress.unsure_until
+        moments = (
+            blocked_until,
+            unsure_until,
+            course(memory, self.clock)[1],
+            self.entity._forget_at(),  # noqa: SLF001
+        )
         return sorted(moment for moment in moments if moment is not None)
 
     def _go_on(self, value: object) -> Awaited | None:

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from api.app import create_app
+from api.connections import BoundedHttp
 from issuebox.settings import ApiSettings
 from issuebox.temporal.connect import DATA_CONVERTER
 from tests.waiting import until
@@ -51,7 +52,9 @@ async def served(address: str, settings: ApiSettings) -> AsyncIterator[Api]:
     async def client() -> Client:
         return await Client.connect(address, namespace=NAMESPACE, lazy=True, data_converter=DATA_CONVERTER)
 
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, client), port=0, ws="none", log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings, client), port=0, http=BoundedHttp, ws="none", log_config=None)
+    )
     serving = asyncio.create_task(server.serve())
 
     async def is_started() -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -26,6 +30,9 @@ CALLS: dict[str, tuple[str, str]] = {
     "readiness": ("GET", "/readyz"),
 }
 TIMEOUT_S = 5.0
+DELIVERY_TIMEOUT_S = 10.0
+"""How long GitHub waits."""
+OUTAGE_S = 5.0
 
 
 async def call(api: Api, name: str) -> Any:
@@ -41,14 +48,104 @@ async def call(api: Api, name: str) -> Any:
 async def test_temporal_away_is_a_503_in_time(
     serve: Serve, request: pytest.FixtureRequest, outage: str, name: str
 ) -> None:
-    """If Temporal is down, or accepts connections and never answers, each call is a 503 with Retry-After within 5 s."""
+    """If Temporal is down or never answers, each call is a 503 with Retry-After within 5 s, a delivery within 10 s."""
     api = await serve(request.getfixturevalue(outage))
     began = time.monotonic()
     reply = await call(api, name)
-    assert time.monotonic() - began < TIMEOUT_S
+    assert time.monotonic() - began < (DELIVERY_TIMEOUT_S if name == "delivery" else TIMEOUT_S)
     assert reply.status_code == 503
     assert int(reply.headers["Retry-After"]) > 0
     assert "Temporal" in reply.json()["detail"]
+
+
+class Line:
+    """The line between the API and Temporal, which can be cut, or fall silent as if its other end were frozen."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, self._port = address.rpartition(":")
+        self._server: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.speaks = asyncio.Event()
+        self.speaks.set()
+        self.port = 0
+
+    async def open(self) -> None:
+        """Listen, always on the same port."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End all connections, and refuse new ones."""
+        assert self._server is not None
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._host, int(self._port))
+        self._start(self._pump(reader, back), back)
+        self._start(self._pump(there, writer), writer)
+
+    def _start(self, work: Coroutine[Any, Any, Any], writer: asyncio.StreamWriter) -> None:
+        async def closing() -> None:
+            try:
+                await work
+            except ConnectionError:
+                pass
+            finally:
+                writer.transport.abort()
+
+        pump = asyncio.create_task(closing())
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            await self.speaks.wait()
+            writer.write(data)
+            await writer.drain()
+
+
+@pytest.fixture
+async def line(temporal_address: str) -> AsyncIterator[Line]:
+    line = Line(temporal_address)
+    await line.open()
+    yield line
+    await line.cut()
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refuses", "silent"])
+@pytest.mark.parametrize("is_new", [False, True], ids=["known to the API", "never reached by it"])
+async def test_short_outage_loses_no_delivery(
+    serve: Serve, temporal: Client, issue_id: int, line: Line, *, is_silent: bool, is_new: bool
+) -> None:
+    """Temporal is away for 5 s while 200 deliveries arrive: each is answered with 202 in time, and is stored."""
+    api = await serve(f"127.0.0.1:{line.port}", name_prefix=f"away{issue_id}-")
+    if not is_new:
+        assert (await api.client.get("/readyz")).status_code == 200
+    if is_silent:
+        line.speaks.clear()
+    else:
+        await line.cut()
+    bodies = [encoded(payload(1 + number % 20, issue={"number": number + 1})) for number in range(200)]
+    began = time.monotonic()
+    sending = [
+        asyncio.create_task(api.client.post("/webhooks/github", content=body, headers=signed(body))) for body in bodies
+    ]
+    await asyncio.sleep(OUTAGE_S)
+    line.speaks.set()
+    if not is_silent:
+        await line.open()
+    replies = await asyncio.gather(*sending)
+    assert time.monotonic() - began < DELIVERY_TIMEOUT_S
+    assert Counter(reply.status_code for reply in replies) == {202: 200}
+    kept: set[str] = set()
+    for number in range(1, 21):
+        history = await temporal.get_workflow_handle(f"away{issue_id}-{number}").fetch_history()
+        signals = [e.workflow_execution_signaled_event_attributes for e in history.events if e.event_type == 26]
+        kept |= {json.loads(signal.input.payloads[0].data)["delivery"] for signal in signals}
+    assert kept == {reply.json()["delivery"] for reply in replies}
 
 
 async def test_refused_delivery_is_logged_with_its_reason(

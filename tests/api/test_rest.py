@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -220,6 +222,28 @@ def test_page_token_is_only_taken_as_it_was_signed() -> None:
         assert listing.unsigned(other, [old]) is None
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    ["007", "+7", "-7", "%207", "7%20", "7_0", "7.0", "7e0", "0", "", "0x7", "%EF%BC%97", "%D9%A7", "true", "9" * 19],
+)
+async def test_issue_has_one_address(serve: Serve, closed_address: str, spelling: str) -> None:
+    """What Python reads as the same number is refused: an issue has one spelling, everywhere."""
+    api = await serve(closed_address)
+    for method, path in (("GET", "sandbox"), ("PUT", "sandbox"), ("DELETE", "sandbox"), ("GET", "sandbox/why"),
+                         ("POST", "stop"), ("POST", "retry"), ("POST", "replace")):  # fmt: skip
+        reply = await api.client.request(method, f"/v1/issues/{spelling}/{path}", headers=BEARER)
+        assert reply.status_code == (400 if spelling else 404), reply.text
+
+
+@pytest.mark.parametrize("number", [False, True, "12", 12.0, -1, None])
+async def test_number_is_a_number(serve: Serve, closed_address: str, number: object) -> None:
+    """A truth value, a text or a fraction is no number of an issue."""
+    api = await serve(closed_address)
+    reply = await api.client.put("/v1/issues/1/sandbox", headers=BEARER, json={"number": number})
+    assert reply.status_code == 400, reply.text
+    assert "number" in reply.json()["detail"]
+
+
 async def test_documentation_needs_no_token(serve: Serve, closed_address: str) -> None:
     """The docs open in a browser without a token and without Temporal."""
     api = await serve(closed_address)
@@ -230,8 +254,9 @@ CALLS: dict[tuple[str, str, int], dict[str, Any]] = {
     ("post", "/webhooks/github", 202): {"signed": encoded(payload(1))},
     ("post", "/webhooks/github", 400): {"signed": b"{}"},
     ("post", "/webhooks/github", 401): {"content": b"{}", "headers": {"Content-Type": "application/json"}},
+    ("post", "/webhooks/github", 408): {"signed": b"{}", "endless": True},
     ("post", "/webhooks/github", 413): {"signed": b" " * 4096},
-    ("post", "/webhooks/github", 415): {"content": b"{}"},
+    ("post", "/webhooks/github", 415): {"signed": b"{}", "headers": {"Content-Type": "text/plain"}},
     ("post", "/webhooks/github", 503): {"signed": encoded(payload(1)), "away": True},
     ("put", "/v1/issues/{issue_id}/sandbox", 202): {"params": {"wait_s": 0}},
     ("put", "/v1/issues/{issue_id}/sandbox", 400): {"params": {"wait_s": -1}},
@@ -304,10 +329,19 @@ async def test_each_documented_status_has_the_documented_body(
     if given.pop("started", False):
         await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)
     if body := given.pop("signed", None):
-        given["content"], headers = body, signed(body)
+        given["content"], headers = body, signed(body) | headers
+    if given.pop("endless", False):
+        monkeypatch.setattr(webhooks, "BODY_TIMEOUT_S", 0.1)
+        given["content"] = _trickling()
     reply = await api.client.request(method, where, headers=headers, **given)
     assert reply.status_code == status, reply.text
     conforms(await document(api), method, path, reply)
+
+
+async def _trickling() -> AsyncIterator[bytes]:
+    """A body that begins."""
+    yield b"{"
+    await asyncio.sleep(1)
 
 
 def conforms(schema: dict[str, Any], method: str, path: str, reply: httpx.Response) -> None:

@@ -15,6 +15,7 @@ from issuebox.settings import ApiSettings
 from localdaytona.admin_models import SandboxView
 from tests.api.browser import CHROMIUM, Page, browsing
 from tests.api.conftest import BEARER, SECRET, TOKEN, Api, Serve
+from tests.stuck import make_stuck
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
 
@@ -141,6 +142,20 @@ async def test_page_shows_an_issue_with_its_sandbox(browser: Page, api: Api, sta
         assert text in detail
     link = await browser.js("document.querySelector('tr.detail a[href*=namespaces]').href")
     assert link == f"http://127.0.0.1:8233/namespaces/default/workflows/{stack.name}"
+
+
+@needs_chromium
+async def test_page_marks_a_stuck_workflow_and_says_what_helps(browser: Page, api: Api, stack: Stack) -> None:
+    """Its row says so, it counts as blocked, and its detail has the reason and the command."""
+    await make_stuck(stack)
+    await _entered(browser, api, stack)
+    await browser.wait("document.querySelector('.blocked').textContent === 'stuck'")
+    await browser.press("[data-group=blocked]")
+    await browser.press("tr.issue .open")
+    await browser.wait("document.querySelector('tr.detail .summary').textContent.includes('is stuck')")
+    detail = str(await browser.js("document.querySelector('tr.detail').innerText"))
+    for text in ("Failed decoding arguments", f"temporal workflow terminate --workflow-id {stack.name}"):
+        assert text in detail
 
 
 @needs_chromium

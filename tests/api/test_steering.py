@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -32,7 +33,7 @@ from workflows.messages import (
 ORDERS: dict[str, tuple[str, str, str, list[object]]] = {
     # method, path, signal, its arguments
     "retry": ("POST", "/retry", "retry", []),
-    "stop": ("POST", "/stop", "stop", []),
+    "stop": ("POST", "/stop", "stop", [{}]),
     "replace": ("POST", "/replace", "replace", []),
     "delete": ("DELETE", "/sandbox", "delete", [{"force": False}]),
     "delete unforced": ("DELETE", "/sandbox?force=false", "delete", [{"force": False}]),
@@ -40,7 +41,7 @@ ORDERS: dict[str, tuple[str, str, str, list[object]]] = {
 }
 
 
-async def signals(temporal: Client, issue_id: int) -> list[tuple[str, list[object]]]:
+async def signals(temporal: Client, issue_id: int) -> list[tuple[str, list[dict[str, Any]]]]:
     """The signals in the history of the issue's workflow, with their arguments."""
     history = await temporal.get_workflow_handle(f"claude-issue-{issue_id}").fetch_history()
     stored = [
@@ -58,7 +59,12 @@ async def test_order_is_stored_before_it_is_answered(api: Api, temporal: Client,
     await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)
     reply = await api.client.request(method, f"/v1/issues/{issue_id}{path}", headers=BEARER)
     assert (reply.status_code, reply.json()) == (202, {"status_url": f"/v1/issues/{issue_id}/sandbox"})
-    assert (await signals(temporal, issue_id))[1:] == [(signal, arguments)]
+    [(stored, given)] = (await signals(temporal, issue_id))[1:]
+    for argument in given:
+        # What was asked for before the order must not undo it, whenever a worker takes the order.
+        ordered_at = datetime.fromisoformat(argument.pop("ordered_at"))
+        assert abs(datetime.now(UTC) - ordered_at) < timedelta(minutes=1)
+    assert (stored, given) == (signal, arguments)
 
 
 @pytest.mark.parametrize("name", ORDERS)

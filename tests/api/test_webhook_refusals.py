@@ -40,7 +40,6 @@ def _issue(**changes: object) -> bytes:
 
 CASES: dict[str, Case] = {
     "too large": Case(413, "larger than", GOOD + b" " * LIMIT),
-    "form encoding": Case(415, "application/json", headers={"Content_Type": "application/x-www-form-urlencoded"}),
     "plain text": Case(415, "application/json", headers={"Content_Type": "text/plain"}),
     "no media type": Case(415, "application/json", headers={"Content_Type": None}),
     "no signature": Case(401, "missing", headers={"X_Hub_Signature_256": None}),
@@ -66,10 +65,7 @@ CASES: dict[str, Case] = {
     "infinity": Case(400, "Infinity", GOOD[:-1] + b', "x": -Infinity}'),
     "repeated key": Case(400, "repeats", GOOD.replace(b'"id": 1', b'"id": 1, "id": 2')),
     "repeated key deep down": Case(400, "repeats", GOOD[:-1] + b', "x": [{"y": {"z": 1, "z": 2}}]}'),
-    "repeated key in an event that is not used": Case(400, "repeats", b'{"x": 1, "x": 2}', event="push"),
-    "NaN in an event that is not used": Case(400, "NaN", b'{"x": NaN}', event="push"),
     "deep nesting": Case(400, "JSON", b'{"x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
-    "deep nesting in an event that is not used": Case(400, "JSON", b"[" * 20_000, event="push"),
     "endless number": Case(400, "JSON", GOOD[:-1] + b', "x": ' + b"1" * 10_000 + b"}"),
     "invalid UTF-8": Case(400, "JSON", GOOD.replace(b"octocat", b"\xff\xfe")),
     "UTF-16": Case(400, "JSON", GOOD.decode().encode("utf-16")),
@@ -78,7 +74,7 @@ CASES: dict[str, Case] = {
     "no issue": Case(400, "issue", without("issue")),
     "no action": Case(400, "action", without("action")),
     "no repository": Case(400, "repository", without("repository")),
-    "no sender": Case(400, "sender", without("sender")),
+    "sender without a login": Case(400, "sender.login", encoded(payload(sender={}))),
     "comment event without a comment": Case(400, "comment", encoded(payload(action="created")), event="issue_comment"),
     "action not a word": Case(400, "action", encoded(payload(action="opened\n"))),
     "no issue id": Case(400, "issue.id", without("issue.id")),

@@ -15,6 +15,8 @@ from temporalio.worker import Interceptor
 from issuebox.domain.audit import Installation
 from issuebox.domain.records import IssueRecord
 from issuebox.providers.daytona import DaytonaProvider
+from issuebox.temporal.index import Index
+from issuebox.temporal.issues import Issues
 from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import build_worker
 from localdaytona.admin_models import SandboxView
@@ -48,6 +50,15 @@ class Audited:
             self.stack.temporal,
             name_prefix=self.stack.settings.name_prefix,
             task_queue=self.stack.settings.task_queue,
+        )
+
+    @property
+    def index(self) -> Index:
+        settings = self.stack.settings
+        return Index(
+            Issues.over(
+                self.stack.temporal, name_prefix=settings.name_prefix, task_queue=settings.task_queue, timeout_s=10.0
+            )
         )
 
     def issue(self, number: int) -> Stack:

@@ -13,7 +13,9 @@ from tests.workflow.test_activities import Accident, Mishap
 
 from .conftest import Started
 
-NAMES = ["read_audit_terms", "walk_sandboxes", "walk_records", "reread_suspects", "mend_findings"]
+NAMES = [
+    "read_audit_terms", "walk_sandboxes", "walk_records", "walk_undestroyed", "reread_suspects", "mend_findings",
+]  # fmt: skip
 
 
 def test_all_activities_are_tried() -> None:

@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 from issuebox.domain.audit import Kind
 from tests.waiting import until
 from workflows.audit_messages import AuditReport
-from workflows.messages import Published
+from workflows.messages import SIGNAL_DELETE, DeleteRequest, Published
 
 from .conftest import Audited, Started
 
@@ -201,3 +201,18 @@ async def test_two_audits_at_once_agree(world: Audited) -> None:
     await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
     first, second = await asyncio.gather(world.audit(), world.audit())
     assert (first.promise_holds, second.promise_holds) == (True, True)
+
+
+async def test_deleted_sandbox_that_was_not_destroyed_is_reported_and_breaks_no_promise(world: Audited) -> None:
+    """Every other read says that it is gone. Its container may cost, and nobody here can remove it."""
+    sandbox_id = await world.ensured(world.stack)
+    await world.stack.daytona.admin.add_fault("delete", {"kind": "fail_transition", "reason": "device busy"})
+    await world.stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    await world.listed(world.stack.name, lambda record: record.phase == "missing")
+    report = await world.audit()
+    (finding,) = report.findings
+    assert (finding.kind, finding.sandbox_id, finding.issue_id) == (
+        Kind.UNDESTROYED, sandbox_id, world.stack.issue_id
+    )  # fmt: skip
+    assert "device busy" in finding.seen
+    assert (finding.mended, report.promise_holds) == (False, True)

@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 
 from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
+from issuebox.domain.issue import Issue
 from issuebox.domain.provider import SandboxPage
 from issuebox.domain.records import IssueRecord, RecordPage
 from issuebox.domain.sandbox import Sandbox
@@ -71,10 +72,10 @@ async def worker_process(
 
 
 async def pages_read(daytona: Server) -> list[str]:
-    """The cursors of the requested pages, in order; '' for the first page."""
+    """The cursors of the requested pages of sandboxes, in order; '' for the first page."""
     entries = await daytona.admin.journal(kind="request")
-    paths = [str(entry.detail["path"]) for entry in entries if entry.operation == "list"]
-    return [parse_qs(urlsplit(path).query).get("cursor", [""])[0] for path in paths]
+    queries = [parse_qs(urlsplit(str(entry.detail["path"])).query) for entry in entries if entry.operation == "list"]
+    return [query.get("cursor", [""])[0] for query in queries if "includeErroredDeleted" not in query]
 
 
 async def test_walk_of_a_killed_worker_goes_on_from_its_page(
@@ -134,7 +135,7 @@ class AllRun:
     async def list_page(self, cursor: str | None = None) -> RecordPage:
         return RecordPage(())
 
-    async def start(self, issue_id: int, name: str) -> None:
+    async def adopt(self, issue: Issue) -> None:
         raise AssertionError("nothing is to be mended")
 
     async def look(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proofs.checker.evidence import Block
 from tests.chaos.tape import NOTHING, RUNNING, STOPPED, Tape
 from tests.chaos.test_checker import served
 
@@ -155,7 +156,6 @@ def _ensure_refused(tape: Tape) -> None:
 
 
 def _commented_on_the_closed(tape: Tape) -> None:
-    """It gets its sandbox for a while only, which may be too short to create one."""
     tape.send("closed", STOPPED)
     tape.send("created", RUNNING)
 
@@ -212,3 +212,19 @@ def test_events_without_effect_are_found(story: str) -> None:
     tape = Tape()
     write(tape)
     assert tape.letters() == letters
+
+
+def test_request_on_a_closed_issue_is_handed_over_or_refused() -> None:
+    """(c) No timer may take it back before; only a block calls it off, which was recorded with its reason."""
+    tape = Tape()
+    _commented_on_the_closed(tape)
+    asked_at = tape.deliveries[-1].sent_at
+    assert tape.letters(blocks=[]) == "c"
+    assert tape.letters(blocks=[_block(asked_at - 1)]) == "c"
+    assert tape.letters(blocks=[_block(asked_at + 5)]) == ""
+    tape.create()
+    assert tape.letters(blocks=[]) == ""
+
+
+def _block(at: float) -> Block:
+    return Block(workflow_id="claude-issue-1", run_id="r", event_id=9, at=at, cause="unreachable")

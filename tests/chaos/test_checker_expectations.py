@@ -64,8 +64,8 @@ STANDING: dict[str, tuple[list[Message], set[Expectation]]] = {
     "perhaps ensured on a closed issue": ([event("closed"), order("ensure", 20, is_certain=False)], {RUNNING, STOPPED}),
     "replaced": ([event("opened"), order("replace", 20)], {RUNNING}),
     "ordered to stop": ([event("opened"), order("stop", 20)], {STOPPED}),
-    "ordered to stop before anybody asked": ([event("opened", at=30), order("stop", 20)], {RUNNING}),
-    "ordered to stop at about the same time": ([event("opened", at=30), order("stop", 20, 40)], {RUNNING, STOPPED}),
+    "ordered to stop before anybody asked": ([event("opened", 30, 30), order("stop", 20)], {RUNNING}),
+    "ordered to stop at about the same time": ([event("opened", 30, 30), order("stop", 20, 40)], {RUNNING, STOPPED}),
     "perhaps ordered to stop": ([event("opened"), order("stop", 20, math.inf, is_certain=False)], {RUNNING, STOPPED}),
     "ordered to delete": ([event("opened"), order("delete", 20)], {GONE}),
     "ordered to delete when closed": ([event("closed"), order("delete", 20)], {GONE}),
@@ -79,19 +79,25 @@ STANDING: dict[str, tuple[list[Message], set[Expectation]]] = {
         [event("opened"), order("delete", 20), order("stop", 30, is_certain=False)], {GONE, STOPPED}
     ),
     "an order lifted by ensure": ([event("opened"), order("stop", 20), order("ensure", 30)], {RUNNING}),
-    "an order lifted by a comment": ([event("opened"), order("delete", 20), event("created", 2, 30)], {RUNNING}),
+    "an order lifted by a comment": ([event("opened"), order("delete", 20), event("created", 25, 30)], {RUNNING}),
     "an order perhaps lifted": (
-        [event("opened"), order("stop", 20), event("created", 2, 30, is_certain=False)], {RUNNING, STOPPED}
+        [event("opened"), order("stop", 20), event("created", 25, 30, is_certain=False)], {RUNNING, STOPPED}
     ),
     "an order not lifted by a repetition": (
-        [event("created"), order("stop", 20), event("created", 1, 30, is_repetition=True)], {RUNNING, STOPPED}
+        [event("created"), order("stop", 20), event("created", 25, 30, is_repetition=True)], {RUNNING, STOPPED}
     ),
     "an order not lifted by what is late": (
-        [event("closed", 2), order("delete", 20), event("opened", 1, 30)], {GONE, STOPPED}
+        [event("closed", 2), order("delete", 20), event("opened", 1, 30)], {GONE}
+    ),
+    "an order not lifted by what came before it": (
+        [event("opened"), order("stop", 20), event("created", 9, 30)], {STOPPED}
+    ),
+    "an order perhaps lifted by what came just before it": (
+        [event("opened"), order("stop", 20), event("created", 18, 30)], {RUNNING, STOPPED}
     ),
     "an order not lifted by a close": ([event("opened"), order("delete", 20), event("closed", 2, 30)], {GONE}),
     "one order lifted, one not": (
-        [event("opened"), order("delete", 20), event("created", 2, 30), order("stop", 40)], {STOPPED}
+        [event("opened"), order("delete", 20), event("created", 25, 30), order("stop", 40)], {STOPPED}
     ),
 }  # fmt: skip
 
@@ -112,8 +118,9 @@ SUPERSEDED: dict[str, tuple[Message, Message, bool]] = {
     "an older transfer": (event("opened", 2), event("transferred", 1), True),
     "a comment after a transfer": (event("created", 2), event("transferred", 1), False),
     "a later order": (event("opened", at=10), order("stop", 20), True),
-    "an earlier order": (event("opened", at=10), order("stop", 5), False),
-    "an earlier order to delete": (event("opened", at=10), order("delete", 5), False),
+    "an earlier order": (event("opened", 10, 10), order("stop", 5), False),
+    "an earlier order to delete": (event("opened", 10, 10), order("delete", 5), False),
+    "an earlier order, and a late delivery": (event("opened", 1, 10), order("stop", 5), True),
     "an order of the same moment": (event("opened", at=10), order("delete", 5, 10), True),
     "a later replacement": (event("opened", at=10), order("replace", 20), False),
     "a close after a request": (order("ensure", 10), event("closed", at=20), True),

@@ -38,11 +38,11 @@ class Sender:
         self.stack = stack
         self.deliveries: list[Delivery] = []
         self.orders: list[Order] = []
-        self._second = int(time.time()) - 1000
+        self._second = 0
 
     async def send(self, action: str, expects: Expectation) -> IssueEvent:
         """One delivery, a second newer than the one before."""
-        self._second += 1
+        self._second = max(self._second + 1, int(time.time()))
         moment = datetime.fromtimestamp(self._second, UTC)
         issue = Issue(self.stack.issue_id, "octo/repo", 5, "A title", state=STATES[expects], updated_at=moment)
         event = self.stack.event(INTENTIONS[expects], issue=issue, action=action)

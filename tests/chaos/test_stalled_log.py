@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
+from issuebox.dev.child import bound
 from issuebox.dev.environment import bare, to_temporal
 from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build
 from issuebox.settings import ApiSettings
@@ -93,7 +94,7 @@ async def piped() -> AsyncIterator[Log]:
 async def working(log: Log, environment: dict[str, str], ready: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker, as an operator starts it, that polls. It ends with the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "issuebox", "worker", "--ready-file", str(ready)),
+        *bound(sys.executable, "-m", "issuebox", "worker", "--ready-file", str(ready)),
         cwd=REPOSITORY,
         env=environment,
         stdout=log.writing,

@@ -16,8 +16,13 @@ from typing import Any
 
 import pytest
 from pydantic_core import from_json
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from issuebox.domain.issue import Issue, IssueState
+from issuebox.temporal.connect import DATA_CONVERTER
+from issuebox.temporal.search_attributes import registered
 from tests.api.conftest import closed_address  # noqa: F401 -- a fixture
 from tests.waiting import until
 from tests.workflow.conftest import Stack, daytona, stack, start  # noqa: F401 -- fixtures
@@ -100,10 +105,34 @@ def issuebox(run: Run, stack: Stack, temporal_address: str) -> Run:  # noqa: F81
     """`issuebox` on the stack of this test."""
 
     async def ran(*arguments: str, **given: str) -> Ran:
-        settings = {"TEMPORAL_ADDRESS": temporal_address, "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue}
+        settings = {
+            "TEMPORAL_ADDRESS": temporal_address,
+            "TEMPORAL_NAMESPACE": stack.temporal.namespace,
+            "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue,
+        }
         return await run(*arguments, **settings | given)
 
     return ran
+
+
+async def own_namespace(address: str, name: str) -> Client:
+    """A new namespace, for tests of commands that read all workflows of one."""
+    first = await Client.connect(address)
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromSeconds(86_400)
+    await first.workflow_service.register_namespace(request)
+    client = await Client.connect(address, namespace=name, data_converter=DATA_CONVERTER)
+    await until(lambda: is_known(client), bool, "the namespace is known")
+    return client
+
+
+async def is_known(client: Client) -> bool:
+    """Whether the server knows the namespace by now."""
+    try:
+        await registered(client)
+    except RPCError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ from issuebox.temporal import connect
 
 
 def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that keeps connections for 60 s never sends a delivery into one that the API is closing."""
+    """A proxy that keeps connections for 60 s never sends a delivery into one that the API is closing.
+
+    The connections are bounded, and none becomes a web socket.
+    """
     given: dict[str, Any] = {}
 
     class Config(uvicorn.Config):
@@ -28,3 +31,4 @@ def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pyte
     assert CliRunner().invoke(app, ["api", "--port", "8899"]).exit_code == 0
     assert given["port"] == 8899
     assert given["timeout_keep_alive"] > 60
+    assert (given["http"], given["ws"]) == ("api.connections:BoundedHttp", "none")

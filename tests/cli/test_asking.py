@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import sys
@@ -108,16 +109,16 @@ async def test_start_asks_and_does_not_wait(stack: Stack, issuebox: Run, reposit
 @pytest.mark.parametrize(
     ("arguments", "signal"),
     [
-        (["stop"], ("stop", "")),
-        (["delete"], ("delete", '{"force":false}')),
-        (["delete", "--force", "--yes"], ("delete", '{"force":true}')),
-        (["replace", "-y"], ("replace", "")),
-        (["retry"], ("retry", "")),
+        (["stop"], ("stop", ["ordered_at"])),
+        (["delete"], ("delete", ["force", "ordered_at"])),
+        (["delete", "--force", "--yes"], ("delete", ["force", "ordered_at"])),
+        (["replace", "-y"], ("replace", [])),
+        (["retry"], ("retry", [])),
     ],
-    ids=" ".join,
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
 async def test_command_is_one_signal(
-    stack: Stack, issuebox: Run, arguments: list[str], signal: tuple[str, str]
+    stack: Stack, issuebox: Run, arguments: list[str], signal: tuple[str, list[str]]
 ) -> None:
     """Each order reaches the workflow once, as the signal of its name, with its argument."""
     await stack.ensure()
@@ -125,7 +126,10 @@ async def test_command_is_one_signal(
     ran = await issuebox(command, str(stack.issue_id), *options, "--json")
     assert (ran.code, ran.err) == (0, "")
     assert ran.json == {"issue_id": stack.issue_id, "name": stack.name, "asked": command}
-    assert await signals(stack) == [signal]
+    [(name, given)] = await signals(stack)
+    argument = json.loads(given or "{}")
+    assert (name, sorted(argument)) == signal
+    assert argument.get("force", False) is ("--force" in options)
 
 
 @pytest.mark.parametrize("arguments", [["delete", "--force"], ["replace"]], ids=" ".join)

@@ -18,15 +18,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from issuebox.dev.environment import bare, to_temporal
-from issuebox.doctor.temporal import POLL_MAX_S, Poller, polled
+from issuebox.doctor.temporal import polled
+from issuebox.temporal.pollers import POLL_MAX_S, Poller
 from issuebox.temporal.search_attributes import has_search_attributes, needed, register, registered
 from localdaytona.testing import Server
-from tests.cli.conftest import Ran, Run
+from tests.cli.conftest import Ran, Run, own_namespace
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started
 
@@ -70,27 +69,17 @@ def doctor(issuebox: Run, stack: Stack) -> Run:
 
 
 @pytest.fixture
-async def namespace(temporal: Client, temporal_address: str) -> Client:
+async def namespace(temporal_address: str) -> Client:
     """A namespace without search attributes, only for this test."""
-    name = f"doctor-{uuid.uuid4().hex[:8]}"
-    request = RegisterNamespaceRequest(namespace=name)
-    request.workflow_execution_retention_period.FromSeconds(86_400)
-    await temporal.workflow_service.register_namespace(request)
-    client = await Client.connect(temporal_address, namespace=name)
+    return await own_namespace(temporal_address, f"doctor-{uuid.uuid4().hex[:8]}")
 
-    async def is_known() -> bool:
-        return (await has_attributes_listed(client)) is not None
 
-    await until(is_known, bool, "the namespace is known")
+@pytest.fixture
+async def temporal(temporal_address: str) -> Client:
+    """A namespace only for this test: others leave workflows behind that nobody serves."""
+    client = await own_namespace(temporal_address, f"healthy-{uuid.uuid4().hex[:8]}")
+    await register(client)
     return client
-
-
-async def has_attributes_listed(client: Client) -> bool | None:
-    """Whether the namespace lists the attributes; None while not every server knows the namespace."""
-    try:
-        return (await registered(client)).is_complete
-    except RPCError:
-        return None
 
 
 async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
@@ -106,11 +95,11 @@ async def test_whole_installation_is_healthy(doctor: Run, stack: Stack) -> None:
 
 
 async def test_doctor_changes_nothing_at_daytona(doctor: Run, stack: Stack) -> None:
-    """It only reads: a lookup and a list."""
+    """It only reads: a lookup, a list, and what its own key may do."""
     before = await stack.journal_end()
     await doctor("--only", "daytona", "--json")
     entries = await stack.daytona.admin.journal(after=before, kind="request")
-    assert {entry.operation for entry in entries} <= {"get", "lookup", "list", "socket.io", "events"}
+    assert {entry.operation for entry in entries} <= {"get", "lookup", "list", "api_key", "socket.io", "events"}
     assert entries
 
 
@@ -182,6 +171,7 @@ def test_silent_pollers_are_named(ages_s: list[float], verdict: str, said: str) 
 async def worker_process(stack: Stack, address: str, ready: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A polling worker of the stack's task queue, started as an operator starts it."""
     own = {
+        "TEMPORAL_NAMESPACE": stack.temporal.namespace,
         "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue,
         "DAYTONA_API_KEY": stack.daytona.api_key,
         "DAYTONA_API_URL": stack.daytona.api_url,
@@ -210,7 +200,10 @@ async def test_worker_that_hangs_fails_and_is_fine_when_it_goes_on(
     stack = await start(has_worker=False)
 
     async def ran() -> Ran:
-        settings = to_temporal(temporal_address) | {"ISSUEBOX_TASK_QUEUE": stack.settings.task_queue}
+        settings = to_temporal(temporal_address) | {
+            "TEMPORAL_NAMESPACE": stack.temporal.namespace,
+            "ISSUEBOX_TASK_QUEUE": stack.settings.task_queue,
+        }
         return await run("doctor", "--json", "--only", "temporal", **settings)
 
     async with worker_process(stack, temporal_address, tmp_path / "ready") as worker:
@@ -224,6 +217,7 @@ async def test_worker_that_hangs_fails_and_is_fine_when_it_goes_on(
     assert (idle.code, failed(idle)) == (0, [])
     assert (frozen.code, failed(frozen)) == (1, ["temporal: worker: answers"])
     assert stack.name in seen(frozen, "temporal: worker: answers")
+    assert f"{worker.pid}@" in seen(frozen, "temporal: worker: answers"), "it is named"
     assert "restart it" in advice(frozen, "temporal: worker: answers")
     assert (thawed.code, failed(thawed)) == (0, [])
     assert stack.name in seen(thawed, "temporal: worker: answers")
@@ -295,6 +289,14 @@ async def test_unusable_daytona_is_one_failure(doctor: Run, changes: dict[str, s
     assert (ran.code, failed(ran), ran.err) == (1, [check], "")
     assert words in advice(ran, check)
     assert KEY not in ran.out
+
+
+async def test_key_that_may_not_create_is_noticed(doctor: Run, daytona: Server) -> None:
+    """Such a key passes every read; without this check the first create would find out."""
+    await daytona.admin.config(permissions=["delete:sandboxes"])
+    ran = await doctor("--json", "--only", "daytona")
+    assert (ran.code, failed(ran)) == (1, ["daytona: key"])
+    assert "write:sandboxes" in advice(ran, "daytona: key")
 
 
 async def test_server_that_is_not_daytona_is_noticed(doctor: Run, daytona: Server) -> None:
@@ -431,3 +433,17 @@ async def test_stand_in_refuses_what_github_would(run: Run) -> None:
     """Unless the stand-in itself answers 401, the tests above cannot fail."""
     async with github() as url, httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/rate_limit")).status_code == httpx.codes.UNAUTHORIZED
+
+
+async def test_changed_instance_or_prefix_is_noticed_at_daytona(doctor: Run, stack: Stack) -> None:
+    """Under another instance or prefix the same sandboxes are another's, or nobody's."""
+    await stack.ensure()
+    ours, renamed, moved = [
+        await doctor("--json", "--only", "daytona", **changes)
+        for changes in ({}, {"ISSUEBOX_NAME_PREFIX": "other-"}, {"ISSUEBOX_INSTANCE": "other"})
+    ]
+    assert (ours.code, verdicts(ours)["daytona: instance"], "daytona: names" in verdicts(ours)) == (0, "ok", False)
+    assert verdicts(renamed)["daytona: names"] == "warning"
+    assert stack.name in seen(renamed, "daytona: names")
+    assert verdicts(moved)["daytona: instance"] == "warning"
+    assert seen(moved, "daytona: instance") == "other has no sandboxes, but here are: default (1)"

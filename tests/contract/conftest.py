@@ -84,7 +84,7 @@ async def daytona(mode: str, tmp_path: Path) -> AsyncIterator[Server | None]:
         yield None
         return
     async with running_inside(tmp_path / "daytona") as server:
-        await server.admin.config(durations=DURATIONS)
+        await server.admin.config(durations=DURATIONS, backup_every_s=0.2)
         yield server
 
 

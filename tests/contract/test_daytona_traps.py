@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from daytona_api_client_async import Sandbox as SandboxDto
 
 from issuebox.domain.errors import (
+    MESSAGE_BYTES_MAX,
     AmbiguousError,
     ChangeInProgressError,
     GoneError,
@@ -21,7 +24,8 @@ from issuebox.domain.errors import (
 )
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import SandboxSpec
-from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
+from issuebox.domain.sandbox import LABELS_MAX
+from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider, to_sandbox
 from localdaytona.testing import Server, free_port
 from tests.waiting import until
 
@@ -47,6 +51,33 @@ CREATE_FAULTS = [
     ({"kind": "status", "status": 400, "message": "No available runners"}, RefusedError, Cause.CAPACITY, False),
     ({"kind": "status", "status": 422, "message": "no"}, RefusedError, Cause.INVALID, False),
 ]
+
+
+async def test_more_labels_than_are_kept_survive_ours_at_daytona(server: Server) -> None:
+    """A sandbox keeps sixteen labels for us, ours first; the PUT that adds ours replaces all, and loses none."""
+    theirs = {f"theirs-{number:02}": "x" * 300 for number in range(40)}
+    async with DaytonaProvider(options(server)) as provider:
+        made = await provider.create(SandboxSpec("claude-issue-1", theirs))
+        assert made is not None
+        await provider.label(made.id, SPEC.labels)
+        [row] = await server.admin.sandboxes()
+        assert theirs.items() | SPEC.labels.items() <= row.labels.items()
+        found = await provider.lookup("claude-issue-1")
+    assert found is not None
+    assert len(found.labels) == LABELS_MAX
+    assert SPEC.labels.items() <= found.labels.items()
+
+
+async def test_refusal_of_90_kb_becomes_a_short_line_of_the_same_meaning(server: Server) -> None:
+    """What the text means is read before it is cut, so words at its end count."""
+    message = "a\n\x1b[31m" + "long story " * 9_000 + "Total CPU limit exceeded"
+    await server.admin.add_fault("create", {"kind": "status", "status": 400, "message": message})
+    async with DaytonaProvider(options(server)) as provider:
+        with pytest.raises(RefusedError) as raised:
+            await provider.create(SPEC)
+    assert raised.value.cause is Cause.QUOTA
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value).encode()) <= MESSAGE_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -162,6 +193,200 @@ async def test_create_that_fails_beyond_the_hold_is_proven_by_the_event_stream(s
         failed = await provider.create(SPEC)
     assert failed is not None
     assert (failed.phase, failed.never_ran) == (Phase.UNBUILT, True)
+
+
+async def test_event_stream_that_broke_off_meanwhile_proves_nothing(server: Server) -> None:
+    """Events may be missing between two sessions of the stream, and with them a life of work."""
+    await server.admin.config(hold_s=0.1, durations={"create_s": 6.0})
+    async with DaytonaProvider(options(server, settle_timeout_s=20.0)) as provider:
+        await _connected(provider)
+        first = provider._client.stream_id
+        await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "late"})
+        creating = asyncio.create_task(provider.create(SPEC))
+        await until(server.admin.sandboxes, bool, "created")
+        await asyncio.sleep(0.5)  # The provider listens by now.
+        await server.admin.drop_events()
+
+        async def is_another() -> bool:
+            return provider._client.stream_id not in {None, first}
+
+        await until(is_another, bool, "the stream is connected again")
+        failed = await creating
+    assert failed is not None
+    assert (failed.phase, failed.never_ran) == (Phase.BROKEN, False)
+
+
+async def test_second_failed_build_is_found_although_its_name_is_not(server: Server) -> None:
+    """Daytona keeps an earlier miss of the name for 10 s: the list knows the sandbox, and its ID is read."""
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "no disk"}, times=2)
+        first = await provider.create(SPEC)
+        assert first is not None
+        assert await provider.delete(first.id) is None
+        assert await provider.lookup(SPEC.name, first.id) is None
+        second = await provider.create(SPEC)
+        assert await provider.lookup(SPEC.name) is None, "this is the trap: its name answers 404"
+    assert second is not None
+    assert second.id != first.id
+    assert (second.phase, second.never_ran, second.error_reason) == (Phase.UNBUILT, True, "no disk")
+
+
+async def test_failed_build_is_found_when_the_list_is_late(server: Server) -> None:
+    """Neither the name nor the list shows it at first: only what is found is believed, so it is looked for again."""
+    await server.admin.config(list_lag_s=1.0)
+    async with DaytonaProvider(options(server)) as provider:
+        await server.admin.add_fault("create", {"kind": "fail_transition"}, times=2)
+        first = await provider.create(SPEC)
+        assert first is not None
+        await provider.delete(first.id)
+        await provider.lookup(SPEC.name)
+        second = await provider.create(SPEC)
+    assert second is not None
+    assert (second.id == first.id, second.phase) == (False, Phase.UNBUILT)
+
+
+async def test_failed_build_that_is_not_found_is_ambiguous(server: Server) -> None:
+    """The server said that it exists. So *not found* is no answer to report, but a reason to look again later."""
+    async with DaytonaProvider(options(server, settle_timeout_s=1.0)) as provider:
+        await server.admin.add_fault("create", {"kind": "fail_transition"})
+        await server.admin.add_fault("get", {"kind": "not_found"}, times=None)
+        with pytest.raises(AmbiguousError, match="not found"):
+            await provider.create(SPEC)
+
+
+async def test_holder_of_the_name_is_found_although_its_name_is_not(server: Server) -> None:
+    """A refused create proves that the sandbox exists: it comes with the refusal, whatever reads by name say."""
+    async with DaytonaProvider(options(server)) as provider:
+        first = await provider.create(SPEC)
+        assert first is not None
+        await provider.lookup(SPEC.name)
+        await provider.delete(first.id)
+        await provider.lookup(SPEC.name)
+        second = await provider.create(SPEC)
+        assert second is not None
+        assert await provider.lookup(SPEC.name) is None
+        with pytest.raises(NameTakenError) as raised:
+            await provider.create(SPEC)
+    assert raised.value.holder == second
+
+
+async def test_create_that_no_runner_answered_is_proven_by_daytonas_words(server: Server) -> None:
+    """Without the event stream Daytona's own reason, 15 minutes later, says that the sandbox never ran."""
+    await server.admin.config(events=False, hold_s=0.1, tick_s=0.1, timeouts={"create_s": 0.5})
+    async with DaytonaProvider(options(server, read_interval_s=0.1)) as provider:
+        await server.admin.add_fault("create", {"kind": "stuck"})
+        failed = await provider.create(SPEC)
+        assert failed is not None
+        assert (failed.phase, failed.never_ran) == (Phase.UNBUILT, True)
+        assert failed.error_reason == "Timeout while creating sandbox"
+        assert await provider.delete(failed.id) is None
+
+
+async def test_daytonas_words_prove_nothing_of_a_sandbox_with_a_backup(server: Server) -> None:
+    """A restore is the runner's *create* as well, so the same words may come after a life of work."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await provider.stop(created.id)
+        await provider.archive(created.id)
+        await provider.start(created.id)
+        await server.admin.act(created.id, "break", recoverable=False, reason="Timeout while creating sandbox")
+        broken = await provider.lookup(SPEC.name)
+    assert broken is not None
+    assert (broken.phase, broken.never_ran) == (Phase.BROKEN, False)
+
+
+WORDS = [
+    # the reason, minutes from the creation to the error, whether it proves that it never ran
+    ("Timeout while creating sandbox", 15, True),
+    ("Timeout while creating sandbox", 40, False),
+    ("Failed to create sandbox", 40, True),
+    ("Timeout while starting sandbox", 15, False),
+    ("error: Timeout while creating sandbox", 15, False),
+    ("Job timed out - no update received for 30 minutes", 30, False),
+    (None, 1, False),
+]
+
+
+@pytest.mark.parametrize(("reason", "minutes", "is_proven"), WORDS)
+def test_only_words_that_prove_it_are_a_proof(reason: str | None, minutes: int, *, is_proven: bool) -> None:
+    """A container may be created anew in a repair, and the words of a failed start come after a life of work."""
+    failed_at = datetime(2026, 11, 29, 12, 0, tzinfo=UTC) + timedelta(minutes=minutes)
+    read = SandboxDto.from_dict(
+        {
+            "id": "s1", "organizationId": "o", "name": SPEC.name, "user": "daytona", "env": {}, "labels": {},
+            "public": False, "networkBlockAll": False, "kvm": False, "target": "us", "cpu": 1, "gpu": 0, "memory": 1,
+            "disk": 3, "toolboxProxyUrl": "", "state": "error", "desiredState": "started", "errorReason": reason,
+            "backupState": "None", "createdAt": "2026-11-29T12:00:00Z", "updatedAt": failed_at.isoformat(),
+        }
+    )  # fmt: skip
+    assert read is not None
+    sandbox = to_sandbox(read)
+    assert (sandbox.never_ran, sandbox.phase is Phase.UNBUILT) == (is_proven, is_proven)
+
+
+async def test_outage_answers_from_a_cache_and_its_commands_are_ambiguous(server: Server) -> None:
+    """In an outage an ID that was read just before looks as it did then. Its commands may or may not have an effect."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await server.admin.act(created.id, "set-state", state="stopped", desired_state="stopped")
+        await server.admin.config(outage=True)
+        assert await provider.lookup(SPEC.name, created.id) == created
+        for send in (provider.stop, provider.start, provider.archive, provider.delete):
+            with pytest.raises(AmbiguousError):
+                await send(created.id)
+        with pytest.raises(AmbiguousError):
+            await provider.create(SPEC)
+
+
+async def test_command_that_was_given_up_may_be_executed_later(server: Server) -> None:
+    """A stop hangs, and the client gives up; a read shows *started*, and then Daytona stops the sandbox after all."""
+    async with DaytonaProvider(options(server, request_timeout_s=1.0)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        await server.admin.add_fault("stop", {"kind": "late", "seconds": 0.5})
+        with pytest.raises(AmbiguousError):
+            await provider.stop(created.id)
+        assert (found := await provider.lookup_by_id(created.id)) is not None
+        assert found.phase is Phase.USABLE
+
+        async def state() -> str:
+            return (await server.admin.sandbox(created.id)).state
+
+        await until(state, lambda state: state == "stopped", "executed after all")
+
+
+async def test_key_without_a_permission_reads_and_cannot_create(server: Server) -> None:
+    """Such a key passes every read, so only a refused command or the key's own list of permissions shows it."""
+    await server.admin.config(permissions=["delete:sandboxes"])
+    async with DaytonaProvider(options(server)) as provider:
+        assert await provider.lookup(SPEC.name) is None
+        with pytest.raises(RefusedError, match="Access denied") as raised:
+            await provider.create(SPEC)
+        assert await provider.permissions() == {"delete:sandboxes"}
+    assert raised.value.cause is Cause.FORBIDDEN
+
+
+async def test_destroy_that_failed_at_the_runner_is_listed_as_undestroyed(server: Server) -> None:
+    """Every other read says that it is gone, and its container may run and cost."""
+    async with DaytonaProvider(options(server, list_page_size=1)) as provider:
+        left: list[str] = []
+        for _ in range(2):
+            created = await provider.create(SPEC)
+            assert created is not None
+            await server.admin.add_fault("delete", {"kind": "fail_transition", "reason": "device busy"})
+            assert await provider.delete(created.id) is None
+            left.append(created.id)
+        await provider.create(SPEC)
+        assert await provider.lookup_by_id(left[0]) is None
+        assert [found.id async for found in provider.list_managed(SPEC.labels) if found.id in left] == []
+        undestroyed = [found async for found in provider.list_undestroyed(SPEC.labels)]
+        assert [found async for found in provider.list_undestroyed({"issue-id": "2"})] == []
+    assert [found.id for found in undestroyed] == left
+    assert {(found.state, found.desired_state, found.error_reason, found.phase) for found in undestroyed} == {
+        ("error", "destroyed", "device busy", Phase.LEAVING)
+    }
 
 
 async def test_error_without_the_event_stream_proves_nothing(server: Server) -> None:

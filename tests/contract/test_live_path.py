@@ -11,7 +11,7 @@ import pytest
 
 from localdaytona.testing import running
 
-SUITE = Path(__file__).with_name("test_provider.py")
+SUITE = [str(Path(__file__).with_name(name)) for name in ("test_provider.py", "test_admission.py")]
 KEY = "dtn_a_key_of_an_organization"
 
 
@@ -44,7 +44,7 @@ async def test_live_contract_without_a_key_says_what_it_needs() -> None:
 async def _suite(api_url: str, key: str) -> tuple[int | None, str]:
     """Run the live suite as a person would. Returns the exit code and the output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAYTONA_")}
-    arguments = ("-m", "pytest", "-m", "live", "-q", "-rs", "-p", "no:cacheprovider", str(SUITE))
+    arguments = ("-m", "pytest", "-m", "live", "-q", "-rs", "-p", "no:cacheprovider", *SUITE)
     suite = await asyncio.create_subprocess_exec(
         sys.executable, *arguments,
         env=environment | {"DAYTONA_API_URL": api_url, "DAYTONA_API_KEY": key, "DAYTONA_TARGET": "us"},

@@ -98,7 +98,7 @@ async def test_doubted_lookup_fails_in_an_outage(provider: DaytonaProvider, spec
     """Without its database Daytona answers reads with 404 and lists with 500: then nothing is known."""
     created = await provider.create(spec)
     assert created is not None
-    await server.admin.config(outage=True)
+    await server.admin.config(outage=True, read_cache_s=0)
     assert await provider.lookup(spec.name, created.id) is None
     with pytest.raises(TransientError):
         await provider.lookup(spec.name, created.id, is_doubted=True)

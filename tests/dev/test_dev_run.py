@@ -68,10 +68,10 @@ async def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
     async def start() -> Run:
         output = tmp_path / f"output-{len(processes)}.txt"
-        arguments = ["dev", "--data", str(tmp_path / "data"), "--speed", "50", *ports]
+        arguments = ["dev", "--data", str(tmp_path / "data"), "--speed", "50", "--attached", *ports]
         with output.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "issuebox", *arguments, stdout=file, stderr=file
+                sys.executable, "-m", "issuebox", *arguments, stdin=asyncio.subprocess.PIPE, stdout=file, stderr=file
             )
         processes.append(process)
 
@@ -117,3 +117,41 @@ async def test_killed_stack_comes_back_with_its_sandbox(dev: Callable[[], Awaita
     second.process.send_signal(signal.SIGTERM)
     assert await second.process.wait() == 0
     assert await gone(second.stack)
+
+
+# Starts a stack as the demo and the benchmarks do.
+STARTER = """
+import asyncio, pathlib, sys
+from issuebox.dev.demo.stack import running
+
+async def main():
+    async with running(pathlib.Path(sys.argv[1])):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+async def test_stack_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    """After kill -9 of a demo, a benchmark or a test, every part ends in order within seconds."""
+    data_dir = tmp_path / "data"
+    starter = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTER, str(data_dir), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert starter.stdout
+        assert await asyncio.wait_for(starter.stdout.readline(), READY_TIMEOUT_S) == b"ready\n"
+        stack = DevStack.lookup(data_dir)
+        assert stack
+        assert not await gone(stack)
+    finally:
+        starter.kill()
+        await starter.wait()
+    await eventually(lambda: gone(stack), 15.0)
+
+    async def is_forgotten() -> bool:
+        return DevStack.lookup(data_dir) is None and not Path(f"/proc/{stack.pid}").exists()
+
+    await eventually(is_forgotten, 5.0)

@@ -16,8 +16,9 @@ from issuebox.dev import dev_stack, services
 from issuebox.dev.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
 from issuebox.dev.run import DevOptions, _choose_ports, _commands
 from issuebox.dev.services import Ports, Surroundings
+from issuebox.dev.temporal_server import DevServer
 from issuebox.environment import secrets_of
-from issuebox.settings import ApiSettings, WorkerSettings
+from issuebox.settings import WorkerSettings
 
 
 def around(data_dir: Path, ports: Ports | None = None, **inherited: str) -> Surroundings:
@@ -155,7 +156,25 @@ def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
     assert (api["ISSUEBOX_WEBHOOK_SECRETS"], api["ISSUEBOX_API_TOKENS"]) == ("ws", "mine,other")
     assert here.api_token == "mine"
     assert worker["ISSUEBOX_GITHUB_TOKEN"] == "gt"
-    assert not secrets_of(ApiSettings, WorkerSettings) & set(services.daytona_service(here, 4).environment)
+
+
+def test_what_others_have_set_for_other_programs_reaches_no_part(tmp_path: Path) -> None:
+    """The commands in localdaytona's sandboxes could read it."""
+    foreign = {"AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "s", "HTTPS_PROXY": "http://me:s@proxy"}
+    here = around(tmp_path, **foreign, ISSUEBOX_GITHUB_TOKEN="s", DAYTONA_API_KEY="s", LC_ALL="C", HOME="/home/me")
+    server = DevServer(binary=Path("temporal"), database=Path("db"), port=1, ui_port=2)
+    own = {"PATH": "/bin", "LC_ALL": "C", "HOME": "/home/me"}
+    assert services.temporal_service(server, here).environment == own
+    assert services.daytona_service(here, 4).environment == own | {"LOCALDAYTONA_API_KEY": "dk"}
+    assert not {*foreign, "ISSUEBOX_GITHUB_TOKEN", "DAYTONA_API_KEY"} & set(services.api_service(here).environment)
+    assert set(foreign) & set(services.worker_service(here).environment) == {"HTTPS_PROXY"}
+
+
+def test_no_secret_is_on_a_command_line(tmp_path: Path) -> None:
+    """Every user of the machine can read it with `ps`."""
+    here = around(tmp_path)
+    for service in (services.daytona_service(here, 4), services.worker_service(here), services.api_service(here)):
+        assert not {"ws", "at", "dk"} & set(service.command)
 
 
 def test_secrets_from_files_are_the_ones_that_are_used(tmp_path: Path) -> None:

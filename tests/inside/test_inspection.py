@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 
 import activities.inside
-from issuebox.domain.unsaved_work import LABEL_WORK, WorkState
+from issuebox.domain.sandbox import LABEL_WORK
+from issuebox.domain.unsaved_work import WorkState
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server
 

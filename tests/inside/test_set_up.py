@@ -19,9 +19,9 @@ from activities.inside import InsideActivities
 from activities.messages import CommandReply
 from activities.scripts import command_line
 from issuebox.domain.phase import Cause, Phase
-from issuebox.domain.sandbox import LABEL_REPOSITORY
+from issuebox.domain.sandbox import LABEL_REPOSITORY, LABEL_SET_UP, SET_UP_DONE
 from issuebox.domain.set_up import SetUp
-from issuebox.domain.unsaved_work import LABEL_SET_UP, SET_UP_DONE, WorkState
+from issuebox.domain.unsaved_work import WorkState
 from issuebox.providers.daytona import DaytonaProvider
 from tests.contract.conftest import options
 from tests.waiting import until

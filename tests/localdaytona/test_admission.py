@@ -1,9 +1,12 @@
 """Which call is accepted in which state, over HTTP: status and text of every cell of the table."""
 
 import itertools
+from dataclasses import replace
 
 import httpx
 
+from localdaytona.admission import ADMITTED, TABLES, Admission, Refuse, judge
+from localdaytona.model import Intervals, Sandbox, Spec
 from localdaytona.testing import Server
 
 SCIP = (409, "Sandbox state change in progress")
@@ -61,6 +64,36 @@ async def test_each_call_in_each_state_answers_as_daytona_does(server: Server, r
         reply = await ask(rest, operation, made.id)
         answers[state, desired].append((reply.status_code, reply.json().get("message")))
     assert {cell: tuple(found) for cell, found in answers.items()} == CELLS
+
+
+def test_tables_admit_what_the_table_of_states_says() -> None:
+    """The tables by call and the table by state say the same, so that each can be read by itself."""
+    for row in ADMITTED:
+        sandbox = made(row)
+        admitted = {operation for operation in TABLES if not isinstance(judge(operation, sandbox), Refuse)}
+        assert admitted == row.admits, row
+
+
+def test_table_of_states_agrees_with_what_http_answers() -> None:
+    """What a container admits is what the table above was answered with 200."""
+    admits = {(row.state, row.desired): row.admits for row in ADMITTED if row == made_plain(row)}
+    for cell, answers in CELLS.items():
+        admitted = {operation for operation, answer in zip(OPERATIONS, answers, strict=True) if answer == OK}
+        assert admits.get(cell, admitted) == admitted, cell
+
+
+def made_plain(row: Admission) -> Admission:
+    """The row of a container whose error cannot be repaired."""
+    return replace(row, sandbox_class="container", recoverable=False)
+
+
+def made(row: Admission) -> Sandbox:
+    """A sandbox in the states of the row, with nothing in flight."""
+    return Sandbox(
+        id="s1", name="n1", state=row.state, desired=row.desired, spec=Spec(sandbox_class=row.sandbox_class),
+        labels={}, intervals=Intervals(), created_at=0.0, updated_at=0.0, last_activity_at=0.0, state_since=0.0,
+        recoverable=row.recoverable,
+    )  # fmt: skip
 
 
 async def test_older_servers_say_bad_request_for_a_change_in_progress(server: Server, rest: httpx.AsyncClient) -> None:

@@ -114,6 +114,7 @@ async def test_an_id_wins_over_a_name(rest: httpx.AsyncClient) -> None:
 
 async def test_deleted_name_is_free_while_the_old_one_dies(server: Server, rest: httpx.AsyncClient) -> None:
     """The moment a delete is accepted, its name answers 404 and can be taken, though the old one still runs."""
+    await server.admin.config(name_cache_s=0)
     await server.admin.add_fault("delete", {"kind": "stuck"})
     old = await make(rest, name="name")
     deleted = (await rest.delete("/sandbox/name")).json()

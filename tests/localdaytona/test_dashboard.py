@@ -47,6 +47,14 @@ def test_page_is_one_piece(page: httpx.Response) -> None:
     assert "unsafe-inline" not in policy
 
 
+async def test_no_other_page_is_served(server: Server) -> None:
+    """FastAPI's own pages would load scripts from another host, which could then use `/_local` without a key."""
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, verify=NO_TLS) as client:
+        for path in ("/docs", "/redoc", "/_local/docs", "/_local/redoc", "/docs/oauth2-redirect"):
+            assert (await client.get(path)).status_code == 404, path
+        assert "Config" in (await client.get("/_local/openapi.json")).json()["components"]["schemas"]
+
+
 def test_page_never_makes_markup_of_text(page: httpx.Response) -> None:
     """The script has no way to turn the server's text into elements."""
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", page.text)

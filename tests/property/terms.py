@@ -11,7 +11,7 @@ from typing import Any
 KNOBS: dict[str, Any] = {
     "outage": False,
     "outage_404_s": 10.0,  # 0.5 s at the rig's speed: shorter than `confirm_gone_s`, as in production.
-    "name_cache_s": 0.0,
+    "name_cache_s": 10.0,
     "stale_read_s": 0.0,
     "stale_read_probability": 0.0,
     "scip_status": 409,
@@ -30,7 +30,7 @@ LADDERS: dict[str, dict[str, Any]] = {
 DAYTONA_VARIANTS: dict[str, dict[str, Any]] = {
     "as usual": {},
     "stale reads": {"stale_read_s": 6.0, "stale_read_probability": 0.3},
-    "names cached": {"name_cache_s": 10.0},
+    "names not cached": {"name_cache_s": 0.0},
     "400 instead of 409": {"scip_status": 400},
     "no event stream": {"events": False},
 }

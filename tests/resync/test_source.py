@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from issuebox.domain.errors import ProviderError, RateLimitedError, RefusedError, TransientError
 from issuebox.domain.issue_source import IssueSource, PageQuery, Presence, is_repository
 from issuebox.domain.phase import Cause
-from issuebox.providers.github import GitHubSource
+from issuebox.providers.github import GitHubSource, etag_of
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.providers.github_errors import Reply
 from tests.resync.conftest import REPOSITORY, at
 from tests.resync.github import TOKEN, GitHub, Mishap, running
 
@@ -291,3 +292,9 @@ async def test_private_key_that_cannot_be_read_is_not_shown(github: GitHub, key:
 def test_options_do_not_show_secrets() -> None:
     """A log line or traceback with the options in it shows no secret."""
     assert "secret" not in repr(GitHubOptions(token="secret", private_key="secret"))
+
+
+@pytest.mark.parametrize(("given", "kept"), [('W/"ab"', 'W/"ab"'), ("x" * 101, ""), ("é", "")])
+def test_etag_of_unusual_length_is_not_kept(given: str, kept: str) -> None:
+    """Each report carries it to the next resync; without one, the page is read again."""
+    assert etag_of(Reply(200, {"etag": given}, b"")) == kept

@@ -56,7 +56,7 @@ async def test_commands_of_a_worker_that_stops_are_completed(
     """Five issues, five commands, one SIGTERM: one sandbox each, no command lost, no issue blocked."""
     first = 500 if goes_on.startswith("the same") else 600
     issues = {command: first + number for number, command in enumerate(COMMANDS)}
-    pid = _worker(stack)
+    pid = worker_of(stack)
     await _in_the_middle(stack, issues, slow)
     async with another_worker(stack, tmp_path) if first == 600 else nullcontext():
         os.kill(pid, signal.SIGTERM)
@@ -115,7 +115,8 @@ async def _is_right(stack: Stack, command: str, issue: int) -> None:
     assert not [note for note in notes if note[0] == "blocked"], (command, notes)
 
 
-def _worker(stack: Stack) -> int:
+def worker_of(stack: Stack) -> int:
+    """The process of the worker that `issuebox dev` runs."""
     found = DevStack.lookup(stack.data_dir)
     assert found is not None
     return found.processes["worker"]

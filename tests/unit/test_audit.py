@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import product
 
 import pytest
 
 from issuebox.domain.audit import (
     ADVICE,
+    CANCELLED_ADVICE,
     IRREPARABLE,
     MENDS,
     SEEN,
@@ -29,6 +32,7 @@ from issuebox.domain.audit import (
 )
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.records import IssueRecord
+from issuebox.domain.runs import SAID, End, Ended, Stuck, advice_for
 from issuebox.domain.sandbox import Sandbox
 
 OURS = Installation("default", "claude-issue-")
@@ -36,6 +40,7 @@ LABELS = OURS.labels | {"issue-id": "7"}
 NAME = "claude-issue-7"
 PHASES = tuple(Phase)
 GOING = {Phase.LEAVING, Phase.MISSING}
+STUCK = Stuck(4, "why")
 
 
 def sandbox(
@@ -96,6 +101,48 @@ def test_sandbox_is_judged_by_its_naming_and_what_its_issue_has() -> None:
         assert judged is expected, factors
 
 
+def test_sandbox_whose_workflow_our_workers_do_not_serve_is_found() -> None:
+    """A workflow on another task queue exists, and does nothing; one that ended is no workflow."""
+    assert judge_sandbox(sandbox(), IssueRecord(NAME, elsewhere="old"), None, OURS) is Kind.UNSERVED
+    assert judge_sandbox(sandbox(), IssueRecord(NAME, ended=Ended(End.TERMINATED)), None, OURS) is Kind.ORPHAN
+
+
+def test_stuck_workflow_is_found_whatever_its_sandbox_is() -> None:
+    """It can do nothing about its sandbox, so that is not judged."""
+    for knows, goal, seen in product((True, False), ("", *Goal), (None, *PHASES)):
+        record = IssueRecord(NAME, "a" if knows else "", "usable", goal, stuck=STUCK)
+        assert judge_record(record, None if seen is None else sandbox(phase=seen), OURS) is Kind.STUCK
+
+
+@pytest.mark.parametrize("end", End)
+def test_orphan_is_adopted_unless_a_person_cancelled_its_workflow(end: End) -> None:
+    """The finding says how the last workflow ended, and what the audit does or a person can do."""
+    record = IssueRecord(NAME, "a", ended=Ended(end, datetime(2026, 1, 31, 12, tzinfo=UTC)))
+    finding = confirm(Suspect(Kind.ORPHAN, 7, "a", NAME), Reread(sandbox(), record), OURS)
+    assert finding is not None
+    assert finding.seen == f"started, and no workflow runs for it; its last one {SAID[end]} at 2026-01-31 12:00:00 UTC"
+    is_left = end is End.CANCELLED
+    assert (finding.mend, finding.advice) == (
+        (Mend.NOTHING, CANCELLED_ADVICE) if is_left else (Mend.START_WORKFLOW, ADVICE[Kind.ORPHAN])
+    )
+
+
+def test_finding_of_a_stuck_workflow_has_the_reason_and_the_commands() -> None:
+    """A workflow that never ran cannot be reset, and one with an order to delete must not be."""
+    for reset_to, repeats_orders in product((None, 5), (True, False)):
+        stuck = replace(STUCK, reset_to=reset_to, repeats_orders=repeats_orders)
+        record = IssueRecord(NAME, "a", "usable", stuck=stuck)
+        finding = confirm(Suspect(Kind.STUCK, 7, "a", NAME), Reread(None, record), OURS)
+        assert finding is not None
+        assert finding.seen == (
+            "usable according to its workflow, which is stuck: "
+            "its workflow task has failed at least 4 times in a row: why"
+        )
+        assert finding.advice == advice_for(stuck, NAME)
+        assert f"workflow terminate --workflow-id {NAME}" in finding.advice
+        assert ("--event-id 5" in finding.advice) is (reset_to is not None and not repeats_orders)
+
+
 def test_sandbox_is_never_its_own_duplicate() -> None:
     """A workflow may know a sandbox under another name as its own."""
     box = sandbox("box")
@@ -147,6 +194,7 @@ def test_sandbox_of_another_makes_ours_no_duplicate() -> None:
 
 
 KEPT = IssueRecord(NAME, "a", "usable", "running")
+OVER = IssueRecord(NAME, "a", "usable", "stopped", ended=Ended(End.TERMINATED))
 CONFIRMED = [
     # suspect, reread, the finding's kind or None
     (Kind.ORPHAN, Reread(sandbox(), None), Kind.ORPHAN),
@@ -166,6 +214,13 @@ CONFIRMED = [
     (Kind.LOST, Reread(sandbox(), None), Kind.ORPHAN),
     (Kind.LEAK, Reread(sandbox(), None), Kind.ORPHAN),
     (Kind.LOST, Reread(None, IssueRecord(NAME, "new", "usable")), None),
+    (Kind.LEAK, Reread(sandbox(), OVER), Kind.ORPHAN),
+    (Kind.LOST, Reread(None, OVER), None),
+    (Kind.STUCK, Reread(sandbox(), OVER), Kind.ORPHAN),
+    (Kind.UNDESTROYED, Reread(sandbox(phase=Phase.BROKEN), None), Kind.UNDESTROYED),
+    (Kind.UNDESTROYED, Reread(None, None), None),
+    (Kind.STUCK, Reread(sandbox(), KEPT), None),
+    (Kind.ORPHAN, Reread(sandbox(), IssueRecord(NAME, elsewhere="old")), Kind.UNSERVED),
     (Kind.LEAK, Reread(sandbox(), IssueRecord(NAME, "a", "usable", "stopped")), Kind.LEAK),
     (Kind.LEAK, Reread(sandbox(), IssueRecord(NAME, "a", "usable", "running")), None),
     (Kind.LEAK, Reread(sandbox(phase=Phase.STOPPED), IssueRecord(NAME, "a", "usable", "stopped")), None),
@@ -223,7 +278,7 @@ def test_promise_holds_with_everything_mended_and_nothing_irreparable(
 ) -> None:
     """With one finding left, or suspects left out of the walk, the audit does not report that the promise holds."""
     finding = Finding(kind, 7, "a", NAME, "", "", mended)
-    expected = is_complete and mended and kind in {Kind.ORPHAN, Kind.LEAK, Kind.LOST}
+    expected = is_complete and (kind is Kind.UNDESTROYED or (mended and kind in {Kind.ORPHAN, Kind.LEAK, Kind.LOST}))
     assert promise_holds([finding], is_complete=is_complete) is expected
 
 

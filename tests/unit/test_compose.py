@@ -131,6 +131,27 @@ def test_compose_registers_every_search_attribute() -> None:
     assert dict(re.findall(r"--name (\w+) +--type (\w+)", line)) == needed()
 
 
+def test_container_gives_the_worker_longer_than_the_worker_gives_its_commands() -> None:
+    """Otherwise a command that is still running would be killed instead of being handed to another worker."""
+    period_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    grace = SERVICES["worker"]["environment"].get("ISSUEBOX_GRACE_S", WorkerSettings.model_fields["grace_s"].default)
+    assert period_s >= float(grace) + 10
+
+
+def test_health_check_of_the_worker_asks_where_it_answers() -> None:
+    """On loopback: nobody else can ask."""
+    assert SERVICES["worker"]["environment"]["ISSUEBOX_ADMIN_ADDRESS"].startswith("127.0.0.1:")
+    assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "issuebox", "worker", "--check"]
+
+
+@each_service
+def test_no_secret_is_on_a_command_line(name: str) -> None:
+    """Whoever may list the machine's processes could read it there."""
+    service = SERVICES[name]
+    words = " ".join(map(str, [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]))
+    assert not re.search(r"\$\{\w*(PASSWORD|PWD|TOKEN|SECRET|API_KEY)", words)
+
+
 def test_worker_publishes_nothing() -> None:
     """Any number of workers fit on one machine."""
     assert "ports" not in SERVICES["worker"]

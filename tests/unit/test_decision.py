@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,7 @@ busy         wait     wait     wait     wait     wait     wait
 stopping     wait     wait     wait     wait     wait     wait
 stopped      start    rest     archive  start    block    delete
 paused       start    rest     stop     start    block    delete
+archiving    start    rest     rest     start    block    delete
 archived     start    rest     rest     start    block    delete
 recoverable  recover  rest     rest     recover  block    delete
 broken       block    block    block    block    block    delete
@@ -108,7 +110,7 @@ def test_inspected_sandbox_is_stopped(goal: Goal, verdict: WorkState) -> None:
 
 
 @pytest.mark.parametrize("verdict", [WorkState.UNSAVED, WorkState.UNCHECKED])
-@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVED, Phase.BROKEN, Phase.RECOVERABLE])
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.ARCHIVING, Phase.ARCHIVED, Phase.BROKEN, Phase.RECOVERABLE])
 def test_unsaved_or_unchecked_work_holds_a_delete(phase: Phase, verdict: WorkState) -> None:
     """What could not be checked counts as unsaved, and the reason names the findings."""
     decision = decide(situation(phase, Goal.DELETED, verdict=verdict, findings=("work/repo: 2 files",)), LIMITS)
@@ -245,6 +247,13 @@ def test_wait_beyond_its_budget_blocks_with_the_cause(phase: Phase) -> None:
     decision = decide(situation(phase, waited_s=LIMITS.budget_s[phase] + 1), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, OVERDUE[phase])
     assert str(phase) in decision.reason
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_archiving_is_never_overdue(goal: Goal) -> None:
+    """Daytona queues it without a useful bound, so it is no wait and blocks nothing."""
+    facts = situation(Phase.ARCHIVING, goal)
+    assert decide(replace(facts, waited_s=1e6), LIMITS) == decide(facts, LIMITS)
 
 
 def test_overdue_create_that_never_ran_is_deleted_once() -> None:

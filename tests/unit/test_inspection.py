@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from issuebox.domain.unsaved_work import FINDINGS_MAX, UNCHECKED, UNSAVED, WorkState, read_report, unchecked
+from issuebox.domain.provider import OUTPUT_BYTES_MAX, Execution
+from issuebox.domain.unsaved_work import (
+    FINDINGS_MAX,
+    REASON_BYTES_MAX,
+    UNCHECKED,
+    UNSAVED,
+    WorkState,
+    read_report,
+    unchecked,
+)
 
 
 def report(*records: str, end: bool = True) -> str:
@@ -73,8 +82,18 @@ def test_findings_and_names_are_bounded() -> None:
     findings = read_report(report(*records), 0, "~").findings
     assert len(findings) == FINDINGS_MAX
     assert findings[-1].startswith("and ")
-    assert max(len(finding) for finding in findings) < 120
-    assert len(unchecked("x" * 5000).findings[0]) == 200
+    assert max(len(finding.encode()) for finding in findings) < 160
+    assert len(unchecked("x" * 5000).findings[0].encode()) == REASON_BYTES_MAX
+
+
+def test_output_that_is_too_long_is_cut_and_so_not_believed() -> None:
+    """A sandbox that prints for ever is unchecked, and costs no more memory than a report may have."""
+    output = Execution(0, report(REPOSITORY, *["uncommitted\t1\tr\t"] * 30_000)).output
+    assert len(output.encode()) <= OUTPUT_BYTES_MAX
+    assert (
+        read_report(Execution(0, report(REPOSITORY, *[REPOSITORY] * 30_000)).output, 0, "~").state
+        is WorkState.UNCHECKED
+    )
 
 
 def test_every_kind_has_a_sentence_for_one_and_for_several() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuebox.domain.events import Intention, IssueEvent
-from issuebox.domain.goal import course
+from issuebox.domain.goal import course, give
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Answer, Memory
+from issuebox.domain.memory import Answer, Memory, Order
 from issuebox.domain.phase import Goal, Outcome
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -274,6 +274,9 @@ def test_any_order_of_deliveries_ends_as_the_newest_snapshot_wants(story: Story)
         absorb(known, delivery, T0)
     assert known.told.issue is not None
     assert (known.told.issue.state, known.requests.is_waiting) == _wanted(story.happened)
+    if known.told.ended_at is not None and known.requests.is_waiting:
+        assert later(known) is Goal.RUNNING  # No timer ends what is not handed over yet.
+        known.hand_over(known.requests.asked, Answer(Outcome.STARTED), T0)
     goals = {IssueState.OPEN: Goal.RUNNING, IssueState.DELETED: Goal.DELETED}
     assert later(known) is goals.get(known.told.issue.state, Goal.STOPPED)
 
@@ -333,3 +336,49 @@ def test_busy_issue_crowds_out_no_request() -> None:
     assert verdicts == {Verdict.UNCHANGED}
     assert (len(known.notes), known.deliveries.ids) == (1, ["a"])
     assert absorb(known, event(1, delivery="a"), T0) is Verdict.REPEATED
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize(
+    ("asked_at_s", "taken_at_s", "verdict"),
+    [
+        (10, 200, Verdict.LATE),
+        (97, 200, Verdict.LATE),
+        # The clocks of GitHub and Temporal may be apart by so much: within it the request counts.
+        (98, 200, Verdict.TAKEN),
+        (101, 200, Verdict.TAKEN),
+        # It waited for a worker together with the order, whose own time is not known then.
+        (10, 100, Verdict.TAKEN),
+    ],
+)
+def test_what_came_before_an_order_cannot_undo_it(
+    order: Order, asked_at_s: int, taken_at_s: int, verdict: Verdict
+) -> None:
+    """A late delivery, or what resync finds, was already overruled by the person."""
+    known = memory()
+    absorb(known, event(1), T0)
+    give(known, order, T0 + timedelta(seconds=100))
+    asked = event(asked_at_s, explicit=True, delivery="late")
+    assert absorb(known, asked, T0 + timedelta(seconds=taken_at_s)) is verdict
+    is_undone = verdict is Verdict.TAKEN
+    assert (known.orders.standing is None, known.progress.goal is Goal.RUNNING) == (is_undone, is_undone)
+
+
+def test_time_far_ahead_makes_no_later_delivery_late() -> None:
+    """One delivery with a wrong clock counts as of its arrival; the true ones after it count as well."""
+    known = memory()
+    ahead = event(400 * 86400)
+    absorb(known, ahead, T0)
+    now = T0 + timedelta(seconds=60)
+    assert absorb(known, closed(60), now) is Verdict.RECORDED
+    assert known.told.issue is not None
+    assert (known.told.issue.state, known.progress.goal) == (IssueState.CLOSED, Goal.RUNNING)
+    assert known.told.ended_at == now
+
+
+def test_request_by_an_update_is_after_the_close_that_is_known() -> None:
+    """Temporal's clock may be behind GitHub's: who asks on a closed issue is not called off by the same close."""
+    known = memory()
+    absorb(known, closed(100), T0)
+    known.told.request_now(T0)
+    assert known.told.is_requested_since_close

@@ -9,7 +9,7 @@ import pytest
 
 from issuebox.domain.goal import course, give, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Answer, Blocked, Memory, Order, Told
+from issuebox.domain.memory import Answer, Blocked, Memory, Order, Requests, Told
 from issuebox.domain.phase import Cause, Goal, Outcome
 from issuebox.domain.policy import Closing, Policy
 
@@ -24,7 +24,8 @@ def after(seconds: float) -> datetime:
 def memory(state: IssueState = IssueState.OPEN, closing: Closing = CLOSING) -> Memory:
     ended_at = None if state is IssueState.OPEN else T0
     issue = Issue(7, state=state)
-    return Memory(7, "claude-issue-7", told=Told(issue=issue, ended_at=ended_at), policy=Policy(closing=closing))
+    told, served = Told(issue=issue, ended_at=ended_at), Requests(asked=1, served=1)
+    return Memory(7, "claude-issue-7", told=told, requests=served, policy=Policy(closing=closing))
 
 
 def asked(known: Memory, now: datetime) -> int:
@@ -96,19 +97,65 @@ def test_order_holds_on_an_open_issue_until_somebody_asks() -> None:
 
 
 def test_request_on_a_closed_issue_counts_the_ladder_anew() -> None:
-    """A request on a closed issue gets the sandbox for the same time as after the close."""
+    """The times count from its handover: a thaw that takes longer than the stop's time does not end in a stop."""
     known = memory(IssueState.CLOSED)
-    known.ask(after(500))
-    assert course(known, after(505)) == (Goal.RUNNING, after(510))
+    ticket = known.ask(after(500))
+    assert course(known, after(5000)) == (Goal.RUNNING, None)
+    known.hand_over(ticket, Answer(Outcome.STARTED), after(5000))
+    assert course(known, after(5005)) == (Goal.RUNNING, after(5010))
+    assert course(known, after(5010)) == (Goal.STOPPED, after(5100))
+
+
+def test_request_is_handed_over_before_an_immediate_stop() -> None:
+    """With no time between close and stop, a request on a closed issue still gets its sandbox."""
+    known = memory(IssueState.CLOSED, Closing(0, -1, -1))
+    steer(known, after(1))
+    ticket = asked(known, after(2))
+    steer(known, after(2))
+    assert (known.progress.goal, known.requests.is_waiting) == (Goal.RUNNING, True)
+    known.hand_over(ticket, Answer(Outcome.STARTED), after(3))
+    assert known.requests.answers[ticket] == Answer(Outcome.STARTED)
+    steer(known, after(3))
+    assert known.progress.goal is Goal.STOPPED
+
+
+def test_blocked_request_on_a_closed_issue_is_called_off_in_the_end() -> None:
+    """It cannot be handed over: the times count from the block, and the sandbox goes down the ladder."""
+    known = memory(IssueState.CLOSED)
+    ticket = asked(known, after(20))
+    steer(known, after(20))
+    known.block(Cause.UNREACHABLE, "away", after(50), 0, lambda: 1.0)
+    assert course(known, after(59)) == (Goal.RUNNING, after(60))
+    steer(known, after(60))
+    assert (known.progress.goal, known.progress.may_unblock, known.progress.blocked) == (Goal.STOPPED, True, None)
+    assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("closing", "ladder"),
+    [
+        (Closing(10, 100, 1000), [(Goal.STOPPED, 10), (Goal.ARCHIVED, 100), (Goal.DELETED, 1000)]),
+        (Closing(10, 100, 50), [(Goal.STOPPED, 10), (Goal.DELETED, 50)]),
+        (Closing(10, 5, -1), [(Goal.ARCHIVED, 5)]),
+        (Closing(10, 100, 5), [(Goal.DELETED, 5)]),
+        (Closing(0, 0, 0), [(Goal.STOPPED, 0), (Goal.ARCHIVED, 0), (Goal.DELETED, 0)]),
+        (Closing(-1, -1, -1), []),
+    ],
+)
+def test_ladder_never_climbs(closing: Closing, ladder: list[tuple[Goal, float]]) -> None:
+    """What would come after a later goal is left out, whatever the settings say."""
+    assert list(closing.ladder) == ladder
+    known = memory(IssueState.CLOSED, closing)
+    order = list(Goal)
+    seen = [order.index(course(known, after(second))[0]) for second in range(1200)]
+    assert seen == sorted(seen)
 
 
 def test_new_goal_unblocks_and_calls_requests_off() -> None:
-    """When time takes the sandbox away, waiting callers are answered and a block is tried again."""
+    """When the goal changes, a block is tried again at once; reached is only what was reached since."""
     known = memory(IssueState.CLOSED)
-    ticket = asked(known, T0)
     steer(known, after(10))
     assert (known.progress.goal, known.progress.may_unblock) == (Goal.STOPPED, True)
-    assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)
     known.progress.may_unblock, known.progress.reached = False, Goal.STOPPED
     steer(known, after(20))
     assert not known.progress.may_unblock
@@ -125,11 +172,14 @@ def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
     assert (known.progress.goal, known.progress.blocked) == (Goal.STOPPED, None)
 
 
-def test_request_that_time_takes_back_at_once_is_called_off() -> None:
-    """When the ladder stops the sandbox at once, no caller is answered that it was handed over."""
-    known = memory(IssueState.CLOSED, Closing(0, -1, -1))
-    steer(known, after(1))
-    ticket = asked(known, after(2))
-    steer(known, after(2))
-    assert (known.progress.goal, known.requests.is_waiting) == (Goal.STOPPED, False)
-    assert known.requests.answers[ticket] == Answer(Outcome.STOPPED)
+@pytest.mark.parametrize(("state", "goal"), [(IssueState.CLOSED, Goal.STOPPED), (IssueState.DELETED, Goal.DELETED)])
+def test_issue_that_only_ended_asks_daytona_nothing(state: IssueState, goal: Goal) -> None:
+    """Nobody asked for its sandbox, so that there is nothing to stop; a request or an order is another matter."""
+    known = Memory(7, "claude-issue-7", told=Told(issue=Issue(7, state=state), ended_at=T0))
+    steer(known, after(9e6))
+    assert (course(known, after(9e6)), known.progress.goal, known.has_work) == ((goal, None), goal, False)
+    known.orders.is_lookup_asked = True
+    assert known.has_work
+    known.orders.is_lookup_asked = False
+    give(known, Order.STOP, after(9e6))
+    assert known.has_work

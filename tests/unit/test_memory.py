@@ -10,8 +10,8 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import give
 from issuebox.domain.intake import Verdict, absorb
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX, Answer, Memory, Order
-from issuebox.domain.phase import Goal, Outcome, Phase
+from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX, Answer, Memory, Order, Seen
+from issuebox.domain.phase import Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Sandbox
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -174,3 +174,31 @@ def test_proof_that_it_never_ran_ends_when_it_is_seen_to_have_run() -> None:
     assert known.builds.unbuilt_id == "s1"
     known.see(Sandbox("s1", known.name, Phase.USABLE, "started"), T0)
     assert known.builds.unbuilt_id == ""
+
+
+def test_event_does_not_put_off_the_next_try_of_a_blocked_issue() -> None:
+    """Eight comments on a blocked issue try it eight times; its own try comes when it would have come without them."""
+    known = Memory(7, "claude-issue-7")
+    known.block(Cause.UNREACHABLE, "away", T0, 0, lambda: 1.0)
+    assert known.progress.blocked is not None
+    first = known.progress.blocked
+    for second in range(1, 9):
+        known.block(Cause.UNREACHABLE, "away", T0 + timedelta(seconds=second), 0, lambda: 1.0)
+        assert (known.progress.blocked.next_try_at, known.progress.blocked.tries) == (first.next_try_at, 1)
+    known.block(Cause.UNREACHABLE, "away", T0 + timedelta(seconds=61), 0, lambda: 1.0)
+    assert (known.progress.blocked.next_try_at, known.progress.blocked.tries) == (T0 + timedelta(seconds=181), 2)
+    known.block(Cause.RATE_LIMITED, "slow down", T0 + timedelta(seconds=62), 600, lambda: 1.0)
+    assert known.progress.blocked.next_try_at == T0 + timedelta(seconds=662)
+
+
+def test_time_without_a_lookup_is_no_time_in_a_phase() -> None:
+    """A phase that was seen a day ago and is seen again has lasted for as long as somebody looked."""
+    seen = Seen()
+    sandbox = Sandbox("a", "claude-issue-7", "starting", Phase.PENDING)
+    seen.take(sandbox, T0)
+    day = T0 + timedelta(days=1)
+    seen.begin()
+    seen.take(sandbox, day)
+    assert seen.waited_s(day) == 0
+    seen.take(sandbox, day + timedelta(seconds=9))
+    assert seen.waited_s(day + timedelta(seconds=9)) == 9

@@ -38,7 +38,9 @@ A_PEM = (
     "ISSUEBOX_GITHUB_APP_PRIVATE_KEY_FILE"
 )
 PATHS = "paths that are ~ or begin with / or ~/, comma-separated"
-AN_AMOUNT = "a whole number between 1 and 9999999"
+A_CACHE = "a whole number between 100 and 9999999"
+A_GRACE = f"{DURATION}, at most 10m"
+A_LISTENER = "an IP address and a port, such as 127.0.0.1:8788 or [::1]:8788, or empty for none"
 A_TIME = f"{DURATION}, between 1s and 1h"
 A_CLONE = "an http or https URL without a user or password; a token goes into ISSUEBOX_GITHUB_TOKEN"
 A_GLOB = "owner/name, with * and ? as wildcards, such as acme/*; * alone for every repository"
@@ -91,9 +93,12 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "audit_interval_s": (("hourly", INTERVAL),),
     "audit_mend": (("maybe", "true or false"), ("", "true or false")),
     "cached_workflows": (
-        ("0", "a whole number between 1 and 9999999"),
-        ("1.5", "a whole number between 1 and 9999999"),
+        ("0", A_CACHE),
+        ("99", A_CACHE),
+        ("100.5", A_CACHE),
     ),
+    "grace_s": (("-1", A_GRACE), ("11m", A_GRACE)),
+    "admin_address": (("8788", A_LISTENER), ("localhost:8788", A_LISTENER), ("0.0.0.0:0", A_LISTENER)),
 }
 
 ANY = {
@@ -373,9 +378,9 @@ def test_environment_is_read_and_no_dot_env(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_reference_has_every_setting_once_and_those_that_matter_first() -> None:
-    """36 settings, each in one table."""
+    """38 settings, each in one table."""
     names = [name for table in SETTINGS.values() for name in table]
-    assert len(names) == len(set(names)) == 36
+    assert len(names) == len(set(names)) == 38
     assert set(names) == set(ApiSettings.model_fields) | set(WorkerSettings.model_fields)
     assert next(iter(SETTINGS.values()))[:3] == ("webhook_secrets", "api_tokens", "daytona_api_key")
 

@@ -191,7 +191,8 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
             durations={
                 "create_s": 0.1, "start_s": 0.1, "stop_s": 0.1, "destroy_s": 0.2, "archive_s": 0.1,
                 "restore_wait_s": 0.1, "restore_s": 0.2, "recover_s": 0.1, "discard_s": 0.1,
-            }
+            },
+            backup_every_s=0.1,
         )  # fmt: skip
         yield server
 

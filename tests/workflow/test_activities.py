@@ -18,6 +18,7 @@ from activities.inside import InsideActivities
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.phase import Outcome, Phase
 from tests.waiting import until
+from workflows.messages import SIGNAL_LOOK
 
 from .conftest import Stack, Started
 from .meddling import Around, GoOn
@@ -101,9 +102,10 @@ async def _asked_for(stack: Stack) -> str:
 
 
 async def _closed(stack: Stack) -> str:
-    """The issue is closed; in the end the sandbox is as the settings of the scene want."""
+    """The issue is closed, and the audit has it looked up; in the end the sandbox is as the scene's settings want."""
     await stack.close()
-    await until(stack.status, lambda s: s.goal_due_at is None and s.doing.startswith("resting"), "at rest")
+    await stack.order(SIGNAL_LOOK)
+    await until(stack.status, lambda s: bool(s.seen_at) and s.doing.startswith("resting"), "at rest")
     return await stack.state()
 
 

@@ -17,7 +17,7 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.settings import WorkerSettings
 from tests.waiting import until
-from workflows.messages import SIGNAL_DELETE, DeleteRequest
+from workflows.messages import SIGNAL_DELETE, SIGNAL_LOOK, DeleteRequest
 
 from .conftest import Stack, Started
 from .meddling import Meddler
@@ -53,6 +53,7 @@ async def _asked(stack: Stack) -> None:
 
 async def _closed(stack: Stack) -> None:
     await stack.close()
+    await stack.order(SIGNAL_LOOK)
 
 
 async def _forced(stack: Stack) -> None:

@@ -28,7 +28,6 @@ TIMES = {
 }
 SETTLES = {"creating": "started", "starting": "started", "restoring": "started", "snapshotting": "started"} | {
     "stopping": "stopped",
-    "archiving": "archived",
     "destroying": "destroyed",
 }
 """What a transitional state becomes when a person at Daytona lets it end."""
@@ -56,7 +55,7 @@ ROWS = [
     Row("started", "stopped", "archived", GONE, GONE),
     Row("snapshotting", "stopped", "archived", GONE, GONE),
     Row("stopping", "stopped", "archived", GONE, GONE),
-    Row("archiving", "archived", "archived", GONE, GONE),
+    Row("archiving", "archiving", "archiving", GONE, GONE),
     Row("stopped", "stopped", "archived", GONE, GONE),
     Row("paused", "paused", "archived", GONE, GONE),
     Row("archived", "archived", "archived", GONE, GONE),
@@ -93,8 +92,9 @@ async def _arrange(stack: Stack, state: str) -> str:
         if state == "archived":
             await admin.act(sandbox_id, "archive")
             await stack.provider.settle(sandbox_id, 5.0)
-    if state in {*SETTLES, "paused", "some_new_state"}:
-        desired = {"paused": "paused", "some_new_state": "started"}.get(state) or SETTLES[state]
+    if state in {*SETTLES, "paused", "archiving", "some_new_state"}:
+        others = {"paused": "paused", "archiving": "archived", "some_new_state": "started"}
+        desired = others.get(state) or SETTLES[state]
         await admin.act(sandbox_id, "set-state", state=state, desired_state=desired)
     return sandbox_id
 

@@ -155,16 +155,6 @@ async def test_deleted_issue_loses_its_sandbox_and_in_the_end_its_workflow(start
     assert await stack.state() == ""
 
 
-async def test_close_of_an_unknown_issue_makes_nothing(start: Started) -> None:
-    """Closing an issue that never had a sandbox creates none, and a late `opened` does not change that."""
-    stack = await start(**DELETES)
-    await stack.close()
-    await stack.reached(Goal.DELETED)
-    opened = stack.event()
-    await stack.deliver(opened)
-    assert await stack.daytona.admin.journal(kind="created") == []
-
-
 async def test_stop_by_a_person_holds_until_somebody_asks(stack: Stack) -> None:
     """An open issue's sandbox stays stopped, and the next request starts the same one."""
     sandbox_id = await _id(stack)
@@ -347,7 +337,7 @@ async def test_outage_at_both_lookups_does_not_pass_for_a_deleted_sandbox(start:
     """However long or often Daytona lacks its database: an outage never proves that a sandbox is gone."""
     stack = await start(**DELETES, confirm_gone_s=0.2)
     await _id(stack)
-    await stack.daytona.admin.config(outage=True, outage_404_s=60.0)
+    await stack.daytona.admin.config(outage=True, outage_404_s=60.0, read_cache_s=0.0)
     await stack.close()
 
     async def refused() -> int:

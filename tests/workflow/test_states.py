@@ -35,7 +35,7 @@ async def _stopping(stack: Stack, sandbox_id: str) -> None:
 
 
 async def _archiving(stack: Stack, sandbox_id: str) -> None:
-    await _slow(stack, archive_s=1.0)
+    await stack.daytona.admin.config(backup_every_s=3600)  # It would never end: Daytona has to be asked to start.
     await _stop(stack, sandbox_id)
     await stack.daytona.admin.act(sandbox_id, "archive")
 
@@ -174,6 +174,16 @@ async def test_sandbox_that_never_ran_is_made_again(stack: Stack, effect: str) -
     assert handover.outcome is Outcome.CREATED
     assert len(await stack.live()) == 1
     assert (await stack.requests()).count("create") == 2
+
+
+async def test_two_failed_builds_in_a_row_are_made_again(stack: Stack) -> None:
+    """Daytona answers 404 to the second one's name for 10 s. It is found all the same: deleted, and made again."""
+    assert (await stack.daytona.admin.config())["name_cache_s"] == 10
+    await stack.daytona.admin.add_fault("create", {"kind": "fail_transition", "reason": "flaky"}, times=2)
+    handover = await stack.ensure()
+    assert handover.outcome is Outcome.CREATED
+    assert len(await stack.live()) == 1
+    assert (await stack.requests()).count("create") == 3
 
 
 async def test_snapshot_that_never_comes_up_blocks_after_a_few_builds(stack: Stack) -> None:

@@ -190,10 +190,11 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
     `settings` are environment variables in addition to `base`, which holds the demo's.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet"),
+        *(sys.executable, "-m", "issuebox", "dev", "--data", str(data_dir), "--quiet", "--attached"),
         # Ports of its own, so that no other stack takes one while its server is dead.
         *(text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))),
         env={**inherited(), **base, **settings},
+        stdin=asyncio.subprocess.PIPE,  # It closes when we die, and the stack ends.
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -203,6 +204,8 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
         stack = await _ready(process, output, data_dir)
         async with httpx.AsyncClient(timeout=15.0, trust_env=False) as http:
             admin = AdminClient(stack.daytona_page_url or "")
+            # An archive waits for a backup, and a demo has no time for the 10 s that Daytona takes to begin one.
+            await admin.config(backup_every_s=1.0)
             yield Stack(data_dir, stack, http, admin)
             await admin.aclose()
     finally:

@@ -1,0 +1,70 @@
+"""A worker's answers to probes, over HTTP on its admin address.
+
+`/healthz` is answered by the event loop: an answer means that the loop turns. `/readyz` also asks Temporal whether this
+worker's polls return, which is all that a worker needs to do its work. Neither needs a token, and neither says more
+than why the answer is no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from issuebox.temporal.pollers import KINDS, POLL_MAX_S, pollers
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+TIMEOUT_S: Final = 3.0
+"""How long Temporal has for its answer: less than a probe has for ours."""
+
+Question = Callable[[], Awaitable[str]]
+"""Answers why the worker is not ready; '' when it is."""
+
+
+async def polls(client: Client, task_queue: str) -> str:
+    """Why this worker's polls do not return; '' when they do. Temporal knows the worker by the client's identity."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            found = {kind: await pollers(client, task_queue, kind) for kind in KINDS}
+    except TimeoutError:
+        return f"Temporal has not answered within {TIMEOUT_S:g} s"
+    except RPCError as error:
+        return f"Temporal answered {error.status.name}"
+    for kind, known in found.items():
+        if not any(poller.identity == client.identity and not poller.is_silent for poller in known):
+            return f"no poll for {kind} within {POLL_MAX_S:g} s"
+    return ""
+
+
+@asynccontextmanager
+async def answering(address: str, is_not_ready: Question) -> AsyncIterator[None]:
+    """Answer at this address, `host:port`, within the block; with '', do nothing. Raises OSError."""
+    if not address:
+        yield
+        return
+    # Imported here: a worker without an admin address needs no HTTP server.
+    from aiohttp import web  # noqa: PLC0415
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = await is_not_ready()
+        return web.json_response({"status": reason or "ok"}, status=503 if reason else 200)
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        host, _, port = address.rpartition(":")
+        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        yield
+    finally:
+        await runner.cleanup()
