@@ -50,6 +50,7 @@ class Kind(StrEnum):
     STRAY = "stray"
     CONFLICT = "conflict"
     ORPHAN = "orphan"
+    UNSEEN = "unseen"
     LEAK = "leak"
     LOST = "lost"
     STUCK = "stuck"
@@ -70,6 +71,7 @@ MENDS: Mapping[Kind, Mend] = {
     Kind.STRAY: Mend.NOTHING,
     Kind.CONFLICT: Mend.NOTHING,
     Kind.ORPHAN: Mend.START_WORKFLOW,
+    Kind.UNSEEN: Mend.LOOKUP,
     Kind.LEAK: Mend.LOOKUP,
     Kind.LOST: Mend.LOOKUP,
     Kind.STUCK: Mend.NOTHING,
@@ -83,6 +85,7 @@ ADVICE: Mapping[Kind, str] = {
     Kind.STRAY: "It is no issue's sandbox: save what is in it, then delete it or remove its issuebox labels.",
     Kind.CONFLICT: "Name and label belong to two issues: find out whose it is, then correct the label `issue-id`.",
     Kind.ORPHAN: "Start its workflow with `issuebox audit`; the next resync brings the issue's state.",
+    Kind.UNSEEN: "Its workflow knows only that the issue ended: send the signal `look`, as `issuebox audit` does.",
     Kind.LEAK: "It costs money: query `why` of its workflow, or send the signal `stop`.",
     Kind.LOST: "Somebody deleted it at Daytona; the next request creates a new one.",
     Kind.STUCK: "Restart all workers with the version that ran it last; docs/operations.md says what else helps.",
@@ -96,6 +99,7 @@ SEEN: Mapping[Kind, str] = {
     Kind.STRAY: "{state}, and labelled for issue {issue_id}, whose sandbox would be {canonical}",
     Kind.CONFLICT: "{state}, named for issue {issue_id}, and labelled for issue {label!r}",
     Kind.ORPHAN: "{state}, and no workflow runs for it{ended}",
+    Kind.UNSEEN: "{state}, and its workflow, which should have it {goal}, has never looked it up",
     Kind.LEAK: "{state}, although it should be {goal}{blocked}",
     Kind.LOST: "{phase} according to its workflow, but Daytona does not find its ID{blocked}",
     Kind.STUCK: "{phase} according to its workflow, which {stuck}",
@@ -132,12 +136,15 @@ class Service(StrEnum):
 
     NOBODY = "nobody"
     ELSEWHERE = "elsewhere"
+    UNAWARE = "unaware"
     HERE = "here"
 
 
 CANONICAL: Mapping[Service, Kind | None] = {
     Service.NOBODY: Kind.ORPHAN,
     Service.ELSEWHERE: Kind.UNSERVED,
+    # It was started by the end of its issue alone, and asks Daytona nothing by itself.
+    Service.UNAWARE: Kind.UNSEEN,
     Service.HERE: None,
 }
 """A sandbox with the canonical name needs a workflow that our workers serve."""
@@ -293,7 +300,9 @@ def judge_sandbox(
 def _service(record: IssueRecord | None) -> Service:
     if record is None or not record.is_running:
         return Service.NOBODY
-    return Service.ELSEWHERE if record.elsewhere else Service.HERE
+    if record.elsewhere:
+        return Service.ELSEWHERE
+    return Service.UNAWARE if not record.phase and record.goal in _AT_REST else Service.HERE
 
 
 def judge_record(

@@ -69,6 +69,20 @@ async def test_lost_sandbox_becomes_known_to_its_workflow(world: Audited) -> Non
     assert (await world.audit()).suspects == 0
 
 
+async def test_sandbox_of_an_issue_that_only_ended_is_found(start: Started) -> None:
+    """The workflow of an issue that nobody asked for asks Daytona nothing, until the audit has it look."""
+    ladder = {"close_stop_after_s": 0.0, "close_archive_after_s": -1.0, "close_delete_after_s": -1.0}
+    world = await start(audit_recheck_s=LOOK_S, **ladder)
+    row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))
+    await world.stack.close()
+    await world.listed(world.stack.name, lambda record: record.goal == "stopped")
+    assert (await world.stack.daytona.admin.sandbox(row.id)).state == "started"
+    report = await world.audit()
+    assert mended(report) == [(Kind.UNSEEN, True)]
+    assert report.promise_holds
+    assert (await world.stack.daytona.admin.sandbox(row.id)).state == "stopped"
+
+
 async def test_leak_whose_workflow_ended_is_an_orphan(world: Audited) -> None:
     """A workflow may be terminated at any moment: its sandbox still runs and needs a workflow."""
     row = await world.made(world.stack.name, issue_id=str(world.stack.issue_id))

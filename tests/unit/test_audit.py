@@ -107,6 +107,24 @@ def test_sandbox_whose_workflow_our_workers_do_not_serve_is_found() -> None:
     assert judge_sandbox(sandbox(), IssueRecord(NAME, ended=Ended(End.TERMINATED)), None, OURS) is Kind.ORPHAN
 
 
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (IssueRecord(NAME, goal="stopped"), Kind.UNSEEN),
+        (IssueRecord(NAME, goal="deleted"), Kind.UNSEEN),
+        # It is about to look the sandbox up: somebody asked for it.
+        (IssueRecord(NAME, goal="running"), None),
+        (IssueRecord(NAME), None),
+        (IssueRecord(NAME, phase="missing", goal="stopped"), None),
+    ],
+)
+def test_sandbox_that_its_workflow_never_looked_up_is_found(record: IssueRecord, kind: Kind | None) -> None:
+    """A workflow that the end of its issue started asks Daytona nothing; a sandbox that is there all the same costs."""
+    assert judge_sandbox(sandbox(), record, None, OURS) is kind
+    found = confirm(Suspect(Kind.UNSEEN, 7, "a", NAME), Reread(sandbox(), record), OURS)
+    assert (found.kind if found else None) is kind
+
+
 def test_stuck_workflow_is_found_whatever_its_sandbox_is() -> None:
     """It can do nothing about its sandbox, so that is not judged."""
     for knows, goal, seen in product((True, False), ("", *Goal), (None, *PHASES)):
@@ -278,7 +296,9 @@ def test_promise_holds_with_everything_mended_and_nothing_irreparable(
 ) -> None:
     """With one finding left, or suspects left out of the walk, the audit does not report that the promise holds."""
     finding = Finding(kind, 7, "a", NAME, "", "", mended)
-    expected = is_complete and (kind is Kind.UNDESTROYED or (mended and kind in {Kind.ORPHAN, Kind.LEAK, Kind.LOST}))
+    expected = is_complete and (
+        kind is Kind.UNDESTROYED or (mended and kind in {Kind.ORPHAN, Kind.UNSEEN, Kind.LEAK, Kind.LOST})
+    )
     assert promise_holds([finding], is_complete=is_complete) is expected
 
 
