@@ -150,8 +150,14 @@ def _is_honoured(case: Case, request: Message) -> bool:
 
 
 def _may_be_refused(case: Case, request: Message) -> bool:
-    """Whether the issue was blocked since: on a closed issue the request is then called off after some time."""
-    return case.evidence.blocks is None or any(block.at >= request.lo for block in case.blocks)
+    """Whether the issue was blocked then: on a closed issue, the request is called off after some time.
+
+    A block that was recorded before the request may have lasted, as long as no sandbox was started in between.
+    """
+    return case.evidence.blocks is None or any(
+        block.at >= request.lo or not any(life.was_started_since(block.at) for life in case.lives)
+        for block in case.blocks
+    )
 
 
 def _lost(case: Case, at: float | None, what: str) -> Violation:

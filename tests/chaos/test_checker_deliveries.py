@@ -220,10 +220,16 @@ def test_request_on_a_closed_issue_is_handed_over_or_refused() -> None:
     _commented_on_the_closed(tape)
     asked_at = tape.deliveries[-1].sent_at
     assert tape.letters(blocks=[]) == "c"
-    assert tape.letters(blocks=[_block(asked_at - 1)]) == "c"
+    assert tape.letters(blocks=[_block(asked_at - 1)]) == ""
     assert tape.letters(blocks=[_block(asked_at + 5)]) == ""
     tape.create()
     assert tape.letters(blocks=[]) == ""
+    tape = Tape()
+    tape.send("opened", RUNNING)
+    blocked_at = tape.deliveries[-1].sent_at
+    tape.stop(tape.create())
+    _commented_on_the_closed(tape)
+    assert tape.letters(blocks=[_block(blocked_at)]) == "c"  # That block ended with the start.
 
 
 def _block(at: float) -> Block:

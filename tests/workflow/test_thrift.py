@@ -66,9 +66,11 @@ async def test_run_that_begins_without_a_request_asks_for_the_settings(start: St
     """The first event of an issue is its close: the timers use the worker's settings, not defaults."""
     stack = await start(close_stop_after_s=0.0, close_archive_after_s=-1.0, close_delete_after_s=-1.0)
     await stack.close()
-    await stack.reached(Goal.STOPPED)
-    names = [activity for activity, _ in await local_activities(stack)]
-    assert names.count("read_policy") == 1
+
+    async def asked() -> list[str]:
+        return [activity for activity, _ in await local_activities(stack)]
+
+    assert await until(asked, bool, "the settings asked for") == ["read_policy"]
 
 
 async def test_lookup_brings_the_settings_once(stack: Stack) -> None:

@@ -204,8 +204,9 @@ async def running(data_dir: Path, base: Mapping[str, str] = SETTINGS, **settings
         stack = await _ready(process, output, data_dir)
         async with httpx.AsyncClient(timeout=15.0, trust_env=False) as http:
             admin = AdminClient(stack.daytona_page_url or "")
-            # An archive waits for a backup, and a demo has no time for the 10 s that Daytona takes to begin one.
-            await admin.config(backup_every_s=1.0)
+            if stack.daytona_page_url:
+                # An archive waits for a backup, and a demo has no time for the 10 s that Daytona takes to begin one.
+                await admin.config(backup_every_s=1.0)
             yield Stack(data_dir, stack, http, admin)
             await admin.aclose()
     finally:
