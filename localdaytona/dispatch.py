@@ -58,14 +58,14 @@ class Dispatcher:
         call = self._call(request, name, body, argument)
         self._note_request(call, request)
         try:
-            reply = await self._guarded(call, request, operation)
+            reply = await self._behind_the_gate(call, request, operation)
         except ApiError as error:
             reply = error_reply(call.url, error)
         delivered = reply.fate is Fate.SEND and not await request.is_disconnected()
         self._note_reply(call, reply, delivered=delivered)
         return reply.response()
 
-    async def _guarded(self, call: Call, request: Request, operation: Operation) -> Reply:
+    async def _behind_the_gate(self, call: Call, request: Request, operation: Operation) -> Reply:
         config = self._world.config
         if config.maintenance:
             refuse("Service is currently under maintenance. Please try again later.", 503)

@@ -60,16 +60,16 @@ class Gate:
         """Return the class of routes that this gate guards."""
         gate = self
 
-        class GuardedRoute(APIRoute):
+        class GatedRoute(APIRoute):
             def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
                 handle = super().get_route_handler()
 
-                async def guarded(request: Request) -> Response:
+                async def gated(request: Request) -> Response:
                     return await gate.handle(request, handle)
 
-                return guarded
+                return gated
 
-        return GuardedRoute
+        return GatedRoute
 
     async def handle(self, request: Request, handle: Handle) -> Response:
         """Answer a request and journal it, without commands, queries and bodies."""

@@ -39,7 +39,7 @@ class Mistakes:
 
     lists: bool = False
     unnamed: bool = False
-    unguarded: bool = False
+    unchecked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _answer(
         # The planted lookup by label leaves out the name on purpose: only its consequences count.
         return replace(answer, broken="") if mistakes.lists and "without the name" in answer.broken else answer
     if activity == "delete_sandbox":
-        return daytona.guarded_delete(world, sandbox_id, is_unguarded=mistakes.unguarded)
+        return daytona.checked_delete(world, sandbox_id, is_unchecked=mistakes.unchecked)
     return daytona.command(world, OPERATIONS[activity], sandbox_id, Actor.ISSUEBOX, fate)
 
 

@@ -226,10 +226,10 @@ def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, f
     return Answer(_put(world, _departed(row, verdict.transition, actor, fate)), broken=broken)
 
 
-def guarded_delete(world: World, sandbox_id: str, *, is_unguarded: bool = False) -> Answer:
+def checked_delete(world: World, sandbox_id: str, *, is_unchecked: bool = False) -> Answer:
     """The activity `delete_sandbox`: read, refuse to delete a running sandbox, delete."""
     row = world.row(sandbox_id)
-    if row is not None and row.phase in AWAKE and not is_unguarded:
+    if row is not None and row.phase in AWAKE and not is_unchecked:
         return Answer(world, "NotInStateError")
     return command(world, "delete", sandbox_id, Actor.ISSUEBOX)
 

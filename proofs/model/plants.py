@@ -242,11 +242,11 @@ PLANTS: dict[str, Plant] = {
         _take_dying_for_gone,
     ),
     "first-404": Plant("one 404 counts as deleted", _of(OPENED, DELETED, faults=1), "(e)", _trust_the_first_404),
-    "unguarded-delete": Plant(
+    "unchecked-delete": Plant(
         "a delete is executed although the sandbox is running by then",
         _of(OPENED, DELETED, acts=1),
         "(d)",
-        mistakes=Mistakes(unguarded=True),
+        mistakes=Mistakes(unchecked=True),
     ),
     "any-inspection": Plant(
         "an inspection counts however old it is, and whoever was in the sandbox",

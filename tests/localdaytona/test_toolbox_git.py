@@ -61,7 +61,7 @@ def bare(tmp_path: Path) -> Origin:
 
 
 @pytest.fixture
-async def guarded(bare: Origin) -> AsyncIterator[Origin]:
+async def protected(bare: Origin) -> AsyncIterator[Origin]:
     """The same repository behind HTTP basic authentication on loopback."""
     token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     static = StaticFiles(directory=bare.bare.parent)
@@ -121,12 +121,12 @@ async def test_status_names_what_changed(sandbox: AsyncSandbox, bare: Origin) ->
 
 
 async def test_password_opens_the_repository_and_leaves_no_trace(
-    server: Server, sandbox: AsyncSandbox, guarded: Origin, tmp_path: Path
+    server: Server, sandbox: AsyncSandbox, protected: Origin, tmp_path: Path
 ) -> None:
     """The credentials work, and no file of the sandbox, no remote and no journal entry holds them."""
-    await sandbox.git.clone(guarded.url, "r", username=USER, password=PASSWORD)
+    await sandbox.git.clone(protected.url, "r", username=USER, password=PASSWORD)
     assert await sandbox.fs.download_file("r/file") == b"two"
-    assert (await sandbox.process.exec("git remote get-url origin", cwd="r")).result.strip() == guarded.url
+    assert (await sandbox.process.exec("git remote get-url origin", cwd="r")).result.strip() == protected.url
     token = base64.b64encode(f"{USER}:{PASSWORD}".encode())
     for path in (tmp_path / "sandboxes").rglob("*"):
         if path.is_file():
@@ -138,22 +138,22 @@ async def test_password_opens_the_repository_and_leaves_no_trace(
     assert token.decode() not in journal
 
 
-async def test_wrong_password_fails_without_repeating_it(sandbox: AsyncSandbox, guarded: Origin) -> None:
+async def test_wrong_password_fails_without_repeating_it(sandbox: AsyncSandbox, protected: Origin) -> None:
     """The error says that the login failed and holds no password, and no directory is left."""
     with pytest.raises(DaytonaError) as refusal:
-        await sandbox.git.clone(guarded.url, "r", username=USER, password="wr0ng-pass")
+        await sandbox.git.clone(protected.url, "r", username=USER, password="wr0ng-pass")
     assert refusal.value.status_code == 400
     assert "wr0ng-pass" not in str(refusal.value)
-    assert any(guarded.asked)
+    assert any(protected.asked)
     assert (await sandbox.process.exec("test -e r")).exit_code == 1
 
 
-async def test_credentials_in_the_url_are_removed(sandbox: AsyncSandbox, guarded: Origin) -> None:
+async def test_credentials_in_the_url_are_removed(sandbox: AsyncSandbox, protected: Origin) -> None:
     """A user and a password in the URL open the repository, and are not in the clone."""
-    url = guarded.url.replace("://", "://x-access-token:s3cr3t%2Fwith%40odd%3Asigns@")
+    url = protected.url.replace("://", "://x-access-token:s3cr3t%2Fwith%40odd%3Asigns@")
     await sandbox.git.clone(url, "r")
     assert (await sandbox.process.exec("cat .git/config; git log -1 --format=%s", cwd="r")).result.count("s3cr3t") == 0
-    assert (await sandbox.process.exec("git remote get-url origin", cwd="r")).result.strip() == guarded.url
+    assert (await sandbox.process.exec("git remote get-url origin", cwd="r")).result.strip() == protected.url
 
 
 @pytest.mark.parametrize(

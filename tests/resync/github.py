@@ -141,21 +141,21 @@ class GitHub:
         self.asked.clear()
 
     def app(self) -> Starlette:
-        make_token, installation = (self._guarded(f, is_app=True) for f in (self._make_token, self._installation))
+        make_token, installation = (self._with_token(f, is_app=True) for f in (self._make_token, self._installation))
         routes = [
             Route("/app/installations/{installation:int}/access_tokens", make_token, methods=["POST"]),
             Route("/repos/{owner}/{repo}/installation", installation),
         ]
         for place in ("/repos/{owner}/{repo}", "/repositories/{id:int}"):
             routes += [
-                Route(place, self._guarded(self._repository)),
-                Route(place + "/issues", self._guarded(self._issues)),
-                Route(place + "/issues/comments", self._guarded(self._comments)),
-                Route(place + "/issues/{number:int}", self._guarded(self._issue)),
+                Route(place, self._with_token(self._repository)),
+                Route(place + "/issues", self._with_token(self._issues)),
+                Route(place + "/issues/comments", self._with_token(self._comments)),
+                Route(place + "/issues/{number:int}", self._with_token(self._issue)),
             ]
         return Starlette(routes=routes)
 
-    def _guarded(self, answer: Callable[[Request], Response], *, is_app: bool = False) -> Callable[..., Any]:
+    def _with_token(self, answer: Callable[[Request], Response], *, is_app: bool = False) -> Callable[..., Any]:
         async def handle(request: Request) -> Response:
             asked = Asked(request.method, request.url.path, dict(request.query_params), dict(request.headers))
             self.asked.append(asked)

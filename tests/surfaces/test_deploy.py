@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 LONG_S = 20.0
 """Longer than starting all five commands takes, and than a stopping worker waits for them."""
 
-PATIENT = SETTINGS | {
+SETTINGS_HERE = SETTINGS | {
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3600",
 }
@@ -45,7 +45,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def stack(slow: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     command = f"if [ -e {shlex.quote(str(slow))} ]; then sleep {LONG_S:g}; fi"
     data_dir = tmp_path_factory.mktemp("stack") / "data"
-    async with running(data_dir, PATIENT | {"ISSUEBOX_SETUP_COMMAND": command}) as stack:
+    async with running(data_dir, SETTINGS_HERE | {"ISSUEBOX_SETUP_COMMAND": command}) as stack:
         yield stack
 
 
@@ -134,7 +134,7 @@ async def another_worker(stack: Stack, directory: Path) -> AsyncIterator[None]:
     dev, ready = stack.stack, directory / "worker.ready"
     environment = {
         **inherited(),
-        **PATIENT,
+        **SETTINGS_HERE,
         **to_temporal(dev.temporal_address, dev.temporal_namespace),
         "DAYTONA_API_URL": dev.daytona_api_url,
         "DAYTONA_API_KEY": dev.daytona_api_key or "",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from issuebox.dev.demo.stack import Stack, running, until
-from tests.surfaces.test_deploy import LONG_S, PATIENT, another_worker, worker_of
+from tests.surfaces.test_deploy import LONG_S, SETTINGS_HERE, another_worker, worker_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -30,7 +30,7 @@ async def test_stopped_worker_hands_its_issues_over_within_two_seconds(tmp_path:
     """One of its issues rests in its memory, and gets an event; of another, a command is under way."""
     slow = tmp_path / "slow"
     command = f"if [ -e {shlex.quote(str(slow))} ]; then sleep {LONG_S:g}; fi"
-    settings = PATIENT | {"ISSUEBOX_SETUP_COMMAND": command, "ISSUEBOX_GRACE_S": str(GRACE_S)}
+    settings = SETTINGS_HERE | {"ISSUEBOX_SETUP_COMMAND": command, "ISSUEBOX_GRACE_S": str(GRACE_S)}
     async with running(tmp_path / "data", settings) as stack:
         await stack.send("opened", IDLE)
         await stack.served(IDLE)

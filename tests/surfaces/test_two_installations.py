@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 BLUE, GREEN = "blue-team", "green-team"
 READS = frozenset({"get", "list"})
 
-PATIENT = {"ISSUEBOX_CLOSE_STOP_AFTER_S": "3600", "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3600"}
+SLOW_TO_STOP = {"ISSUEBOX_CLOSE_STOP_AFTER_S": "3600", "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "3600"}
 HASTY = {
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "0.5",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "1",
@@ -134,7 +134,7 @@ async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Both]:
     """Both for all tests; each test has its own issues."""
     data = tmp_path_factory.mktemp("both")
     async with AsyncExitStack() as exits:
-        blue = await exits.enter_async_context(running(data / "blue", _settings(BLUE, PATIENT)))
+        blue = await exits.enter_async_context(running(data / "blue", _settings(BLUE, SLOW_TO_STOP)))
         daytona = {
             "DAYTONA_API_KEY": blue.stack.daytona_api_key or "",
             "DAYTONA_API_URL": blue.stack.daytona_api_url,
