@@ -11,7 +11,7 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, to explore it.")] = False,
 ) -> None:
-    """Check the promise on real parts, through duplicates, races, faults and kill -9. Takes under a minute.
+    """Check the promise on real parts, through duplicates, races, faults and kill -9. Takes about a minute.
 
     The demo starts its own stack in a scratch directory. The exit code is 1 unless every check holds.
     """

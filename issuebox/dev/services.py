@@ -72,15 +72,20 @@ class Surroundings:
         return f"http://{LOOPBACK}:{self.ports.daytona}" if self.ports.daytona else None
 
     @property
+    def configured(self) -> ApiSettings:
+        """What the caller has set for the API."""
+        return load(ApiSettings, self.inherited)
+
+    @property
     def webhook_secret(self) -> str:
         """What signs webhooks: the first configured secret, or else the one that was made for this data directory."""
-        configured = load(ApiSettings, self.inherited).webhook_secrets
+        configured = self.configured.webhook_secrets
         return configured[0].get_secret_value() if configured else self.secrets.webhook_secret
 
     @property
     def api_token(self) -> str:
         """What callers of the REST API present: the first configured token, or else the one made here."""
-        configured = load(ApiSettings, self.inherited).api_tokens
+        configured = self.configured.api_tokens
         return configured[0].get_secret_value() if configured else self.secrets.api_token
 
     def environment(self) -> dict[str, str]:
@@ -149,7 +154,7 @@ def worker_service(around: Surroundings) -> Service:
 def api_service(around: Surroundings) -> Service:
     """The FastAPI shim. It never calls Daytona, so it gets no API key."""
     environment = _needed(around.environment(), (ApiSettings,), *OURS_PREFIXES)
-    own = load(ApiSettings, around.inherited)
+    own = around.configured
     if not own.webhook_secrets:
         environment["ISSUEBOX_WEBHOOK_SECRETS"] = around.webhook_secret
     if not own.api_tokens:

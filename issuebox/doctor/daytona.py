@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections import Counter
@@ -30,7 +29,6 @@ NAMED_MAX = 5
 PERMISSIONS = ("write:sandboxes", "delete:sandboxes")
 """What a worker's key needs. Reads need none."""
 
-_URL = re.compile(r"https?://[^/\s]+")
 _KEY_CAUSES = frozenset({Cause.CREDENTIALS, Cause.FORBIDDEN})
 
 
@@ -39,9 +37,6 @@ async def examine(settings: WorkerSettings) -> list[CheckResult]:
     if not settings.daytona_api_key.get_secret_value():
         advice = "Set DAYTONA_API_KEY to a key of your organization (in Daytona's dashboard: Keys)."
         return [_found("key", Verdict.FAILED, "DAYTONA_API_KEY is not set", advice)]
-    if not _URL.match(settings.daytona_api_url):
-        seen = f"DAYTONA_API_URL is not a URL: {settings.daytona_api_url}"
-        return [_found("API", Verdict.FAILED, seen, "Set it to a URL such as https://app.daytona.io/api.")]
     async with DaytonaProvider(daytona_options(settings)) as provider:
         try:
             return [*await _lookup(provider, settings), *await _list(provider, settings)]

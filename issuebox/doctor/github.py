@@ -59,7 +59,7 @@ async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]
     if token:
         headers["Authorization"] = f"Bearer {token}"
     async with httpx.AsyncClient(
-        base_url=worker.github_api_url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, follow_redirects=False
+        base_url=worker.github_api_url, headers=headers, timeout=TIMEOUT_S, follow_redirects=False
     ) as client:
         accepted = await _token(client, has_token=bool(token))
         results.append(accepted)

@@ -45,10 +45,10 @@ def steer(memory: Memory, now: datetime) -> None:
 
 def call_off(memory: Memory, now: datetime) -> None:
     """Call off the waiting requests, because something newer wants no running sandbox."""
-    waiting, memory.requests.served = memory.requests.asked, memory.requests.asked
+    memory.requests.served = memory.requests.asked  # Nobody waits any more, and the goal is what it is without them.
     answer = Answer(CALLED_OFF[course(memory, now)[0]], memory.seen.sandbox)
     memory.orders.keep_the_sandbox()
-    memory.requests.serve(waiting, answer)
+    memory.requests.serve(memory.requests.asked, answer)
 
 
 def give(

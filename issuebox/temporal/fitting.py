@@ -10,15 +10,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import structlog
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from issuebox.settings import WorkerSettings
 from issuebox.temporal.index import ODD, RUNNING, Index, Row, running_on
 from issuebox.temporal.issues import Issues, IssuesError
+from issuebox.temporal.pollers import pollers
 
 COUNTED_MAX = 500
 """Limit on the workflows that are read for each question."""
@@ -42,6 +40,8 @@ class Misfit:
 
 async def misfits(issues: Issues) -> list[Misfit]:
     """What does not fit, the worst first. Raises IssuesError and RPCError."""
+    if ODD.search(issues.task_queue + issues.name_prefix):
+        return []  # How to escape them depends on the server's database.
     found = [*await _on_other_queues(issues), *await _named_otherwise(issues)]
     return sorted(found, key=lambda misfit: misfit.is_served)
 
@@ -62,8 +62,6 @@ async def warn_of_misfits(client: Client, settings: WorkerSettings) -> None:
 
 async def _on_other_queues(issues: Issues) -> list[Misfit]:
     """Workflows with our names on other task queues. Another installation in the namespace has other names."""
-    if ODD.search(issues.task_queue + issues.name_prefix):
-        return []  # How to escape them depends on the server's database.
     ours = f"WorkflowId STARTS_WITH '{issues.name_prefix}'"
     page = await Index(issues).page(f"{RUNNING} AND {ours} AND TaskQueue != '{issues.task_queue}'", size=COUNTED_MAX)
     by_queue: defaultdict[str, list[Row]] = defaultdict(list)
@@ -85,8 +83,6 @@ async def _on_another(issues: Issues, queue: str, rows: list[Row]) -> Misfit:
 
 async def _named_otherwise(issues: Issues) -> list[Misfit]:
     """Workflows on our task queue whose names the prefix does not make."""
-    if ODD.search(issues.task_queue + issues.name_prefix):
-        return []
     others = f"WorkflowId NOT STARTS_WITH '{issues.name_prefix}'"
     page = await Index(issues).page(f"{running_on(issues.task_queue)} AND {others}", size=COUNTED_MAX)
     if not page.rows:
@@ -102,13 +98,7 @@ async def _named_otherwise(issues: Issues) -> list[Misfit]:
 
 async def _is_polled(issues: Issues, queue: str) -> bool:
     async with issues.within():
-        client = await issues.client()
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-        return bool((await client.workflow_service.describe_task_queue(request)).pollers)
+        return bool(await pollers(await issues.client(), queue, "workflows"))
 
 
 def _counted(rows: list[Row] | tuple[Row, ...]) -> str:
