@@ -60,11 +60,15 @@ property: setup ## Try random events, faults and crashes in random order (EXAMPL
 model: $(SYNCED) ## Check every interleaving up to a bound (STATES=… ends sooner, PLANT=… plants a mistake)
 	@$(RUN) python -m proofs.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
 
-check: $(SYNCED) ## Check lint, formatting, types, import contracts, generated pages
+check: $(SYNCED) ## Check lint, formatting, types, import contracts, workflows, generated pages
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check --quiet .
 	@$(RUN) mypy
 	@$(RUN) lint-imports
+	@$(RUN) hadolint Dockerfile
+	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint deploy/new-secrets deploy/*.sh
+	@$(RUN) scripts/actionlint
+	@$(RUN) zizmor --offline --quiet --pedantic .github
 	@$(RUN) python -m scripts.reference --check
 	@$(RUN) python -m bench.measure --render --check
 

@@ -35,11 +35,13 @@ from issuebox.domain.audit import (
     claim_of,
     confirm,
     is_anothers,
+    is_outdated,
     judge_record,
     judge_sandbox,
 )
 from issuebox.domain.issue import Issue, issue_id_of, sandbox_name
 from issuebox.domain.issue_source import is_repository
+from issuebox.domain.policy import Closing
 from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.records import IssueRecord, IssueRecords
 from issuebox.domain.sandbox import LABEL_ISSUE_NUMBER, LABEL_REPOSITORY, Sandbox
@@ -52,22 +54,33 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The comparison of a workflow's record with its sandbox: a suspect, or a sandbox of another installation."""
+    """The comparison of a workflow's record with its sandbox and with the settings.
+
+    It yields a suspect, a sandbox of another installation, or a closed issue that goes by timers of earlier settings.
+    """
 
     suspect: Suspect | None = None
     is_foreign: bool = False
+    is_outdated: bool = False
 
 
 class AuditActivities:
     """Reading all managed sandboxes and all issues' workflows, on one provider and one Temporal namespace."""
 
     def __init__(
-        self, provider: SandboxProvider, records: IssueRecords, *, ours: Installation, terms: AuditTerms
+        self,
+        provider: SandboxProvider,
+        records: IssueRecords,
+        *,
+        ours: Installation,
+        terms: AuditTerms,
+        closing: Closing,
     ) -> None:
         self._provider = provider
         self._records = records
         self._ours = ours
         self._terms = terms
+        self._timers = closing.timers
         # One for all audits of this worker: Daytona counts requests per organization, not per audit.
         self._limiter = AsyncLimiter(1, 1 / terms.reads_per_s)
 
@@ -99,17 +112,24 @@ class AuditActivities:
         return walk.walked
 
     @activity.defn
-    async def walk_records(self) -> Walked:
-        """Compare each running workflow's record of its sandbox with one read of that sandbox by ID."""
+    async def walk_records(self, mends: bool) -> Walked:
+        """Compare each running workflow's record of its sandbox with one read of that sandbox by ID.
+
+        A closed issue that rests since before the settings changed does not know of the new timers. With `mends`, its
+        workflow gets the signal to look, which brings them.
+        """
         async with typed_failures(), walking() as walk:
             while not walk.walked.is_over:
                 page = await self._records.list_page(walk.walked.cursor)
-                judged = await in_batches(page.records, self._compare)
+                judged = await in_batches(page.records, partial(self._compare, mends=mends))
                 without = sum(not record.sandbox_id for record in page.records)
                 foreign = sum(found.is_foreign for found in judged)
+                outdated = sum(found.is_outdated for found in judged)
                 suspects = [found.suspect for found in judged]
                 await walk.save(
-                    walk.walked.turn(len(page.records), without, suspects, page.next_cursor, foreign=foreign)
+                    walk.walked.turn(
+                        len(page.records), without, suspects, page.next_cursor, foreign=foreign, outdated=outdated
+                    )
                 )
         return walk.walked
 
@@ -161,7 +181,7 @@ class AuditActivities:
         kind = judge_sandbox(sandbox, record, None, self._ours)
         return Suspect(kind, claim.issue_id, sandbox.id, sandbox.name) if kind else None
 
-    async def _compare(self, listed: IssueRecord) -> _Compared:
+    async def _compare(self, listed: IssueRecord, *, mends: bool) -> _Compared:
         """Only a describe shows that a workflow is stuck; the list lags as well."""
         record = await self._records.describe(listed.name)
         if record is None or not record.is_running:
@@ -171,7 +191,12 @@ class AuditActivities:
             return _Compared(is_foreign=True)
         kind = judge_record(record, sandbox, self._ours)
         issue_id = issue_id_of(record.name, self._ours.name_prefix) or 0
-        return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name) if kind else None)
+        if kind is not None:
+            return _Compared(Suspect(kind, issue_id, record.sandbox_id, record.name))
+        is_late = is_outdated(record, self._timers)
+        if is_late and mends:
+            await self._records.look(record.name)
+        return _Compared(is_outdated=is_late)
 
     async def _read(self, sandbox_id: str) -> Sandbox | None:
         """The sandbox of this ID; None also for no ID."""

@@ -32,7 +32,7 @@ def identity_labels(instance: str, issue_id: int, issue: Issue | None) -> dict[s
 
 
 def refuse_foreign(sandbox: Sandbox | None, issue_id: int, instance: str) -> None:
-    """Raises RefusedError with the cause `foreign` for a sandbox with somebody else's labels."""
+    """Raise RefusedError with the cause `foreign` for a sandbox with somebody else's labels."""
     whose = foreign_labels(sandbox.labels, issue_id, instance) if sandbox is not None else ""
     if sandbox is not None and whose:
         raise RefusedError(f"sandbox {sandbox.id} is not ours: {whose}", cause=Cause.FOREIGN)

@@ -58,7 +58,7 @@ INSPECTION_RETRY_WITHIN_S = 30.0
 label."""
 
 _OUTPUT_BYTES_MAX = 300
-"""Of a script's output in a reason. Whoever works in the sandbox may have written it."""
+"""Limit on a script's output in a reason. Whoever works in the sandbox may have written it."""
 
 _ABSENT = re.compile(r"^issuebox absent (?P<directory>/.*)$", re.MULTILINE)
 _PRESENT = re.compile(r"^issuebox present$", re.MULTILINE)

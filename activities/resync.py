@@ -15,8 +15,17 @@ import structlog
 
 from activities.github_messages import SENT_NAMED_MAX, Counts, RepositoryInput, RepositoryReply, Sent
 from issuebox.domain.errors import RefusedError
-from issuebox.domain.issue import IssueState
-from issuebox.domain.issue_source import IssueSource, ListedComment, ListedIssue, Page, PageQuery, Presence
+from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.issue_source import (
+    NO_ACTS,
+    Acts,
+    IssueSource,
+    ListedComment,
+    ListedIssue,
+    Page,
+    PageQuery,
+    Presence,
+)
 from issuebox.domain.known_issues import KnownIssue, KnownIssues
 from issuebox.domain.phase import Cause
 from issuebox.domain.resync import (
@@ -25,6 +34,7 @@ from issuebox.domain.resync import (
     Mark,
     Reach,
     Window,
+    acts_needed,
     judge_absent,
     judge_comment,
     judge_issue,
@@ -211,7 +221,14 @@ class RepositoryWalk:
         if key in self._progress.judged:
             return
         known = await self._known.lookup(found.issue.id)
-        await self._settle(key, judge_issue(found, known, self._window, self._criteria))
+        since = acts_needed(found, known, self._window, self._criteria)
+        acts = NO_ACTS if since is None else await self._acts(found, since)
+        await self._settle(key, judge_issue(found, known, self._window, self._criteria, acts), found.issue)
+
+    async def _acts(self, found: ListedIssue, since: datetime) -> Acts:
+        acts = await self._source.acts(self._request.repository, found.issue.number, since)
+        self._progress.count(requests=acts.requests)
+        return acts
 
     async def _judge_comment(self, comment: ListedComment) -> None:
         key = _key(comment.id, comment.updated_at)
@@ -224,7 +241,8 @@ class RepositoryWalk:
             await self._settle(key, Judgement(Answer.UNASKED if is_gone else Answer.UNREADABLE))
             return
         known = await self._known.lookup(reading.listed.issue.id)
-        await self._settle(key, judge_comment(comment, reading.listed, known, self._criteria))
+        judgement = judge_comment(comment, reading.listed, known, self._criteria)
+        await self._settle(key, judgement, reading.listed.issue)
 
     async def _judge_absent(self, listed: KnownIssue) -> None:
         # The index lags, so the workflow's current record decides whether there is anything to read.
@@ -236,9 +254,9 @@ class RepositoryWalk:
         issue = known.issue
         reading = await self._source.read_issue(issue.repository or self._request.repository, issue.number, issue.id)
         self._progress.count(requests=reading.requests)
-        await self._settle(key, judge_absent(known, reading), listed=0)
+        await self._settle(key, judge_absent(known, reading), issue, listed=0)
 
-    async def _settle(self, key: str, judgement: Judgement, *, listed: int = 1) -> None:
+    async def _settle(self, key: str, judgement: Judgement, found: Issue | None = None, *, listed: int = 1) -> None:
         """Count the row, and send its event if one was missed."""
         progress, event = self._progress, judgement.event
         if event is not None:
@@ -250,6 +268,11 @@ class RepositoryWalk:
             _log.info(
                 "resync_sent", issue_id=issue.id, repository=issue.repository, number=issue.number,
                 intention=str(event.intention), action=event.action, delivery=event.delivery, reason=judgement.reason,
+            )  # fmt: skip
+        elif judgement.answer is Answer.REFUSED and found is not None:
+            _log.info(
+                "resync_refused", issue_id=found.id, repository=found.repository, number=found.number,
+                reason=judgement.reason,
             )  # fmt: skip
         progress.count(listed=listed, **{judgement.answer.value: 1})
         progress.judged.append(key)

@@ -47,7 +47,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes; `on_body` and `on_message_complete` settle them while they are parsed."""
+        """Count some bytes; `on_body` and `on_message_complete` take off what is read, while it is parsed."""
         self._loose += len(data)
         super().data_received(data)
         if self._loose > LOOSE_MAX_BYTES:

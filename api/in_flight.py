@@ -19,7 +19,7 @@ BYTES_MAX = 64 * 1024 * 1024
 
 
 class InFlight:
-    """Counts both, and refuses what would exceed a limit with a 503."""
+    """Counts requests and bytes, and refuses with a 503 what would exceed a limit."""
 
     def __init__(self) -> None:
         self._requests = 0
@@ -27,7 +27,7 @@ class InFlight:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """The place of one request, for the duration of the block."""
+        """The place of one request, for the duration of the block. Raises ProblemError when all places are taken."""
         if self._requests >= REQUESTS_MAX:
             raise _busy()
         self._requests += 1
@@ -46,7 +46,7 @@ class InFlight:
             self._bytes -= body.size
 
     def take(self, count: int) -> None:
-        """Reserve so many bytes."""
+        """Reserve so many bytes. Raises ProblemError when they exceed the limit."""
         if self._bytes + count > BYTES_MAX:
             raise _busy()
         self._bytes += count
@@ -61,7 +61,7 @@ class Body:
         self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        """Keep the chunk."""
+        """Keep the chunk. Raises ProblemError when all bodies together are too large."""
         self._in_flight.take(len(chunk))
         self.size += len(chunk)
         self._chunks.append(chunk)

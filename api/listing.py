@@ -46,7 +46,7 @@ class Wanted(BaseModel):
     blocked: Cause | Literal["any"] | None = Field(None, description="The cause; any for all that are blocked.")
 
     def condition(self) -> str:
-        """The condition for the index. No value ends its quotes: each is an enumeration's, or of a narrow pattern."""
+        """The condition for the index. No value can end its quotes: it is of an enumeration or of a narrow pattern."""
         causes = [*Cause] if self.blocked == "any" else [self.blocked] if self.blocked else []
         clauses = [RUNNING]
         clauses += _in(search_attributes.REPOSITORY, self.repository)
@@ -62,7 +62,7 @@ class Wanted(BaseModel):
 
 
 class ListedSandbox(BaseModel):
-    """One issue of the list: what its workflow published last. Times in ISO 8601; '' for what there is not."""
+    """One issue of the list: what its workflow published last. Times are in ISO 8601; '' is for what is not known."""
 
     issue_id: int
     name: str
@@ -146,7 +146,7 @@ def _opened(page_token: str, settings: ApiSettings) -> bytes:
 
 
 def signed(token: bytes, secrets: Sequence[SecretStr]) -> str:
-    """The token for a caller. Every process with the first of the secrets takes it."""
+    """The token for a caller. Every process that has the first of the secrets accepts it."""
     return _signer(secrets).sign(base64_encode(token)).decode()
 
 
@@ -159,6 +159,6 @@ def unsigned(text: str, secrets: Sequence[SecretStr]) -> bytes | None:
 
 
 def _signer(secrets: Sequence[SecretStr]) -> Signer:
-    """It signs with the last key and takes each."""
+    """A signer that signs with the first secret, which is the last key, and accepts a signature by any of them."""
     keys = [secret.get_secret_value() for secret in reversed(secrets)]
     return Signer(keys, salt="issuebox page token", key_derivation="hmac", digest_method=hashlib.sha256)

@@ -138,7 +138,7 @@ class IssueDelivery(SnapshotDelivery):
     assignee: Account | None = None
 
     def facts(self, event: str) -> Facts:
-        """What trigger detection reads. The author counts as the sender where GitHub names none, as in resync."""
+        """What trigger detection reads. The author counts as the sender where GitHub names none."""
         sender = self.sender or self._author()
         return replace(
             super().facts(event),

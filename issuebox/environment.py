@@ -153,7 +153,7 @@ def _validated(model: type[Settings], read: _Read) -> tuple[Settings, frozenset[
 
 
 def _sentence(name: str, shown: str, detail: Any) -> str:
-    """Every setting is text, and each check raises WrongValueError: there is no other mistake."""
+    """What is wrong with a value. Every setting is text, and each check raises WrongValueError: nothing else is."""
     return f"{variable_of(name)}{f'={shown}' if shown else ''} has to be {detail['ctx']['error']}"
 
 

@@ -35,7 +35,7 @@ FLUSH_TIMEOUT_S: Final = 2.0
 """How long a process that ends waits for its last lines to be read."""
 
 CUT_OFF_ENDED: Final = "Tried to complete untracked local activity"
-"""What Temporal's core logs when a local activity ends after its time was up, which is how each such one ends."""
+"""What Temporal's core logs when a local activity ends after its time was up: each lookup at once that is cut off."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -58,6 +58,7 @@ def configure(log_format: str, log_level: str) -> None:
         structlog.stdlib.ExtraAdder(),
         _shorten_temporal_context,
         _unpack_core_line,
+        _without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -247,6 +248,12 @@ def _unpack_core_line(_logger: Any, _method: str, event: structlog.typing.EventD
     return event
 
 
+def _without_colours(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave out uvicorn's second copy of its message, which is for its own terminal output."""
+    event.pop("color_message", None)
+    return event
+
+
 def keep_news() -> None:
     """Drop the lines of Temporal's SDK about what has a line of ours."""
     logging.getLogger("temporalio.activity").addFilter(_is_news)
@@ -258,7 +265,7 @@ def _is_core_news(record: logging.LogRecord) -> bool:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Temporal logs each failed attempt with a traceback. An activity logs itself what it raises, and its cut."""
+    """Temporal logs each failed attempt with a traceback. An activity has lines of its own for failures and cuts."""
     from temporalio.exceptions import ApplicationError  # noqa: PLC0415
 
     return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError | CancelledError))

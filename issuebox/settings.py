@@ -19,7 +19,7 @@ from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.issue_source import is_repository
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.triggers import Association, Criteria
-from workflows.messages import TASK_QUEUE
+from workflows.messages import TASK_QUEUE, Aside
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,6 +30,8 @@ DURATION_MAX_S = 3650 * 86400.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HOST_PORT = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}")
 _GLOB = re.compile(r"\*|[A-Za-z0-9_.*?-]+/[A-Za-z0-9_.*?-]+")
+_ASIDE = tuple(aside.queue("") for aside in Aside)
+"""What would make a task queue that of another installation: its waits, say."""
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
 
@@ -112,9 +114,9 @@ def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _given(value: str) -> str:
-    if not value:
-        raise WrongValueError("a name")
+def _task_queue(value: str) -> str:
+    if not value or value.endswith(_ASIDE):
+        raise WrongValueError(f"a name that does not end with {' or '.join(_ASIDE)}")
     return value
 
 
@@ -250,7 +252,9 @@ class CommonSettings(BaseModel):
     name_prefix: Annotated[Text, _name(80)] = Field(
         DEFAULT_NAME_PREFIX, description="Prefix before the issue id in the names of sandboxes and workflows."
     )
-    task_queue: Annotated[Text, AfterValidator(_given)] = Field(TASK_QUEUE, description="Temporal task queue.")
+    task_queue: Annotated[Text, AfterValidator(_task_queue)] = Field(
+        TASK_QUEUE, description="Temporal task queue. Two more are named after it, with `-waits` and `-inside`."
+    )
     log_format: Annotated[Literal["json", "console"], _word("json", "console")] = Field(
         "json", description="`json` for machines, `console` for people."
     )
@@ -295,15 +299,18 @@ class WorkerSettings(CommonSettings):
     )
     close_stop_after_s: AfterClose = Field(
         30 * 60.0,
-        description="Time from the close of an issue, or from a later request, to the stop; negative for never.",
+        description="Time from the close of an issue, or from the handover of a later request, "
+        "to the stop; negative for never.",
     )
     close_archive_after_s: AfterClose = Field(
         86400.0,
-        description="Time from the close of an issue, or from a later request, to the archiving; negative for never.",
+        description="Time from the close of an issue, or from the handover of a later request, "
+        "to the archiving; negative for never.",
     )
     close_delete_after_s: AfterClose = Field(
         30 * 86400.0,
-        description="Time from the close of an issue, or from a later request, to the delete; negative for never. "
+        description="Time from the close of an issue, or from the handover of a later request, "
+        "to the delete; negative for never. "
         "Unsaved work holds the delete.",
     )
     setup_clone_url: Annotated[Text, AfterValidator(_clone_url)] = Field(

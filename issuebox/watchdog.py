@@ -97,7 +97,7 @@ def end(word: str, loop_thread: int | None = None, **fields: object) -> NoReturn
     reporter = threading.Thread(target=_report, args=(word, loop_thread, fields), daemon=True)
     reporter.start()
     reporter.join(REPORT_TIMEOUT_S)
-    os._exit(EXIT_STALLED)  # The documented name of it.
+    os._exit(EXIT_STALLED)  # Documented, despite its underscore.
 
 
 async def end_failed(error: BaseException) -> NoReturn:

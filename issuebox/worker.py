@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import structlog
 from temporalio import activity, workflow
@@ -45,6 +46,7 @@ from issuebox.temporal.sweeps import SweptIssues
 from issuebox.watchdog import end_failed, end_when_task_is_lost, watched
 from workflows.audit import AuditWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.messages import Aside
 from workflows.resync import ResyncWorkflow
 from workflows.signal_guard import SignalGuard
 
@@ -71,6 +73,23 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSlots:
+    """How many activities a worker works on at once, by their task queue.
+
+    A wait costs next to nothing. All others may each hold a connection to Daytona, and many systems allow a process
+    1,024 open files.
+    """
+
+    own: int = 200
+    waits: int = 1000
+    inside: int = 200
+
+    def aside(self, aside: Aside) -> int:
+        """Those of a task queue beside the installation's own."""
+        return {Aside.WAITS: self.waits, Aside.INSIDE: self.inside}[aside]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """What a worker is built from. It follows from the settings; only proofs and tests change anything else.
 
@@ -82,6 +101,7 @@ class WorkerOptions:
     daytona: DaytonaOptions
     github: GitHubOptions
     audit: AuditTerms
+    slots: TaskSlots = TaskSlots()
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
@@ -145,7 +165,8 @@ async def _start(exits: AsyncExitStack, worker: WorkerOptions, ready_file: Path 
     return client
 
 
-def build_worker(
+@asynccontextmanager
+async def build_worker(
     client: Client,
     provider: SandboxProvider,
     worker: WorkerOptions,
@@ -154,12 +175,52 @@ def build_worker(
     source: IssueSource | None = None,
     is_searchable: bool = False,
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
-) -> Worker:
-    """A worker for the task queue, also for tests. Without `source`, it uses GitHub as the settings say.
+) -> AsyncIterator[None]:
+    """Serve all task queues within the block, also for tests. Without `source`, it uses GitHub as the settings say.
 
     `is_searchable` means that the search attributes are registered, so that workflows may set them. The SDK awaits
-    `on_fatal_error` when it gives up.
+    `on_fatal_error` when it gives up on any queue. Every queue has every activity: only `workflows.options` says where
+    one is scheduled.
     """
+    settings = worker.settings
+    activities = _activities(client, provider, worker, source, is_searchable=is_searchable)
+    # Our lines carry the IDs as fields; the context dict in the message would only hide its words.
+    workflow.logger.workflow_info_on_message = False
+    activity.logger.activity_info_on_message = False
+    serving = partial(
+        Worker,
+        client,
+        activities=activities,
+        interceptors=[SignalGuard(), *interceptors],
+        graceful_shutdown_timeout=timedelta(seconds=settings.grace_s),
+        on_fatal_error=on_fatal_error,
+    )
+    own = serving(
+        task_queue=settings.task_queue,
+        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow],
+        workflow_runner=WORKFLOW_RUNNER,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_cached_workflows=settings.cached_workflows,
+        max_concurrent_workflow_tasks=min(WORKFLOW_TASKS_MAX, settings.cached_workflows // CACHE_PER_TASK),
+        max_concurrent_activities=worker.slots.own,
+    )
+    workers = [own] + [
+        serving(task_queue=aside.queue(settings.task_queue), max_concurrent_activities=worker.slots.aside(aside))
+        for aside in Aside
+    ]
+    async with AsyncExitStack() as exits:
+        for each in workers:
+            await exits.enter_async_context(each)
+        try:
+            yield
+        finally:
+            # Together: one after the other, each would take the whole grace.
+            await asyncio.gather(*(each.shutdown() for each in workers))
+
+
+def _activities(
+    client: Client, provider: SandboxProvider, worker: WorkerOptions, source: IssueSource | None, *, is_searchable: bool
+) -> list[Callable[..., Any]]:
     settings = worker.settings
     activities = SandboxActivities(
         provider,
@@ -173,25 +234,13 @@ def build_worker(
     swept = SweptIssues(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
     github = GitHubActivities(source or GitHubSource(worker.github), swept, criteria_of(settings))
     audit = AuditActivities(
-        provider, swept, ours=Installation(settings.instance, settings.name_prefix), terms=worker.audit
+        provider,
+        swept,
+        ours=Installation(settings.instance, settings.name_prefix),
+        terms=worker.audit,
+        closing=worker.policy.closing,
     )
-    # Our lines carry the IDs as fields; the context dict in the message would only hide its words.
-    workflow.logger.workflow_info_on_message = False
-    activity.logger.activity_info_on_message = False
-    return Worker(
-        client,
-        task_queue=settings.task_queue,
-        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow],
-        activities=[*activities.all(), *inside.all(), *github.all(), *audit.all()],
-        workflow_runner=WORKFLOW_RUNNER,
-        interceptors=[SignalGuard(), *interceptors],
-        graceful_shutdown_timeout=timedelta(seconds=settings.grace_s),
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        max_cached_workflows=settings.cached_workflows,
-        max_concurrent_workflow_tasks=min(WORKFLOW_TASKS_MAX, settings.cached_workflows // CACHE_PER_TASK),
-        max_concurrent_activities=200,
-        on_fatal_error=on_fatal_error,
-    )
+    return [*activities.all(), *inside.all(), *github.all(), *audit.all()]
 
 
 def daytona_options(settings: WorkerSettings) -> DaytonaOptions:

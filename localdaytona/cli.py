@@ -38,6 +38,10 @@ def main(  # noqa: PLR0917 - typer names them on the command line
             show_default=f"{DEFAULT_API_KEY} on loopback; elsewhere a new one, which is printed",
         ),
     ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LOCALDAYTONA_API_KEY_FILE", help="File that holds the key.", exists=True, dir_okay=False),
+    ] = None,
     speed: Annotated[
         float | None,
         typer.Option(help="Divides every duration. Default: the last value, at first 1.", min=0.01, max=10_000),
@@ -60,6 +64,7 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     from localdaytona.server import base_url, bind, build_server  # noqa: PLC0415
     from localdaytona.world import Options  # noqa: PLC0415
 
+    api_key = given_key(api_key, api_key_file)
     key = key_for(host, api_key)
     options = Options(
         data_dir=data,
@@ -81,6 +86,15 @@ def main(  # noqa: PLR0917 - typer names them on the command line
     shown = key if api_key in {None, DEFAULT_API_KEY} else "as given"
     print(BANNER.format(url=options.base_url or base_url(listener), key=shown, data=data.resolve()), flush=True)
     asyncio.run(server.serve(sockets=[listener]))
+
+
+def given_key(text: str | None, file: Path | None) -> str | None:
+    """The key that was given, None for none. Raises BadParameter for two."""
+    if file is None:
+        return text
+    if text is not None:
+        raise typer.BadParameter("--api-key and --api-key-file are both given: give one of them")
+    return file.read_text(encoding="utf-8").strip()
 
 
 def key_for(host: str, given: str | None) -> str:

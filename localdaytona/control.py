@@ -132,6 +132,34 @@ class Control:
             },
         )
 
+    async def regions(self, _call: Call) -> Reply:
+        """Return the regions in which the organization may create sandboxes."""
+        listed: list[JSON] = [
+            {
+                "id": name, "name": name, "organizationId": None, "regionType": "shared", "createdAt": iso(0.0),
+                "updatedAt": iso(0.0), "proxyUrl": None, "sshGatewayUrl": None, "snapshotManagerUrl": None,
+                "otelEndpoint": None,
+            }
+            for name in self._world.config.regions
+        ]  # fmt: skip
+        return Reply(200, listed)
+
+    async def snapshot(self, call: Call) -> Reply:
+        """Return the snapshot from which a create with this name would be made."""
+        found = creation.snapshot_named(call.target or "", self._world.config)
+        if found is None:
+            refuse(f"Snapshot {call.target} not found", 404)
+        return Reply(
+            200,
+            {
+                "id": f"snapshot-{call.target}", "organizationId": ORGANIZATION_ID, "general": True,
+                "name": call.target, "state": found.state, "size": None, "entrypoint": None, "cpu": found.cpu,
+                "gpu": 0, "mem": found.memory, "disk": found.disk, "errorReason": None, "createdAt": iso(0.0),
+                "updatedAt": iso(0.0), "lastUsedAt": None, "sandboxClass": found.sandbox_class,
+                "regionIds": list(self._world.config.regions),
+            },
+        )  # fmt: skip
+
     def resolve(self, id_or_name: str) -> Sandbox | None:
         """Return the row that a path names, hidden or not; an ID takes precedence over a name."""
         store = self._world.store

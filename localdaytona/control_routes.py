@@ -53,6 +53,8 @@ def _routes(control: Control) -> tuple[Route, ...]:
         Route("POST", "/sandbox", "create", control.create),
         Route("GET", "/sandbox", "list", control.list),
         Route("GET", "/api-keys/current", "api_key", control.api_key),
+        Route("GET", "/regions", "regions", control.regions),
+        Route("GET", "/snapshots/{id_or_name:path}", "snapshot", control.snapshot),
         *(Route("POST", f"{ONE}/{name}", name, operation) for name, operation in lifecycle),
         *(
             Route("POST", f"{ONE}/{path}/{{minutes}}", "interval", control.interval, setting)

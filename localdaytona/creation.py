@@ -82,11 +82,16 @@ def intervals(asked: JSONObject, sandbox_class: str) -> Intervals:
     )
 
 
+def snapshot_named(name: str, config: Config) -> Snapshot | None:
+    """Return the snapshot of this name; None when there is none."""
+    return next((each for each in config.snapshots if fnmatch.fnmatchcase(name, each.glob)), None)
+
+
 def _snapshot(asked: JSONObject, config: Config) -> Snapshot:
     if asked.get("buildInfo") is not None:
         return Snapshot(glob="", cpu=1, memory=1, disk=3)
     name = _text(asked, "snapshot") or config.default_snapshot
-    found = next((each for each in config.snapshots if fnmatch.fnmatchcase(name, each.glob)), None)
+    found = snapshot_named(name, config)
     if found is None:
         refuse(f"Snapshot {name} not found. Did you add it through the Daytona Dashboard?")
     if found.state != "active":

@@ -36,6 +36,8 @@ WITHOUT_TARGET = {
     "create": "Internal Server Error",
     "list": "An unexpected error occurred.",
     "api_key": "An unexpected error occurred.",
+    "regions": "An unexpected error occurred.",
+    "snapshot": "An unexpected error occurred.",
 }
 
 

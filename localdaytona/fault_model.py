@@ -26,6 +26,8 @@ OperationName = Literal[
     "toolbox",
     "events",
     "api_key",
+    "regions",
+    "snapshot",
     "*",
 ]
 Seconds = Annotated[float, Field(ge=0, le=3600)]

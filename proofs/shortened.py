@@ -45,11 +45,12 @@ BUDGETS: Final = {
 }
 DAYTONA: Final = {
     f"daytona_{name}": name
-    for name in ("request_timeout_s", "command_timeout_s", "settle_timeout_s", "read_interval_s")
+    for name in ("request_timeout_s", "command_timeout_s", "listen_s", "settle_timeout_s", "read_interval_s")
 }
 AUDIT: Final = {"audit_recheck_s": "recheck_s", "audit_reads_per_s": "reads_per_s"}
+SLOTS: Final = {f"{name}_slots": name for name in ("own", "waits", "inside")}
 FORGET: Final = "forget_after_s"
-NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | {FORGET}
+NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | {FORGET}
 """The constants that may be shortened."""
 
 
@@ -76,6 +77,7 @@ def shortened(worker: WorkerOptions, changes: Mapping[str, float]) -> WorkerOpti
         policy=_changed(policy, {name: changes[name] for name in POLICY & set(changes)}),
         daytona=_changed(worker.daytona, {own: changes[name] for name, own in DAYTONA.items() if name in changes}),
         audit=_changed(worker.audit, {own: changes[name] for name, own in AUDIT.items() if name in changes}),
+        slots=_changed(worker.slots, {own: int(changes[name]) for name, own in SLOTS.items() if name in changes}),
     )
 
 

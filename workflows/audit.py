@@ -41,9 +41,10 @@ class AuditWorkflow:
         terms = await workflow.execute_local_activity_method(
             AuditActivities.read_audit_terms, start_to_close_timeout=options.LOCAL_TIMEOUT
         )
-        walks = await _walk()
+        mends = terms.mends if request.mend is None else request.mend
+        walks = await _walk(mends=mends)
         findings = await _confirm(tuple(suspect for walk in walks for suspect in walk.suspects), terms.recheck_s)
-        if terms.mends if request.mend is None else request.mend:
+        if mends:
             findings = await _mend(findings, terms.recheck_s)
         report = _report(began_at, walks, findings)
         _log(report)
@@ -51,7 +52,7 @@ class AuditWorkflow:
         return report
 
 
-async def _walk() -> tuple[Walked, Walked, Walked]:
+async def _walk(*, mends: bool) -> tuple[Walked, Walked, Walked]:
     """The walks over sandboxes, workflows and undestroyed sandboxes, one after the other.
 
     In parallel they would read Daytona at a multiple of the rate.
@@ -62,7 +63,9 @@ async def _walk() -> tuple[Walked, Walked, Walked]:
         AuditActivities.walk_sandboxes, **within, summary="all managed sandboxes"
     )
     _show(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
-    records = await workflow.execute_activity_method(AuditActivities.walk_records, **within, summary="all workflows")
+    records = await workflow.execute_activity_method(
+        AuditActivities.walk_records, mends, **within, summary="all workflows"
+    )
     undestroyed = await workflow.execute_activity_method(
         AuditActivities.walk_undestroyed, **within, summary="deleted sandboxes that were not destroyed"
     )
@@ -131,6 +134,7 @@ def _report(began_at: datetime, walks: tuple[Walked, Walked, Walked], findings: 
         is_complete=is_complete,
         findings=findings,
         foreign=records.foreign,
+        outdated=records.outdated,
     )
 
 
@@ -157,6 +161,7 @@ def _log(report: AuditReport) -> None:
             "findings": len(report.findings),
             "mended": report.mended,
             "foreign": report.foreign,
+            "outdated": report.outdated,
             "is_complete": report.is_complete,
             "took_s": round(report.took_s, 1),
         },
@@ -172,6 +177,8 @@ def _sentence(report: AuditReport) -> str:
     """The report for the Web UI, in Markdown."""
     verdict = "The promise holds" if report.promise_holds else "**The promise is broken, or not proven**"
     counts = f"{report.sandboxes} sandboxes, {report.issues} issues, {len(report.findings)} findings"
+    if report.outdated:
+        counts = f"{report.outdated} closed issues went by timers of earlier settings; {counts}"
     if report.foreign:
         counts = f"{report.foreign} issues have another installation's sandbox; {counts}"
     shown = report.findings[:SHOWN_MAX]

@@ -80,6 +80,7 @@ def published(memory: Memory, now: datetime) -> Published:
         blocked=str(memory.progress.blocked.cause) if memory.progress.blocked else "",
         goal=str(memory.progress.goal),
         goal_due_at=_iso(course(memory, now)[1]),
+        timers=memory.policy.closing.timers if memory.told.ended_at is not None and memory.seen.at is not None else "",
         work=str(memory.last_inspection.result.state) if memory.last_inspection else "",
         repository=issue.repository if issue else "",
         number=issue.number if issue else 0,

@@ -53,7 +53,7 @@ _OF_THE_WHOLE = frozenset({TimeoutType.SCHEDULE_TO_START, TimeoutType.SCHEDULE_T
 class Failure:
     """What an activity raised, read. ``is_final``: a retry fails the same way until somebody acts.
 
-    ``is_unattended``: the time was up before any attempt failed: no worker picked it up, or it was lost with one.
+    ``is_unattended``: its time was up and no attempt had failed. No worker had picked it up, or it was lost with one.
     """
 
     kind: str

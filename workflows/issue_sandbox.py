@@ -20,11 +20,12 @@ from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.github import GitHubActivities
+from issuebox.domain.decision import name_objection
 from issuebox.domain.events import IssueEvent
-from issuebox.domain.goal import course, give, steer
+from issuebox.domain.goal import course, give, give_up, steer
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.memory import Memory, Note, Order
-from issuebox.domain.phase import Cause, Goal, Phase
+from issuebox.domain.phase import REMEDIES, Cause, Goal, Phase
 from workflows import display, options
 from workflows.cancellation import Cancellation
 from workflows.lookups import learn_settings
@@ -50,6 +51,7 @@ from workflows.messages import (
     StartInput,
     Status,
     StopRequest,
+    Unreadable,
     Why,
 )
 from workflows.reconcile import Reconciliation
@@ -68,6 +70,7 @@ class IssueSandboxWorkflow:
     @workflow.init
     def __init__(self, start: StartInput) -> None:
         self._memory = start.memory or Memory(start.issue_id, start.name)
+        self._memory.requests.answers.clear()  # Callers wait in one run; a memory that somebody typed may name some.
         self._doing = IDLE
         self._is_rolling = False
         self._cancellation = Cancellation()
@@ -80,10 +83,11 @@ class IssueSandboxWorkflow:
 
         A cancel settles the command in flight and ends the workflow; the sandbox stays as it is.
         """
-        if start.name != workflow.info().workflow_id or start.issue_id <= 0:
+        known = self._memory
+        if {start.name, known.name} != {workflow.info().workflow_id} or not start.issue_id == known.issue_id > 0:
             raise ApplicationError(
-                f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {start.name!r}, of "
-                f"issue {start.issue_id}",
+                f"the workflow ID must be the sandbox name: {workflow.info().workflow_id!r} is not {known.name!r}, of "
+                f"issue {known.issue_id}",
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
@@ -93,8 +97,9 @@ class IssueSandboxWorkflow:
         """The loop. Returns when the issue is forgotten or the run cancelled; raises when it continues as new."""
         if not self._memory.policy_hash and not self._is_lookup_next():
             await learn_settings(self._memory)
-        steer(self._memory, workflow.now())
+            self._require_right_name()
         while not self._cancellation.is_requested:
+            steer(self._memory, workflow.now())  # A timer of 0 s is due at the moment from which it counts.
             with self._cancellation.waiting():
                 await self._next_work()
             self._memory.progress.is_woken = False
@@ -196,9 +201,11 @@ class IssueSandboxWorkflow:
 
     def _require_right_name(self) -> None:
         """End a new workflow under a wrong name. One that has seen a sandbox stays blocked, and keeps its memory."""
-        blocked, has_acted = self._memory.progress.blocked, bool(self._memory.seen.sandbox_id)
-        if blocked is not None and blocked.cause is Cause.WRONG_NAME and not has_acted:
-            raise ApplicationError(f"{blocked.reason}. {blocked.advice}", type=ERROR_WRONG_ISSUE, non_retryable=True)
+        memory = self._memory
+        objection = name_objection(memory.issue_id, memory.name, memory.policy.name_prefix)
+        if objection and not memory.seen.sandbox_id:
+            advice = REMEDIES[Cause.WRONG_NAME].advice
+            raise ApplicationError(f"{objection}. {advice}", type=ERROR_WRONG_ISSUE, non_retryable=True)
 
     def _is_due(self) -> bool:
         """Whether nothing is blocked, or the next try of a blocked issue is due."""
@@ -240,7 +247,7 @@ class IssueSandboxWorkflow:
         )
 
     @workflow.signal(name=SIGNAL_RETRY)
-    def retry(self) -> None:
+    def retry(self, _none: Unreadable | None = None) -> None:
         """Try a blocked issue now. For an issue that is not blocked, bring its sandbox to its goal."""
         memory = self._memory
         memory.note(Note(workflow.now(), "retry", "requested by signal"))
@@ -251,7 +258,7 @@ class IssueSandboxWorkflow:
         memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_LOOK)
-    def look(self) -> None:
+    def look(self, _none: Unreadable | None = None) -> None:
         """Look the sandbox up again and act on the goal. This is no request for the sandbox."""
         self._memory.note(Note(workflow.now(), "look", "requested by signal"))
         self._memory.orders.is_lookup_asked = self._memory.progress.may_unblock = True
@@ -269,15 +276,17 @@ class IssueSandboxWorkflow:
         self._take(Order.DELETE, word, request.ordered_at if request else None, is_forced=is_forced)
 
     @workflow.signal(name=SIGNAL_REPLACE)
-    def replace(self) -> None:
-        """Delete the sandbox with all work in it, and create a new one."""
+    def replace(self, _none: Unreadable | None = None) -> None:
+        """Delete the sandbox with all work in it, and create a new one.
+
+        Without the parameter, the SDK would drop an argument (temporalio 1.35.0), and the guard would never see it.
+        """
         memory = self._memory
         memory.note(Note(workflow.now(), "replace", "requested by signal"))
         if memory.told.is_deleted:
             return
-        memory.ask(workflow.now())
-        memory.orders.is_replace_asked = memory.progress.may_unblock = True
-        steer(memory, workflow.now())
+        give_up(memory, workflow.now())
+        memory.progress.may_unblock = True
 
     @workflow.update(name=UPDATE_ENSURE)
     async def ensure(self, request: EnsureRequest) -> Handover:

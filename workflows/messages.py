@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 
 from issuebox.domain.events import IssueEvent
@@ -37,6 +38,20 @@ ERROR_ISSUE_DELETED = "IssueDeletedError"
 
 MEMO_STATUS = "status"
 """The memo of each workflow: a flat object with the fields of `Published`."""
+
+
+class Aside(StrEnum):
+    """What has a task queue of its own beside the installation's, with task slots of its own: `workflows.options`."""
+
+    WAITS = "waits"
+    """Waits for Daytona, and walks over everything: some seconds to hours, in which little is done."""
+    INSIDE = "inside"
+    """What happens inside a sandbox: seconds to minutes, each with a request under way."""
+
+    def queue(self, task_queue: str) -> str:
+        """The name of its task queue, beside the installation's own."""
+        return f"{task_queue}-{self}"
+
 
 _START_TEXTS: Mapping[str, Clean] = {"name": partial(word, bytes_max=NAME_BYTES_MAX)}
 _REQUEST_TEXTS: Mapping[str, Clean] = {"requested_by": partial(prose, bytes_max=128)}
@@ -115,8 +130,8 @@ class Unreadable:
 class Published:
     """What lists and sweeps read of an issue without querying its workflow. Times are in ISO 8601, '' for none.
 
-    ``goal`` is what the sandbox should be now, ``goal_due_at`` when time alone changes that. ``work`` is the last
-    verdict on unsaved work.
+    ``goal`` is what the sandbox should be now, ``goal_due_at`` when time alone changes that. ``timers`` are those that
+    a closed issue goes by: `Closing.timers`. ``work`` is the last verdict on unsaved work.
     """
 
     phase: str = ""
@@ -126,6 +141,7 @@ class Published:
     blocked: str = ""
     goal: str = ""
     goal_due_at: str = ""
+    timers: str = ""
     work: str = ""
     repository: str = ""
     number: int = 0

@@ -3,6 +3,10 @@
 Only Temporal retries: the SDK's retries are switched off (`issuebox.providers.daytona_client`).
 Temporal retries lookups. It never retries a command: the workflow looks the sandbox up after a failure,
 and then decides whether the same command is still right.
+
+They also say which task queue an activity goes to: what is no command and may take longer than some seconds goes to
+one of those aside. Each worker serves them all, with task slots for each. So however many issues wait for Daytona or
+are set up, a command or a lookup of another one finds a task slot.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TypedDict
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
+
+from workflows.messages import Aside
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """A worker that is silent for this long counts as dead; activities heartbeat every 2 s."""
@@ -22,7 +29,7 @@ UNATTENDED_MAX = 30
 """How often a lookup is scheduled again while no worker picks it up: for half an hour, by default."""
 
 COMMAND_TIMEOUT = timedelta(minutes=5)
-"""One command: Daytona may hold the request for 30 s, then the activity listens for a minute, with slow reads."""
+"""One command: Daytona may hold the request for 30 s, then come slow reads. Also one attempt at a wait."""
 
 REDELIVERED_WITHIN = timedelta(days=3)
 """How long GitHub redelivers what was not taken (its own limit)."""
@@ -98,8 +105,12 @@ SWEEP_RETRY = RetryPolicy(
 
 
 class Options(TypedDict, total=False):
-    """What `workflow.execute_activity_method` takes besides the activity, its input and a summary."""
+    """What `workflow.execute_activity_method` takes besides the activity, its input and a summary.
 
+    Without a `task_queue` it is the workflow's own.
+    """
+
+    task_queue: str
     schedule_to_start_timeout: timedelta
     start_to_close_timeout: timedelta
     schedule_to_close_timeout: timedelta
@@ -141,6 +152,7 @@ def command() -> Options:
 def settle(budget_left_s: float) -> Options:
     """Retried, without writing history, until the phase's budget is spent."""
     return Options(
+        task_queue=_queue(Aside.WAITS),
         start_to_close_timeout=COMMAND_TIMEOUT,
         schedule_to_close_timeout=max(SETTLE_FLOOR, timedelta(seconds=budget_left_s)),
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
@@ -151,6 +163,7 @@ def settle(budget_left_s: float) -> Options:
 def inspect() -> Options:
     """It only reads, so the death of a worker costs no more than another inspection."""
     return Options(
+        task_queue=_queue(Aside.INSIDE),
         start_to_close_timeout=INSPECT_TIMEOUT,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=THRICE,
@@ -163,6 +176,7 @@ def set_up(step_timeout_s: float) -> Options:
     `step_timeout_s` bounds the clone and the command, each.
     """
     return Options(
+        task_queue=_queue(Aside.INSIDE),
         start_to_close_timeout=timedelta(seconds=2 * step_timeout_s) + SET_UP_MARGIN,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=ONCE,
@@ -184,7 +198,12 @@ def github() -> Options:
 
 def sweep(within: timedelta) -> Options:
     """For long walks, watched by heartbeat: another worker continues where a dead one stopped."""
-    return Options(schedule_to_close_timeout=within, heartbeat_timeout=HEARTBEAT_TIMEOUT, retry_policy=SWEEP_RETRY)
+    return Options(
+        task_queue=_queue(Aside.WAITS),
+        schedule_to_close_timeout=within,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=SWEEP_RETRY,
+    )
 
 
 def best_effort() -> Options:
@@ -195,8 +214,13 @@ def best_effort() -> Options:
 def resync() -> Options:
     """Each retry continues where the last attempt stopped; then the repository waits for the next run."""
     return Options(
+        task_queue=_queue(Aside.WAITS),
         start_to_close_timeout=RESYNC_TIMEOUT,
         schedule_to_close_timeout=RESYNC_DEADLINE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=RESYNC_RETRY,
     )
+
+
+def _queue(aside: Aside) -> str:
+    return aside.queue(workflow.info().task_queue)

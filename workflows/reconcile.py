@@ -63,6 +63,9 @@ REACHED: dict[Goal, Outcome] = {
 LATE = frozenset({Action.STOP, Action.ARCHIVE, Action.DELETE})
 """Commands that do harm when Daytona executes them late. A create is known as open; a start is idle-stopped."""
 
+STAYS_UP = AWAKE - {Phase.STOPPING}
+"""Phases in which a sandbox runs, or soon will."""
+
 DOING: dict[Action, str] = {
     Action.CREATE: "creating the sandbox",
     Action.START: "starting the sandbox",
@@ -84,12 +87,14 @@ BestEffort = Callable[[SandboxActivities, CommandInput], Awaitable[None]]
 class Tries:
     """The commands sent, and their failures.
 
+    ``refused_ticket`` is the last ticket of a request from before the refused command: it answers no later one.
     ``unattended`` counts those that no worker was free to send. ``raised`` is the last command that brought the sandbox
     up; it determines the outcome. ``reads_at_once`` is False once a lookup at once has failed.
     """
 
     counts: Counter[Action] = field(default_factory=Counter)
     refusal: Refusal | None = None
+    refused_ticket: int | None = None
     trouble: Cause | None = None
     raised: Action | None = None
     unattended: int = 0
@@ -175,7 +180,7 @@ class Reconciliation:
         if memory.progress.unsure_until is None or memory.progress.unsure_until > now:
             return
         memory.progress.unsure_until = None
-        is_up = sandbox is not None and sandbox.phase in AWAKE
+        is_up = sandbox is not None and sandbox.phase in STAYS_UP
         if memory.progress.goal is Goal.RUNNING and memory.progress.outcome in READY and not is_up:
             memory.note(Note(now, "late command", "a command whose reply was lost has taken effect"))
             memory.ask(now)
@@ -319,6 +324,7 @@ class Reconciliation:
         self._inspected.quiet_id = ""  # Somebody else may have started it and be working in it.
         if failure.is_final:
             self._tries.refusal = Refusal(action, failure.cause or Cause.INTERNAL, failure.reason)
+            self._tries.refused_ticket = self._memory.requests.observed
             return await self._lookup()
         if failure.is_unsure and action in LATE:
             self._memory.progress.unsure_until = workflow.now() + options.LATE_MAX
@@ -406,6 +412,9 @@ class Reconciliation:
         except ActivityError as error:
             self._tries.trouble = read_failure(error).cause
             return await self._lookup()
+        if reply.sandbox is None and sandbox.phase is Phase.LEAVING and self._tries.counts[Action.DELETE]:
+            # Somebody else's delete proves less: a create whose reply was lost may have taken the name since.
+            self._gone.destroyed_id = sandbox.id
         return await self._newest(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
@@ -450,8 +459,10 @@ class Reconciliation:
     def _block(self, block: BlockedError) -> None:
         memory = self._memory
         memory.block(block.cause, block.reason, workflow.now(), block.retry_after_s, workflow.random().random)
+        observed, refused = memory.requests.observed, self._tries.refused_ticket
         memory.requests.answer(
-            memory.requests.observed, Answer(Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked)
+            observed if refused is None else min(refused, observed),
+            Answer(Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked),
         )
         fields = self._fields(cause=str(block.cause), reason=block.reason)
         workflow.logger.warning("sandbox_blocked", extra=fields)

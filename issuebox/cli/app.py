@@ -19,7 +19,10 @@ import typer
 from issuebox.cli import ask, doctor, read
 from issuebox.cli.audit import audit
 from issuebox.cli.check import check_worker
-from issuebox.cli.command_line import EPILOG, Exit, load_or_fail
+from issuebox.cli.command_line import EPILOG, Exit, fail, load_or_fail
+from issuebox.cli.connect import EPILOG as CONNECT_EPILOG
+from issuebox.cli.connect_daytona import daytona
+from issuebox.cli.connect_github import github
 from issuebox.cli.demo import demo
 from issuebox.cli.dev import dev
 from issuebox.cli.resync import resync
@@ -67,6 +70,10 @@ app.command()(demo)
 app.command()(dev)
 app.command()(send)
 app.command()(resync)
+connect = typer.Typer(help="Connect GitHub and Daytona: ask, check, and store what the processes need.")
+connect.command(epilog=CONNECT_EPILOG)(github)
+connect.command(epilog=CONNECT_EPILOG)(daytona)
+app.add_typer(connect, name="connect", no_args_is_help=True)
 ask.register(app)
 read.register(app)
 doctor.register(app)
@@ -127,10 +134,14 @@ def api(
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     with uncollected():
-        from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
+        from issuebox.temporal.connect import TemporalConfigError, configuration, forward_core_log  # noqa: PLC0415
         from issuebox.watchdog import watched  # noqa: PLC0415
 
         config.load()
+    try:
+        configuration()
+    except TemporalConfigError as error:
+        fail(str(error))  # The framework would report it with a traceback.
     forward_core_log()
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, _end_by)

@@ -30,7 +30,7 @@ def audit(
         from temporalio.client import WorkflowFailureError  # noqa: PLC0415
 
         from issuebox.cli import screen  # noqa: PLC0415
-        from issuebox.cli.audit_run import failure_of, findings_table, run_audit, verdict  # noqa: PLC0415
+        from issuebox.cli.audit_run import failure_of, findings_card, run_audit, verdict  # noqa: PLC0415
         from workflows.audit_messages import AuditReport  # noqa: PLC0415
 
         try:
@@ -41,7 +41,7 @@ def audit(
             screen.show_json(AuditReport, report)
         else:
             if report.findings:
-                screen.show(findings_table(report.findings))
+                screen.show(findings_card(report.findings))
             screen.show(verdict(report))
         return Exit.DONE if report.promise_holds else Exit.NO
 

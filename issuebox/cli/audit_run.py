@@ -11,13 +11,12 @@ import uuid
 from collections.abc import Iterable
 
 from pydantic import TypeAdapter
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecutionDescription, WorkflowFailureError, WorkflowHandle
 
-from issuebox.cli.screen import plain
+from issuebox.cli.screen import fields_table
 from issuebox.domain.audit import Finding, Walked
 from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
@@ -96,18 +95,25 @@ def failure_of(error: WorkflowFailureError) -> str:
     return str(cause)
 
 
-def findings_table(findings: Iterable[Finding]) -> Table:
-    """The findings as a table, with what to do about each."""
-    table = Table("kind", "sandbox", "it is", "mended", "what to do", show_lines=True)
-    for found in findings:
-        sandbox = f"{plain(found.name)}\n{found.sandbox_id}"
-        mended, advice = ("yes", "") if found.mended else ("no", found.advice)
-        table.add_row(*(Text(cell) for cell in (found.kind, sandbox, plain(found.seen), mended, advice)))
-    return table
+def findings_card(findings: Iterable[Finding]) -> RenderableType:
+    """The findings, each with what to do about it. Names and IDs are not folded: people copy them."""
+    return Group(*(_block(found) for found in findings))
+
+
+def _block(found: Finding) -> RenderableType:
+    rows = [
+        ("Finding", str(found.kind)),
+        ("Sandbox", found.name),
+        ("Sandbox ID", found.sandbox_id),
+        ("It is", found.seen),
+        ("Mended", "yes" if found.mended else "no"),
+        ("What to do", "" if found.mended else found.advice),
+    ]
+    return Group(fields_table(rows), Text())
 
 
 def verdict(report: AuditReport) -> str:
-    """The report in two lines, or three when there are sandboxes of other installations."""
+    """The report in two lines, and one more for each count of issues that the operator should know of."""
     if report.promise_holds:
         first = "The promise holds."
     elif report.is_complete:
@@ -121,6 +127,12 @@ def verdict(report: AuditReport) -> str:
     if report.foreign:
         lines.append(
             f"{report.foreign} issues have another installation's sandbox under their name, and are left alone: "
-            "`issuebox list --blocked` names them, and `issuebox why` the other installation."
+            "`issuebox list --blocked` names those whose workflow has met it, and `issuebox why` "
+            "the other installation."
+        )
+    if report.outdated:
+        lines.append(
+            f"{report.outdated} closed issues rested by timers of earlier settings: those that an audit with --mend "
+            "finds are told of the present ones."
         )
     return "\n".join(lines)

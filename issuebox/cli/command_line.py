@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from enum import IntEnum
@@ -99,6 +100,7 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
 
 def _end_of(error: IssuesError) -> tuple[Exit, str]:
     """The exit code for an error of `Issues`, and a sentence about what helps."""
+    from issuebox.cli.issue_names import UnknownNumberError  # noqa: PLC0415
     from issuebox.temporal.issues import (  # noqa: PLC0415
         EndedError,
         IssueDeletedError,
@@ -110,6 +112,8 @@ def _end_of(error: IssuesError) -> tuple[Exit, str]:
     match error:
         case EndedError():
             return Exit.UNKNOWN, "`issuebox ensure` requests it."
+        case UnknownNumberError():
+            return Exit.UNKNOWN, "`issuebox ensure ID` requests one."
         case UnknownIssueError():
             hint = "If it is an issue number, not a global ID, give owner/repo#number."
             return Exit.UNKNOWN, f"`issuebox ensure` requests one. {hint}"
@@ -125,12 +129,21 @@ async def _awaited(work: Awaitable[Exit]) -> Exit:
     return await work
 
 
-def load_or_fail(model: type[Settings], *, required: Collection[str] = ()) -> Settings:
-    """The settings from the environment; with mistakes, all of them on standard error and the end."""
+def load_or_fail(
+    model: type[Settings], *, required: Collection[str] = (), connected_in: Path | None = None
+) -> Settings:
+    """The settings from the environment; with mistakes, all of them on standard error and the end.
+
+    `connected_in`: the data directory where `issuebox connect` may have stored some.
+    """
+    from issuebox.connections import ConnectionsError, added_to, directory_of  # noqa: PLC0415
     from issuebox.environment import SettingsError, load  # noqa: PLC0415
 
     try:
-        return load(model, required=required)
+        environ = None if connected_in is None else added_to(os.environ, directory_of(connected_in))
+        return load(model, environ, required=required)
+    except ConnectionsError as error:
+        fail(str(error))
     except SettingsError as error:
         one, *others = error.mistakes
         fail("\n  ".join(["these settings are wrong:", one, *others]) if others else f"a setting is wrong: {one}")
@@ -144,6 +157,17 @@ def confirm(question: str, *, yes: bool) -> None:
         fail(f"there is no terminal to ask on; confirm with --yes: {question}")
     if not typer.confirm(question, err=True):
         fail("not confirmed; nothing was done", Exit.NO)
+
+
+def need_localdaytona() -> None:
+    """End with a sentence where localdaytona was left out, as in the image for production."""
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    if find_spec("localdaytona") is None:
+        fail(
+            "localdaytona is not installed here: the image for production does without it. Use the wheel or a "
+            "checkout; with DAYTONA_API_KEY set, `issuebox dev` uses the real Daytona"
+        )
 
 
 def fail(reason: str, code: Exit = Exit.MISUSE) -> NoReturn:

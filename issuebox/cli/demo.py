@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from issuebox.cli.command_line import need_localdaytona
+
 
 def demo(
     *,
@@ -17,6 +19,7 @@ def demo(
     """
     import asyncio  # noqa: PLC0415
 
+    need_localdaytona()
     from issuebox.dev.demo.run import run_demo  # noqa: PLC0415
 
     try:

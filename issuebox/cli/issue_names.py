@@ -24,6 +24,10 @@ class NotAnIssueNameError(ValueError):
     """The text is in none of the forms that name an issue."""
 
 
+class UnknownNumberError(UnknownIssueError):
+    """No issue is known by this repository and number; the text says how to get its ID."""
+
+
 async def resolve(issues: Issues, text: str) -> int:
     """The global ID of the issue. Only ``owner/repo#number`` needs a call to Temporal.
 
@@ -70,7 +74,7 @@ def _only(known: set[int], repository: str, number: int) -> int:
     if known:
         ids = ", ".join(str(issue_id) for issue_id in sorted(known))
         raise UnknownIssueError(f"{repository}#{number} stands for several issues: give one of their IDs ({ids})")
-    raise UnknownIssueError(
+    raise UnknownNumberError(
         f"no issue is known as {repository}#{number} yet. Its global ID always works: "
         f"gh api repos/{repository}/issues/{number} --jq .id"
     )

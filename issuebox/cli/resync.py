@@ -12,10 +12,17 @@ import typer
 from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, load_or_fail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.text import Text
+
     from workflows.resync_messages import ResyncReport, ResyncRequest
 
 TIMEOUT_S = 10.0
 """A resync of a quiet repository takes less than a second. After this time the command prints what it waits for."""
+
+COUNTED = ("listed", "sent", "known", "unasked", "refused", "unreadable")
+"""What became of the issues and comments that GitHub listed, in the words of the report."""
 
 
 def resync(
@@ -45,7 +52,7 @@ def resync(
     from issuebox.temporal.schedules import resync_request  # noqa: PLC0415
     from workflows.resync_messages import ResyncReport  # noqa: PLC0415
 
-    settings = load_or_fail(WorkerSettings)
+    settings = load_or_fail(WorkerSettings, connected_in=data)
     names = tuple(repositories or ())
     for name in names:
         if not is_repository(name):
@@ -54,7 +61,7 @@ def resync(
     if not request.repositories:
         fail("name a repository, or set ISSUEBOX_RESYNC_REPOSITORIES", Exit.MISUSE)
     report = asyncio.run(_run(settings.task_queue, request, data))
-    screen.show_json(ResyncReport, report) if as_json else _print_table(report)
+    screen.show_json(ResyncReport, report) if as_json else _print(report)
     if any(repository.error for repository in report.repositories):
         raise typer.Exit(Exit.NO)
 
@@ -103,22 +110,27 @@ def _time(text: str) -> datetime | None:
     return time
 
 
-def _print_table(report: ResyncReport) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+def report_lines(report: ResyncReport) -> Iterator[Text]:
+    """One line for each repository, with its counts; then what was sent, and what could not be read."""
     from rich.text import Text  # noqa: PLC0415
 
-    console, columns = Console(highlight=False), ("listed", "sent", "known", "unasked", "refused", "unreadable")
-    table = Table("repository", *columns, "requests (304)")
     for one in report.repositories:
-        counts = [str(getattr(one.counts, column)) for column in columns]
-        table.add_row(Text(one.repository), *counts, f"{one.counts.requests} ({one.counts.unchanged})")
-    console.print(table)
+        counts = ", ".join(f"{getattr(one.counts, name)} {name}" for name in COUNTED)
+        requests = f"{one.counts.requests} requests, {one.counts.unchanged} of them without news (304)"
+        yield Text(f"{one.repository}: {counts}; {requests}")
     for one in report.repositories:
         for sent in one.sent:
-            console.print(Text(f"sent {sent.repository}#{sent.number} {sent.action}: {sent.reason}"), soft_wrap=True)
+            yield Text(f"sent {sent.repository}#{sent.number} {sent.action}: {sent.reason}")
         if one.error:
-            console.print(Text(f"not read {one.repository}: {one.error}: {one.reason}", style="red"), soft_wrap=True)
+            yield Text(f"not read {one.repository}: {one.error}: {one.reason}", style="red")
+
+
+def _print(report: ResyncReport) -> None:
+    from issuebox.cli import screen  # noqa: PLC0415
+
+    console = screen.console()
+    for line in report_lines(report):
+        console.print(line, soft_wrap=True)
 
 
 def _say(text: str) -> None:

@@ -98,11 +98,13 @@ def forget(data_dir: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read, and rename it into place."""
+    """Write a file that only this user can read, to the disk, and rename it into place."""
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     scratch.replace(path)
 
 

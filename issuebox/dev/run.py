@@ -22,6 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from issuebox.connections import Connected, added_to, directory_of, read
 from issuebox.dev import dev_stack, services
 from issuebox.dev.dev_stack import DEFAULT_DATA_DIR, DevError, DevSecrets, DevStack, choose_port
 from issuebox.dev.mock_delivery import MockIssue, build
@@ -71,7 +72,7 @@ async def run_dev(options: DevOptions) -> int:
     console = _Console(highlight=False)
     data_dir = options.data_dir.absolute()
     try:
-        load_both()
+        load_both(added_to(os.environ, directory_of(data_dir)))
         with dev_stack.claimed(data_dir) as lock:
             stack = _Stack(options, data_dir, lock, console)
             return await _until_signalled(stack, is_attached=options.is_attached)
@@ -98,12 +99,13 @@ class _Stack:
         self._console = console
         self._started_s = time.monotonic()
         self._is_ready = False
+        inherited = added_to(os.environ, directory_of(data_dir))
         self._around = Surroundings(
             data_dir=data_dir,
-            ports=_choose_ports(options, os.environ),
+            ports=_choose_ports(options, inherited),
             secrets=DevSecrets.load_or_create(data_dir),
             daytona_speed=options.daytona_speed,
-            inherited=dict(os.environ),
+            inherited=inherited,
         )
         log_dir = data_dir / "logs"
         log_dir.mkdir(exist_ok=True)
@@ -267,9 +269,25 @@ def _places(around: Surroundings) -> list[tuple[str, str]]:
         ("Status page", f"{around.api_url}/status (the token is in the last command below)"),
         ("API and its documentation", f"{around.api_url}/docs"),
         ("Temporal Web UI", ui),
-        ("Sandboxes (localdaytona)", around.daytona_page_url or "the real Daytona (DAYTONA_API_KEY is set)"),
+        ("Sandboxes (localdaytona)", around.daytona_page_url or _daytona(around)),
+        ("GitHub", _github(around)),
         ("Data, logs and secrets", str(around.data_dir)),
     ]
+
+
+def _daytona(around: Surroundings) -> str:
+    settings = load(WorkerSettings, around.inherited)
+    return f"not started: sandboxes are at {settings.daytona_api_url}"
+
+
+def _github(around: Surroundings) -> str:
+    """Where issues come from."""
+    app_id = load(WorkerSettings, around.inherited).github_app_id
+    if not app_id:
+        return "not connected: `issuebox connect github` registers an App"
+    stored = read(directory_of(around.data_dir), Connected.GITHUB)
+    is_stored = stored is not None and stored.settings.get("ISSUEBOX_GITHUB_APP_ID") == app_id
+    return stored.facts.get("page", "") if stored and is_stored else f"App {app_id}"
 
 
 def _commands(around: Surroundings) -> list[tuple[str, str]]:

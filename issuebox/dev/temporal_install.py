@@ -187,7 +187,7 @@ async def _fetch(directory: Path) -> None:
 
 
 def _main() -> None:
-    """Ends the process past the end of the interpreter, where the SDK's threads crash it."""
+    """Download, and end the process without the interpreter's shutdown, in which the SDK's threads crash it."""
     reason = ""
     try:
         asyncio.run(_fetch(Path(sys.argv[1])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
+from dataclasses import replace
 
 from activities.reporting import ms
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
@@ -29,6 +30,9 @@ NAMED_MAX = 5
 PERMISSIONS = ("write:sandboxes", "delete:sandboxes")
 """What a worker's key needs. Reads need none."""
 
+BECOMING = frozenset({"building", "pending", "pulling", "snapshotting"})
+"""States of a snapshot that is not finished yet."""
+
 _KEY_CAUSES = frozenset({Cause.CREDENTIALS, Cause.FORBIDDEN})
 
 
@@ -37,9 +41,11 @@ async def examine(settings: WorkerSettings) -> list[CheckResult]:
     if not settings.daytona_api_key.get_secret_value():
         advice = "Set DAYTONA_API_KEY to a key of your organization (in Daytona's dashboard: Keys)."
         return [_found("key", Verdict.FAILED, "DAYTONA_API_KEY is not set", advice)]
-    async with DaytonaProvider(daytona_options(settings)) as provider:
+    # Without the event stream, which no read needs: when its key is refused, the SDK prints a traceback.
+    async with DaytonaProvider(replace(daytona_options(settings), use_polling=True)) as provider:
         try:
-            return [*await _lookup(provider, settings), *await _list(provider, settings)]
+            results = [*await _lookup(provider, settings), *await _list(provider, settings)]
+            return [*results, *await _snapshot(provider, settings.snapshot)]
         except ProviderError as error:
             return _failure(error, settings)
 
@@ -87,7 +93,7 @@ async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[Che
         _found("sandboxes", Verdict.OK, seen),
         _others(settings, ours=regions.total(), others=others),
         *_names(settings, named_otherwise),
-        _region(settings.daytona_target, regions),
+        _region(settings.daytona_target, regions, await _regions(provider, settings.daytona_target)),
     ]
 
 
@@ -121,16 +127,49 @@ def _counted(regions: Counter[str]) -> str:
     return f"{regions.total()}{' or more' if regions.total() >= LISTED_MAX else ''}"
 
 
-def _region(target: str, regions: Counter[str]) -> CheckResult:
-    """As much as can be known without a create: only a create makes Daytona refuse an unknown region."""
+async def _regions(provider: DaytonaProvider, target: str) -> frozenset[str] | None:
+    """The regions that Daytona offers; None when no region is wanted, or a key is not told."""
+    if not target:
+        return None
+    try:
+        return await provider.regions()
+    except RefusedError:
+        return None
+
+
+def _region(target: str, regions: Counter[str], offered: frozenset[str] | None) -> CheckResult:
+    """Whether Daytona knows the region. If it does not tell, only a create shows it."""
     if not target:
         return _found("region", Verdict.OK, "the organization's own (DAYTONA_TARGET is not set)")
+    if offered is not None and target not in offered:
+        seen = f"Daytona offers no region {target}, only {', '.join(sorted(offered)) or 'none'}"
+        return _found("region", Verdict.FAILED, seen, "Set DAYTONA_TARGET to one of them, or to nothing.")
     if regions[target]:
         return _found("region", Verdict.OK, f"{target}, where {regions[target]} of our sandboxes are")
+    if not regions and offered is not None:
+        return _found("region", Verdict.OK, f"{target}, which Daytona offers")
     if not regions:
         return _found("region", Verdict.OK, f"{target}; only the first create will show whether Daytona knows it")
-    advice = "Check DAYTONA_TARGET: only the first create shows whether Daytona knows it."
+    advice = "Check DAYTONA_TARGET: new sandboxes come up in another region than those that there are."
     return _found("region", Verdict.WARNING, f"{target}, but ours are in {', '.join(sorted(regions))}", advice)
+
+
+async def _snapshot(provider: DaytonaProvider, name: str) -> list[CheckResult]:
+    """Whether new sandboxes can be created from the configured snapshot. Without one, Daytona takes its own."""
+    if not name:
+        return []
+    try:
+        state = await provider.snapshot_state(name)
+    except RefusedError as error:
+        return [_found("snapshot", Verdict.WARNING, f"{name} cannot be read: {_short(error)}", "Try a create.")]
+    advice = "Set ISSUEBOX_SNAPSHOT to an active snapshot of Daytona's dashboard, or to nothing for Daytona's default."
+    if state is None:
+        return [_found("snapshot", Verdict.FAILED, f"{name} does not exist", advice)]
+    if state == "active":
+        return [_found("snapshot", Verdict.OK, f"{name}, active")]
+    if state in BECOMING:
+        return [_found("snapshot", Verdict.WARNING, f"{name} is {state}", "Wait until it is active.")]
+    return [_found("snapshot", Verdict.FAILED, f"{name} is {state}: creates are refused", advice)]
 
 
 def _failure(error: ProviderError, settings: WorkerSettings) -> list[CheckResult]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from issuebox.connections import ConnectionsError, added_to, directory_of, is_set
 from issuebox.dev.dev_stack import DevStack, temporal_environment
 from issuebox.doctor import github, temporal
 from issuebox.doctor.check_results import CheckResult, Part, Report, Verdict, report
@@ -20,14 +21,19 @@ class Order:
     data_dir: Path
     parts: Collection[Part]
     is_fixing: bool = False
+    connections: Path | None = None
+    """Where `issuebox connect` has stored something; None for the place in the data directory."""
 
 
 async def examine(order: Order) -> Report:
     """The check results of the requested parts. Wrong settings are check results, too."""
     stack = None if os.environ.get("TEMPORAL_ADDRESS") else DevStack.lookup(order.data_dir)
-    environ = dict(os.environ) if stack is None else os.environ | _of_dev(stack)
     try:
+        environ = added_to(os.environ, order.connections or directory_of(order.data_dir))
+        environ = environ if stack is None else environ | _of_dev(stack, environ)
         api, worker = load_both(environ)
+    except ConnectionsError as error:
+        return report([_settings(Verdict.FAILED, str(error))])
     except SettingsError as error:
         return report([_settings(Verdict.FAILED, mistake) for mistake in error.mistakes])
     results = [_settings(Verdict.WARNING, f"{name}: no setting has this name") for name in unknown(environ)]
@@ -48,10 +54,11 @@ def _settings(verdict: Verdict, seen: str) -> CheckResult:
     return CheckResult(Part.SETTINGS, "settings", verdict, seen, "Correct it: docs/reference/settings.md.")
 
 
-def _of_dev(stack: DevStack) -> dict[str, str]:
-    """What a running `issuebox dev` generated for its parts. A Daytona that the caller configured takes precedence."""
-    own = {"ISSUEBOX_WEBHOOK_SECRETS": stack.webhook_secret, "ISSUEBOX_API_TOKENS": stack.api_token}
-    if stack.daytona_api_key is None or os.environ.get("DAYTONA_API_KEY"):
+def _of_dev(stack: DevStack, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a running `issuebox dev` generated for its parts. What is configured or connected takes precedence."""
+    generated = {"ISSUEBOX_WEBHOOK_SECRETS": stack.webhook_secret, "ISSUEBOX_API_TOKENS": stack.api_token}
+    own = {name: value for name, value in generated.items() if not is_set(environ, name)}
+    if stack.daytona_api_key is None or is_set(environ, "DAYTONA_API_KEY"):
         return own
     daytona = {"DAYTONA_API_KEY": stack.daytona_api_key, "DAYTONA_API_URL": stack.daytona_api_url}
     return own | daytona | {"DAYTONA_TARGET": ""}

@@ -7,7 +7,9 @@ import re
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from issuebox.connect.webhook import NOWHERE
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
+from issuebox.providers.github_app import EVENTS, PERMISSIONS, About, App, GitHubAppError, Installation
 from issuebox.settings import ApiSettings, WorkerSettings
 from issuebox.temporal.schedules import resync_repositories
 
@@ -16,6 +18,9 @@ REPOSITORIES_MAX = 50
 """Limit on the checked repositories. Each costs two of the token's 5,000 requests an hour."""
 REMAINING_LOW = 500
 WEBHOOK_PATH = "/webhooks/github"
+
+LEVELS = {"read": 1, "write": 2, "admin": 3}
+"""GitHub's words for what an App may do with something; each includes those before."""
 
 _UNREADABLE = "GitHub's answer cannot be read"
 
@@ -49,8 +54,7 @@ async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]
     repositories = resync_repositories(worker)
     results = [_secret(api), _tokens(api)]
     if worker.github_app_id:
-        seen = f"GitHub App {worker.github_app_id}; the doctor does not authenticate as an App"
-        return [*results, _found("token", Verdict.OK, seen)]
+        return [*results, *await _examined_app(worker, repositories)]
     if not token and not repositories:
         seen = "neither a token nor repositories: missed deliveries are not recovered"
         advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
@@ -68,6 +72,73 @@ async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]
         for repository in repositories[:REPOSITORIES_MAX]:
             results += await _repository(client, repository)
     return results
+
+
+async def _examined_app(worker: WorkerSettings, repositories: tuple[str, ...]) -> list[CheckResult]:
+    """The App as GitHub sees it: its key, its permissions, where it is installed, where its deliveries go."""
+    app = App(worker.github_api_url, worker.github_app_id, worker.github_app_private_key.get_secret_value())
+    try:
+        about = await app.about()
+        results = [_app(about), *_lacking(about), _installations(await app.installations(), about)]
+        results.append(_deliveries(await app.webhook_url()))
+        results += [
+            _reach(repository, is_installed=await app.is_installed_in(repository))
+            for repository in repositories[:REPOSITORIES_MAX]
+        ]
+    except GitHubAppError as error:
+        advice = "Check ISSUEBOX_GITHUB_API_URL, and that this machine may reach it."
+        if not error.is_away:
+            advice = "Check the App at GitHub, or register a new one: `issuebox connect github --replace`."
+        return [_found("App", Verdict.FAILED, str(error), advice)]
+    if not repositories:
+        seen = "no repositories are named: missed deliveries are not recovered"
+        advice = "Run `issuebox connect github` again after installing the App, or set ISSUEBOX_RESYNC_REPOSITORIES."
+        results.append(_found("resync", Verdict.WARNING, seen, advice))
+    return results
+
+
+def _app(about: About) -> CheckResult:
+    return _found("App", Verdict.OK, f"{about.slug} of {about.owner.login}; its key is accepted")
+
+
+def _lacking(about: About) -> list[CheckResult]:
+    """Issues must be readable now. The rest is for later, and asking again means approving again."""
+    lacking = [
+        f"{wanted.name} ({wanted.access})"
+        for wanted in PERMISSIONS
+        if LEVELS.get(about.permissions.get(wanted.name, ""), 0) < LEVELS[wanted.access]
+    ]
+    lacking += [f"the event {event}" for event in EVENTS if event not in about.events]
+    if not lacking:
+        return []
+    verdict = Verdict.WARNING if "issues" in about.permissions else Verdict.FAILED
+    advice = "Grant it in the App's settings at GitHub, and approve the change where the App is installed."
+    return [_found("App: permissions", verdict, f"it lacks {', '.join(lacking)}", advice)]
+
+
+def _installations(installations: list[Installation], about: About) -> CheckResult:
+    active = [one.account.login for one in installations if one.suspended_at is None]
+    if active:
+        return _found("App: installed", Verdict.OK, f"for {', '.join(active)}")
+    if installations:
+        seen = f"suspended for {', '.join(one.account.login for one in installations)}"
+        return _found("App: installed", Verdict.FAILED, seen, "Unsuspend it in GitHub's settings.")
+    seen, advice = "nowhere", f"Install {about.slug} at GitHub: the App's page, then Install."
+    return _found("App: installed", Verdict.FAILED, seen, advice)
+
+
+def _deliveries(url: str) -> CheckResult:
+    if url in {"", NOWHERE}:
+        advice = "Run `issuebox connect github --webhook-url https://<host>`. Until then resync finds what happens."
+        return _found("App: webhook", Verdict.WARNING, "has no address: GitHub delivers nothing", advice)
+    return _found("App: webhook", Verdict.OK, f"goes to {url}")
+
+
+def _reach(repository: str, *, is_installed: bool) -> CheckResult:
+    if is_installed:
+        return _found(repository, Verdict.OK, "the App is installed there")
+    advice = "Install it there, or correct the name."
+    return _found(repository, Verdict.FAILED, "the App is not installed there", advice)
 
 
 def _secret(api: ApiSettings) -> CheckResult:

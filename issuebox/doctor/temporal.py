@@ -26,7 +26,7 @@ from issuebox.temporal.connect import TemporalConfigError, configuration, connec
 from issuebox.temporal.fitting import misfits
 from issuebox.temporal.index import Index, Row, running_on
 from issuebox.temporal.issues import Issues, IssuesError
-from issuebox.temporal.pollers import KINDS, Poller, pollers
+from issuebox.temporal.pollers import KINDS, Poller, pollers, queue_of
 from workflows.messages import QUERY_STATUS
 
 TIMEOUT_S = 8.0
@@ -200,7 +200,8 @@ def polled(kind: str, task_queue: str, found: Sequence[Poller]) -> CheckResult:
     fresh = [poller for poller in found if not poller.is_silent]
     silent = sorted(set(found) - set(fresh), key=lambda poller: poller.age_s)
     name = f"worker: {kind}"
-    seen = f"{len(fresh)} on the task queue {task_queue}" if fresh else f"nobody polls the task queue {task_queue}"
+    queue = queue_of(kind, task_queue)
+    seen = f"{len(fresh)} on the task queue {queue}" if fresh else f"nobody polls the task queue {queue}"
     advice = "" if fresh else "Start a worker (`issuebox worker`), with the same TEMPORAL_* and ISSUEBOX_TASK_QUEUE. "
     if silent:
         named = ", ".join(f"{poller.identity} (last polled {poller.age_s:.0f} s ago)" for poller in silent)

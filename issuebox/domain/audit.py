@@ -116,7 +116,7 @@ HARMLESS = frozenset({Kind.UNDESTROYED})
 """Kinds that do not break the promise: to every other read of Daytona such a sandbox is gone, and nobody here can
 remove it."""
 
-CANCELLED_ADVICE = "A person cancelled its workflow: `issuebox start` or the next event adopts it. Else delete it."
+CANCELLED_ADVICE = "A person cancelled its workflow: `issuebox start` or the next request adopts it. Else delete it."
 """What a person can do about an orphan that the audit leaves alone."""
 
 OF_RECORDS = frozenset({Kind.LEAK, Kind.LOST, Kind.STUCK})
@@ -234,7 +234,8 @@ class Walked:
     """How far a walk has come. ``passed`` counts the rows that need no judgement.
 
     ``foreign`` counts the issues whose sandbox belongs to another installation. They are no suspects: the audit of
-    that installation reports what is wrong with such a sandbox.
+    that installation reports what is wrong with such a sandbox. ``outdated`` counts the closed issues that go by timers
+    of earlier settings.
     """
 
     cursor: str | None = None
@@ -245,9 +246,17 @@ class Walked:
     suspects: tuple[Suspect, ...] = ()
     is_truncated: bool = False
     foreign: int = 0
+    outdated: int = 0
 
     def turn(
-        self, rows: int, passed: int, suspects: Iterable[Suspect | None], next_cursor: str | None, *, foreign: int = 0
+        self,
+        rows: int,
+        passed: int,
+        suspects: Iterable[Suspect | None],
+        next_cursor: str | None,
+        *,
+        foreign: int = 0,
+        outdated: int = 0,
     ) -> Walked:
         """The walk after one more page. A row that the list shows twice is one suspect."""
         known = dict.fromkeys((*self.suspects, *(suspect for suspect in suspects if suspect is not None)))
@@ -261,6 +270,7 @@ class Walked:
             suspects=tuple(known)[:SUSPECTS_MAX],
             is_truncated=self.is_truncated or len(known) > SUSPECTS_MAX,
             foreign=self.foreign + foreign,
+            outdated=self.outdated + outdated,
         )
 
 
@@ -325,6 +335,11 @@ def judge_record(
     if sandbox.phase is Phase.USABLE and record.goal in _AT_REST and (despite_block or not record.blocked):
         return Kind.LEAK
     return None
+
+
+def is_outdated(record: IssueRecord, timers: str) -> bool:
+    """Whether a closed issue goes by other timers than the workers' settings say: it rests since before the change."""
+    return record.timers not in {"", timers} and record.goal != Goal.DELETED
 
 
 def confirm(suspect: Suspect, reread: Reread, ours: Installation, *, despite_block: bool = False) -> Finding | None:

@@ -203,11 +203,14 @@ def decide(situation: Situation, limits: Limits) -> Decision:
 
 def _wrong_name(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:
     """One issue has one name, that which the worker derives: under another one it would get a second sandbox."""
-    right = sandbox_name(situation.issue_id, situation.name_prefix)
-    if situation.name in {"", right}:
-        return None
-    reason = f"this is the workflow {situation.name}, and the workers call issue {situation.issue_id} {right}"
-    return Decision(Action.BLOCK, situation.phase, reason, Cause.WRONG_NAME)
+    reason = name_objection(situation.issue_id, situation.name, situation.name_prefix)
+    return Decision(Action.BLOCK, situation.phase, reason, Cause.WRONG_NAME) if reason else None
+
+
+def name_objection(issue_id: int, name: str, prefix: str) -> str:
+    """Why the workers do not serve the issue under this name; '' when they do, or when no name is given."""
+    right = sandbox_name(issue_id, prefix)
+    return "" if name in {"", right} else f"this is the workflow {name}, and the workers call issue {issue_id} {right}"
 
 
 def _foreign(situation: Situation, _action: Action, _limits: Limits) -> Decision | None:

@@ -12,8 +12,8 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.text import prose
 
 MESSAGE_BYTES_MAX = 500
-"""Of a message, which may quote a provider's answer. Temporal keeps the failures of attempts to come up to 4 kB, their
-stack traces included; what is longer loses its type, and so its meaning (server 1.29.1,
+"""Limit on a message, which may quote a provider's answer. Of an attempt that it will repeat, Temporal keeps a failure
+of at most 4 kB, the stack trace included. A longer failure loses its type, and so its meaning (server 1.29.1,
 `limit.mutableStateActivityFailureSize.error`)."""
 
 

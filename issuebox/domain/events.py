@@ -42,7 +42,8 @@ class IssueEvent:
 
     ``digest`` is the SHA-256 of the body in hex: a hook that is registered twice sends the same body
     under two delivery IDs. ``is_explicit`` marks a person's own request (trigger comment or label),
-    made at ``requested_at``; such a request on a closed issue is served when it is newer than the close.
+    made at ``requested_at`` by GitHub's clock; such a request on a closed issue is served when it is newer than the
+    close. None: GitHub did not tell, because the request came by REST or the command line. It counts from its arrival.
     ``is_resync`` marks an event that resync found at GitHub: it counts only when it is new to the workflow.
     """
 

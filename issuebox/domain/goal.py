@@ -54,10 +54,22 @@ def call_off(memory: Memory, now: datetime) -> None:
 def give(
     memory: Memory, order: Order, now: datetime, *, ordered_at: datetime | None = None, is_forced: bool = False
 ) -> None:
-    """Take a person's order. It calls off the waiting requests. Without its own time it counts as given now."""
+    """Take a person's order. It calls off the waiting requests. Without its own time it counts as given now.
+
+    A forced one is about the sandbox that is known, or else about the one that the next lookup shows.
+    """
     memory.orders.stand(order, min(ordered_at or now, now), is_forced=is_forced)
+    memory.orders.forced_id = memory.seen.sandbox.id if is_forced and memory.seen.sandbox else ""
     memory.progress.reached = None
     call_off(memory, now)
+    steer(memory, now)
+
+
+def give_up(memory: Memory, now: datetime) -> None:
+    """Take a person's order to exchange the sandbox: the one that is known, or else the one of the next lookup."""
+    memory.ask(now)
+    memory.orders.is_replace_asked = memory.seen.sandbox is None
+    memory.orders.abandoned_id = memory.seen.sandbox.id if memory.seen.sandbox else ""
     steer(memory, now)
 
 

@@ -126,7 +126,9 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
         case Intention.ENSURE:
             if not _may_run(memory, event) or memory.orders.is_after(event.requested_at or event.issue.updated_at, now):
                 return Verdict.LATE
-            if event.is_explicit:
+            if event.is_explicit and event.requested_at is None:
+                memory.told.request_now(now)
+            elif event.is_explicit:
                 memory.told.request(event.requested_at)
             memory.ask(now, event.delivery)
             return Verdict.TAKEN

@@ -41,7 +41,7 @@ def title_line(text: str) -> str:
 _TEXTS: Mapping[str, Clean] = {
     "repository": partial(word, bytes_max=REPOSITORY_BYTES_MAX),
     "title": title_line,
-    # A part of an address would be another one.
+    # A shortened address would be another address.
     "url": lambda text: text if _URL.fullmatch(text) else "",
 }
 

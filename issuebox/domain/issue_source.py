@@ -1,20 +1,23 @@
 """Where issues are read: GitHub, behind a Protocol. `issuebox.providers.github` implements it.
 
-Every method sends one query, follows only the redirect of a renamed repository, never retries, and raises only
-`ProviderError`s. A listing leaves out pull requests, which GitHub counts among the issues.
+Every method but `acts` sends one query. Each follows only the redirect of a renamed repository, never retries, and
+raises only `ProviderError`s. A listing leaves out pull requests, which GitHub counts among the issues.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from issuebox.domain.issue import Issue
 
 T_co = TypeVar("T_co", covariant=True)
+
+EDITED_AFTER = timedelta(seconds=2)
+"""GitHub sometimes stamps a new comment's update a second after its creation (palantir/policy-bot#459)."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,100}")
 
@@ -26,7 +29,10 @@ def is_repository(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ListedIssue:
-    """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` describe who wrote it."""
+    """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` describe who wrote it.
+
+    ``is_reopened``: it is open because somebody reopened it.
+    """
 
     issue: Issue
     created_at: datetime
@@ -36,6 +42,7 @@ class ListedIssue:
     labels: tuple[str, ...] = ()
     assignees: tuple[str, ...] = ()
     is_pull_request: bool = False
+    is_reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,48 @@ class ListedComment:
     association: str = ""
     is_bot: bool = False
     is_pull_request: bool = False
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether somebody changed it after it was posted. What it said before is not known."""
+        return self.updated_at - self.created_at >= EDITED_AFTER
+
+
+class ActKind(StrEnum):
+    """GitHub's words for what was done to an issue, of those that matter here."""
+
+    LABELED = "labeled"
+    ASSIGNED = "assigned"
+    REOPENED = "reopened"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What somebody did to an issue. ``actor`` is '' when GitHub does not tell who it was."""
+
+    id: int
+    kind: ActKind
+    at: datetime
+    actor: str = ""
+    is_bot: bool = False
+    label: str = ""
+    assignee: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What was done to an issue, oldest first.
+
+    ``is_whole`` is False when something may be missing: GitHub does not show it, or there is too much to read.
+    """
+
+    items: tuple[Act, ...] = ()
+    is_whole: bool = True
+    requests: int = 0
+
+
+NO_ACTS = Acts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +164,12 @@ class IssueSource(Protocol):
 
         GONE: somebody deleted it. MOVED: it was transferred and has another ID there. UNKNOWN: not found,
         or not visible, or its repository has no issues any more.
+        """
+
+    async def acts(self, repository: str, number: int, since: datetime) -> Acts:
+        """What was done to one issue at or after `since`, and perhaps before. A long history is read from its end.
+
+        Not whole when GitHub refuses to show it. Raises RefusedError only for the credentials.
         """
 
     async def full_name(self, repository: str) -> str:

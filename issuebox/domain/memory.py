@@ -130,6 +130,10 @@ class Deliveries:
     digests: list[str] = field(default_factory=list)
     seen: int = 0
 
+    def __post_init__(self) -> None:
+        """A memory that somebody typed may hold more."""
+        del self.ids[:-DELIVERIES_MAX], self.digests[:-DELIVERIES_MAX]
+
     def is_repeated(self, delivery: str, digest: str) -> bool:
         """Whether the delivery was taken before: under this ID, or with the same body under another ID."""
         return (bool(delivery) and delivery in self.ids) or (bool(digest) and digest in self.digests)
@@ -368,6 +372,10 @@ class Memory:
     policy_hash: str = ""
     notes: list[Note] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """A memory that somebody typed may hold more."""
+        del self.notes[:-NOTES_MAX]
+
     @property
     def is_only_told(self) -> bool:
         """Whether the issue ended and nobody ever asked for its sandbox: then Daytona is asked nothing.
@@ -418,7 +426,7 @@ class Memory:
         progress.blocked = Blocked(
             cause, reason, remedy.advice, since, max(tries, 1), next_try_at if remedy.passes else None
         )
-        progress.outcome = Outcome.BLOCKED
+        progress.outcome, progress.reached = Outcome.BLOCKED, None
         self.note(Note(now, "blocked", f"{cause}: {reason}", self.seen.phase))
 
     def see(self, sandbox: Sandbox | None, now: datetime) -> None:

@@ -38,8 +38,8 @@ TRANSITIONAL = frozenset({Phase.PENDING, Phase.THAWING, Phase.BUSY, Phase.STOPPI
 ASLEEP = frozenset({Phase.STOPPED, Phase.PAUSED, Phase.ARCHIVING, Phase.ARCHIVED})
 """Phases in which the disk is kept and nothing runs. From each of them Daytona admits a start and a delete.
 
-*Archiving* is one of them, and no phase that is waited for: Daytona makes one backup per runner at a time, and every
-stop queues one, so its end has no useful bound.
+*Archiving* is one of them. Nobody waits for its end, which has no useful bound: Daytona makes one backup per runner at
+a time, and every stop queues one.
 """
 
 

@@ -32,6 +32,11 @@ class Closing:
                 rungs = [(one, at_s) for one, at_s in rungs if at_s <= after_s] + [(goal, after_s)]
         return tuple(rungs)
 
+    @property
+    def timers(self) -> str:
+        """The ladder as people and the audit read it, in seconds: ``stopped:1800 archived:86400``, or ``none``."""
+        return " ".join(f"{goal}:{after_s:g}" for goal, after_s in self.ladder) or "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -17,8 +17,8 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.text import cut_to_bytes
 
 OUTPUT_BYTES_MAX = 256 * 1024
-"""Of a command's output: a report of fifty repositories has a tenth of it. One that is cut has no end and is not
-believed."""
+"""Limit on a command's output: a report on fifty repositories has a tenth of it. A report that is cut has no end, and
+is not believed."""
 
 CURSOR_BYTES_MAX = 4096
 
@@ -43,7 +43,7 @@ class Execution:
     output: str = ""
 
     def __post_init__(self) -> None:
-        """No more of the output than can be a report."""
+        """Cut the output at `OUTPUT_BYTES_MAX`."""
         object.__setattr__(self, "output", cut_to_bytes(self.output, OUTPUT_BYTES_MAX))
 
 
@@ -55,7 +55,7 @@ class SandboxPage:
     next_cursor: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises TransientError for a cursor that no heartbeat could carry; a part of it would lead elsewhere."""
+        """Raise TransientError for a cursor that is too long for a heartbeat: a cut one would lead to another page."""
         if len(self.next_cursor or "") > CURSOR_BYTES_MAX:
             raise TransientError("Daytona's next page cannot be used: its cursor is too long")
 

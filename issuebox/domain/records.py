@@ -19,7 +19,8 @@ class IssueRecord:
 
     ``sandbox_id`` is '' when it knows no sandbox, ``blocked`` the cause of being blocked or ''. ``elsewhere`` is its
     task queue when that is not ours: our workers do not serve it. ``ended`` says how it ended, None while it runs;
-    ``stuck`` why it cannot go on, which a list does not show.
+    ``stuck`` why it cannot go on, which a list does not show. ``timers`` are those that a closed issue goes by, '' for
+    an open one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class IssueRecord:
     elsewhere: str = ""
     ended: Ended | None = None
     stuck: Stuck | None = None
+    timers: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -2,7 +2,9 @@
 
 1. Nothing is sent that is known already; the workflow drops what turns out not to be new.
 2. An issue without a workflow is treated as just ``opened``: the triggers decide, and only within the window.
-3. Only GitHub's answer *deleted* leads to a delete. *Not found* proves nothing.
+3. A label, an assignment or a reopening counts by who did it, as for a delivery. The listing does not tell. Where the
+   answer depends on it (`acts_needed`), the issue's acts are read. Who is not known may not ask.
+4. Only GitHub's answer *deleted* leads to a delete. *Not found* proves nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +13,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import takewhile
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
+from issuebox.domain.issue_source import (
+    NO_ACTS,
+    Act,
+    ActKind,
+    Acts,
+    ListedComment,
+    ListedIssue,
+    Presence,
+    Reading,
+)
 from issuebox.domain.known_issues import KnownIssue
-from issuebox.domain.triggers import Criteria, Facts, detect, says
+from issuebox.domain.triggers import Criteria, Facts, asks, at_best, detect, says
 
 OVERLAP = timedelta(minutes=2)
 """How far each run reads back over what was read already: GitHub's listings may show updates out of order."""
@@ -109,6 +121,12 @@ TABLE: Mapping[Standing, Mapping[IssueState, Step]] = {
 assert set(TABLE) == set(Standing), "every standing has its row"  # noqa: S101
 
 
+FINAL = frozenset({Standing.TRANSFERRED, Standing.DELETED})
+
+NOT_TOLD = "GitHub does not tell who asked for it"
+"""Why a request is refused that the webhook might have taken."""
+
+
 class Answer(StrEnum):
     """Completes "the issue was …". ``unasked``: nobody asks for a sandbox."""
 
@@ -146,27 +164,127 @@ def standing_of(known: KnownIssue | None) -> Standing:
     return Standing(known.issue.state) if known.is_published else Standing.UNREAD
 
 
-def judge_issue(found: ListedIssue, known: KnownIssue | None, window: Window, criteria: Criteria) -> Judgement:
-    """What becomes of a listed issue, given what its workflow knows."""
-    match TABLE[standing_of(known)][found.issue.state]:
-        case Step.NOTHING:
-            return Judgement(Answer.UNASKED if known is None else Answer.KNOWN)
-        case Step.ASK:
-            return _ask(found, window, criteria)
-        case _ if known is not None and known.is_published and found.issue.is_older_than(known.issue):
-            return Judgement(Answer.KNOWN, reason="a newer state is known")
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A listed issue beside what its workflow knows."""
+
+    found: ListedIssue
+    known: KnownIssue | None
+    window: Window
+    criteria: Criteria
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of the issue."""
+        return standing_of(self.known)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the workflow knows more than the listing: the issue left for good, or has another, newer state."""
+        if self.known is None or not self.known.is_published:
+            return False
+        is_other = self.found.issue.state is not self.known.issue.state
+        return self.standing in FINAL or (is_other and self.found.issue.is_older_than(self.known.issue))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether only an explicit request asks: the issue is closed, or its workflow knows already that it is open."""
+        return self.found.issue.state is IssueState.CLOSED or self.standing is Standing.OPEN
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the issue counts as just opened. A close has called that request off."""
+        if self.is_settled or self.standing is Standing.CLOSED:
+            return False
+        return self.window.takes_all or (self.found.created_at >= self.window.since and not self.found.is_reopened)
+
+    def facts(self, action: str, act: Act | None = None) -> Facts:
+        """What trigger detection reads. Without an act, the issue's author did it."""
+        found = self.found
+        return Facts(
+            "issues",
+            action,
+            label=act.label if act else "",
+            assignee=act.assignee if act else "",
+            is_bot=act.is_bot if act else found.is_bot,
+            repository=found.issue.repository,
+            sender=act.actor if act else found.author,
+            author=found.author,
+            issue_association=found.association,
+            labels=found.labels,
+        )
+
+    def shown(self) -> Iterator[Facts]:
+        """How somebody may have asked, as far as the listing shows it, by one who may ask if anybody may."""
+        found, at = self.found, self.found.created_at
+        if found.issue.state is IssueState.OPEN and (self.standing is Standing.CLOSED or found.is_reopened):
+            yield at_best(self.facts("reopened"))
+        for label in found.labels:
+            yield at_best(self.facts("labeled", Act(0, ActKind.LABELED, at, label=label)))
+        for assignee in found.assignees:
+            yield at_best(self.facts("assigned", Act(0, ActKind.ASSIGNED, at, assignee=assignee)))
+
+    def counts(self, facts: Facts, at: datetime) -> bool:
+        """Whether this asks for something new if it was done at that time, by one who may ask."""
+        detection = detect(at_best(facts), self.criteria)
+        # A label asks for as long as an issue without a workflow carries it. A reopening is bound as an opening is.
+        is_bound = self.is_settled or (facts.action == "reopened" and self.standing is not Standing.CLOSED)
+        # A newer request, a close, or an opening that was taken: its labels come with it.
+        opened_at = self.found.created_at if self.is_settled else None
+        done_at = (self.known.requested_at if self.known else None, self.found.issue.closed_at, opened_at)
+        return (
+            (detection.is_explicit if self.is_settled else detection.intention is Intention.ENSURE)
+            and (not is_bound or at >= self.window.since)
+            and all(before is None or at > before for before in done_at)
+        )
+
+
+def acts_needed(found: ListedIssue, known: KnownIssue | None, window: Window, criteria: Criteria) -> datetime | None:
+    """Since when it must be known who did what to the issue; None when the answer does not depend on that."""
+    case = Case(found, known, window, criteria)
+    if not _depends_on_who(case):
+        return None
+    if case.is_settled:
+        return window.since
+    return (known.issue.updated_at if known else None) or found.created_at
+
+
+def judge_issue(
+    found: ListedIssue, known: KnownIssue | None, window: Window, criteria: Criteria, acts: Acts = NO_ACTS
+) -> Judgement:
+    """What becomes of a listed issue, given what its workflow knows, and its acts where those are needed."""
+    case = Case(found, known, window, criteria)
+    if case.is_told:
+        return Judgement(Answer.KNOWN, reason="it left, or a newer state is known")
+    asked = _opened(case) or _acted(case, acts)
+    return asked if asked.event is not None else _unasked(case, asked.reason)
+
+
+def _depends_on_who(case: Case) -> bool:
+    if case.is_told or _opened(case) is not None:
+        return False
+    updated_at = case.found.issue.updated_at or case.found.created_at
+    return any(case.counts(facts, updated_at) for facts in case.shown())
+
+
+def _unasked(case: Case, refusal: str) -> Judgement:
+    """What becomes of a listed issue whose sandbox nobody requests who may: its workflow still gets the snapshot."""
+    issue, known = case.found.issue, case.known
+    answer = Answer.REFUSED if refusal else Answer.UNASKED
+    match TABLE[case.standing][issue.state]:
         case Step.CLOSE:
-            return _send(found.issue, Intention.STOP, "closed", "it is closed")
+            return _send(issue, Intention.STOP, "closed", "it is closed")
         case Step.REOPEN:
-            detection = detect(_facts(found, "reopened"), criteria)
-            if detection.intention is Intention.ENSURE:
-                return _send(found.issue, Intention.ENSURE, "reopened", "it is open")
-            reason = f"it is open, but its sandbox may not be requested: {detection.reason}"
-            return _send(found.issue, Intention.IGNORE, "reopened", reason, Answer.REFUSED)
+            reason = f"it is open, but its sandbox may not be requested: {refusal}" if refusal else "it is open"
+            return _send(issue, Intention.IGNORE, "reopened", reason, answer)
+        case _ if refusal and known is not None and known.issue.is_older_than(issue):
+            return _send(issue, Intention.IGNORE, "labeled", refusal, answer)
+        case _:
+            return Judgement(answer if known is None or refusal else Answer.KNOWN, reason=refusal)
 
 
 def may_ask(comment: ListedComment, since: datetime, criteria: Criteria) -> bool:
-    """Whether the comment may ask for a sandbox, so that its issue must be read. An edited old comment never does."""
+    """Whether the comment may ask for a sandbox, so that its issue must be read. An old comment never does."""
     is_spoken = bool(criteria.phrase) and says(comment.body, criteria.phrase)
     return is_spoken and not comment.is_pull_request and comment.created_at >= since
 
@@ -183,8 +301,10 @@ def judge_comment(
     # Closing with a comment creates both in the same second.
     if found.is_pull_request or (issue.closed_at is not None and issue.closed_at >= asked_at):
         return Judgement(Answer.UNASKED, reason="it is a pull request, or was closed after the comment")
+    if comment.is_edited:
+        return Judgement(Answer.REFUSED, reason="the comment was edited: what it said at first is not known")
     facts = replace(
-        _facts(found, "created"),
+        Case(found, known, Window(asked_at), criteria).facts("created"),
         event="issue_comment",
         comment=comment.body,
         sender=comment.author,
@@ -230,45 +350,65 @@ def authoritative(issue: Issue, reading: Reading) -> Issue | None:
             return None
 
 
-def _ask(found: ListedIssue, window: Window, criteria: Criteria) -> Judgement:
-    """The first way to ask that the criteria admit."""
-    reason = ""
-    for facts in _ways(found, window):
-        detection = detect(facts, criteria)
-        if detection.intention is Intention.ENSURE:
-            return _send(found.issue, Intention.ENSURE, facts.action, detection.reason)
-        reason = reason or (detection.reason if facts.action == "opened" else "")
-    return Judgement(Answer.REFUSED if reason else Answer.UNASKED, reason=reason)
+def _opened(case: Case) -> Judgement | None:
+    """The request that was made by opening the issue; None when there is none or it is refused."""
+    detection = detect(case.facts("opened"), case.criteria)
+    if not case.is_opening or detection.intention is not Intention.ENSURE:
+        return None
+    return _send(case.found.issue, Intention.ENSURE, "opened", detection.reason)
 
 
-def _ways(found: ListedIssue, window: Window) -> Iterator[Facts]:
-    """How somebody may have asked: by opening the issue, by a label that it carries, by an assignment."""
-    if window.takes_all or found.created_at >= window.since:
-        yield _facts(found, "opened")
-    for label in found.labels:
-        yield _facts(found, "labeled", label=label)
-    for assignee in found.assignees:
-        yield _facts(found, "assigned", assignee=assignee)
+def _acted(case: Case, acts: Acts) -> Judgement:
+    """The newest request by an act that the criteria admit; without one, why it is refused, or '' when nobody asks."""
+    reason = _refusal(case)
+    for act in _since_the_close(acts):
+        facts = case.facts(act.kind, act)
+        if not _is_carried(act, case.found) or not case.counts(facts, act.at):
+            continue
+        detection = detect(facts, case.criteria)
+        if act.actor and detection.intention is Intention.ENSURE:
+            issue = case.found.issue
+            event = IssueEvent(
+                issue=issue, intention=Intention.ENSURE, delivery=f"resync-event-{act.id}-{issue.state}",
+                event="issues", action=act.kind, is_explicit=detection.is_explicit, requested_at=act.at, is_resync=True,
+            )  # fmt: skip
+            return Judgement(Answer.SENT, event, detection.reason)
+        reason = reason or (detection.reason if act.actor else NOT_TOLD)
+    if not reason and _depends_on_who(case) and not _is_answered(case, acts):
+        reason = NOT_TOLD
+    return Judgement(Answer.REFUSED, reason=reason)
 
 
-def _facts(found: ListedIssue, action: str, *, label: str = "", assignee: str = "") -> Facts:
-    """What trigger detection reads of a listed issue.
+def _is_answered(case: Case, acts: Acts) -> bool:
+    """Whether the acts tell all that matters. GitHub may hide one, but no issue reopens by itself."""
+    is_reopened = TABLE[case.standing][case.found.issue.state] is Step.REOPEN and case.standing is Standing.CLOSED
+    return acts.is_whole and (not is_reopened or any(act.kind is ActKind.REOPENED for act in _since_the_close(acts)))
 
-    GitHub's listing does not name who labelled, assigned or reopened an issue, so the issue's author counts as the
-    sender. Otherwise resync would soon admit a request that the webhook has just refused.
-    """
-    return Facts(
-        "issues",
-        action,
-        label=label,
-        assignee=assignee,
-        is_bot=found.is_bot,
-        repository=found.issue.repository,
-        sender=found.author,
-        author=found.author,
-        issue_association=found.association,
-        labels=found.labels,
-    )
+
+def _refusal(case: Case) -> str:
+    """Why what the listing shows is refused, whoever asked by a label, an assignment or a reopening; '' for none."""
+    if case.is_settled:
+        return ""
+    opening = [case.facts("opened")] if case.is_opening else []
+    asking = (facts for facts in (*opening, *case.shown()) if asks(facts, case.criteria))
+    detections = (detect(facts, case.criteria) for facts in asking)
+    return next((one.reason for one in detections if one.intention is Intention.IGNORE), "")
+
+
+def _since_the_close(acts: Acts) -> Iterator[Act]:
+    """The acts since the newest close, which called off what was asked before. The newest first."""
+    return takewhile(lambda act: act.kind is not ActKind.CLOSED, reversed(acts.items))
+
+
+def _is_carried(act: Act, found: ListedIssue) -> bool:
+    """Whether what was put on the issue is still there."""
+    match act.kind:
+        case ActKind.LABELED:
+            return act.label.casefold() in {label.casefold() for label in found.labels}
+        case ActKind.ASSIGNED:
+            return act.assignee.casefold() in {assignee.casefold() for assignee in found.assignees}
+        case _:
+            return True
 
 
 def _send(issue: Issue, intention: Intention, action: str, reason: str, answer: Answer = Answer.SENT) -> Judgement:

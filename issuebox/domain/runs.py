@@ -14,8 +14,8 @@ from enum import StrEnum
 from issuebox.domain.text import one_line
 
 STUCK_FAILURES = 2
-"""From so many failures of the workflow task in a row a workflow counts as stuck: a killed worker costs one. From then
-on Temporal itself refuses queries and updates: *Workflow Task in failed state* (server 1.29.1)."""
+"""A workflow counts as stuck after this many failures of its workflow task in a row; a killed worker costs one. From
+then on Temporal itself refuses queries and updates: *Workflow Task in failed state* (server 1.29.1)."""
 
 REASON_MAX = 300
 
@@ -41,7 +41,7 @@ SAID: Mapping[End, str] = {
 
 
 IS_ADOPTED: Mapping[End | None, bool] = {
-    # By whether the audit starts a workflow for a sandbox whose last one ended so; None: Temporal knows of none.
+    # Whether the audit starts a workflow for a sandbox whose last one ended so. None: Temporal knows of no workflow.
     None: True,
     End.COMPLETED: True,
     End.FAILED: True,
@@ -96,11 +96,11 @@ def advice_for(stuck: Stuck, name: str) -> str:
     if stuck.reset_to is None:
         return (
             "It has never completed a task: its input is wrong, or no worker has the right version. "
-            f"If it is the input: {end}; the next event or `issuebox resync` starts a new one."
+            f"If it is the input: {end}; the next request or `issuebox resync` starts a new one."
         )
     terminate = (
-        f"{end}, then `issuebox resync` and `issuebox audit`: "
-        "a new one begins with what this one published, and adopts the sandbox"
+        f"{end}, then `issuebox audit` and `issuebox resync`: "
+        "a new one begins with what this one published, adopts the sandbox, and learns what GitHub knows"
     )
     first = "Restart all workers with the version that ran it last. If it is still stuck"
     if stuck.repeats_orders:
@@ -111,5 +111,5 @@ def advice_for(stuck: Stuck, name: str) -> str:
 
 def what_follows(ended: Ended) -> str:
     """What happens to the issue and its sandbox after the run's end, in a sentence for people."""
-    audit = ", or the audit" if IS_ADOPTED[ended.end] else ""
+    audit = " or the audit" if IS_ADOPTED[ended.end] else ""
     return f"Its sandbox stays as it is. The next request{audit} starts a new workflow, which adopts it."

@@ -28,7 +28,7 @@ HERE = {LABEL_INSTANCE: "this installation", LABEL_MANAGED_BY: "the manager here
 """What each identity label is compared with, in the words of the reasons that people read."""
 
 LABEL_SHOWN_BYTES_MAX = 80
-"""Of a label's value in a reason. The value is untrusted: anyone who may label a sandbox can set it."""
+"""Limit on a label's value in a reason. The value is untrusted: anyone who may label a sandbox can set it."""
 
 IDENTITY_LABELS = frozenset({LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_ISSUE_ID})
 """The labels that say whose a sandbox is. They never change."""
@@ -45,10 +45,10 @@ LABELS_MAX = 16
 """Labels of a sandbox that are kept, ours first. Anyone may add any number of them."""
 
 NAME_BYTES_MAX = 256
-"""Of a sandbox's name. Ours have 99 at most: the prefix (80) and the issue's ID."""
+"""Limit on a sandbox's name. Ours have 99 at most: the prefix (80) and the issue's ID."""
 
 REASON_BYTES_MAX = 500
-"""Of Daytona's error reason, which may quote the whole log of a build."""
+"""Limit on Daytona's error reason, which may quote the whole log of a build."""
 
 _TEXTS: Mapping[str, Clean] = {
     "id": partial(word, bytes_max=128),

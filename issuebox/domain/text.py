@@ -28,7 +28,7 @@ _ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]<>"})
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]|\x1b[]P^_X][^\x07\x1b]*+(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 
 _HEAD = 8
-"""How many times the limit is read of a longer text. More than that is not cleaned, only cut off."""
+"""Of a longer text only this many times the limit is read and cleaned. The rest is cut off unread."""
 
 
 def word(text: str, bytes_max: int) -> str:

@@ -210,6 +210,21 @@ def detect(facts: Facts, criteria: Criteria) -> Detection:
     return _ignored(reason or f"the action {facts.action!r} of {facts.event!r} is not used")
 
 
+def asks(facts: Facts, criteria: Criteria) -> bool:
+    """Whether the delivery asks for a sandbox, be it admitted or not."""
+    return any(
+        row.intention is Intention.ENSURE
+        and (row.event, row.action) == (facts.event, facts.action)
+        and not row.objection(facts, criteria)
+        for row in TABLE
+    )
+
+
+def at_best(facts: Facts) -> Facts:
+    """The delivery as if somebody had sent it who may ask, if anybody may."""
+    return replace(facts, is_bot=False, issue_association=Association.OWNER)
+
+
 def _against_opening(facts: Facts, criteria: Criteria) -> str:
     """Why the opening of this issue by its author would be refused; '' when it would be taken."""
     opening = replace(facts, event="issues", action="opened", sender=facts.author, is_bot=facts.author.endswith(BOT))

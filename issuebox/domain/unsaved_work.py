@@ -14,10 +14,10 @@ from issuebox.domain.text import one_line
 
 FINDINGS_MAX = 20
 NAME_BYTES_MAX = 120
-"""Of a path or a branch in a finding: whoever works in the sandbox may have named it."""
+"""Limit on a path or a branch in a finding: whoever works in the sandbox may have named it."""
 REASON_BYTES_MAX = 300
 FINDING_BYTES_MAX = 400
-"""Of a whole finding: a place, a detail, and our own words."""
+"""Limit on a whole finding: a place, a detail, and our own words."""
 
 
 class WorkState(StrEnum):

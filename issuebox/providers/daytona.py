@@ -43,7 +43,7 @@ _REPAIRED = TRANSITIONAL | {Phase.RECOVERABLE}
 """While Daytona repairs an error in place, the sandbox still looks broken."""
 
 _ARCHIVED = TRANSITIONAL | {Phase.ARCHIVING}
-"""The end of an archive has no useful bound, so only the archive itself waits for it, while its activity listens."""
+"""The end of an archive has no useful bound, so only the archive itself waits for it, as long as it listens."""
 
 _TOUCHABLE = frozenset({Phase.BROKEN, Phase.UNBUILT, Phase.RECOVERABLE})
 
@@ -62,8 +62,10 @@ class DaytonaOptions:
     """Deadline of a read, or of a command that returns at once. The SDK has none by itself."""
     command_timeout_s: float = 45.0
     """Deadline of create, start and recover: the server holds these for up to 30 s."""
+    listen_s: float = 5.0
+    """How long a command listens for its effect: others wait for its slot. What takes longer is waited for."""
     settle_timeout_s: float = 60.0
-    """How long an activity listens for the end of a state change before it reports back."""
+    """How long a wait listens for the end of a state change before it reports back."""
     read_interval_s: float = 10.0
     """How often it reads meanwhile, in case the event stream is silent."""
     use_polling: bool = False
@@ -178,6 +180,25 @@ class DaytonaProvider:
         """What the key may do, in Daytona's words; None when this Daytona does not tell. For the doctor."""
         try:
             return frozenset((await self._client.send_own_key(self._options.request_timeout_s)).permissions)
+        except DaytonaNotFoundError:
+            return None
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+
+    async def regions(self) -> frozenset[str] | None:
+        """IDs and names of the regions that a create may name; None when this Daytona does not tell. For the doctor."""
+        try:
+            listed = await self._client.send_regions(self._options.request_timeout_s)
+        except DaytonaNotFoundError:
+            return None
+        except DaytonaError as error:
+            raise translate(error, is_command=False) from error
+        return frozenset(name for region in listed for name in (region.id, region.name))
+
+    async def snapshot_state(self, name: str) -> str | None:
+        """Daytona's word for the state of this snapshot; None when there is none of this name. For the doctor."""
+        try:
+            return (await self._client.send_snapshot(name, self._options.request_timeout_s)).state.value
         except DaytonaNotFoundError:
             return None
         except DaytonaError as error:
@@ -304,13 +325,13 @@ class DaytonaProvider:
     async def _follow_command(
         self, sandbox_id: str, changes: Changes, passing: frozenset[Phase] = TRANSITIONAL
     ) -> Sandbox | None:
-        """Wait for the effect of a command that was accepted.
+        """Wait a little for the effect of a command that was accepted.
 
         A read that fails here says nothing about the command, so its error must not suggest sending the command
         again: the caller must look the sandbox up.
         """
         try:
-            return await self._follow(sandbox_id, changes, self._options.settle_timeout_s, passing)
+            return await self._follow(sandbox_id, changes, self._options.listen_s, passing)
         except ProviderError as error:
             raise AmbiguousError(
                 f"the command was accepted, then reading failed: {error}", status=error.status

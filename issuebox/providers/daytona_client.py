@@ -29,10 +29,14 @@ from daytona_api_client_async import (
     ApiKeysApi,
     CreateSandbox,
     ListSandboxesResponse,
+    OrganizationsApi,
+    Region,
     SandboxLabels,
     SandboxListSortDirection,
     SandboxListSortField,
     SandboxState,
+    SnapshotDto,
+    SnapshotsApi,
 )
 from daytona_api_client_async import Sandbox as SandboxDto
 from daytona_api_client_async.api_response import ApiResponse
@@ -107,7 +111,8 @@ class DaytonaClient(AsyncDaytona):
         """
         shared_session._MAX_CONN_RETRIES = 0  # noqa: SLF001
         rest = self._api_client.rest_client
-        connector = aiohttp.TCPConnector(limit=rest.maxsize, keepalive_timeout=30, ssl=rest.ssl_context)
+        # Without a limit, because the worker's slots are one: the SDK's 250 would let a held request hold up others.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ssl=rest.ssl_context)
         session = aiohttp.ClientSession(connector=connector, trust_env=True)
         session._retry_connection = False  # noqa: SLF001
         self._shared_session._adopt(session)  # noqa: SLF001
@@ -176,6 +181,16 @@ class DaytonaClient(AsyncDaytona):
         """What Daytona knows of the key in use."""
         send = ApiKeysApi(self._api_client).get_current_api_key_with_http_info
         return await self._ask(Limiter.AUTHENTICATED, send, _request_timeout=timeout_s)
+
+    async def send_regions(self, timeout_s: float) -> list[Region]:
+        """The regions in which the organization may create sandboxes."""
+        send = OrganizationsApi(self._api_client).list_available_regions_with_http_info
+        return await self._ask(Limiter.AUTHENTICATED, send, _request_timeout=timeout_s)
+
+    async def send_snapshot(self, name: str, timeout_s: float) -> SnapshotDto:
+        """One snapshot, by ID or name."""
+        send = SnapshotsApi(self._api_client).get_snapshot_with_http_info
+        return await self._ask(Limiter.AUTHENTICATED, send, name, _request_timeout=timeout_s)
 
     async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
         """The sandbox's toolbox. Requests its URL when the read did not return it."""

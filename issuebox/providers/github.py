@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlencode
 
-from issuebox.domain.errors import TransientError
-from issuebox.domain.issue_source import ListedComment, ListedIssue, Page, PageQuery, Presence, Reading, is_repository
+from issuebox.domain.errors import RefusedError, TransientError
+from issuebox.domain.issue_source import (
+    Acts,
+    ListedComment,
+    ListedIssue,
+    Page,
+    PageQuery,
+    Presence,
+    Reading,
+    is_repository,
+)
+from issuebox.domain.phase import Cause
 from issuebox.providers import github_models as models
 from issuebox.providers.github_client import GONE, NOT_FOUND, NOT_MODIFIED, GitHubClient, GitHubOptions, Question
 from issuebox.providers.github_errors import Reply
@@ -19,7 +30,11 @@ PAGE_SIZE = 100
 
 ETAG_BYTES_MAX = 100
 
+ACTS_PAGES_MAX = 3
+"""The newest pages of an issue's events that are read, besides the first one, which says how many there are."""
+
 T = TypeVar("T")
+Bodies = tuple[models.EventBody, ...]
 
 
 class GitHubSource:
@@ -60,6 +75,18 @@ class GitHubSource:
             presence = Presence.MOVED if answer.is_redirected else Presence.UNKNOWN
             return Reading(presence, None, question.requests)
         return Reading(Presence.FOUND, found, question.requests)
+
+    async def acts(self, repository: str, number: int, since: datetime) -> Acts:
+        """What was done to one issue. See `IssueSource`."""
+        history = _History(self._client, repository, number)
+        try:
+            bodies, is_whole = await history.newest(since)
+        except RefusedError as error:
+            if error.cause is Cause.CREDENTIALS:
+                raise
+            return Acts((), is_whole=False, requests=history.requests)
+        acts = tuple(act for act in (body.act() for body in bodies) if act is not None)
+        return Acts(acts, is_whole, history.requests)
 
     async def full_name(self, repository: str) -> str:
         """The repository's name as GitHub spells it now."""
@@ -108,6 +135,39 @@ class GitHubSource:
             etag=etag_of(reply),
             requests=question.requests,
         )
+
+
+@dataclass(slots=True)
+class _History:
+    """The events of one issue. GitHub lists them from the oldest, and only its links tell how many pages there are."""
+
+    client: GitHubClient
+    repository: str
+    number: int
+    requests: int = 0
+
+    async def newest(self, since: datetime) -> tuple[Bodies, bool]:
+        """Read from the end back to `since`, oldest first, and whether that was reached."""
+        reply, question, first = await self._page(1)
+        last = self.client.last_page(reply, question)
+        if last == 1:
+            return first, True
+        bodies: Bodies = ()
+        for page in range(last, max(1, last - ACTS_PAGES_MAX), -1):
+            _, _, older = await self._page(page)
+            bodies = older + bodies
+            if older and older[0].created_at < since:
+                return bodies, True
+        return (first + bodies, True) if 1 < last <= 1 + ACTS_PAGES_MAX else (bodies, False)
+
+    async def _page(self, page: int) -> tuple[Reply, Question, Bodies]:
+        query = urlencode({"per_page": PAGE_SIZE, "page": page})
+        question = Question(self.repository, f"/issues/{self.number}/events", query)
+        try:
+            reply = (await self.client.get(question)).reply
+        finally:
+            self.requests += question.requests
+        return reply, question, self.client.parsed(reply, models.EVENTS, question)
 
 
 def etag_of(reply: Reply) -> str:

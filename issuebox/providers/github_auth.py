@@ -49,7 +49,7 @@ class AppTokens:
         known = self._tokens.get(self._installations.get(repository, 0))
         if known is not None and known.expires_at - datetime.now(UTC) > REFRESH_BEFORE:
             return Credential(f"installation {self._installations[repository]}", known.token, is_fresh=False)
-        proof = self._proof()
+        proof = proof_of(self._app_id, self._private_key)
         if repository not in self._installations:
             self._installations[repository] = (await find(proof, repository)).id
         installation = self._installations[repository]
@@ -60,10 +60,11 @@ class AppTokens:
         """Drop what is kept for the repository, because GitHub refused it."""
         self._tokens.pop(self._installations.pop(repository, 0), None)
 
-    def _proof(self) -> str:
-        """The App's signed JWT, valid for ten minutes."""
-        try:
-            return apps.get_jwt(app_id=self._app_id, private_key=self._private_key)
-        except (ValueError, jwt.PyJWTError):
-            # Raised without its cause, which may quote the key.
-            raise RefusedError("the GitHub App's private key cannot be read", cause=Cause.CREDENTIALS) from None
+
+def proof_of(app_id: str, private_key: str) -> str:
+    """The App's signed JWT, valid for ten minutes. Raises RefusedError when the key is none."""
+    try:
+        return apps.get_jwt(app_id=app_id, private_key=private_key)
+    except (ValueError, jwt.PyJWTError):
+        # Raised without its cause, which may quote the key.
+        raise RefusedError("the GitHub App's private key cannot be read", cause=Cause.CREDENTIALS) from None

@@ -10,7 +10,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from gidgethub import sansio
@@ -34,8 +34,12 @@ OK = frozenset({200, 201})
 REDIRECTS = frozenset({301, 302, 307, 308})
 NOT_MODIFIED, NOT_FOUND, GONE, UNAUTHORIZED = 304, 404, 410, 401
 
-_PLACE = re.compile(r"/(?:repos/[^/]+/[^/]+|repositories/[0-9]+)(/issues/comments|/issues/[0-9]+|/issues|)")
+_PLACE = re.compile(
+    r"/(?:repos/[^/]+/[^/]+|repositories/[0-9]+)(/issues/comments|/issues/[0-9]+/events|/issues/[0-9]+|/issues|)"
+)
 """Where a link may lead: GitHub names a repository by its ID in the links of its own making."""
+
+_PAGE = re.compile(r"[1-9][0-9]{0,8}")
 
 T = TypeVar("T")
 
@@ -121,6 +125,16 @@ class GitHubClient:
         if not query or len(query) > QUERY_MAX:
             raise RefusedError(f"GitHub's next page of {question.what} cannot be used", cause=Cause.INVALID)
         return query
+
+    def last_page(self, reply: Reply, question: Question) -> int:
+        """The number of a listing's last page. 0 when there are more pages and GitHub does not say how many."""
+        links = httpx.Response(reply.status, headers={"link": reply.headers.get("link", "")}).links
+        if "next" not in links:
+            return 1
+        if "last" not in links:
+            return 0
+        number = parse_qs(self._same_place(links["last"]["url"], question)).get("page", [""])[0]
+        return int(number) if _PAGE.fullmatch(number) else 0
 
     def _require_answer(self, reply: Reply, credential: Credential, question: Question) -> None:
         is_answer = reply.status in OK or reply.status == NOT_MODIFIED
@@ -212,7 +226,7 @@ class GitHubClient:
 def _kind(path: str) -> str | None:
     """What a path of the API is about, whichever repository and issue it names; None for anything else."""
     place = _PLACE.fullmatch(path)
-    return place[1].rstrip("0123456789") if place else None
+    return re.sub("[0-9]+", "", place[1]) if place else None
 
 
 def _lowered(response: httpx.Response) -> dict[str, str]:

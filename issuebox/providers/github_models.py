@@ -8,10 +8,14 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.issue_source import ListedComment, ListedIssue, is_repository
+from issuebox.domain.issue_source import Act, ActKind, ListedComment, ListedIssue, is_repository
 
 _REPOSITORY_URL = re.compile(r"/repos/([^/]+/[^/]+)\Z")
 _ISSUE_URL = re.compile(r"/issues/([1-9][0-9]{0,17})\Z")
+
+_ACT_KINDS = {kind.value: kind for kind in ActKind}
+_GHOST = "ghost"
+"""GitHub's account in whose name it shows what deleted accounts did."""
 
 Id = Annotated[int, Field(gt=0, lt=2**63)]
 
@@ -40,6 +44,7 @@ class IssueBody(_Part):
     number: Id
     title: str = ""
     state: Literal["open", "closed"]
+    state_reason: str | None = None
     html_url: str = ""
     repository_url: str = ""
     created_at: AwareDatetime
@@ -72,6 +77,7 @@ class IssueBody(_Part):
             labels=tuple(label if isinstance(label, str) else label.name for label in self.labels),
             assignees=tuple(account.login for account in self.assignees or ()),
             is_pull_request=self.pull_request is not None,
+            is_reopened=self.state_reason == "reopened",
         )
 
     def _repository(self) -> str:
@@ -110,6 +116,39 @@ class CommentBody(_Part):
         )
 
 
+class EventBody(_Part):
+    """What somebody did to an issue ("Issue event types" in GitHub's documentation)."""
+
+    id: Id
+    event: str
+    created_at: AwareDatetime
+    actor: Account | None = None
+    label: Label | None = None
+    assignee: Account | None = None
+    assigner: Account | None = None
+
+    def act(self) -> Act | None:
+        """The act; None when it is of a kind that nobody asks by."""
+        kind = _ACT_KINDS.get(self.event)
+        if kind is None:
+            return None
+        by = self._by(kind)
+        return Act(
+            id=self.id,
+            kind=kind,
+            at=self.created_at,
+            actor=by.login if by else "",
+            is_bot=by is not None and by.type == "Bot",
+            label=self.label.name if self.label else "",
+            assignee=self.assignee.login if self.assignee else "",
+        )
+
+    def _by(self, kind: ActKind) -> Account | None:
+        """Who did it; None when GitHub does not tell. An assignment's ``actor`` is the assignee (github/docs#20795)."""
+        by = self.assigner if kind is ActKind.ASSIGNED else self.actor
+        return None if by is None or by.login == _GHOST else by
+
+
 class RepositoryBody(_Part):
     """A repository."""
 
@@ -132,6 +171,7 @@ class TokenBody(_Part):
 ISSUE = TypeAdapter(IssueBody)
 ISSUES = TypeAdapter(tuple[IssueBody, ...])
 COMMENTS = TypeAdapter(tuple[CommentBody, ...])
+EVENTS = TypeAdapter(tuple[EventBody, ...])
 REPOSITORY = TypeAdapter(RepositoryBody)
 INSTALLATION = TypeAdapter(InstallationBody)
 TOKEN = TypeAdapter(TokenBody)

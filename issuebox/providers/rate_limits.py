@@ -4,9 +4,9 @@ Daytona limits each organization by three limiters that do not consume each othe
 429 every request of this process under that limiter is answered here, without asking, until the time is
 over; so a limit costs one refused request per worker and not one per issue.
 
-1. What a reply says is believed: its `X-RateLimit-*` headers say how many requests are left, and what is
-   spent is not asked for. Our own requests are counted when they are sent, those of others when told of.
-2. Who is refused gets a turn: the callers come back one after the other, at the rate that the limiter
+1. What a reply says is believed: its `X-RateLimit-*` headers say how many requests are left, and no more are
+   sent. Our own requests are counted when they are sent, those of others when a reply tells of them.
+2. Whoever is refused gets a slot: the callers come back one after the other, at the rate that the limiter
    allows, and not all in the instant in which it opens again. Jitter alone would spread a thousand callers
    over a time that has nothing to do with what the limiter lets in, and refuse most of them once more.
 3. Before the first reply nothing is known, so only a few requests are under way at once.
@@ -37,13 +37,13 @@ PROBE_WAIT_MAX_S = 10.0
 """Longest wait for that first reply. Then the request is sent: being careful must not become an outage."""
 
 SLOT_S = 0.2
-"""Time between two turns while the limit is not known: 300 a minute, the creates of Daytona's first plan."""
+"""Time between two slots while the limit is not known: 300 a minute, the creates of Daytona's first plan."""
 
 SLOT_MARGIN = 1.1
-"""Turns are a little further apart than the limit allows, so that a window's last never meets its end."""
+"""Slots are a little further apart than the limit allows, so that a window's last slot is before its end."""
 
 LINE_MAX_S = 600.0
-"""Longest wait behind others. Who comes later shares their turns: a caller that waits for hours has given up."""
+"""Longest wait behind others. Whoever comes later shares their slots: a caller that waits for hours has given up."""
 
 UNNAMED_S = 1.0
 """Pause after a 429 that does not say how long; the caller that met it backs off by itself."""
@@ -97,6 +97,7 @@ class Window:
         if now < self.closed_until:
             return None
         self.sent += 1
+        self.remaining -= 1
         self._close_when_spent()
         return Ticket(limiter, now, self.number)
 
@@ -111,13 +112,13 @@ class Window:
         self._close_when_spent()
 
     def close(self, now: float, pause_s: float) -> bool:
-        """Let nothing in for so long; whether it was open. A pause that is under way is never cut short."""
+        """Let nothing in for so long, and return whether it was open. A pause that is under way is never cut short."""
         was_open = now >= self.closed_until
         self.closed_until = max(self.closed_until, now + pause_s)
         return was_open
 
     def slot_s(self, now: float) -> float:
-        """Seconds until the caller's turn: when the lane opens, behind all who were given one before."""
+        """Seconds until the caller's slot: when the limiter opens, behind all who were given one before."""
         if self.next_slot_at - max(now, self.closed_until) > LINE_MAX_S:
             self.next_slot_at = self.closed_until
         slot_at = max(self.next_slot_at, self.closed_until, now)
@@ -126,7 +127,7 @@ class Window:
 
     @property
     def interval_s(self) -> float:
-        """Time between two turns."""
+        """Seconds between two slots."""
         if not self.limit:
             return SLOT_S
         return SLOT_MARGIN * self.length_s / self.limit
@@ -152,7 +153,7 @@ class _Probes:
 
 
 class RateLimiter:
-    """The three lanes of one Daytona organization, within one event loop."""
+    """The three limiters of one Daytona organization, within one event loop."""
 
     def __init__(self) -> None:
         self._windows = {limiter: Window() for limiter in Limiter}
@@ -183,7 +184,7 @@ class RateLimiter:
             self._windows[ticket.limiter].learn(ticket, told)
 
     def refused(self, ticket: Ticket, headers: Mapping[str, str] | None, message: str) -> RateLimitedError:
-        """Close what a 429 is about; the error for the caller that met it, with its turn."""
+        """Close the limiters that a 429 is about, and return the error for the caller that met it, with its slot."""
         self._probes[ticket.limiter].is_answered = True
         now, pauses = _now(), pauses_of(headers or {}, ticket.limiter)
         for limiter, pause_s in pauses.items():
@@ -193,7 +194,7 @@ class RateLimiter:
 
     def _refusal(self, limiter: Limiter, message: str, status: int | None = None) -> RateLimitedError:
         window = self._windows[limiter]
-        # The workers' turns would else fall together: all of them learned of the same end of the pause.
+        # Else the slots of all workers would coincide: all of them learned of the same end of the pause.
         jitter_s = random.random() * window.interval_s  # noqa: S311
         return RateLimitedError(message, status=status, retry_after_s=window.slot_s(_now()) + jitter_s)
 

@@ -11,6 +11,7 @@ for each message type, and keep it for as long as the workflow is cached.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from issuebox.domain.text import one_line
 from workflows.messages import SIGNALS, Unreadable
 
 _SHARED = PydanticPayloadConverter()
-_SIGNALLED = [hint for shape in SIGNALS.values() for kind in shape for hint in (kind, kind | None)]
+_SIGNALLED = [hint for kind in (Unreadable, *itertools.chain(*SIGNALS.values())) for hint in (kind, kind | None)]
 """The types of what signals carry, as the SDK takes them from the handlers."""
 
 

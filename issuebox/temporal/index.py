@@ -128,7 +128,7 @@ class Index:
             return Page(tuple(rows), listing.next_page_token or b"")
 
     async def stuck(self, condition: str = RUNNING) -> list[Row]:
-        """The stuck workflows of this installation. Among so many that an old server lists, the newest `PAGE_SIZE`."""
+        """The stuck workflows of this installation; before server 1.30, only those among the newest `PAGE_SIZE`."""
         if await self._is_reported():
             condition = f"{condition} AND {runs.REPORTED_PROBLEMS} IS NOT NULL"
         page = await self.page(condition, is_examined=True)

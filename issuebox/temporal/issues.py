@@ -267,10 +267,13 @@ class Issues:
         return await self.request(issue, request_id, caller, self.timeout_s / 2)
 
     async def request(self, issue: Issue, request_id: str, caller: Caller, timeout_s: float | None = None) -> Handover:
-        """Request the sandbox by signal-with-start, for a person: stored when this returns, and served later."""
+        """Request the sandbox by signal-with-start, for a person: stored when this returns, and served later.
+
+        Like the update, it counts from its arrival at the workflow. The clock of this host is not GitHub's.
+        """
         event = IssueEvent(
             issue=issue, delivery=f"{caller.source}-{request_id}", event=caller.source, action="ensure",
-            is_explicit=True, intention=Intention.ENSURE, requested_at=datetime.now(UTC),
+            is_explicit=True, intention=Intention.ENSURE,
         )  # fmt: skip
         await self.deliver(event, timeout_s=timeout_s)
         return self._pending(issue)

@@ -88,11 +88,12 @@ async def stuck(client: Client, description: WorkflowExecutionDescription) -> St
     refused = _REFUSED_EVENT.search(reason)
     before = int(refused[1]) if refused else math.inf
     completed = (event.event_id for event in events if event.event_type == _COMPLETED and event.event_id < before)
-    reset_to = next(completed, None)
+    # A reset does the task anew to which it goes, with the signals that came after the task before.
+    reset_to, kept = next(completed, None), next(completed, 0)
     signals = {
         event.workflow_execution_signaled_event_attributes.signal_name
         for event in events
-        if event.event_type == _SIGNALED and event.event_id > (reset_to or 0)
+        if event.event_type == _SIGNALED and event.event_id > kept
     }
     return Stuck(failures, reason, reset_to, repeats_orders=bool(signals & _NOT_REPEATED))
 

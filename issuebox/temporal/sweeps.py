@@ -62,8 +62,9 @@ class SweptIssues:
         return KnownPage(tuple(is_open), base64.b64encode(page.next_token).decode())
 
     async def deliver(self, event: IssueEvent) -> None:
+        """Send what was missed. Only a request starts a workflow: an end has none to end by now."""
         async with _outages():
-            await self._issues.deliver(event)
+            await self._issues.deliver(event, may_start=event.intention is Intention.ENSURE)
 
     async def describe(self, name: str) -> IssueRecord | None:
         async with _outages():
@@ -96,8 +97,9 @@ class SweptIssues:
         known, is_ours = row.published, row.task_queue == self._issues.task_queue
         elsewhere = "" if is_ours else row.task_queue
         return IssueRecord(
-            row.name, known.sandbox_id, known.phase, known.goal, known.blocked, elsewhere, row.ended, row.stuck
-        )
+            row.name, known.sandbox_id, known.phase, known.goal, known.blocked, elsewhere, row.ended, row.stuck,
+            known.timers,
+        )  # fmt: skip
 
 
 def _open_in(repositories: tuple[str, ...]) -> str:

@@ -1,8 +1,9 @@
 """``make chaos``: the promise under a seeded plan of kills, deploys, freezes, unread logs, cuts and Daytona's faults.
 
-Prints the seed first. The exit code is 0 only when no promise was broken, everything came to rest and every process
-ended in order. The run directory has the logs, the databases, the checker's evidence (``python -m proofs.checker
-RUN_DIR``) and the report.
+Operators end and reset workflows meanwhile, and strangers send hostile calls. Prints the seed first. The exit code is 0
+only when no promise was broken, everything came to rest, every process ended in order, and no hostile call or cancel
+had an effect that it should not have. The run directory has the logs, the databases, the checker's evidence
+(``python -m proofs.checker RUN_DIR``) and the report. ``python -m proofs.chaos restore --help`` is another scenario.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from bench.machine import describe, one_line
 from proofs.chaos.parts import PartError
 from proofs.chaos.plan import Plan, make_plan
 from proofs.chaos.report import write_report
+from proofs.chaos.restore import command as restore
 from proofs.chaos.run import Run
 from proofs.chaos.summary import as_text, summarize
 from proofs.chaos.tally import Tally
@@ -29,6 +32,7 @@ from proofs.chaos.view import shown
 ISSUES_DEFAULT: Final = 1000
 MINUTES_DEFAULT: Final = 5.0
 RUNS_DIR: Final = Path(".issuebox/chaos")
+_SILENT: Final = TelemetryFilter(core_level="ERROR", other_level="ERROR")
 SETTLE_MIN_S: Final = 120.0
 SETTLE_S_PER_ISSUE: Final = 0.4
 
@@ -56,6 +60,8 @@ def command(options: argparse.Namespace) -> str:
 
 async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int:
     """Run the plan, judge it and write the report. Returns the exit code."""
+    # Temporal is killed: that the run's own clients try again then is no news.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=_SILENT))))
     machine = describe()
     console.print(one_line(machine), highlight=False, soft_wrap=True)
     shutil.rmtree(options.run_dir, ignore_errors=True)
@@ -75,7 +81,9 @@ async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int
 
 
 def start() -> int:
-    """Print the seed before anything can fail, then run. Returns the exit code."""
+    """Print the seed before anything can fail, then run. Returns the exit code. `restore` is a scenario of its own."""
+    if sys.argv[1:2] == ["restore"]:
+        return restore.start(sys.argv[2:])
     options = parse()
     console = Console()
     console.print(f"seed {options.seed}   (again: {command(options)})", highlight=False, soft_wrap=True)

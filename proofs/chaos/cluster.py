@@ -25,7 +25,20 @@ from issuebox.temporal.search_attributes import needed, register
 from localdaytona.testing import AdminClient, free_port
 from proofs.chaos.parts import Part, Program
 from proofs.chaos.proxy import LOOPBACK, Link
-from proofs.chaos.terms import API, CALM, DAYTONA, KNOBS, LINKS, OURS, PARTS, SETTINGS, SHORTENED, TEMPORAL, WORKERS
+from proofs.chaos.terms import (
+    API,
+    CALM,
+    DAYTONA,
+    KNOBS,
+    LINKS,
+    OURS,
+    PARTS,
+    SETTINGS,
+    SHORTENED,
+    STRAYS,
+    TEMPORAL,
+    WORKERS,
+)
 
 READY_TIMEOUT_S: Final = 90.0
 # -P: an `api` directory in the current directory must not shadow our `api` package.
@@ -46,6 +59,9 @@ class Cluster:
     binary: Path
     http: httpx.AsyncClient
     admin: AdminClient
+    programs: Mapping[str, Program] = field(default_factory=dict)
+    """The workers with a wrong setting, by name. `stray` makes a part of one."""
+    strays: list[Part] = field(default_factory=list)
     _temporal: list[Client] = field(default_factory=list)
 
     @property
@@ -79,6 +95,16 @@ class Cluster:
         for name in PARTS:
             await self.parts[name].ready(READY_TIMEOUT_S)
 
+    def stray(self, name: str) -> Part:
+        """A new process of a worker with a wrong setting. It is not started yet."""
+        self.strays.append(Part(self.programs[name]))
+        return self.strays[-1]
+
+    @property
+    def ours(self) -> list[Part]:
+        """The processes of issuebox itself, with the workers with wrong settings."""
+        return [*(self.parts[name] for name in OURS), *self.strays]
+
     def heal(self) -> None:
         """Repair every link, and let every part run: none stays frozen or down."""
         for link in self.links.values():
@@ -92,13 +118,20 @@ class Cluster:
 
     async def stop(self) -> None:
         """End all processes, clients first."""
+        for part in self.strays:
+            await part.stop()
         for name in reversed(PARTS):
             await self.parts[name].stop()
 
 
 @asynccontextmanager
-async def prepared(run_dir: Path) -> AsyncIterator[Cluster]:
-    """A cluster whose links listen. `Cluster.start` starts its processes; all of them end with the block."""
+async def prepared(
+    run_dir: Path, settings: Mapping[str, str] = SETTINGS, constants: Mapping[str, float] = SHORTENED
+) -> AsyncIterator[Cluster]:
+    """A cluster whose links listen. `Cluster.start` starts its processes; all of them end with the block.
+
+    `settings` are those of APIs and workers, `constants` the workers' (see `proofs.shortened`).
+    """
     binary = await ensure_binary()
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in (TEMPORAL, DAYTONA, *API, "temporal-ui")}
@@ -112,11 +145,12 @@ async def prepared(run_dir: Path) -> AsyncIterator[Cluster]:
         programs = [
             _temporal(run_dir, binary, ports),
             _daytona(run_dir, ports[DAYTONA], admin),
-            *(_api(run_dir, name, ports[name], links) for name in API),
-            *(_worker(run_dir, name, links) for name in WORKERS),
+            *(_api(run_dir, name, ports[name], links, settings) for name in API),
+            *(_worker(run_dir, name, links, settings, constants) for name in WORKERS),
         ]
         parts = {program.name: Part(program) for program in programs}
-        cluster = Cluster(run_dir, parts, links, ports, binary, http, admin)
+        strays = {name: _stray(run_dir, name, ports) for name in STRAYS}
+        cluster = Cluster(run_dir, parts, links, ports, binary, http, admin, strays)
         exits.push_async_callback(cluster.stop)
         yield cluster
 
@@ -148,8 +182,8 @@ def _daytona(run_dir: Path, port: int, admin: AdminClient) -> Program:
     return _program(run_dir, DAYTONA, command, _clean(), admin.healthy)
 
 
-def _api(run_dir: Path, name: str, port: int, links: Mapping[str, Link]) -> Program:
-    environment = _clean() | SETTINGS | _temporal_environment(links[f"{name}>{TEMPORAL}"].port)
+def _api(run_dir: Path, name: str, port: int, links: Mapping[str, Link], settings: Mapping[str, str]) -> Program:
+    environment = _clean() | dict(settings) | _temporal_environment(links[f"{name}>{TEMPORAL}"].port)
     environment |= {"ISSUEBOX_WEBHOOK_SECRETS": WEBHOOK_SECRET, "ISSUEBOX_API_TOKENS": API_TOKEN}
     command = [*PYTHON, "-m", "issuebox", "api", "--host", LOOPBACK, "--port", str(port)]
 
@@ -159,20 +193,41 @@ def _api(run_dir: Path, name: str, port: int, links: Mapping[str, Link]) -> Prog
     return _program(run_dir, name, command, environment, is_ready, is_narrow=True)
 
 
-def _worker(run_dir: Path, name: str, links: Mapping[str, Link]) -> Program:
-    ready_file = run_dir / f"{name}.ready"
-    environment = _clean() | SETTINGS | _temporal_environment(links[f"{name}>{TEMPORAL}"].port)
-    environment |= {
+def _worker(
+    run_dir: Path,
+    name: str,
+    links: Mapping[str, Link],
+    settings: Mapping[str, str],
+    constants: Mapping[str, float],
+) -> Program:
+    temporal_port, daytona_port = links[f"{name}>{TEMPORAL}"].port, links[f"{name}>{DAYTONA}"].port
+    return _working(run_dir, name, worker_environment(temporal_port, daytona_port, settings), constants)
+
+
+def _stray(run_dir: Path, name: str, ports: Mapping[str, int]) -> Program:
+    """A worker with a wrong setting. It has no link: its setting is the disturbance."""
+    environment = worker_environment(ports[TEMPORAL], ports[DAYTONA], SETTINGS | STRAYS[name])
+    return _working(run_dir, name, environment, SHORTENED)
+
+
+def worker_environment(temporal_port: int, daytona_port: int, settings: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a worker, and of an operator beside it."""
+    return {
+        **(_clean() | dict(settings) | _temporal_environment(temporal_port)),
         "DAYTONA_API_KEY": DAYTONA_KEY,
-        "DAYTONA_API_URL": f"http://{LOOPBACK}:{links[f'{name}>{DAYTONA}'].port}/api",
+        "DAYTONA_API_URL": f"http://{LOOPBACK}:{daytona_port}/api",
     }
+
+
+def _working(run_dir: Path, name: str, environment: Mapping[str, str], constants: Mapping[str, float]) -> Program:
+    ready_file = run_dir / f"{name}.ready"
 
     async def is_ready() -> bool:
         return ready_file.exists()
 
     return Program(
         name=name,
-        command=[*PYTHON, "-m", "proofs.shortened", "--ready-file", str(ready_file), json.dumps(SHORTENED)],
+        command=[*PYTHON, "-m", "proofs.shortened", "--ready-file", str(ready_file), json.dumps(constants)],
         environment=environment,
         log=run_dir / "logs" / f"{name}.log",
         is_ready=is_ready,

@@ -13,27 +13,33 @@ from localdaytona.types import JSONObject
 from proofs.chaos.cluster import Cluster
 from proofs.chaos.fault_schedule import (
     Act,
+    Burst,
+    ByOperator,
     ByPerson,
     Command,
     Cut,
     Freeze,
     Kill,
     Knob,
+    Meddle,
     OnLink,
     OnPart,
     RollingRestart,
     Slow,
     Stall,
     StallReader,
+    Stray,
     Terminate,
     TimedStep,
     Wave,
     Work,
 )
 from proofs.chaos.faults import DELAY_MAX_S
+from proofs.chaos.operators import Operators
 from proofs.chaos.parts import Ending, PartError
 from proofs.chaos.people import People
 from proofs.chaos.plan import Plan
+from proofs.chaos.strangers import Strangers
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import CALM, DAYTONA, ROLLED
 
@@ -55,6 +61,7 @@ class FaultInjector:
         self._base = base
         self._tally = tally
         self._people = People(cluster, base, tally)
+        self._operators = Operators(cluster, tally)
         self._turned: Counter[str] = Counter()
         """How many knobs change a setting of Daytona now."""
 
@@ -91,6 +98,10 @@ class FaultInjector:
                 await self._raise_wave(step)
             case Act() | Work() | Command():
                 await self._send_people(step)
+            case Meddle() | Stray():
+                await self._send_operators(step)
+            case Burst():
+                await Strangers(self._cluster, self._tally).send(step)
 
     async def _hit_part(self, step: OnPart) -> None:
         match step:
@@ -194,3 +205,10 @@ class FaultInjector:
                 await self._people.work(step)
             case Command():
                 await self._people.command(step)
+
+    async def _send_operators(self, step: ByOperator) -> None:
+        match step:
+            case Meddle():
+                await self._operators.meddle(step)
+            case Stray():
+                await self._operators.stray(step)

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
 
 from localdaytona.types import JSONObject
+
+MEDDLINGS: Final = ("cancel", "terminate", "reset")
+IN_COMMANDS: Final = ("in a create", "in a command")
+MOMENTS: Final = (*IN_COMMANDS, "blocked", "at rest")
+"""What a workflow does when an operator ends or resets it."""
+
+
+class Door(StrEnum):
+    """Where strangers send their calls: two doors of the API, and Temporal itself."""
+
+    WEBHOOK = "webhook"
+    REST = "REST"
+    SIGNAL = "signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +104,13 @@ class Wave:
     rules: tuple[JSONObject, ...]
 
 
+FOREIGN: Final = "foreign"
+"""The act of a person, or of another installation, who creates a sandbox of their own under the issue's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A person does something to the issue's sandbox in Daytona's dashboard."""
+    """A person does something to the issue's sandbox in Daytona's dashboard, or creates one (`FOREIGN`)."""
 
     issue: int
     act: str
@@ -116,10 +135,41 @@ class Command:
     api: int
 
 
+@dataclass(frozen=True, slots=True)
+class Meddle:
+    """An operator cancels, terminates or resets a workflow: the first one from `issue` on that is in this moment.
+
+    `share`: to which of the possible points of its history a reset goes; 0 is the earliest.
+    """
+
+    act: str
+    moment: str
+    issue: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A worker with one wrong setting serves our task queue, for `seconds` once it is ready."""
+
+    part: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Strangers send every kind of hostile call through one door, `copies` of each about each of these issues."""
+
+    door: Door
+    copies: int
+    issues: tuple[int, ...]
+
+
 OnPart = Kill | Freeze | Terminate | RollingRestart | StallReader
 OnLink = Cut | Stall | Slow
 ByPerson = Act | Work | Command
-Step = OnPart | OnLink | Knob | Wave | ByPerson
+ByOperator = Meddle | Stray
+Step = OnPart | OnLink | Knob | Wave | ByPerson | ByOperator | Burst
 """Everything that the plan does to the system, besides GitHub's deliveries: faults, and people's acts and orders."""
 
 

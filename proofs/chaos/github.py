@@ -15,7 +15,8 @@ from typing import Final
 
 import httpx
 
-from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build, post
+from issuebox.dev.mock_delivery import AUTHOR, MockDelivery, MockIssue, MockSender, build, post
+from issuebox.domain.triggers import Association
 from proofs.chaos.story import Event, Post
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import REPOSITORY
@@ -27,6 +28,13 @@ TRIES_MAX: Final = 8
 PAUSE_FIRST_S: Final = 0.5
 PAUSE_MAX_S: Final = 8.0
 AT_ONCE_MAX: Final = 100
+
+SENDERS: Final = {
+    "maintainer": MockSender("maintainer", Association.OWNER),
+    "author": MockSender(AUTHOR, Association.NONE),
+    "bot": MockSender("helper[bot]", Association.NONE, is_bot=True),
+}
+"""By `Kind.sender`. The run's settings let only collaborators ask for a sandbox, and no bot."""
 
 
 class GitHub:
@@ -47,6 +55,19 @@ class GitHub:
             for each in posts:
                 await asyncio.sleep(max(0.0, self._base + each.at_s - time.time()))
                 tasks.create_task(self._deliver(http, each))
+
+    async def send_again(self, posts: Sequence[Post]) -> None:
+        """Send these once more, those of one issue one after the other. Returns when each was answered or given up."""
+        self._tally.deliveries_total += len(posts)
+        self._tally.waiting += len(posts)
+        issues = {post.event.issue for post in posts}
+        async with httpx.AsyncClient(timeout=GIVE_UP_S, trust_env=False) as http, asyncio.TaskGroup() as tasks:
+            for issue in issues:
+                tasks.create_task(self._in_order(http, [post for post in posts if post.event.issue == issue]))
+
+    async def _in_order(self, http: httpx.AsyncClient, posts: Sequence[Post]) -> None:
+        for each in posts:
+            await self._deliver(http, each)
 
     async def _deliver(self, http: httpx.AsyncClient, each: Post) -> None:
         mock = self._mock(each)
@@ -83,8 +104,14 @@ class GitHub:
             action=event.kind.action,
             expects=event.kind.expects,
             updated_at=self._base + event.second,
+            closed_at=self._reported_close(event),
             sent_at=time.time(),
         )
+
+    def _reported_close(self, event: Event) -> float | None:
+        """The time of the earlier close that the delivery reports; None for none, and for the close itself."""
+        is_reported = event.closed_at is not None and event.kind.action != "closed"
+        return self._base + event.closed_at if is_reported and event.closed_at is not None else None
 
     def _mock(self, each: Post) -> MockDelivery:
         event = each.event
@@ -102,4 +129,12 @@ class GitHub:
 
 
 def _built(event: Event, issue: MockIssue, secret: str, delivery: str) -> MockDelivery:
-    return build(event.kind.action, issue, secret, comment=event.comment, detail=event.label, delivery=delivery)
+    return build(
+        event.kind.action,
+        issue,
+        secret,
+        comment=event.comment,
+        detail=event.label,
+        delivery=delivery,
+        sender=SENDERS[event.kind.sender],
+    )

@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from proofs.chaos.cluster import API_TOKEN, DAYTONA_KEY, Cluster
-from proofs.chaos.fault_schedule import Act, Command, Work
+from proofs.chaos.fault_schedule import FOREIGN, Act, Command, Work
 from proofs.chaos.tally import Tally
 from proofs.checker.evidence import Order
 
@@ -26,6 +26,12 @@ def work_left(daytona_dir: Path) -> set[str]:
     return {found.parents[2].name for found in (daytona_dir / "sandboxes").glob(f"*/{WORK_FILE}")}
 
 
+def _handed_over(reply: httpx.Response) -> str:
+    """The ID of the sandbox that the answer hands over; '' for none."""
+    sandbox = reply.json().get("sandbox") if reply.status_code == httpx.codes.OK else None
+    return str(sandbox.get("id", "")) if isinstance(sandbox, dict) else ""
+
+
 class People:
     """What they do is noted in the tally. A refusal never fails the run: many of their acts are refused."""
 
@@ -37,8 +43,12 @@ class People:
     async def act(self, step: Act) -> None:
         """Do an act of the dashboard. The sandbox may not exist, or its state may not allow the act."""
         word = "break for good" if step.detail.get("recoverable") is False else step.act
+        name = f"claude-issue-{step.issue}"
         try:
-            await self._cluster.admin.act(f"claude-issue-{step.issue}", step.act, **step.detail)
+            if step.act == FOREIGN:
+                await self._cluster.admin.create(name=name, **step.detail)
+            else:
+                await self._cluster.admin.act(name, step.act, **step.detail)
         except httpx.HTTPError:
             self._tally.refused_acts[word] += 1
         else:
@@ -65,7 +75,8 @@ class People:
         except httpx.TransportError:
             self._tally.refused_acts[f"order {step.order}"] += 1
             return
-        self._tally.orders.append(noted.model_copy(update={"answered_at": time.time(), "status": reply.status_code}))
+        answer = {"answered_at": time.time(), "status": reply.status_code, "sandbox_id": _handed_over(reply)}
+        self._tally.orders.append(noted.model_copy(update=answer))
         counter = self._tally.acts if reply.is_success else self._tally.refused_acts
         counter[f"order {step.order}"] += 1
 

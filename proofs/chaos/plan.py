@@ -3,7 +3,7 @@
 The duration is divided into rounds of some forty seconds. In each round, every kind of process is killed and frozen,
 our own get a SIGTERM and their logs are not read, every link is cut, stalled or slowed down, and every knob of Daytona
 is turned. Meanwhile waves of fault rules follow one another, until each fault was dealt on each operation, and then
-again.
+again. Operators end and reset workflows, start workers with wrong settings, and strangers send what nobody asked for.
 """
 
 from __future__ import annotations
@@ -15,17 +15,25 @@ from typing import Final
 
 from localdaytona.types import JSONObject
 from proofs.chaos.fault_schedule import (
+    FOREIGN,
+    IN_COMMANDS,
+    MEDDLINGS,
+    MOMENTS,
     Act,
+    Burst,
     Command,
     Cut,
+    Door,
     Freeze,
     Kill,
     Knob,
+    Meddle,
     RollingRestart,
     Slow,
     Stall,
     StallReader,
     Step,
+    Stray,
     Terminate,
     TimedStep,
     Wave,
@@ -41,6 +49,7 @@ from proofs.chaos.terms import (
     NAME_CACHE_S,
     SLOW,
     STALL_S,
+    STRAYS,
     TEMPORAL,
     WORKERS,
 )
@@ -57,6 +66,7 @@ LAST_STEP: Final = 0.97
 """Share of the duration in which steps begin."""
 SLOW_BEFORE_SHARE: Final = 0.08
 """Daytona is slow from this share of a round (some 3.5 s) before a step that should interrupt commands."""
+SLOW_STATES: Final = "slow states"
 SLOW_S: Final = 5.0
 ROLL_SLOW_S: Final = 20.0
 """Until about the SIGTERM to the last worker of a rolling restart."""
@@ -65,6 +75,21 @@ BURSTS_S: Final = (1.5, 3.0, 4.5, 6.0)
 """When bursts come after the beginning of a long stall."""
 BURST_ISSUES_MAX: Final = 50
 BURST_COPIES: Final = 3
+
+MEDDLED: Final = (
+    *((act, moment) for act in MEDDLINGS for moment in MOMENTS),
+    *(("cancel", moment) for moment in IN_COMMANDS * 2),
+)
+"""What operators do to workflows, and when. A cancel has to settle a command that lasts longer than the search."""
+MEDDLED_AFTER_S: Final = (0.5, 2.5)
+"""When operators look for commands after Daytona began to be slow: before the SIGTERM that it is slow for."""
+MEDDLED_SHARES: Final = (0.15, 0.9)
+"""In this share of the duration: there are workflows, and most of what they are told is still to come."""
+ISSUES_PER_MEDDLING: Final = 250
+"""All of `MEDDLED` is done once, and once more for each `ISSUES_PER_MEDDLING` issues."""
+HOSTILE_COPIES: Final = {Door.WEBHOOK: 5, Door.REST: 5, Door.SIGNAL: 6}
+"""So many of each kind of hostile call about each of `BURST_VICTIMS` issues: a few hundred in all."""
+BURST_VICTIMS: Final = 3
 
 UNREAD_SHARE: Final = 0.09
 UNREAD_S: Final = 25.0
@@ -106,10 +131,15 @@ class Plan:
 def make_plan(seed: int, issues: int, seconds: float) -> Plan:
     """The plan: the same for the same arguments, on every machine."""
     posts = stories(seed, issues, seconds)
+    rounds = list(_rounds(random.Random(f"{seed}/rounds"), random.Random(f"{seed}/ends"), seconds))
+    slow_at_s = [timed.at_s for timed in rounds if isinstance(timed.step, Knob) and timed.step.name == SLOW_STATES]
     schedule = [
-        *_rounds(random.Random(f"{seed}/rounds"), random.Random(f"{seed}/ends"), seconds),
+        *rounds,
         *_waves(random.Random(f"{seed}/waves"), issues, seconds),
         *_people(random.Random(f"{seed}/people"), issues, seconds, posts),
+        *_foreign(random.Random(f"{seed}/foreign"), issues, posts),
+        *_operators(random.Random(f"{seed}/operators"), issues, seconds, slow_at_s),
+        *_strangers(random.Random(f"{seed}/strangers"), seconds, posts),
     ]
     again = [post for timed in schedule if _is_long_stall(timed.step) for post in _again(posts, timed.at_s)]
     in_order = sorted(schedule, key=lambda timed: (timed.at_s, repr(timed.step)))
@@ -140,6 +170,34 @@ def _rounds(rng: random.Random, ends: random.Random, seconds: float) -> Iterator
             yield TimedStep((number + rng.uniform(low, high)) * length_s, step)
         for low, high, step in (*_on_ends(ends, workers, apis), *(_roll(ends) if number == rolled else ())):
             yield TimedStep((number + ends.uniform(low, high)) * length_s, step)
+
+
+def _operators(rng: random.Random, issues: int, seconds: float, slow_at_s: Sequence[float]) -> Iterator[TimedStep]:
+    """Operators end and reset workflows at every moment, and start workers with wrong settings, each kind in turn.
+
+    They meet commands while Daytona is slow. The worker with another prefix comes early, while most issues are new.
+    """
+    for act, moment in MEDDLED * (1 + issues // ISSUES_PER_MEDDLING):
+        is_quick = moment in IN_COMMANDS
+        at_s = rng.choice(slow_at_s) + rng.uniform(*MEDDLED_AFTER_S)
+        at_s = round(at_s if is_quick else rng.uniform(*MEDDLED_SHARES) * seconds, 3)
+        yield TimedStep(at_s, Meddle(act, moment, rng.randint(1, issues), round(rng.random(), 3)))
+    rounds = max(1, round(seconds / ROUND_S))
+    for number in range(rounds):
+        for part, low, high in zip(STRAYS, (0.06, 0.45), (0.12, 0.55), strict=True):
+            at_s = (number + rng.uniform(low, high)) * seconds / rounds
+            yield TimedStep(at_s, Stray(part, _span(rng, 2.0, 4.0)))
+
+
+def _strangers(rng: random.Random, seconds: float, posts: Sequence[Post]) -> Iterator[TimedStep]:
+    """Two bursts through each door in each round, about issues that have a workflow by then."""
+    rounds = max(1, round(seconds / ROUND_S))
+    for number in range(rounds):
+        for door, copies in HOSTILE_COPIES.items():
+            for low, high in ((0.2, 0.5), (0.6, 0.9)):
+                at_s = (number + rng.uniform(low, high)) * seconds / rounds
+                known = sorted({post.event.issue for post in posts if post.at_s < at_s})
+                yield TimedStep(at_s, Burst(door, copies, tuple(rng.sample(known, min(BURST_VICTIMS, len(known))))))
 
 
 def _on_parts(rng: random.Random, workers: Sequence[str], apis: Sequence[str]) -> Iterator[Slot]:
@@ -191,7 +249,7 @@ def _roll(rng: random.Random) -> Iterator[Slot]:
 def _in_the_middle(rng: random.Random, low: float, high: float, step: Step, slow_s: float = SLOW_S) -> Iterator[Slot]:
     """A step while commands wait for Daytona, for longer than the time that a worker gives them at its end."""
     share = rng.uniform(low, high)
-    yield share - SLOW_BEFORE_SHARE, share - SLOW_BEFORE_SHARE, Knob("slow states", {"durations": SLOW}, slow_s)
+    yield share - SLOW_BEFORE_SHARE, share - SLOW_BEFORE_SHARE, Knob(SLOW_STATES, {"durations": SLOW}, slow_s)
     yield share, share, step
 
 
@@ -288,6 +346,25 @@ def _people(rng: random.Random, issues: int, seconds: float, posts: tuple[Post, 
             deletes[issue] = min(at_s, deletes.get(issue, seconds))
         yield TimedStep(at_s, Command(issue, order, is_forced, rng.randrange(len(API))))
     yield from _work(rng, posts, deletes)
+
+
+_OTHERS_LABELS: Final[tuple[JSONObject, ...]] = (
+    {"managed-by": "issuebox", "issuebox-instance": "another-team"},
+    {"managed-by": "somebody"},
+    {"managed-by": "issuebox", "issue-id": "999999999"},
+)
+
+
+def _foreign(rng: random.Random, issues: int, posts: tuple[Post, ...]) -> Iterator[TimedStep]:
+    """Others create a sandbox under an issue's name, before the issue opens: later the name is mostly taken."""
+    opened: dict[int, float] = {}
+    for post in posts:
+        opened[post.event.issue] = min(post.at_s, opened.get(post.event.issue, post.at_s))
+    for number in range(max(len(_OTHERS_LABELS), int(issues * 0.03))):
+        issue = rng.randint(1, issues)
+        before_s = rng.uniform(0.0, 2.0)
+        labels = _OTHERS_LABELS[number % len(_OTHERS_LABELS)]
+        yield TimedStep(round(max(0.0, opened[issue] - before_s), 3), Act(issue, FOREIGN, {"labels": labels}))
 
 
 def _work(rng: random.Random, posts: tuple[Post, ...], orders: dict[int, float]) -> Iterator[TimedStep]:

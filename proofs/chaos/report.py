@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from proofs.chaos.fault_schedule import MEDDLINGS
 from proofs.chaos.parts import Ending
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
@@ -22,6 +23,7 @@ _LEGEND: Final = (
     ('<circle class="expects-running" cx="7" cy="6" r="4"/>', "delivery that asks for the sandbox"),
     ('<circle class="expects-stopped" cx="7" cy="6" r="4"/>', "close, transfer"),
     ('<circle class="expects-gone" cx="7" cy="6" r="4"/>', "delete"),
+    ('<circle class="expects-kept" cx="7" cy="6" r="4"/>', "reopened by one who may not ask"),
     ('<circle class="expects-nothing" cx="7" cy="6" r="4"/>', "asks for nothing"),
     ('<circle class="unanswered" cx="7" cy="6" r="4"/>', "not acknowledged"),
     ('<rect class="state-started" x="0" y="1" width="14" height="10"/>', "started"),
@@ -70,6 +72,8 @@ def _head(summary: Summary) -> Iterator[str]:
         word = "The run did not come to rest"
     elif summary.bad_endings and not summary.violations:
         word = "A process did not end in order"
+    elif summary.breaches and not summary.violations:
+        word = "A hostile call or a cancel had an effect that it should not have"
     yield f"<h1>issuebox chaos run, seed {summary.seed}</h1>"
     machine = ", ".join(f"{name} {value}" for name, value in summary.machine.items())
     yield f'<div class="dim">{escape(machine)}</div>'
@@ -84,6 +88,8 @@ def _head(summary: Summary) -> Iterator[str]:
         "processes killed": f"{killed:,}",
         "processes frozen": f"{_sum(summary.disturbances, 'freeze'):,}",
         "processes that ended in order after SIGTERM": f"{_orderly(summary):,} of {sum(summary.endings.values()):,}",
+        "workflows cancelled, terminated or reset": f"{sum(_meddling(summary).values()):,}",
+        "hostile calls": f"{sum(sum(answers.values()) for answers in summary.hostile.values()):,}",
         "log readers stalled": f"{_sum(summary.disturbances, 'stall reader'):,}",
         "requests hit by a fault": f"{sum(summary.faults.values()):,} of {summary.daytona_requests:,}",
         "kinds of faults that hit": f"{len(summary.faults):,}",
@@ -107,6 +113,8 @@ def _verdicts(summary: Summary) -> Iterator[str]:
     yield "</table>"
     if summary.unrest:
         yield f"<p>Not at rest: {escape(summary.unrest)}</p>"
+    for breach, times in Counter(summary.breaches).most_common(SHOWN_MAX):
+        yield f"<p>Breach, {times} x: {escape(breach)}</p>"
     if summary.bad_endings:
         yield f"<p>Did not end in order after SIGTERM: {escape(', '.join(summary.bad_endings))}</p>"
 
@@ -141,6 +149,10 @@ def _done(summary: Summary) -> Iterator[str]:
     if summary.own_deaths:
         yield _counts("Ended by themselves, restarted", summary.own_deaths)
     yield "</div>"
+    yield '<h2>Answers to strangers</h2><div class="columns">'
+    for kind, answers in summary.hostile.items():
+        yield _counts(escape(kind), answers)
+    yield "</div>"
     yield "<h2>Requests hit by a fault, by operation and effect</h2>"
     yield f'<div class="scroll">{_hits(summary.faults)}</div>'
 
@@ -171,6 +183,10 @@ def _cell(count: int, most: int) -> str:
 
 def _sum(disturbances: Mapping[str, int], kind: str) -> int:
     return sum(count for word, count in disturbances.items() if word.startswith(f"{kind} "))
+
+
+def _meddling(summary: Summary) -> dict[str, int]:
+    return {word: hits for word, hits in summary.acts.items() if word.startswith(MEDDLINGS)}
 
 
 def _orderly(summary: Summary) -> int:

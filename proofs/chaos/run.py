@@ -14,12 +14,14 @@ from typing import Final
 from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
 from proofs.chaos.fault_injector import FaultInjector
 from proofs.chaos.github import GitHub
+from proofs.chaos.operators import Operators
 from proofs.chaos.parts import BAD_ENDINGS, Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
 from proofs.chaos.settling import NotAtRestError, settled
+from proofs.chaos.strangers import intrusions
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA, OURS
+from proofs.chaos.terms import DAYTONA, NAME_PREFIX
 from proofs.chaos.watch import JournalWatch, evidence_of
 from proofs.checker.evidence import Evidence, Violation
 from proofs.checker.histories import read_histories
@@ -52,11 +54,13 @@ class Outcome:
     """How often workflow tasks failed, by the code in the SDK's message."""
     full_pipes: int
     """How many processes had a full log pipe at the end of a stall, so that they had to wait."""
+    breaches: tuple[str, ...] = ()
+    """What strangers should not have achieved, and cancels that did not end as documented."""
 
     @property
     def is_good(self) -> bool:
         """Whether it came to rest, no promise was broken, and every process ended in order after a SIGTERM."""
-        return not self.violations and not self.unrest and not self.bad_endings
+        return not self.violations and not self.unrest and not self.bad_endings and not self.breaches
 
 
 class Run:
@@ -92,7 +96,7 @@ class Run:
         self._tally.phase = "faults off"
         await injector.end()
         if not watch.broken.is_set():
-            unrest = await self._come_to_rest(cluster, load, watch)
+            unrest = await self._come_to_rest(cluster, github, load, watch)
         settle_s = None if unrest else time.time() - faults_ended_at
         load.cancel()
         await asyncio.wait({load})
@@ -103,7 +107,7 @@ class Run:
         ended_at = time.time()
         self._tally.phase = "ending"
         await cluster.end()
-        ours = [cluster.parts[name] for name in OURS]
+        ours = cluster.ours
         return Outcome(
             evidence,
             violations,
@@ -117,13 +121,21 @@ class Run:
             bad_endings=tuple(f"{part.name} {bad}" for part in ours for bad in BAD_ENDINGS if part.endings[bad]),
             failed_tasks=dict(self._failed_tasks),
             full_pipes=sum(part.full_pipes for part in ours),
+            breaches=tuple(self._tally.breaches),
         )
 
-    async def _come_to_rest(self, cluster: Cluster, load: asyncio.Task[None], watch: JournalWatch) -> str:
-        """Wait for the last redeliveries, the workflows, and Daytona. Returns '' at rest, else what is not."""
+    async def _come_to_rest(
+        self, cluster: Cluster, github: GitHub, load: asyncio.Task[None], watch: JournalWatch
+    ) -> str:
+        """Wait for the last redeliveries, the workflows, and Daytona. Returns '' at rest, else what is not.
+
+        In between, operators do what the documentation says for the workflows that were ended.
+        """
         try:
             async with asyncio.timeout(self._settle_timeout_s):
                 await load
+                await self._quiet(cluster, watch)
+                await Operators(cluster, self._tally).revive(github, self._plan.posts)
                 await self._quiet(cluster, watch)
         except NotAtRestError as error:
             return str(error)
@@ -148,11 +160,13 @@ class Run:
         if is_at_rest:
             self._tally.worked_in |= await asyncio.to_thread(work_left, self._run_dir / DAYTONA)
         evidence = evidence_of(watch.entries, self._tally, is_at_rest=is_at_rest)
-        names = [f"claude-issue-{issue}" for issue in range(1, self._plan.issues + 1)]
-        recorded = await read_histories(await cluster.temporal(), names)
+        names = [f"{NAME_PREFIX}{issue}" for issue in range(1, self._plan.issues + 1)]
+        client = await cluster.temporal()
+        recorded = await read_histories(client, names)
         self._failed_tasks = recorded.failed_tasks
+        self._tally.breaches += [*recorded.bad_cancels, *await intrusions(client, names, recorded.signals)]
         # Without rest, a delivery may not be in a history yet, which proves nothing; a recorded block is certain.
-        facts: dict[str, object] = {"blocks": recorded.blocks}
+        facts: dict[str, object] = {"blocks": recorded.blocks, "ends": recorded.ends}
         if is_at_rest:
             facts["histories"] = recorded.signals
         evidence = evidence.model_copy(update=facts)

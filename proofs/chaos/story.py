@@ -41,6 +41,8 @@ class Kind:
     leads_to: IssueState
     is_trigger: bool = True
     """Whether the label or comment is one that asks for a sandbox."""
+    sender: str = "maintainer"
+    """Who caused it: of `maintainer`, `author` and `bot` only the first may ask."""
 
 
 _OPEN: Final = (
@@ -60,6 +62,12 @@ _CLOSED: Final = (
     Kind("edited", 0.5, Expectation.NOTHING, IssueState.CLOSED),
     Kind("deleted", 0.5, Expectation.GONE, IssueState.GONE),
 )
+_REFUSED: Final = (
+    Kind("reopened", 1.0, Expectation.KEPT, IssueState.OPEN, sender="bot"),
+    Kind("reopened", 1.0, Expectation.KEPT, IssueState.OPEN, sender="author"),
+)
+REFUSED_SHARE: Final = 0.4
+"""So many reopenings are by somebody who may not ask for the sandbox."""
 _FIRST: Final = Kind("opened", 1.0, Expectation.RUNNING, IssueState.OPEN)
 NEXT: Final = {IssueState.OPEN: _OPEN, IssueState.CLOSED: _CLOSED}
 _OPPOSITE: Final = {"closed": "reopened", "reopened": "closed"}
@@ -99,15 +107,15 @@ class Post:
 
 def stories(seed: int, issues: int, seconds: float) -> tuple[Post, ...]:
     """All deliveries of this many issues within this many seconds, ten for each, in the order of sending."""
-    posts = [
-        post for issue in range(1, issues + 1) for post in _story(random.Random(f"{seed}/{issue}"), issue, seconds)
-    ]
+    posts = [post for issue in range(1, issues + 1) for post in _story(seed, issue, seconds)]
     return tuple(sorted(posts, key=lambda post: (post.at_s, post.delivery, post.event.issue)))
 
 
-def _story(rng: random.Random, issue: int, seconds: float) -> list[Post]:
+def _story(seed: int, issue: int, seconds: float) -> list[Post]:
+    """`refusals` is a separate random stream for what was added later: a seed still deals its earlier events."""
+    rng, refusals = random.Random(f"{seed}/{issue}"), random.Random(f"{seed}/{issue}/refusals")
     posts: list[Post] = []
-    for event in _events(rng, issue, seconds):
+    for event in (_refused(refusals, event) for event in _events(rng, issue, seconds)):
         left = DELIVERIES_PER_ISSUE - len(posts)
         if left <= 0:
             break
@@ -140,6 +148,13 @@ def _events(rng: random.Random, issue: int, seconds: float) -> list[Event]:
             state = kind.leads_to
             events.append(Event(issue, kind, second, closed_at))
     return events
+
+
+def _refused(rng: random.Random, event: Event) -> Event:
+    """Some reopenings are by somebody who may not ask: the issue is open again, and nobody asks for its sandbox."""
+    if event.kind.action != "reopened" or rng.random() >= REFUSED_SHARE:
+        return event
+    return replace(event, kind=rng.choice(_REFUSED))
 
 
 def _closed_at(kind: Kind, second: int, before: int | None) -> int | None:

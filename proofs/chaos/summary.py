@@ -72,13 +72,17 @@ class Summary(BaseModel):
     """How many processes had a full log pipe at the end of a stall."""
     blocks: Mapping[str, int]
     """How often issues were blocked, by cause."""
+    hostile: Mapping[str, Mapping[str, int]]
+    """The answers to strangers, by kind and status."""
+    breaches: tuple[str, ...]
+    """What strangers should not have achieved, and cancels that did not end as documented."""
     failed_tasks: Mapping[str, int]
     """How often workflow tasks failed, by code: `TMPRL1101` did not yield for 2 s, as in a frozen worker."""
 
     @property
     def is_good(self) -> bool:
         """Whether every rule was checked, none was broken, and every process ended in order after a SIGTERM."""
-        return not self.violations and not self.unrest and not self.bad_endings
+        return not self.violations and not self.unrest and not self.bad_endings and not self.breaches
 
 
 def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, str], command: str) -> Summary:
@@ -122,6 +126,8 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         bad_endings=outcome.bad_endings,
         full_pipes=outcome.full_pipes,
         failed_tasks=dict(outcome.failed_tasks),
+        hostile={kind: dict(answers.most_common()) for kind, answers in sorted(tally.hostile.items())},
+        breaches=outcome.breaches,
         blocks=dict(Counter(block.cause for block in outcome.evidence.blocks or ()).most_common()),
     )
 
@@ -148,10 +154,12 @@ def as_text(summary: Summary) -> str:
         f"Blocked: {_counted(summary.blocks) or 'none'}",
         f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
         f"People: {_counted(summary.acts)}",
+        f"Strangers: {_answers(summary.hostile)}",
         f"Result: {rest}",
         "",
         *(f"({verdict.rule}) {verdict.word:<10} {verdict.says}" for verdict in summary.verdicts),
     ]
+    lines += [f"\nBREACH, {times} x: {breach}" for breach, times in Counter(summary.breaches).most_common(20)]
     lines += [
         f"\n({each.rule}) issue {each.issue}: {each.what} {list(each.entries)}" for each in summary.violations[:20]
     ]
@@ -176,6 +184,17 @@ def _met(summary: Summary) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _answers(hostile: Mapping[str, Mapping[str, int]]) -> str:
+    """How many hostile calls came through each door, and how they were answered."""
+    doors: dict[str, Counter[str]] = {}
+    for kind, answers in hostile.items():
+        doors.setdefault(kind.partition(":")[0], Counter()).update(answers)
+    return "; ".join(
+        f"{sum(answers.values())} by {door} ({_counted(dict(answers.most_common()))})"
+        for door, answers in doors.items()
+    )
 
 
 def _bad_endings(summary: Summary) -> str:

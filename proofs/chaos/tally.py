@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
-from proofs.checker.evidence import Delivery, Order, Violation
+from proofs.checker.evidence import Delivery, End, Order, Violation
 
-ON_PROCESSES: Final = ("kill", "freeze", "terminate", "did not end", "stall reader")
+ON_PROCESSES: Final = ("kill", "freeze", "terminate", "did not end", "stall reader", "wrong settings")
 """Kinds of disturbances that are counted for each process."""
 
 
@@ -21,6 +21,15 @@ class Disturbance:
     lane: str
     kind: str
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meddled:
+    """An operator ended or reset the workflow of an issue; `word` as `terminate in a create`."""
+
+    at: float
+    issue: int
+    word: str
 
 
 @dataclass(slots=True)
@@ -35,6 +44,15 @@ class Tally:
     orders: list[Order] = field(default_factory=list)
     worked_in: set[str] = field(default_factory=set)
     disturbances: list[Disturbance] = field(default_factory=list)
+    meddled: list[Meddled] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    """The workflow runs that operators end, noted before they do."""
+    reset_runs: set[str] = field(default_factory=set)
+    """The workflow runs that a reset ended: their successors go on."""
+    hostile: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """The answers to strangers, by kind and status."""
+    breaches: list[str] = field(default_factory=list)
+    """What strangers should not have achieved, and cancels that did not end as documented."""
     acts: Counter[str] = field(default_factory=Counter)
     refused_acts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)

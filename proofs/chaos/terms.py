@@ -13,6 +13,16 @@ DAYTONA: Final = "localdaytona"
 OURS: Final = (*API, *WORKERS)
 """The processes of issuebox itself."""
 PARTS: Final = (TEMPORAL, DAYTONA, *OURS)
+NAME_PREFIX: Final = "claude-issue-"
+TASK_QUEUE: Final = "issuebox"
+WORKFLOWS: Final = 'WorkflowType = "IssueSandboxWorkflow"'
+INSTANCE: Final = "default"
+STRANGE_INSTANCE: Final = "issuebox-elsewhere"
+STRAYS: Final = {
+    "worker-prefix": {"ISSUEBOX_NAME_PREFIX": "claude-ticket-"},
+    "worker-instance": {"ISSUEBOX_INSTANCE": STRANGE_INSTANCE},
+}
+"""Workers with one wrong setting, which serve the task queue for some seconds."""
 ROLLED: Final = "workers"
 """The lane of a rolling restart, which affects all workers."""
 LINKS: Final = (*(f"{who}>{TEMPORAL}" for who in (*API, *WORKERS)), *(f"{who}>{DAYTONA}" for who in WORKERS))
@@ -38,6 +48,8 @@ SETTINGS: Final = {
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "2",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "5",
     "ISSUEBOX_CLOSE_DELETE_AFTER_S": "12",
+    # The author of an issue, who reopens some, is none.
+    "ISSUEBOX_MIN_ASSOCIATION": "COLLABORATOR",
     # There is no GitHub to ask, and the schedules would hide what the issues' own workflows miss.
     "ISSUEBOX_RESYNC_INTERVAL_S": "0",
     "ISSUEBOX_AUDIT_INTERVAL_S": "0",
@@ -53,7 +65,8 @@ SHORTENED: Final = {
     "confirm_gone_s": CONFIRM_GONE_S,
     "daytona_request_timeout_s": 2,
     "daytona_command_timeout_s": 4,
-    # Longer than a worker gives its activities to end, as in production: a deploy meets commands in their middle.
+    "daytona_listen_s": 2,
+    # Longer than a worker gives its activities to end, as in production: a deploy meets waits in their middle.
     "daytona_settle_timeout_s": 9,
     "daytona_read_interval_s": 2,
     # Stuck state changes are met within the run.

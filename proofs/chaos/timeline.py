@@ -17,7 +17,7 @@ from typing import Final
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA, LINKS, PARTS, ROLLED, WORKERS
+from proofs.chaos.terms import DAYTONA, LINKS, PARTS, ROLLED, STRAYS, WORKERS
 from proofs.checker.evidence import Evidence
 from proofs.checker.lives import SandboxLife, issue_of, read_lives
 
@@ -35,6 +35,7 @@ PART_KINDS: Final = {
     "did not end": "did-not-end",
     "rolling restart": "terminate",
     "stall reader": "stall",
+    "wrong settings": "slow",
 }
 """Disturbances of processes, and their class in the style sheet; all others are knobs of Daytona."""
 WEIGHTS: Final = {"fault": 3, "created": 4, "state": 1}
@@ -64,7 +65,7 @@ def draw(plan: Plan, outcome: Outcome, tally: Tally, run_dir: Path) -> str:
     """The whole timeline as one SVG."""
     lanes = [*_of_parts(tally), *_of_links(tally)]
     for issue in most_affected(outcome.evidence):
-        lanes += _of_issue(issue, outcome, handovers(run_dir, issue))
+        lanes += _of_issue(issue, outcome, handovers(run_dir, issue), tally)
     return _svg(lanes, outcome, plan)
 
 
@@ -104,7 +105,7 @@ def _handover(line: str, worker: str) -> Mark | None:
 
 
 def _of_parts(tally: Tally) -> Iterator[Lane]:
-    for place, part in enumerate((*PARTS, ROLLED)):
+    for place, part in enumerate((*PARTS, ROLLED, *STRAYS)):
         marks = [
             Mark(
                 each.at,
@@ -140,7 +141,7 @@ def _of_links(tally: Tally) -> Iterator[Lane]:
         yield Lane(link.replace(">", " → "), tuple(marks), is_head=place == 0)
 
 
-def _of_issue(issue: int, outcome: Outcome, handed_over: Sequence[Mark]) -> Iterator[Lane]:
+def _of_issue(issue: int, outcome: Outcome, handed_over: Sequence[Mark], tally: Tally) -> Iterator[Lane]:
     evidence = outcome.evidence
     lives = [life for life in read_lives(evidence.journal) if life.issue == issue]
     deliveries = [
@@ -157,7 +158,8 @@ def _of_issue(issue: int, outcome: Outcome, handed_over: Sequence[Mark]) -> Iter
         marks = tuple(mark for life in row for mark in _life(life, outcome.ended_at))
         yield Lane("sandbox" if place == 0 else "", marks)
     yield Lane("handed over", tuple(handed_over))
-    yield Lane("faults, people", (*_faults(evidence, issue), *_people(evidence, issue)))
+    meddled = [Mark(each.at, "person", each.word) for each in tally.meddled if each.issue == issue]
+    yield Lane("faults, people", (*_faults(evidence, issue), *_people(evidence, issue), *meddled))
 
 
 def _packed(lives: Sequence[SandboxLife]) -> list[list[SandboxLife]]:

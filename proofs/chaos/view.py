@@ -75,6 +75,7 @@ def panel(tally: Tally) -> Panel:
     table.add_row("links", f"{counts['cut']} cut, {counts['stall']} stalled, {counts['slow']} slowed down")
     table.add_row("Daytona", f"{sum(tally.faults.values())} requests hit: {_counted(_effects(tally.faults))}")
     table.add_row("people", _counted(tally.acts))
+    table.add_row("strangers", f"{sum(sum(answers.values()) for answers in tally.hostile.values())} hostile calls")
     table.add_row("sandboxes", _counted(tally.states))
     table.add_row("at rest", f"{tally.at_rest} of {tally.workflows} workflows" if tally.workflows else "")
     table.add_row("violations", violations)

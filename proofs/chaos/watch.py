@@ -84,6 +84,7 @@ def evidence_of(journal: Sequence[Entry], tally: Tally, *, is_at_rest: bool) -> 
         journal=list(journal),
         deliveries=[*tally.posts, *tally.in_flight.values()],
         orders=list(tally.orders),
+        ends=list(tally.ends),
         closed_rests_at=CLOSED_RESTS_AT,
         worked_in=frozenset(tally.worked_in),
         is_at_rest=is_at_rest,

@@ -17,6 +17,9 @@ from proofs.checker.run_dir import NoEvidenceError, read_run
 SHOWN_MAX = 5
 """How many violations are printed for each rule."""
 
+UNCHECKED = {"g": "nobody read the blocks", "i": "nobody noted the answers"}
+"""Why the evidence allows no verdict, for the rules that do not wait for rest."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the evidence, judge it and print the report. Returns the exit code."""
@@ -59,7 +62,7 @@ def _counts(measures: Measures, evidence: Evidence) -> str:
 
 def _line(letter: str, evidence: Evidence, violations: Sequence[Violation]) -> str:
     broken = sum(violation.rule == letter for violation in violations)
-    unchecked = "not checked: nobody read the blocks" if letter == "g" else "not checked: the run is not at rest"
+    unchecked = f"not checked: {UNCHECKED.get(letter, 'the run is not at rest')}"
     verdict = f"BROKEN {broken}x" if broken else "holds" if is_checked(letter, evidence) else unchecked
     return f"({letter}) {verdict:<8} {RULES[letter].says}"
 

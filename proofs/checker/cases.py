@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from localdaytona.journal import Entry
 from localdaytona.types import JSON
-from proofs.checker.evidence import Block, Delivery, Evidence, Expectation, Order, Signal
+from proofs.checker.evidence import Block, Delivery, End, Evidence, Expectation, Lost, Order, Signal
 from proofs.checker.lives import Identity, Lives, SandboxLife, issue_of
 
 PERSONS_OWN = frozenset({"created", "comment", "labeled"})
@@ -20,6 +20,21 @@ SHOWING = frozenset({"get", "create", "start", "recover", "stop", "archive", "de
 
 REFUSED_MIN, FAILED_MIN = 400, 500
 
+ENDS = frozenset({Expectation.STOPPED, Expectation.GONE})
+"""What the end of an issue asks for."""
+
+OPENINGS = frozenset({"opened", "reopened"})
+"""Actions that undo a close."""
+
+FACTS_ALONE = frozenset({Expectation.KEPT, Expectation.NOTHING})
+"""Of deliveries that ask for nothing: a service that does not know the issue yet disregards what they say about it."""
+
+UNLISTED = frozenset({"labeled"})
+"""Actions that GitHub's lists do not show: when they are lost, no resync brings them back."""
+
+LEFT = frozenset({"deleted", "transferred"})
+"""Actions after which GitHub lists the issue no longer: a resync finds them only where the issue is known as open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -27,6 +42,8 @@ class Message:
 
     It arrived between `lo` and `hi`, in epoch seconds; an infinite `hi` is unknown. `is_certain`: the service
     acknowledged it, or a history has it. `second`: GitHub's `updated_at` in whole seconds; an order has none.
+    `handled_at`: when the first workflow task after it completed; infinite when none did, or nobody read the histories.
+    `is_lost`: the service had stored it, and a restored database has forgotten it; a resync may bring it back later.
     """
 
     key: str
@@ -39,6 +56,8 @@ class Message:
     is_order: bool = False
     is_repetition: bool = False
     is_forced: bool = False
+    handled_at: float = math.inf
+    is_lost: bool = False
 
     @property
     def is_persons_own(self) -> bool:
@@ -51,8 +70,8 @@ class Case:
     """All evidence on one issue; `issue` None: what belongs to no issue.
 
     `creates`: the requests to create a sandbox. `effects`: the injected fault by request ID. `seen` and `shown`: the
-    entries that first and last showed a sandbox to the service in its present state; `past`: the replies that showed an
-    earlier state.
+    entries that first and last showed a sandbox to the service in its present state; `reads`: all that showed the whole
+    of it; `past`: the replies that showed an earlier state.
     """
 
     issue: int | None
@@ -63,11 +82,21 @@ class Case:
     orders: list[Order] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
     effects: dict[str, str] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
+    reads: dict[str, list[int]] = field(default_factory=dict)
     past: dict[str, list[Entry]] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+
+    def is_ended(self, run_id: str) -> bool:
+        """Whether this workflow run was ended by hand: what it had not handled by then is lost."""
+        return any(end.run_id == run_id for end in self.ends)
+
+    def has_end(self, since: float, until: float) -> bool:
+        """Whether a workflow run of the issue was ended by hand in that time."""
+        return any(since <= end.at <= until for end in self.ends)
 
 
 class CaseBuilder:
@@ -80,6 +109,7 @@ class CaseBuilder:
         self._effects: dict[str, str] = {}
         self._seen: dict[str, int] = {}
         self._shown: dict[str, int] = {}
+        self._reads: dict[str, list[int]] = defaultdict(list)
         self._past: dict[str, list[Entry]] = defaultdict(list)
         self._touched: set[int | None] = set()
 
@@ -103,6 +133,8 @@ class CaseBuilder:
             self._case(cases, self.identity(signal.workflow_id, {}), evidence).signals.append(signal)
         for block in evidence.blocks or ():
             self._case(cases, self.identity(block.workflow_id, {}), evidence).blocks.append(block)
+        for end in evidence.ends:
+            self._case(cases, self.identity(end.workflow_id, {}), evidence).ends.append(end)
         touched, self._touched = self._touched, set()
         chosen = [case for case in cases.values() if not only_touched or case.issue in touched]
         for case in chosen:
@@ -112,7 +144,13 @@ class CaseBuilder:
     def _case(self, cases: dict[int | None, Case], issue: int | None, evidence: Evidence) -> Case:
         if issue not in cases:
             cases[issue] = Case(
-                issue, evidence, effects=self._effects, seen=self._seen, shown=self._shown, past=self._past
+                issue,
+                evidence,
+                effects=self._effects,
+                seen=self._seen,
+                shown=self._shown,
+                reads=self._reads,
+                past=self._past,
             )
         return cases[issue]
 
@@ -140,6 +178,7 @@ class CaseBuilder:
         self._seen.setdefault(sandbox_id, entry.seq)
         if entry.operation in SHOWING:
             self._shown[sandbox_id] = entry.seq
+            self._reads[sandbox_id].append(entry.seq)
 
     def _shows(self, entry: Entry) -> bool:
         """Whether the reply arrived and showed a sandbox."""
@@ -160,29 +199,79 @@ def messages_of(case: Case) -> list[Message]:
     posts: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in case.deliveries:
         posts[delivery.delivery].append(delivery)
-    signals: dict[str, float] = {}
+    signals: dict[str, list[Signal]] = defaultdict(list)
     for signal in case.signals:
-        signals[signal.delivery] = min(signal.at, signals.get(signal.delivery, math.inf))
-    has_histories = case.evidence.histories is not None
-    found = [_of_posts(same, signals.get(key), has_histories=has_histories) for key, same in posts.items()]
-    in_order = sorted((message for message in found if message is not None), key=lambda message: message.lo)
-    return [*_repetitions(in_order, posts), *_closes_reported(in_order, posts), *_of_orders(case.orders)]
+        signals[signal.delivery].append(signal)
+    found = [_of_posts(same, signals[key], case.evidence) for key, same in posts.items()]
+    known = (_as_remembered(case, signals[message.key], message) for message in found if message is not None)
+    in_order = sorted(known, key=lambda message: message.lo)
+    orders = _of_orders(case.orders, case.evidence.lost)
+    return [
+        *_repetitions(in_order, posts),
+        *_closes_reported(in_order, posts),
+        *(replace(order, is_certain=order.is_certain and not case.has_end(order.lo, math.inf)) for order in orders),
+    ]
 
 
-def _of_posts(posts: Sequence[Delivery], signalled_at: float | None, *, has_histories: bool) -> Message | None:
-    """The message of one delivery with its redeliveries; None: the service cannot have received it."""
+def _as_remembered(case: Case, signals: Sequence[Signal], message: Message) -> Message:
+    """With a workflow run that was ended by hand, its deliveries are forgotten, and count when they come again.
+
+    A close that was undone, and does not come again, may count or not: the next workflow may have heard of neither.
+    """
+    forgotten = [any(end.run_id == signal.run_id and signal.at <= end.at for end in case.ends) for signal in signals]
+    if not any(forgotten):
+        return message
+    is_undone = any(
+        each.is_acknowledged and each.action in OPENINGS and each.updated_at >= message.second
+        for each in case.deliveries
+    )
+    is_known = message.expects not in ENDS or not is_undone or not all(forgotten)
+    arrived_at = max(signal.at for signal in signals)
+    return replace(message, hi=max(message.hi, arrived_at), is_certain=message.is_certain and is_known)
+
+
+def _of_posts(posts: Sequence[Delivery], signals: Sequence[Signal], evidence: Evidence) -> Message | None:
+    """The message of one delivery with its redeliveries; None: the service did not receive it, or disregards it."""
     first = posts[0]
+    signalled_at = min((signal.at for signal in signals), default=None)
+    is_fact, has_histories = first.expects in FACTS_ALONE, evidence.histories is not None
     acknowledged = [post.answered_at or math.inf for post in posts if post.is_acknowledged]
-    lo, hi = min(post.sent_at for post in posts), min(acknowledged, default=math.inf)
+    is_lost = signalled_at is None and _is_lost(acknowledged, evidence.lost)
+    if is_fact and has_histories and signalled_at is None and evidence.lost is None:
+        return None
+    lo, hi = min(post.sent_at for post in posts), math.inf if is_lost else min(acknowledged, default=math.inf)
     is_possible = not has_histories and any(_is_open(post.status) for post in posts)
     if signalled_at is not None:
-        lo = hi = max(lo, signalled_at)
+        # What was lost and sent again had arrived before.
+        hi = max(lo, signalled_at)
+        lo = lo if _was_lost(posts, evidence.lost) else hi
     elif not acknowledged and not is_possible:
         return None
-    is_certain = bool(acknowledged) or signalled_at is not None
-    return Message(
-        first.delivery, first.expects, first.action, lo, hi, is_certain=is_certain, second=math.floor(first.updated_at)
-    )
+    is_forgotten = is_fact or (is_lost and not _is_found(first))
+    is_certain = signalled_at is not None or (bool(acknowledged) and not is_forgotten)
+    second, handled_at = math.floor(first.updated_at), _handled_at(signals)
+    if evidence.lost is not None:  # There is a GitHub to ask: its answer may come before the delivery.
+        lo = min(lo, second)
+    message = Message(first.delivery, first.expects, first.action, lo, hi, is_certain=is_certain, second=second)
+    return replace(message, handled_at=handled_at, is_lost=is_lost)
+
+
+def _is_lost(acknowledged: Sequence[float], lost: Lost | None) -> bool:
+    """Whether all that was acknowledged was stored in the time that a restored database has forgotten."""
+    return lost is not None and bool(acknowledged) and all(lost.covers(at) for at in acknowledged)
+
+
+def _was_lost(posts: Iterable[Delivery], lost: Lost | None) -> bool:
+    return lost is not None and any(post.is_acknowledged and lost.covers(post.answered_at) for post in posts)
+
+
+def _is_found(delivery: Delivery) -> bool:
+    """Whether a resync finds at GitHub what the delivery said."""
+    return delivery.action not in UNLISTED and not (delivery.action in LEFT and delivery.closed_at is not None)
+
+
+def _handled_at(signals: Iterable[Signal]) -> float:
+    return min((each.handled_at for each in signals if each.handled_at is not None), default=math.inf)
 
 
 def _closes_reported(messages: Sequence[Message], posts: Mapping[str, Sequence[Delivery]]) -> Iterator[Message]:
@@ -217,14 +306,19 @@ _ORDERED = {
 }
 
 
-def _of_orders(orders: Iterable[Order]) -> list[Message]:
-    """The messages of orders. An order that is noted before it is sent, and again with its answer, is one order."""
-    latest = {(order.order, order.sent_at): order for order in orders}
+def latest_orders(orders: Iterable[Order]) -> list[Order]:
+    """Each order once: it is noted before it is sent, and again with its answer."""
+    return list({(order.order, order.sent_at): order for order in orders}.values())
+
+
+def _of_orders(orders: Iterable[Order], lost: Lost | None) -> list[Message]:
+    """The messages of orders. An order that a restored database has forgotten may have been carried out before."""
     messages = []
-    for order in latest.values():
+    for order in latest_orders(orders):
         is_taken = order.status is not None and order.status < REFUSED_MIN
         if not is_taken and not _is_open(order.status):
             continue
+        is_taken &= lost is None or not lost.covers(order.answered_at)
         hi = order.answered_at if is_taken and order.answered_at is not None else math.inf
         is_forced = order.is_forced or order.order == "replace"
         key, expects = f"{order.order}@{order.sent_at}", _ORDERED[order.order]

@@ -25,6 +25,8 @@ class Expectation(StrEnum):
     STOPPED = "stopped"
     """The issue was closed: the sandbox goes down the ladder of a close, as far as the run's settings say."""
     GONE = "gone"
+    KEPT = "kept"
+    """The issue was reopened by somebody who may not ask: nothing is started for it, and no earlier close counts."""
     NOTHING = "nothing"
 
 
@@ -60,7 +62,7 @@ class Order(_Noted):
     """A person's order over REST or the command line: `stop`, `delete`, `replace`, `ensure`.
 
     Where the checker reads along, note it before it is sent and again with its answer: a forced delete can take effect
-    before its answer arrives.
+    before its answer arrives. `sandbox_id`: the sandbox that the answer hands over, '' for none; None: not noted.
     """
 
     order: str
@@ -69,10 +71,11 @@ class Order(_Noted):
     sent_at: float
     answered_at: float | None = None
     status: int | None = None
+    sandbox_id: str | None = None
 
 
 class Signal(_Noted):
-    """A delivery in a workflow's history. `is_handled`: a later workflow task completed."""
+    """A delivery in a workflow's history. `is_handled`: a later workflow task completed, the first one `handled_at`."""
 
     workflow_id: str
     run_id: str
@@ -81,6 +84,7 @@ class Signal(_Noted):
     name: str
     delivery: str
     is_handled: bool
+    handled_at: float | None = None
 
 
 class Block(_Noted):
@@ -93,12 +97,39 @@ class Block(_Noted):
     cause: str
 
 
+class End(_Noted):
+    """A workflow run that a person or a wrong setting ended, and not its issue: `canceled`, `terminated` or `failed`.
+
+    What it remembered is gone: its orders, and the deliveries that it had taken. A reset ends nothing.
+    """
+
+    workflow_id: str
+    run_id: str
+    at: float
+    kind: str
+
+
+class Lost(_Noted):
+    """Temporal's database was put back to how it was at `since`, and served again at `until` (epoch seconds).
+
+    What was stored in between is in no history any more. GitHub knows its events still; the orders are forgotten.
+    """
+
+    since: float
+    until: float
+
+    def covers(self, at: float | None) -> bool:
+        """Whether what was stored then is lost."""
+        return at is not None and self.since <= at <= self.until
+
+
 class Evidence(_Noted):
     """All evidence of a run. `histories` and `blocks` are None when nobody read Temporal's histories.
 
     `closed_rests_at`: the raw states in which a closed issue's sandbox may be at rest under the run's settings.
     `worked_in`: the IDs of the sandboxes in which the run left unsaved work; None: the run did not note them.
-    `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it.
+    `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it. `instance`: the name
+    of the installation under test, which is on its sandboxes. `lost`: Temporal's database was restored in the run.
     """
 
     journal: list[Entry]
@@ -106,13 +137,16 @@ class Evidence(_Noted):
     orders: list[Order] = []
     histories: list[Signal] | None = None
     blocks: list[Block] | None = None
+    ends: list[End] = []
     closed_rests_at: frozenset[str] = frozenset({"stopped", "archived"})
     worked_in: frozenset[str] | None = None
     is_at_rest: bool = True
+    instance: str = "default"
+    lost: Lost | None = None
 
 
 class Violation(_Noted):
-    """One broken promise. `rule`: a letter from a to g. `entries`: the numbers of the journal entries that show it."""
+    """One broken promise. `rule`: a letter from a to i. `entries`: the numbers of the journal entries that show it."""
 
     rule: str
     issue: int | None

@@ -48,7 +48,8 @@ def superseders(request: Message, messages: Sequence[Message]) -> list[Message]:
 def is_on_closed(request: Message, messages: Sequence[Message]) -> bool:
     """Whether the issue may have been closed at the time of the request.
 
-    Then it gets its sandbox for a while only, and none when that time is over before the sandbox is created.
+    Then it gets its sandbox for a while only. The timers of the close begin anew with the handover, so none of them
+    takes the request back before.
     """
     if not (request.is_order or request.is_persons_own):
         return False
@@ -66,7 +67,7 @@ def _takes_back(down: Message, request: Message) -> bool:
     if down.expects is Expectation.GONE and not down.is_order:
         return True
     if down.is_order and not request.is_order:
-        return down.hi >= request.lo or _may_be_before(request, down)
+        return down.hi >= request.lo or may_be_before(request, down)
     if down.is_order or request.is_order:
         return down.hi >= request.lo
     if down.action == "transferred" and not request.is_persons_own:
@@ -74,7 +75,7 @@ def _takes_back(down: Message, request: Message) -> bool:
     return down.second >= request.second
 
 
-def _may_be_before(request: Message, order: Message) -> bool:
+def may_be_before(request: Message, order: Message) -> bool:
     """Whether what was delivered may have happened before the person's order, by GitHub's clock and the person's."""
     return not request.is_order and request.second < order.hi
 
@@ -124,7 +125,7 @@ def _with_orders(expectations: frozenset[Expectation], messages: Sequence[Messag
     open_downs = [
         down
         for down in downs
-        if not any(request.lo > down.hi and not _may_be_before(request, down) for request in certain_requests)
+        if not any(request.lo > down.hi and not may_be_before(request, down) for request in certain_requests)
         and not any(later.lo > down.hi and later.is_certain for later in downs)
     ]
     if not open_downs:

@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
@@ -20,7 +20,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from proofs.checker.evidence import Block, Signal
+from proofs.checker.ends import bad_cancels, ends_of, is_reset
+from proofs.checker.evidence import Block, End, Signal
 
 AT_ONCE = 16
 """How many histories are read at the same time."""
@@ -37,6 +38,9 @@ class Histories:
     blocks: list[Block]
     failed_tasks: Counter[str]
     """How often workflow tasks failed, by the code in the SDK's message, such as `TMPRL1101` for one that hung."""
+    ends: list[End] = field(default_factory=list)
+    bad_cancels: list[str] = field(default_factory=list)
+    """The cancels that did not settle the command in flight and then end the run, one sentence for each."""
 
 
 async def read_histories(client: Client, workflow_ids: Iterable[str]) -> Histories:
@@ -61,29 +65,50 @@ async def read_signals(client: Client, workflow_ids: Iterable[str]) -> list[Sign
 
 async def _of_workflow(client: Client, workflow_id: str) -> Histories:
     """Follow each chain of workflow runs to its start: from the newest run, and from each that visibility knows."""
-    pending: list[str | None] = [None]
+    pending = await _newest_run(client, workflow_id)
     query = f'WorkflowId = "{workflow_id}"'
     pending += [execution.run_id async for execution in client.list_workflows(query)]
-    read: dict[str, Histories] = {}
+    runs: dict[str, Sequence[HistoryEvent]] = {}
     while pending:
         run_id = pending.pop()
-        if run_id in read:
+        if run_id in runs:
             continue
         events = await _events(client, workflow_id, run_id)
         if not events:
             continue
-        started = events[0].workflow_execution_started_event_attributes
-        this = run_id or started.original_execution_run_id
-        signals, blocks = signals_of(workflow_id, this, events), blocks_of(workflow_id, this, events)
-        read[this] = Histories(list(signals), list(blocks), failed_tasks_of(events))
-        if started.continued_execution_run_id:
-            pending.append(started.continued_execution_run_id)
-    joined = _joined(read.values())
+        runs[run_id] = events
+        before = events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+        if before:
+            pending.append(before)
+    joined = _joined(
+        Histories(
+            list(signals_of(workflow_id, run_id, events)),
+            list(blocks_of(workflow_id, run_id, events)),
+            failed_tasks_of(events),
+        )
+        for run_id, events in runs.items()
+    )
     return Histories(
         sorted(joined.signals, key=lambda signal: signal.at),
         sorted(joined.blocks, key=lambda block: block.at),
         joined.failed_tasks,
+        ends_of(workflow_id, runs),
+        bad_cancels(workflow_id, runs),
     )
+
+
+async def _newest_run(client: Client, workflow_id: str) -> list[str]:
+    """The ID of the newest run, which visibility may not know yet; none without a workflow.
+
+    Its events do not tell: those of a reset run have the ID of the run that was reset.
+    """
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return []
+        raise
+    return [description.run_id]
 
 
 def _joined(several: Iterable[Histories]) -> Histories:
@@ -92,10 +117,12 @@ def _joined(several: Iterable[Histories]) -> Histories:
         joined.signals.extend(one.signals)
         joined.blocks.extend(one.blocks)
         joined.failed_tasks.update(one.failed_tasks)
+        joined.ends.extend(one.ends)
+        joined.bad_cancels.extend(one.bad_cancels)
     return joined
 
 
-async def _events(client: Client, workflow_id: str, run_id: str | None) -> Sequence[HistoryEvent]:
+async def _events(client: Client, workflow_id: str, run_id: str) -> Sequence[HistoryEvent]:
     """The events of a workflow run; none when it does not exist, or no longer."""
     try:
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
@@ -108,20 +135,21 @@ async def _events(client: Client, workflow_id: str, run_id: str | None) -> Seque
 
 def signals_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> Iterator[Signal]:
     """The deliveries in a workflow run's events. Those before its last completed workflow task are handled."""
-    completed = [e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
-    last_completed = max(completed, default=0)
+    completed = [event for event in events if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
     for event in events:
         name, payloads = _message(event)
         delivery = _text_in(payloads, "delivery")
         if delivery:
+            task = next((task for task in completed if task.event_id > event.event_id), None)
             yield Signal(
                 workflow_id=workflow_id,
                 run_id=run_id,
                 event_id=event.event_id,
-                at=event.event_time.ToNanoseconds() / 1e9,
+                at=_time(event),
                 name=name,
                 delivery=delivery,
-                is_handled=event.event_id < last_completed,
+                is_handled=task is not None,
+                handled_at=None if task is None else _time(task),
             )
 
 
@@ -134,20 +162,25 @@ def blocks_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> 
         fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
         cause = _text_in([fields[MEMO]] if MEMO in fields else [], "blocked")
         if cause and cause != before:
-            at = event.event_time.ToNanoseconds() / 1e9
+            at = _time(event)
             yield Block(workflow_id=workflow_id, run_id=run_id, event_id=event.event_id, at=at, cause=cause)
         before = cause
 
 
 def failed_tasks_of(events: Sequence[HistoryEvent]) -> Counter[str]:
-    """How often workflow tasks failed, by code; without a code, by Temporal's word for the cause."""
+    """How often workflow tasks failed, by code; without a code, by Temporal's word for the cause. A reset is none."""
     found: Counter[str] = Counter()
     for event in events:
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED and not is_reset(event):
             failed = event.workflow_task_failed_event_attributes
             code = re.match(r"\[(\w+)\]", failed.failure.message)
             found[code[1] if code else WorkflowTaskFailedCause.Name(failed.cause)] += 1
     return found
+
+
+def _time(event: HistoryEvent) -> float:
+    """When it was written, in epoch seconds."""
+    return event.event_time.ToNanoseconds() / 1e9
 
 
 def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
@@ -167,6 +200,9 @@ def _text_in(payloads: Sequence[Payload], field: str) -> str:
     """A field of the first argument; '' when it is missing, is no text, or the argument is no JSON."""
     if not payloads or not payloads[0].metadata.get("encoding", b"").startswith(b"json/"):
         return ""
-    argument = json.loads(payloads[0].data)
+    try:
+        argument = json.loads(payloads[0].data)
+    except (ValueError, RecursionError):  # Anybody may send a signal, with any bytes.
+        return ""
     text = argument.get(field) if isinstance(argument, dict) else None
     return text if isinstance(text, str) else ""

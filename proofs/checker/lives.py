@@ -28,6 +28,8 @@ ISSUE_LABELS = ("issue-id", "issue", "issue_id")
 
 _NAME = re.compile(r"^(?:DESTROYED_)?claude-issue-(\d+)(?:_\d+)?$")
 _CHANGES = frozenset({"created", "desired", "renamed", "state"})
+COMMANDS = frozenset({"start", "stop", "archive", "recover", "pause", "delete", "labels", "interval", "last_activity"})
+"""Requests that change a sandbox, besides the create."""
 
 
 def issue_of(name: str | None, labels: Labels) -> int | None:
@@ -109,19 +111,35 @@ class Period:
         return self.end is None or self.end.at >= at
 
 
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """A sandbox's labels from entry `seq` on."""
+
+    seq: int
+    at: float
+    labels: Labels
+
+
 @dataclass(slots=True)
 class SandboxLife:
     """One sandbox from its creation on. `issue` is None when neither name nor label shows its issue.
 
-    `toolbox`: the entries of calls inside it. `is_by_hand`: a person created it, without the service.
+    `toolbox`: the entries of calls inside it. `is_by_hand`: a person created it, without the service. `commands`: the
+    requests to change it, accepted or not. `labellings`: its labels, from its creation on.
     """
 
     id: str
     issue: int | None
     is_by_hand: bool
-    labels: Labels
+    labellings: list[Labelling]
     moments: list[Moment] = field(default_factory=list)
     toolbox: list[Entry] = field(default_factory=list)
+    commands: list[Entry] = field(default_factory=list)
+
+    @property
+    def labels(self) -> Labels:
+        """Its labels at the end of the journal."""
+        return self.labellings[-1].labels
 
     @property
     def name(self) -> str:
@@ -205,6 +223,8 @@ class Lives:
             _move(life, entry)
         elif entry.kind == "toolbox":
             life.toolbox.append(entry)
+        elif entry.kind == "request" and entry.operation in COMMANDS:
+            life.commands.append(entry)
         elif entry.kind in {"fault", "admin"}:
             _spoil(life, entry)
         elif entry.kind == "labels":
@@ -214,11 +234,12 @@ class Lives:
     def _born(self, entry: Entry) -> SandboxLife:
         labels = _mapping(entry.detail.get("labels"))
         is_by_hand = (entry.operation or "").startswith(BY_PERSON)
-        return SandboxLife(str(entry.sandbox_id), self._identity(entry.name, labels), is_by_hand, labels)
+        issue = self._identity(entry.name, labels)
+        return SandboxLife(str(entry.sandbox_id), issue, is_by_hand, [Labelling(entry.seq, entry.at, labels)])
 
     def _relabel(self, life: SandboxLife, entry: Entry) -> None:
         """Set new labels. They may name the issue of a sandbox that had none; they never move it to another issue."""
-        life.labels = _mapping(entry.detail.get("labels"))
+        life.labellings.append(Labelling(entry.seq, entry.at, _mapping(entry.detail.get("labels"))))
         if life.issue is None:
             life.issue = self._identity(life.name, life.labels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localdaytona.journal import Entry
+from proofs.checker import whose
 from proofs.checker.cases import Case
 from proofs.checker.evidence import Expectation
 from proofs.checker.expectations import DOWN, sandbox_requests, standing
@@ -13,7 +14,6 @@ BUILDS_MAX = 3
 
 ASLEEP = frozenset({"stopped", "paused", "archiving", "archived"})
 """States in which the disk is kept and nothing runs. An archive may wait for ever in Daytona's queue of backups."""
-OTHERS_LABELS = ("managed-by", "issue-id")
 
 
 def objection(case: Case) -> str:
@@ -70,6 +70,7 @@ CHECKS = {
     Expectation.RUNNING: _running,
     Expectation.STOPPED: _stopped,
     Expectation.GONE: _gone,
+    Expectation.KEPT: _nothing,
     Expectation.NOTHING: _nothing,
 }
 
@@ -100,13 +101,7 @@ def is_held_up(case: Case, life: SandboxLife) -> bool:
     """Whether an injected fault, a person's `set-state` or another's labels keep it in its state."""
     is_stuck = case.effects.get(life.last.request_id or "") == "stuck" and life.last.is_passing
     is_set = life.last.operation == f"{BY_PERSON}set-state"
-    return is_stuck or is_set or _is_anothers(case, life)
-
-
-def _is_anothers(case: Case, life: SandboxLife) -> bool:
-    """Whether its labels name another manager or another issue. The service never touches such a sandbox."""
-    manager, issue = (life.labels.get(key) for key in OTHERS_LABELS)
-    return life.is_by_hand and (manager not in {None, "issuebox"} or issue not in {None, str(case.issue)})
+    return is_stuck or is_set or whose.is_anothers(case, life)
 
 
 def last_request_at(case: Case) -> float:
@@ -132,10 +127,10 @@ def was_shown_past(case: Case, life: SandboxLife, since: float) -> bool:
     if not unseen or not all(is_outside(moment.operation) for moment in unseen):
         return False
     replies = (reply for reply in case.past.get(life.id, ()) if reply.seq > unseen[0].seq and reply.at >= since)
-    return any(_as_of(reply) < unseen[0].at for reply in replies)
+    return any(as_of(reply) < unseen[0].at for reply in replies)
 
 
-def _as_of(reply: Entry) -> float:
+def as_of(reply: Entry) -> float:
     """The time whose state the reply showed, in epoch seconds."""
     moment = reply.detail["as_of"]
     return float(moment) if isinstance(moment, int | float) else reply.at

@@ -1,7 +1,7 @@
-"""The promise as seven rules, each a function from one issue's case to its violations. Pure.
+"""The promise as nine rules, each a function from one issue's case to its violations. Pure.
 
-(a), (b) and (d) hold at every moment. (c), (e) and (f) are checked once a run has come to rest. (g) is checked when the
-workflows' histories were read.
+(a), (b), (d) and (h) hold at every moment. (c), (e) and (f) are checked once a run has come to rest. (g) is checked
+when the workflows' histories were read, and (i) when the sender noted the answers.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from proofs.checker import rest, work
+from proofs.checker import answers, openings, rest, whose, work
 from proofs.checker.cases import Case, CaseBuilder, Message, index
-from proofs.checker.evidence import Evidence, Expectation, Violation
+from proofs.checker.evidence import Delivery, Evidence, Expectation, Violation
 from proofs.checker.expectations import is_on_closed, superseders
 from proofs.checker.lives import Identity, Moment, SandboxLife, issue_of
 
 Check = Callable[[Case], Iterator[Violation]]
 
-SAFETY = frozenset("abd")
+SAFETY = frozenset("abdh")
 """The rules that are checked at any moment, from the journal."""
+
+AT_REST = frozenset("cef")
+"""The rules that a run may still come to keep until it has come to rest."""
+
+FOREIGN = "foreign"
+"""The service's own word for a sandbox under the issue's name that is another's."""
 
 INTERNAL = "internal"
 """The service's own word for a failure that must be a bug of the service."""
@@ -34,7 +40,7 @@ class Rule:
 
 
 def check(
-    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefg")
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghi")
 ) -> list[Violation]:
     """All violations, in the order of the journal. Without rest, (c), (e) and (f) are not checked."""
     return _judge(index(evidence, identity), evidence, only)
@@ -44,17 +50,19 @@ def is_checked(letter: str, evidence: Evidence) -> bool:
     """Whether the evidence allows a verdict. A rule that is not checked is not reported as held."""
     if letter == "g":
         return evidence.blocks is not None
-    return evidence.is_at_rest or letter in SAFETY
+    if letter == "i":
+        return answers.are_noted(evidence.orders)
+    return evidence.is_at_rest or letter not in AT_REST
 
 
 class Watch:
-    """Checks (a), (b) and (d) during a run: feed it the journal as it grows."""
+    """Checks (a), (b), (d) and (h) during a run: feed it the journal as it grows."""
 
     def __init__(self, identity: Identity = issue_of) -> None:
         self._builder = CaseBuilder(identity)
 
     def feed(self, evidence: Evidence) -> list[Violation]:
-        """Take the new entries (and only those), with all notes so far. Returns the violations of (a), (b) and (d).
+        """Take the new entries (and only those), with all notes so far. Returns the violations of these rules.
 
         It judges the whole history of each issue that has new entries.
         """
@@ -108,16 +116,20 @@ def _found_at_birth(case: Case, life: SandboxLife) -> Iterator[SandboxLife]:
         return
     for other in case.lives:
         state = other.before(life.born.seq)
-        if state is not None and not state.is_gone and not _is_stranger(case, other, state):
+        if state is not None and not state.is_gone and not _is_stranger(case, other, state, life.born.at):
             yield other
 
 
-def _is_stranger(case: Case, life: SandboxLife, state: Moment) -> bool:
-    """A documented limit: a sandbox that was deleted without the service, before any reply showed it, may be dying."""
+def _is_stranger(case: Case, life: SandboxLife, state: Moment, at: float) -> bool:
+    """Documented limits: a dying sandbox whose workflow run was ended by hand before the create, so that the next one
+    never knew it; one that was deleted without the service, before any reply showed it.
+    """
     deletion = life.deletion
-    if not state.is_dying or deletion is None or deletion.operation == "delete":
+    if not state.is_dying or deletion is None:
         return False
-    return case.seen.get(life.id, deletion.seq) >= deletion.seq
+    if case.has_end(life.born.at, at):
+        return True
+    return deletion.operation != "delete" and case.seen.get(life.id, deletion.seq) >= deletion.seq
 
 
 def _deliveries(case: Case) -> Iterator[Violation]:
@@ -125,9 +137,12 @@ def _deliveries(case: Case) -> Iterator[Violation]:
     acknowledged = {each.delivery: each for each in case.deliveries if each.is_acknowledged}
     recorded = {signal.delivery: False for signal in case.signals}
     for signal in case.signals:
-        recorded[signal.delivery] |= signal.is_handled
+        recorded[signal.delivery] |= signal.is_handled or case.is_ended(signal.run_id)
+    lost = {message.key for message in case.messages if message.is_lost}
     for delivery in acknowledged.values():
-        if delivery.expects is Expectation.NOTHING or case.evidence.histories is None:
+        if delivery.expects is Expectation.NOTHING or case.evidence.histories is None or delivery.delivery in lost:
+            continue
+        if delivery.expects is Expectation.KEPT and not _was_known(case, delivery):
             continue
         what = f"delivery {delivery.delivery} ({delivery.action}) was acknowledged and "
         if delivery.delivery not in recorded:
@@ -138,15 +153,34 @@ def _deliveries(case: Case) -> Iterator[Violation]:
         if message.is_certain and message.expects is Expectation.RUNNING and not _is_honoured(case, message):
             what = f"{message.key} ({message.action}) asked for a sandbox, and none was started"
             yield _lost(case, message.lo, what)
+    for life, command, opening in openings.undue(case):
+        what = f"{life.id} was sent {command.operation} although {opening.key} ({opening.action}) undid the close"
+        yield Violation(rule="c", issue=case.issue, at=command.at, what=what, entries=(life.born.seq, command.seq))
+
+
+def _was_known(case: Case, delivery: Delivery) -> bool:
+    """Whether the issue's workflow ran when the delivery came: it had handled something before, and did not end."""
+    handled = [signal.handled_at for signal in case.signals if signal.handled_at is not None]
+    answered_at = delivery.answered_at or delivery.sent_at
+    return any(at <= delivery.sent_at and not case.has_end(at, answered_at) for at in handled)
 
 
 def _is_honoured(case: Case, request: Message) -> bool:
-    is_served = any(life.was_started_since(request.lo) for life in case.lives)
+    anothers = [life for life in case.lives if whose.is_anothers(case, life)]
+    own = [life for life in case.lives if life not in anothers]
+    is_served = any(life.was_started_since(request.lo) for life in own)
     is_called_off = bool(superseders(request, case.messages))
-    is_blocked = rest.is_beyond_help(case, request.lo) or any(rest.is_held_up(case, life) for life in case.lives)
+    is_blocked = rest.is_beyond_help(case, request.lo) or any(rest.is_held_up(case, life) for life in own)
+    is_blocked |= any(_is_reported(case, life) for life in anothers)
     is_refused = is_on_closed(request, case.messages) and _may_be_refused(case, request)
     is_misled = any(rest.was_shown_past(case, life, request.lo) for life in case.lives)
     return is_served or is_called_off or is_blocked or is_refused or is_misled
+
+
+def _is_reported(case: Case, life: SandboxLife) -> bool:
+    """Whether the issue was blocked because of another's sandbox, as far as anybody read the blocks."""
+    blocks = [block for block in case.blocks if block.cause == FOREIGN and block.at >= life.born.at]
+    return case.evidence.blocks is None or bool(blocks)
 
 
 def _may_be_refused(case: Case, request: Message) -> bool:
@@ -154,7 +188,9 @@ def _may_be_refused(case: Case, request: Message) -> bool:
 
     A block that was recorded before the request may have lasted, as long as no sandbox was started in between.
     """
-    return case.evidence.blocks is None or any(
+    if case.evidence.blocks is None or request.is_lost:  # A restored database may have forgotten the block too.
+        return True
+    return any(
         block.at >= request.lo or not any(life.was_started_since(block.at) for life in case.lives)
         for block in case.blocks
     )
@@ -213,6 +249,23 @@ def _no_bug(case: Case) -> Iterator[Violation]:
             yield Violation(rule="g", issue=case.issue, at=block.at, what=what)
 
 
+def _hands_off(case: Case) -> Iterator[Violation]:
+    """(h) No command of the service reaches a sandbox that is labelled as another's, not even a refused one."""
+    for life in case.lives if case.issue is not None else []:
+        for command in whose.trespasses(case, life):
+            what = f"{life.id} is another's, and was sent {command.operation}"
+            entries = (life.born.seq, command.seq)
+            yield Violation(rule="h", issue=case.issue, at=command.at, what=what, entries=entries)
+
+
+def _answers(case: Case) -> Iterator[Violation]:
+    """(i) Each answer that hands a sandbox over names one of the issue's, which ran then."""
+    for order, objection in answers.empty(case):
+        what = f"{order.order} was answered with {order.status}, which {objection}"
+        entries = tuple(life.last.seq for life in case.lives if life.id == order.sandbox_id)
+        yield Violation(rule="i", issue=case.issue, at=order.answered_at, what=what, entries=entries)
+
+
 def _violation(rule: str, case: Case, moment: Moment, what: str, *entries: int) -> Violation:
     return Violation(rule=rule, issue=case.issue, at=moment.at, what=what, entries=tuple(dict.fromkeys(entries)))
 
@@ -227,5 +280,7 @@ RULES: Mapping[str, Rule] = {
         Rule("e", "At rest, each issue's sandbox is as its newest event asks.", _as_expected),
         Rule("f", "At rest, no sandbox is leaked or stranded.", _nothing_left),
         Rule("g", "At no time is an issue blocked by a bug of the service.", _no_bug),
+        Rule("h", "No command of the service reaches a sandbox that is labelled as another's.", _hands_off),
+        Rule("i", "Nobody is answered with a sandbox that did not run.", _answers),
     )
 }

@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from localdaytona.journal import Entry, Journal
-from proofs.checker.evidence import Block, Delivery, Evidence, Order, Signal, read_lines, write_lines
+from proofs.checker.evidence import Block, Delivery, End, Evidence, Lost, Order, Signal, read_lines, write_lines
 
 JOURNAL, DELIVERIES, ORDERS = "journal.jsonl", "deliveries.jsonl", "orders.jsonl"
-HISTORIES, BLOCKS, RUN, DATABASE = "histories.jsonl", "blocks.jsonl", "run.json", "localdaytona.sqlite3"
+HISTORIES, BLOCKS, ENDS = "histories.jsonl", "blocks.jsonl", "ends.jsonl"
+RUN, DATABASE = "run.json", "localdaytona.sqlite3"
 
 
 class NoEvidenceError(Exception):
@@ -27,6 +28,8 @@ class _Run(BaseModel):
     closed_rests_at: frozenset[str] = frozenset({"stopped", "archived"})
     worked_in: frozenset[str] | None = None
     is_at_rest: bool = True
+    instance: str = "default"
+    lost: Lost | None = None
 
 
 def write_run(directory: Path, evidence: Evidence) -> None:
@@ -39,7 +42,8 @@ def write_run(directory: Path, evidence: Evidence) -> None:
         write_lines(directory / HISTORIES, evidence.histories)
     if evidence.blocks is not None:
         write_lines(directory / BLOCKS, evidence.blocks)
-    run = _Run(closed_rests_at=evidence.closed_rests_at, worked_in=evidence.worked_in, is_at_rest=evidence.is_at_rest)
+    write_lines(directory / ENDS, evidence.ends)
+    run = _Run.model_validate({field: getattr(evidence, field) for field in _Run.model_fields})
     (directory / RUN).write_text(run.model_dump_json(indent=1) + "\n")
 
 
@@ -57,9 +61,8 @@ def read_run(directory: Path) -> Evidence:
         orders=read_lines(directory / ORDERS, Order),
         histories=read_lines(histories, Signal) if histories.exists() else None,
         blocks=read_lines(blocks, Block) if blocks.exists() else None,
-        closed_rests_at=run.closed_rests_at,
-        worked_in=run.worked_in,
-        is_at_rest=run.is_at_rest,
+        ends=read_lines(directory / ENDS, End),
+        **dict(run),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from localdaytona.journal import Entry
 from proofs.checker.cases import REFUSED_MIN, Case, Message
 from proofs.checker.evidence import Expectation
-from proofs.checker.expectations import is_on_closed, sandbox_requests
+from proofs.checker.expectations import is_on_closed, may_be_before, sandbox_requests
 from proofs.checker.lives import BY_PERSON, Moment, Period, SandboxLife
 
 STARTED_BY = frozenset({"start", "recover"})
@@ -83,7 +83,10 @@ def _stood(case: Case, end: Message, at: float) -> bool:
     known = [each for each in case.messages if each.lo <= at]
     # On a closed issue, a request delays the steps of the close and does not call them off.
     lifting = [request for request in sandbox_requests(known) if end.is_order or not is_on_closed(request, known)]
-    is_lifted = any(request.lo > end.hi and request.hi <= at for request in lifting)
+    is_lifted = any(
+        request.lo > end.hi and request.hi <= at and not (end.is_order and may_be_before(request, end))
+        for request in lifting
+    )
     return end.lo <= at and (is_final or not is_lifted)
 
 

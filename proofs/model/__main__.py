@@ -11,12 +11,19 @@ import sys
 from bench.machine import describe, one_line
 from issuebox.domain.policy import Policy
 from proofs.model import report
-from proofs.model.bounds import BOUNDS, PREPARED
+from proofs.model.bounds import BOUNDS, PREPARED, WIDER
 from proofs.model.outside import Allowance
 from proofs.model.plants import PLANTS, Plant
-from proofs.model.search import Found, Search
+from proofs.model.search import Found, Search, Violation
 from proofs.model.system import System
 from proofs.model.workflow_states import POLICY, PREPARING, WorkflowStates
+
+GROUPS = (
+    ("Deliveries, orders, acts and faults", BOUNDS, POLICY),
+    ("Updates, long histories, long activities, several messages in a task, and others at Daytona", WIDER, POLICY),
+    ("With a set-up in each sandbox", PREPARED, PREPARING),
+)
+"""What `make model` checks: what it is about, its bounds, and the policy."""
 
 
 def check(bounds: tuple[Allowance, ...], policy: Policy = POLICY, states_max: int | None = None) -> Found:
@@ -46,14 +53,13 @@ def main() -> int:
 def _show_check(states_max: int | None) -> int:
     print("Model check of the real workflow. Deterministic: no seed.")
     print(one_line(describe()))
-    print(report.bounds(BOUNDS), flush=True)
-    found = check(BOUNDS, states_max=states_max)
-    print(report.figures(found))
-    print("With a set-up in each sandbox:")
-    print(report.bounds(PREPARED), flush=True)
-    prepared = check(PREPARED, PREPARING, states_max)
-    print(report.figures(prepared))
-    violations = [*found.violations, *prepared.violations]
+    violations: list[Violation] = []
+    for about, bounds, policy in GROUPS:
+        print(f"{about}:")
+        print(report.bounds(bounds), flush=True)
+        found = check(bounds, policy, states_max)
+        print(report.figures(found))
+        violations += found.violations
     for violation in violations:
         print(report.counter_example(violation))
     return 1 if violations else 0

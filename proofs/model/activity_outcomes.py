@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from activities.claims import refuse_foreign
+from issuebox.domain.errors import RefusedError
 from issuebox.domain.phase import ASLEEP, Cause, Phase
+from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.unsaved_work import WorkState
 from localdaytona.admission import Lifecycle
 from proofs.model import daytona
 from proofs.model.daytona import Actor, Answer, Fate, Row, Trouble, World
+from proofs.model.runtime import EPOCH
 from proofs.model.views import BUDGET_SPENT, TIMEOUT, UNREACHABLE, Kind, Observation
 
 OPERATIONS: dict[str, Lifecycle] = {
@@ -40,6 +44,8 @@ class Mistakes:
     lists: bool = False
     unnamed: bool = False
     unchecked: bool = False
+    unclaimed: bool = False
+    unwatched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Late:
     """A request that Daytona has not executed yet, although its attempt was given up.
 
     ``is_overtaken``: the workflow has sent another command since. When the attempt of that command ends, the model
-    takes the late request as lost.
+    takes the late request as lost, unless it is a stop or an archive, and not on the way to a delete.
     """
 
     activity: str
@@ -76,6 +82,12 @@ class Outcome:
     is_late: bool = False
     broken: str = ""
 
+    @property
+    def shows_session(self) -> bool:
+        """Whether the sandbox is read after somebody was active in it."""
+        view = self.attempt.reply.view if self.attempt is not None and self.attempt.reply is not None else None
+        return view is not None and view.is_used
+
 
 def sent(
     world: World,
@@ -86,13 +98,20 @@ def sent(
     is_at_once: bool,
     is_confirming: bool,
     only_at_rest: bool,
+    is_ours: bool,
 ) -> Iterator[Outcome]:
     """The outcomes of an attempt's request.
 
     `is_at_once`: a lookup that is repeated when it fails. `is_confirming`: a false 404 has had the time to pass.
-    `only_at_rest`: the sandbox is read first, and the command is not sent to one that somebody has started.
+    `only_at_rest`: the sandbox is read first, and the command is not sent to one that somebody has started. `is_ours`:
+    its labels were ours when the workflow saw it; otherwise they are read first.
     """
     row = world.row(sandbox_id)
+    is_checked = activity in CHECKED or (not is_ours and activity not in UNCHECKED)
+    if is_checked and row is not None and _is_refused(row) and not mistakes.unclaimed:
+        yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
+        yield Outcome("refused: foreign", world, attempt=Attempt(reply=_failed(f"RefusedError:{Cause.FOREIGN.value}")))
+        return
     if only_at_rest and row is not None and row.phase not in ASLEEP:
         yield Outcome("lost", world, is_fault=True, observed=_failed(TIMEOUT))
         yield _read(world, row, f"is not sent, for it is {row.shown}", is_sent=False)
@@ -108,18 +127,36 @@ def sent(
             yield from _set_up(world, sandbox_id)
         case "label_sandbox":
             yield from _labelled(world, sandbox_id)
+        case "refresh_activity":
+            yield from _refreshed(world, sandbox_id)
         case _:
             yield from _commanded(world, activity, sandbox_id, mistakes)
 
 
-def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]:
+CHECKED = frozenset({"delete_sandbox", "label_sandbox", "set_up_sandbox"})
+"""Activities that read the labels whatever the workflow saw."""
+UNCHECKED = frozenset({"lookup_sandbox", "create_sandbox", "settle_sandbox"})
+"""Activities that touch no sandbox that exists."""
+
+
+def _is_refused(row: Row) -> bool:
+    """Whether the real check refuses the sandbox because of its labels."""
+    try:
+        refuse_foreign(row.view().at(EPOCH), 1, DEFAULT_INSTANCE)
+    except RefusedError:
+        return True
+    return False
+
+
+def followed(world: World, attempt: Attempt, activity: str, mistakes: Mistakes) -> Iterator[Outcome]:
     """The outcomes of an attempt that waits for its sandbox to settle."""
     row = world.row(attempt.follows)
     if row is None:
         yield _read(world, None, "finds it gone")
         return
     if row.is_settled(for_archive=activity == "archive_sandbox"):
-        yield _read(world, row, f"reads {row.shown}", is_proven_unrun=attempt.is_create)
+        is_proven_unrun = attempt.is_create and (not row.has_started or mistakes.unwatched)
+        yield _read(world, row, f"reads {row.shown}", is_proven_unrun=is_proven_unrun)
     elif activity == "settle_sandbox":
         yield Outcome(
             "waits until the budget of the phase is spent", world, is_fault=True, observed=_failed(BUDGET_SPENT)
@@ -133,11 +170,8 @@ def followed(world: World, attempt: Attempt, activity: str) -> Iterator[Outcome]
 
 
 def executed(world: World, late: Late, mistakes: Mistakes) -> Answer:
-    """Daytona executes the late request after all."""
-    answer = _answer(world, late.activity, late.sandbox_id, mistakes, is_late=True)
-    if answer.world == world:
-        return answer
-    return replace(answer, world=replace(answer.world, trouble=Trouble.SINCE_READ))
+    """Daytona executes the late request after all. That is no excuse at rest: issuebox has to follow what it sent."""
+    return _answer(world, late.activity, late.sandbox_id, mistakes, is_late=True)
 
 
 def _answer(
@@ -200,7 +234,9 @@ def _looked_up(
         stale = row.view(is_stale=True) if row.before else None
         attempt = Attempt(reply=Observation(Kind.SEEN, stale))
         label = f"reads the past: {stale.state if stale else 'none'}"
-        yield Outcome(label, world, is_fault=True, attempt=attempt)
+        is_hidden = world.trouble is Trouble.ASKED and not row.is_seen_since
+        hidden = replace(world, trouble=Trouble.SINCE_READ) if is_hidden else world
+        yield Outcome(label, hidden, is_fault=True, attempt=attempt)
     if row is not None and not is_confirming:
         yield _denied(world, row)
     if is_at_once:
@@ -223,7 +259,8 @@ def _inspected(world: World, sandbox_id: str) -> Iterator[Outcome]:
     for verdict, after in daytona.inspected(world, sandbox_id):
         is_fault = verdict is WorkState.UNCHECKED and row is not None and row.phase is Phase.USABLE
         label = f"finds the work {verdict}"
-        yield Outcome(label, after, is_fault=is_fault, attempt=Attempt(reply=_judged(verdict)))
+        broken = daytona.touched(row, "inspect") if row is not None else ""
+        yield Outcome(label, after, is_fault=is_fault, attempt=Attempt(reply=_judged(verdict)), broken=broken)
 
 
 def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
@@ -236,7 +273,7 @@ def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
         yield _read(world, row, f"finds it {row.shown}")
         return
     ready = replace(row, is_set_up=True)
-    yield _read(world.put(ready), ready, "done and marked")
+    yield replace(_read(world.put(ready), ready, "done and marked"), broken=daytona.touched(row, "set-up"))
     yield Outcome("done, and the reply is lost", world.put(ready), is_fault=True, observed=_failed(TIMEOUT))
     failed = Attempt(reply=_failed(f"RefusedError:{Cause.SETUP.value}"))
     yield Outcome("the command fails in it", world, is_fault=True, attempt=failed)
@@ -245,13 +282,25 @@ def _set_up(world: World, sandbox_id: str) -> Iterator[Outcome]:
 def _labelled(world: World, sandbox_id: str) -> Iterator[Outcome]:
     row = world.row(sandbox_id)
     after = world.put(replace(row, is_labelled=True)) if row is not None else world
-    yield Outcome("done", after, observed=Observation(Kind.SEEN))
+    broken = daytona.touched(row, "label") if row is not None else ""
+    yield Outcome("done", after, observed=Observation(Kind.SEEN), broken=broken)
     yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
+
+
+def _refreshed(world: World, sandbox_id: str) -> Iterator[Outcome]:
+    row = world.row(sandbox_id)
+    broken = daytona.touched(row, "refresh") if row is not None else ""
+    yield Outcome("done", world, observed=Observation(Kind.SEEN), broken=broken)
+    yield Outcome("lost before it was executed", world, is_fault=True, observed=_failed(TIMEOUT))
+
+
+_SHOWN = {Trouble.SINCE_READ: Trouble.READ, Trouble.ASKED: Trouble.NONE}
+"""What a read of the present makes of a trouble."""
 
 
 def _read(world: World, row: Row | None, label: str, *, is_proven_unrun: bool = False, is_sent: bool = True) -> Outcome:
     """The read that ends an attempt."""
-    trouble = Trouble.READ if world.trouble is Trouble.SINCE_READ else world.trouble
+    trouble = _SHOWN.get(world.trouble, world.trouble)
     view = None if row is None else row.view(is_proven_unrun=is_proven_unrun)
     if row is not None and (row.is_denied or row.before):
         world = world.put(replace(row, is_denied=False, is_seen_since=bool(row.before)))

@@ -5,12 +5,14 @@ The search explores each bound completely. A state that two bounds share is coun
 
 from __future__ import annotations
 
+from typing import Any
+
 from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, OPENED, REOPENED
 from proofs.model.outside import Allowance
 
 
-def _of(*events: int, repeats: int = 0, orders: int = 0, acts: int = 0, faults: int = 0) -> Allowance:
-    return Allowance(frozenset(events), repeats=repeats, orders=orders, acts=acts, faults=faults)
+def _of(*events: int, **more: Any) -> Allowance:
+    return Allowance(frozenset(events), **more)
 
 
 BOUNDS: tuple[Allowance, ...] = (
@@ -26,18 +28,45 @@ BOUNDS: tuple[Allowance, ...] = (
     _of(OPENED, CLOSED, REOPENED, acts=1, faults=1),
 )
 
+WIDER: tuple[Allowance, ...] = (
+    _of(OPENED, acts=1, visits=1),
+    _of(OPENED, REOPENED, orders=1, faults=1),
+    _of(OPENED, CLOSED, COMMENTED, outlasts=2),
+    _of(OPENED, CLOSED, acts=1, outlasts=1),
+    _of(OPENED, CLOSED, REOPENED, DELETED, updates=1),
+    _of(OPENED, CLOSED, updates=1, acts=1),
+    _of(OPENED, updates=1, orders=1, faults=1),
+    _of(OPENED, CLOSED, REOPENED, DELETED, pairs=1),
+    _of(OPENED, updates=1, orders=2, pairs=1),
+    _of(OPENED, CLOSED, REOPENED, DELETED, rolls=1),
+    _of(OPENED, updates=2, orders=1, rolls=1),
+    _of(OPENED, orders=1, acts=1, rolls=1),
+    _of(OPENED, REOPENED, orders=1, claims=2),
+    _of(OPENED, orders=1, acts=1, claims=1),
+    _of(OPENED, orders=1, handmade=1),
+    _of(OPENED, DELETED, handmade=1, faults=1),
+)
+"""Bounds with more kinds of moves, each with few of them."""
+
 PREPARED: tuple[Allowance, ...] = (_of(OPENED, acts=1, faults=1), _of(OPENED, CLOSED, faults=1))
 """The bounds of the model in which each sandbox has to be set up."""
 
 
 def describe(bound: Allowance) -> str:
     """The bound in words."""
-    events = ", ".join(_name(number) for number in sorted(bound.awaited))
+    events = ", ".join(_name(number) for number in sorted(bound.awaited)) or "no delivery"
     kinds = {
         "repeated delivery": bound.repeats,
         "order": bound.orders,
         "act at Daytona": bound.acts,
         "fault": bound.faults,
+        "activity that outlasts a timer": bound.outlasts,
+        "update": bound.updates,
+        "workflow task with two messages": bound.pairs,
+        "continue-as-new": bound.rolls,
+        "act of another installation": bound.claims,
+        "sandbox made by hand": bound.handmade,
+        "visit": bound.visits,
     }
     extras = [f"{count} {kind if count == 1 else _plural(kind)}" for kind, count in kinds.items() if count]
     return "; ".join([events, *extras])
@@ -49,4 +78,14 @@ def _name(number: int) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"act at Daytona": "acts at Daytona", "repeated delivery": "repeated deliveries"}.get(kind, f"{kind}s")
+    return _PLURALS.get(kind, f"{kind}s")
+
+
+_PLURALS = {
+    "sandbox made by hand": "sandboxes made by hand",
+    "act of another installation": "acts of another installation",
+    "act at Daytona": "acts at Daytona",
+    "repeated delivery": "repeated deliveries",
+    "activity that outlasts a timer": "activities that outlast a timer",
+    "workflow task with two messages": "workflow tasks with two messages",
+}

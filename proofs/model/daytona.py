@@ -34,6 +34,7 @@ class Actor(StrEnum):
 
     ISSUEBOX = "issuebox"
     PERSON = "a person"
+    ANOTHER = "another installation"
 
 
 class Fate(StrEnum):
@@ -49,9 +50,11 @@ class Trouble(StrEnum):
 
     NONE = "none"
     SINCE_READ = "since read"
-    """A person, Daytona or a late command changed something, and no read has shown it yet."""
+    """A person or Daytona changed something, and no read has shown it yet."""
     READ = "read"
     """The same, and a read has shown it, but the workflow has not acted on it yet."""
+    ASKED = "asked"
+    """Something changed, and a request has come since: a read from before the request is no excuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ class Row:
     no inspection since then, with nobody in it, found that nothing would be lost. ``is_occupied``: somebody may be at
     work in it now. ``is_used``: somebody was active in it since it was last seen asleep. ``is_abandoned``: a person
     said that its content may be lost. ``is_unchecked``: the last inspection had no result. ``is_seen``: the workflow
-    knew its ID. ``is_denied``: the last read of it was a false 404. ``is_hand_deleted``: a person deleted it at
-    Daytona.
+    knew its ID. ``is_denied``: the last read of it was a false 404. ``is_foreign``: it has the labels of another
+    installation. ``is_hand_deleted``: a person deleted it at Daytona. ``is_handmade``: a person created it there, and
+    enters it as soon as it runs.
     """
 
     id: str
@@ -77,6 +81,7 @@ class Row:
     has_started: bool = False
     has_name: bool = True
     is_labelled: bool = True
+    is_foreign: bool = False
     is_set_up: bool = False
     before: str | None = None
     is_seen_since: bool = False
@@ -88,6 +93,7 @@ class Row:
     is_seen: bool = False
     is_denied: bool = False
     is_hand_deleted: bool = False
+    is_handmade: bool = False
 
     @property
     def is_dying(self) -> bool:
@@ -120,8 +126,9 @@ class Row:
             state,
             desired,
             is_recoverable=self.is_recoverable and state == "error",
-            is_proven_unrun=is_proven_unrun and not self.has_started,
+            is_proven_unrun=is_proven_unrun,
             is_labelled=self.is_labelled,
+            is_foreign=self.is_foreign,
             is_set_up=self.is_set_up,
             is_used=self.is_used,
             is_past=is_stale and self.is_seen_since,
@@ -187,6 +194,7 @@ def create(
         "started",
         has_name=not is_unnamed,
         is_labelled=actor is Actor.ISSUEBOX,
+        is_foreign=actor is Actor.ANOTHER,
         is_abandoned=world.is_next_abandoned,
         before="",
     )
@@ -196,7 +204,7 @@ def create(
 
 
 def _broken_by_create(world: World, actor: Actor, *, is_unnamed: bool, is_late: bool) -> str:
-    if actor is Actor.PERSON:
+    if actor is not Actor.ISSUEBOX:
         return ""
     if any(not row.is_dying for row in world.rows):
         return "(a) a second sandbox lives for the issue"
@@ -218,12 +226,17 @@ def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, f
     verdict = admission.judge(operation, _sandbox(row))
     if isinstance(verdict, Refuse):
         return Answer(world, _error_of(verdict))
+    broken = touched(row, operation) if actor is Actor.ISSUEBOX else ""
     if isinstance(verdict, NoOp):
-        return Answer(world)
-    broken = ""
+        return Answer(world, broken=broken)
     if operation == "delete" and actor is Actor.ISSUEBOX and row.may_hold_work and not row.is_abandoned:
         broken = f"(d) {row.id}, which may hold work, was deleted and nobody abandoned it"
     return Answer(_put(world, _departed(row, verdict.transition, actor, fate)), broken=broken)
+
+
+def touched(row: Row, operation: str) -> str:
+    """The promise that is broken when issuebox does this to the sandbox, '' for none."""
+    return f"{operation} touches {row.id}, which is another installation's" if row.is_foreign else ""
 
 
 def checked_delete(world: World, sandbox_id: str, *, is_unchecked: bool = False) -> Answer:
@@ -244,7 +257,9 @@ def advanced(world: World) -> Iterator[tuple[str, World]]:
             is_up = after.desired == "started" and after.state != "error"
             is_unbuilt = after.state == "error" != row.state and not after.has_started
             moved = replace(world, unbuilt=world.unbuilt + is_unbuilt)
-            yield row.id, _put(moved, replace(after, is_occupied=after.is_occupied and is_up))
+            stepped = _put(moved, replace(after, is_occupied=after.is_occupied and is_up))
+            is_theirs = row.is_handmade and after.has_started and not row.has_started
+            yield row.id, entered(stepped, row.id, is_abandoned=True) if is_theirs else stepped
 
 
 def aged(world: World) -> World:
@@ -306,7 +321,7 @@ def _departed(row: Row, transition: str, actor: Actor, fate: Fate) -> Row:
     after = _row(departed, row)
     before = row.before if transition == "create" else f"{row.shown}/{row.desired}"
     if after.is_dying:
-        after = replace(after, has_name=False, is_hand_deleted=actor is Actor.PERSON)
+        after = replace(after, has_name=False, is_hand_deleted=actor is not Actor.ISSUEBOX)
     return replace(
         after, before=before, is_seen_since=False, is_occupied=after.is_occupied and after.desired == "started"
     )

@@ -66,6 +66,8 @@ ORDERS: tuple[Order, ...] = (
     Order("replace", abandons=True),
     Order("retry", sets_goal=False),
 )
+STANDING = frozenset({"stop", "delete", "delete --force"})
+"""Orders that stand until somebody asks for the sandbox. They have a time."""
 LOOK = "look"
 """The audit's signal."""
 

@@ -89,15 +89,24 @@ def functions_of(coroutine: Coroutine[Any, Any, Any]) -> list[str]:
 
 def _told(told: Told, at: Moment) -> Hashable:
     """Of the time from which a closed issue's timers count, the print says how many timers are due."""
+    due = _timers_due(told.ended_at, at)
+    # An update asks at the model's time, which is later than all of GitHub's; how much later never counts.
+    requested_at = None if told.requested_at is None else min(told.requested_at, runtime.EPOCH)
+    return _print(told.issue, at), told.closed_at, requested_at, due, told.is_contradicted
+
+
+def _timers_due(began: datetime | None, at: Moment) -> int | None:
+    """How many timers of a closed issue are due that began at this moment."""
     closing = at.memory.policy.closing
     moments = [after_s for _, after_s in closing.ladder] + [closing.forget_after_s]
-    began = told.ended_at
-    due = None if began is None else sum(began + timedelta(seconds=after_s) <= at.now for after_s in moments)
-    return _print(told.issue, at), told.closed_at, told.requested_at, due, told.is_contradicted
+    return None if began is None else sum(began + timedelta(seconds=after_s) <= at.now for after_s in moments)
 
 
 def _requests(requests: Requests, _at: Moment) -> Hashable:
-    """Whether requests wait, whether the read under way serves any of them, and whether it leaves any."""
+    """Whether requests wait, whether the read under way serves any of them, and whether it leaves any.
+
+    The answers are left out: a handler takes its answer out of the memory in the task in which it is given.
+    """
     asked, observed, served = requests.asked, requests.observed, requests.served
     return asked > served, observed > served, asked > observed
 
@@ -113,8 +122,11 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
 def _progress(progress: Progress, at: Moment) -> Hashable:
     """Everything but the outcome, which is for people."""
     blocked = _print(progress.blocked, at)
-    unsure = progress.unsure_until
-    late = None if unsure is None else (unsure <= at.now, progress.outcome in READY, _earlier_timers(unsure, at))
+    unsure, seen_at = progress.unsure_until, at.memory.seen.at
+    late: Hashable = None
+    if unsure is not None:
+        is_new = seen_at is not None and unsure - seen_at < PAST_SHOWN_MAX
+        late = unsure <= at.now, progress.outcome in READY, is_new, _earlier_timers(unsure, at)
     return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken, late
 
 
@@ -139,7 +151,7 @@ def _orders(orders: Orders, _at: Moment) -> Hashable:
 
 def _blocked(blocked: Blocked, at: Moment) -> Hashable:
     due_at = blocked.next_try_at
-    return blocked.cause, None if due_at is None else due_at <= at.now
+    return blocked.cause, None if due_at is None else due_at <= at.now, _timers_due(blocked.since, at)
 
 
 def _sandbox(sandbox: Sandbox, at: Moment) -> Hashable:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from issuebox.domain.events import Intention
@@ -14,7 +14,7 @@ from issuebox.domain.phase import Goal
 from localdaytona.admission import Lifecycle
 from proofs.model import daytona
 from proofs.model.daytona import Actor, Row, Trouble, World
-from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, LOOK, ORDERS, Order
+from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, LOOK, ORDERS, STANDING, Order
 from proofs.model.views import Kind, Observation
 
 ASKING = frozenset(number for number, event in enumerate(EVENTS) if event.intention is Intention.ENSURE)
@@ -27,6 +27,14 @@ class Allowance:
     """What may still come, and what has come.
 
     ``awaited``: deliveries that may come. ``taken``: deliveries that have come; ``repeats`` of them may come again.
+    ``outlasts``: activities that may take so long that the next timer of a closed issue is due before their end.
+    ``claims``: acts of another installation that uses the same names. ``handmade``: sandboxes that a person
+    may make by hand, in place of the present one, to work in them. ``visits``: how often a person may enter a sandbox
+    that runs.
+    ``rolls``: how often the history may become long, so that the workflow continues as new.
+    ``pairs``: workflow tasks that may bring two messages, or a message and the end of an activity or a timer.
+    ``updates``: calls of the update `ensure` that may come; ``is_updated``: one has come. It asks now, and so after all
+    that the deliveries are about.
     ``standing``: a person's order that no later request has ended. ``is_wanted``: somebody asked for a running sandbox,
     and nothing has called that off. ``abandoning_order``: the standing order by which a person abandoned the sandbox.
     """
@@ -36,10 +44,18 @@ class Allowance:
     orders: int = 0
     acts: int = 0
     faults: int = 0
+    outlasts: int = 0
+    updates: int = 0
+    pairs: int = 0
+    rolls: int = 0
+    claims: int = 0
+    handmade: int = 0
+    visits: int = 0
     taken: frozenset[int] = frozenset()
     standing: str = ""
     is_wanted: bool = False
     abandoning_order: str = ""
+    is_updated: bool = False
 
     @property
     def newest(self) -> IssueState:
@@ -61,11 +77,12 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that reaches the workflow: a delivery or an order."""
+    """Something that reaches the workflow: a delivery, an order or an update. ``asks``: it asks for the sandbox."""
 
     label: str
     observation: Observation
     allowance: Allowance
+    asks: bool = False
     abandons: bool = False
     takes_back: bool = False
     """No order to abandon the sandbox stands any more."""
@@ -78,7 +95,25 @@ def messages(allowance: Allowance) -> tuple[Message, ...]:
         news += [_delivered(allowance, number, is_after_order=False) for number in sorted(allowance.awaited & ASKING)]
     again = [_repeated(allowance, number) for number in sorted(allowance.taken) if allowance.repeats]
     orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
-    return (*news, *again, *orders)
+    updates = [_updated(allowance)] if allowance.updates else []
+    return (*news, *again, *orders, *updates)
+
+
+def in_one_task(first: Message, after: Sequence[Message]) -> Iterator[tuple[Message, Observation]]:
+    """Each message that may come in one workflow task after the first one, and the observation of both.
+
+    `after`: the messages that may come after the first one. Nobody can say any more that what is delivered happened
+    before an order of the same task.
+    """
+    is_order = first.observation.word in STANDING
+    for second in after:
+        if second.observation.is_after_order or not is_order:
+            yield second, together(first.observation, second.observation)
+
+
+def together(*parts: Observation) -> Observation:
+    """What one workflow task brings."""
+    return Observation(Kind.TOGETHER, together=parts)
 
 
 def audit() -> Observation:
@@ -107,6 +142,38 @@ def acts(world: World) -> Iterator[tuple[str, World]]:
             yield f"{row.id} breaks {word}", replace(broken, trouble=Trouble.SINCE_READ)
 
 
+def claims(world: World) -> Iterator[tuple[str, World]]:
+    """Everything that another installation may do, which takes the same name for its own issue's."""
+    row = world.named
+    if row is None:
+        created = daytona.create(world, Actor.ANOTHER).world
+        yield "another installation creates a sandbox under the name", replace(created, trouble=Trouble.SINCE_READ)
+    elif row.is_foreign:
+        deleted = daytona.command(world, "delete", row.id, Actor.ANOTHER)
+        yield f"the other installation deletes {row.id}", replace(deleted.world, trouble=Trouble.SINCE_READ)
+    elif not row.is_labelled:
+        claimed = world.put(replace(row, is_foreign=True))
+        yield f"another installation puts its labels on {row.id}", replace(claimed, trouble=Trouble.SINCE_READ)
+
+
+def handmade(world: World) -> Iterator[tuple[str, World]]:
+    """A person creates a sandbox under the name, and enters it as soon as it runs. One that has the name is deleted."""
+    row = world.named
+    left = world if row is None else daytona.command(world, "delete", row.id, Actor.PERSON).world
+    if left.named is not None:
+        return
+    made = daytona.create(left, Actor.PERSON).world
+    label = f"a person makes s{made.made} by hand" + (f" in place of {row.id}" if row else "")
+    yield label, replace(made.put(replace(made.rows[-1], is_handmade=True)), trouble=Trouble.SINCE_READ)
+
+
+def visits(world: World) -> Iterator[tuple[str, World]]:
+    """A person enters a sandbox that runs, as with `ssh`."""
+    row = world.named
+    if row is not None and is_awake(row) and not row.is_occupied:
+        yield f"a person enters {row.id}", _disturbed(world, row.id, is_entered=True)
+
+
 def abandoned(world: World, is_abandoned: bool, is_coming: bool) -> World:
     """A person abandons the present sandbox, or the order to do so ends.
 
@@ -131,7 +198,8 @@ def _disturbed(world: World, sandbox_id: str, *, is_entered: bool = False) -> Wo
 def _delivered(allowance: Allowance, number: int, *, is_after_order: bool = True) -> Message:
     event = EVENTS[number]
     after = replace(allowance, awaited=allowance.awaited - {number}, taken=allowance.taken | {number})
-    if event.intention is Intention.ENSURE and _may_ask(after, number) and is_after_order:
+    asks = event.intention is Intention.ENSURE and _may_ask(after, number) and is_after_order
+    if asks:
         after = replace(
             after, standing="", is_wanted=True, abandoning_order=_unless(allowance.abandoning_order, "delete --force")
         )
@@ -139,7 +207,9 @@ def _delivered(allowance: Allowance, number: int, *, is_after_order: bool = True
         after = replace(after, is_wanted=False, abandoning_order=_unless(allowance.abandoning_order, "replace"))
     observation = Observation(Kind.DELIVERED, number=number, is_after_order=is_after_order)
     label = f"{event.action} arrives" if is_after_order else f"{event.action} from before the order arrives"
-    return Message(label, observation, after, takes_back=allowance.abandoning_order != after.abandoning_order)
+    return Message(
+        label, observation, after, asks=asks, takes_back=allowance.abandoning_order != after.abandoning_order
+    )
 
 
 def _unless(order: str, ended: str) -> str:
@@ -167,8 +237,24 @@ def _ordered(allowance: Allowance, order: Order) -> Message:
         f"a person orders {order.name}",
         observation,
         after,
+        asks=order.name == "replace" and not is_void,
         abandons=order.abandons and not is_void,
         takes_back=bool(allowance.abandoning_order) and not after.abandoning_order,
+    )
+
+
+def _updated(allowance: Allowance) -> Message:
+    after = replace(allowance, updates=allowance.updates - 1)
+    is_refused = allowance.newest is IssueState.DELETED
+    if not is_refused:
+        order = _unless(allowance.abandoning_order, "delete --force")
+        after = replace(after, standing="", is_wanted=True, is_updated=True, abandoning_order=order)
+    return Message(
+        "an update asks for the sandbox",
+        Observation(Kind.UPDATED),
+        after,
+        asks=not is_refused,
+        takes_back=allowance.abandoning_order != after.abandoning_order,
     )
 
 
@@ -179,6 +265,8 @@ def _may_ask(allowance: Allowance, number: int) -> bool:
 
 
 def _is_asked_since_close(allowance: Allowance) -> bool:
+    if allowance.is_updated:
+        return allowance.is_wanted and allowance.newest is IssueState.CLOSED
     is_first_close = CLOSED_AGAIN not in allowance.taken
     return is_first_close and COMMENTED in allowance.taken and allowance.is_wanted and CLOSED in allowance.taken
 

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, cast
 
 from activities.messages import CommandReply
-from issuebox.domain import decision
+from issuebox.domain import decision, goal, sandbox
 from issuebox.domain.decision import Column, decide
-from issuebox.domain.memory import Builds, Memory, Orders, Seen
-from issuebox.domain.phase import Action, Cause, Goal, Phase
+from issuebox.domain.memory import Answer, Builds, Memory, Orders, Requests, Seen
+from issuebox.domain.phase import AWAKE, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import LastInspection, WorkState
 from proofs.model.activity_outcomes import Mistakes
-from proofs.model.deliveries import DELETED, OPENED, REOPENED
+from proofs.model.deliveries import CLOSED, COMMENTED, DELETED, OPENED, REOPENED
 from proofs.model.outside import Allowance
 from proofs.model.workflow_states import POLICY, PREPARING
-from workflows import reconcile
+from workflows import display, issue_sandbox, reconcile
 from workflows.failures import BlockedError, Failure
+from workflows.issue_sandbox import IssueSandboxWorkflow
+from workflows.messages import Handover, StartInput
 from workflows.reconcile import Inspected, Reconciliation, command_input
 
 Patch = Callable[[], AbstractContextManager[None]]
@@ -214,8 +217,120 @@ def _forget_when_it_was_ordered() -> AbstractContextManager[None]:
     return _set(Orders, "is_after", lambda _self, _asked_at, _now: False)
 
 
-def _of(*events: int, orders: int = 0, acts: int = 0, faults: int = 0) -> Allowance:
-    return Allowance(frozenset(events), orders=orders, acts=acts, faults=faults)
+def _follow_no_late_command() -> AbstractContextManager[None]:
+    return _set(reconcile, "LATE", frozenset())
+
+
+def _count_from_the_request() -> AbstractContextManager[None]:
+    return _set(goal, "_counts_from", lambda memory: memory.told.ended_at)
+
+
+def _hand_over_in_no_time() -> AbstractContextManager[None]:
+    return _set(Memory, "hand_over", lambda self, ticket, answer, _now: self.requests.serve(ticket, answer))
+
+
+def _serve_who_came_since() -> AbstractContextManager[None]:
+    hand_over = Memory.hand_over
+
+    def served(self: Memory, _ticket: int, answer: Answer, now: Any) -> None:
+        hand_over(self, self.requests.asked, answer, now)
+
+    return _set(Memory, "hand_over", served)
+
+
+def _answer_when_sent() -> AbstractContextManager[None]:
+    def handover(memory: Memory, _answer: Answer | None) -> Handover:
+        outcome = memory.progress.outcome or Outcome.REUSED
+        return Handover(memory.issue_id, memory.name, outcome, memory.seen.sandbox, memory.progress.blocked)
+
+    return _set(display, "handover", handover)
+
+
+def _answer_again() -> AbstractContextManager[None]:
+    def answer(self: Requests, ticket: int, answer: Answer) -> None:
+        self.answers.update({waiting: answer for waiting in self.answers if waiting <= ticket})
+
+    return _set(Requests, "answer", answer)
+
+
+def _compare_within_a_task() -> AbstractContextManager[None]:
+    is_after = Orders.is_after
+    return _set(Orders, "is_after", lambda self, asked_at, now: is_after(self, asked_at, now + timedelta(seconds=1)))
+
+
+def _roll_at_once() -> AbstractContextManager[None]:
+    return _rolling(lambda memory: memory)
+
+
+def _roll_without_requests() -> AbstractContextManager[None]:
+    return _rolling(lambda memory: replace(memory, requests=Requests()))
+
+
+@contextmanager
+def _rolling(carried: Callable[[Memory], Memory]) -> Iterator[None]:
+    """Continue as new with what is carried of the memory, whoever still waits."""
+
+    async def roll(self: IssueSandboxWorkflow) -> None:
+        memory = self._memory
+        cast("Any", issue_sandbox).workflow.continue_as_new(StartInput(memory.issue_id, memory.name, carried(memory)))
+
+    with _set(IssueSandboxWorkflow, "_roll", roll):
+        yield
+
+
+def _ignore_the_instance() -> AbstractContextManager[None]:
+    identity = sandbox._identity  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    def shared(issue_id: int, instance: str) -> dict[str, str]:
+        return {label: own for label, own in identity(issue_id, instance).items() if label != sandbox.LABEL_INSTANCE}
+
+    return _set(sandbox, "_identity", shared)
+
+
+def _tie_to_the_next_lookup() -> AbstractContextManager[None]:
+    give = goal.give
+
+    def given(memory: Memory, *order: Any, **more: Any) -> None:
+        give(memory, *order, **more)
+        memory.orders.forced_id = ""
+
+    return _set(issue_sandbox, "give", given)
+
+
+def _force_whatever_is_there() -> AbstractContextManager[None]:
+    is_forced = goal.is_forced
+    return _set(reconcile, "is_forced", lambda memory, found: memory.orders.is_forced or is_forced(memory, found))
+
+
+def _take_stopping_for_up() -> AbstractContextManager[None]:
+    return _set(reconcile, "STAYS_UP", AWAKE)
+
+
+def _keep_the_reached() -> AbstractContextManager[None]:
+    block = Memory.block
+
+    def blocked(self: Memory, *arguments: Any) -> None:
+        reached = self.progress.reached
+        block(self, *arguments)
+        self.progress.reached = reached
+
+    return _set(Memory, "block", blocked)
+
+
+def _trust_any_delete() -> AbstractContextManager[None]:
+    wait = Reconciliation._wait  # noqa: SLF001 -- a mistake is planted where it would be made
+
+    async def waited(self: Reconciliation, leaving: Sandbox) -> Sandbox | None:
+        found = await wait(self, leaving)
+        if found is None and leaving.phase is Phase.LEAVING:
+            self._gone.destroyed_id = leaving.id
+        return found
+
+    return _set(Reconciliation, "_wait", waited)
+
+
+def _of(*events: int, **more: Any) -> Allowance:
+    return Allowance(frozenset(events), **more)
 
 
 PLANTS: dict[str, Plant] = {
@@ -321,5 +436,113 @@ PLANTS: dict[str, Plant] = {
         _of(OPENED, REOPENED, orders=1),
         "(e)",
         _forget_when_it_was_ordered,
+    ),
+    "late-stop": Plant(
+        "nobody looks again after a stop whose reply was lost, although Daytona may execute it late",
+        _of(OPENED, REOPENED, orders=1, faults=1),
+        "(e)",
+        _follow_no_late_command,
+    ),
+    "stopping-is-up": Plant(
+        "a sandbox that is still stopping counts as up at the look that follows a lost reply",
+        _of(OPENED, REOPENED, orders=1, faults=1),
+        "(e)",
+        _take_stopping_for_up,
+    ),
+    "blocked-and-reached": Plant(
+        "a goal that was reached before still counts as reached when the issue is blocked",
+        _of(orders=2, handmade=1),
+        "(e)",
+        _keep_the_reached,
+    ),
+    "anybody's-delete": Plant(
+        "the end of a delete that somebody else sent is proof that nothing is left",
+        _of(OPENED, DELETED, acts=1, faults=1),
+        "(e)",
+        _trust_any_delete,
+    ),
+    "timers-from-request": Plant(
+        "the timers of a closed issue count from the request, and end it before its sandbox is handed over",
+        _of(OPENED, CLOSED, COMMENTED, outlasts=1),
+        "nobody called it off",
+        _count_from_the_request,
+    ),
+    "timers-at-handover": Plant(
+        "the timers of a closed issue do not start anew at the handover",
+        _of(OPENED, CLOSED, COMMENTED, outlasts=1),
+        "at once",
+        _hand_over_in_no_time,
+    ),
+    "served-too-soon": Plant(
+        "a handover also serves requests that are newer than the read behind it",
+        _of(OPENED, REOPENED, acts=1),
+        "(e)",
+        _serve_who_came_since,
+    ),
+    "answered-too-soon": Plant(
+        "the same, and an update is told of a sandbox that no read since it came has shown",
+        _of(OPENED, updates=1),
+        "no read since",
+        _serve_who_came_since,
+    ),
+    "answered-when-sent": Plant(
+        "the answer to an update is worked out when it is sent, and not when it is given",
+        _of(OPENED, updates=1, orders=1),
+        "an update was answered",
+        _answer_when_sent,
+    ),
+    "answered-twice": Plant(
+        "an answer that was given is replaced by the next one, in the same workflow task",
+        _of(OPENED, updates=1, orders=2, pairs=1),
+        "its answer was",
+        _answer_again,
+    ),
+    "order-of-the-task": Plant(
+        "a delivery is late because of an order that comes in the same workflow task, and has no time of its own",
+        _of(OPENED, orders=1, pairs=1),
+        "(e)",
+        _compare_within_a_task,
+    ),
+    "rolled-too-soon": Plant(
+        "the workflow continues as new while an update waits for its answer",
+        _of(OPENED, updates=1, rolls=1),
+        "no answer",
+        _roll_at_once,
+    ),
+    "rolled-and-forgotten": Plant(
+        "the requests are not carried on when the workflow continues as new",
+        _of(OPENED, rolls=1),
+        "nobody called it off",
+        _roll_without_requests,
+    ),
+    "shared-name": Plant(
+        "a sandbox under the name counts as ours, whichever installation's labels it has",
+        _of(OPENED, DELETED, claims=1),
+        "another installation's",
+        _ignore_the_instance,
+    ),
+    "late-claim": Plant(
+        "a sandbox that had no labels when it was seen is not read again before it gets ours",
+        _of(OPENED, acts=1, claims=1),
+        "touches",
+        mistakes=Mistakes(unclaimed=True),
+    ),
+    "forced-anyhow": Plant(
+        "a forced delete also counts for a sandbox that a person made since",
+        _of(OPENED, orders=1, handmade=1),
+        "(d)",
+        _force_whatever_is_there,
+    ),
+    "given-up-later": Plant(
+        "a forced delete is about the sandbox that the next lookup shows, although the workflow knew one",
+        _of(OPENED, orders=1, handmade=1),
+        "(d)",
+        _tie_to_the_next_lookup,
+    ),
+    "unwatched-build": Plant(
+        "a sandbox that broke in its create counts as never run, although it was not watched all the time",
+        _of(OPENED, acts=1, visits=1),
+        "(d)",
+        mistakes=Mistakes(unwatched=True),
     ),
 }

@@ -1,21 +1,23 @@
 """Judges the promise by what the model knows and the workflow does not.
 
-`proofs.model.daytona` judges (a), (b) and (d), where a command is accepted. This module judges handovers, and (e):
-whether a state is at rest and right.
+`proofs.model.daytona` judges (a), (b) and (d), where a command is accepted. This module judges handovers, how requests
+end, what updates are told, and (e): whether a state is at rest and right.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from issuebox.domain.audit import Installation, judge_record
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
-from issuebox.domain.phase import ASLEEP, Action, Cause, Goal, Phase
+from issuebox.domain.phase import ASLEEP, READY, Action, Cause, Goal, Phase
 from proofs.model.daytona import Row, Trouble, World
 from proofs.model.outside import Allowance, is_awake
 from proofs.model.runtime import EPOCH
-from proofs.model.workflow_states import POLICY, Served, WorkflowState
+from proofs.model.workflow_states import POLICY, Answered, Served, WorkflowState
 
 OURS = Installation("default", DEFAULT_NAME_PREFIX)
-"""The model's only installation: it has no sandbox with another's labels."""
+"""The installation of the model's workflow."""
 DOWN = ASLEEP | {Phase.RECOVERABLE, Phase.BROKEN}
 """Phases in which a sandbox does not run."""
 BAD = frozenset({Phase.RECOVERABLE, Phase.BROKEN})
@@ -24,10 +26,36 @@ BAD = frozenset({Phase.RECOVERABLE, Phase.BROKEN})
 
 def of_service(served: Served) -> str:
     """The promise that a handover breaks, '' for none."""
+    if served.action is Action.USE and served.is_foreign:
+        return "a sandbox was handed over that is another installation's"
     if served.action is Action.USE and not served.is_usable:
         return f"a sandbox was handed over that is {served.state}"
     if served.action is Action.USE and not served.is_set_up:
         return "a sandbox was handed over that is not set up"
+    if served.action is Action.USE and not served.is_kept:
+        return "a sandbox was handed over, and a timer ends that at once"
+    return ""
+
+
+def of_requests(before: WorkflowState, after: WorkflowState, served: Sequence[Served]) -> str:
+    """The promise that is broken when requests end in a step in which nothing came from outside, '' for none.
+
+    A handover serves them. The times of a closed issue may end those of a blocked issue.
+    """
+    is_handed_over = any(each.action is Action.USE for each in served)
+    if before.is_asked and not after.is_asked and before.blocked is None and not is_handed_over:
+        return "a request ended without a handover, and nobody called it off"
+    return ""
+
+
+def of_answer(answered: Answered) -> str:
+    """The promise that the answer to an update breaks, '' for none."""
+    if answered.outcome is None:
+        return "an update got no answer: the workflow continued as new"
+    if answered.outcome in READY and not answered.is_usable:
+        return f"an update was answered {answered.outcome}, and no read since it came showed a sandbox that can be used"
+    if not answered.is_as_given:
+        return f"an update was answered {answered.outcome}, and its answer was {answered.given}"
     return ""
 
 
@@ -45,6 +73,8 @@ def is_right(workflow: WorkflowState, world: World, allowance: Allowance) -> boo
         return world.named is None or _is_made_since(world.named)
     if not workflow.is_idle or workflow.is_condition_met or is_audit_due(workflow, world):
         return False
+    if workflow.has_updates:
+        return False  # Whoever waits gets an answer.
     if workflow.goal not in allowance.goals:
         return False
     if workflow.blocked is not None:
@@ -53,7 +83,8 @@ def is_right(workflow: WorkflowState, world: World, allowance: Allowance) -> boo
 
 
 def _is_as_wanted(workflow: WorkflowState, world: World, allowance: Allowance) -> bool:
-    row, is_undisturbed = world.named, world.trouble is Trouble.NONE
+    row, is_undisturbed = world.named, world.trouble in {Trouble.NONE, Trouble.ASKED}
+    is_unseen = world.trouble is Trouble.SINCE_READ
     if row is not None and _is_made_since(row) and not workflow.is_asked:
         return True
     match workflow.goal:
@@ -65,14 +96,14 @@ def _is_as_wanted(workflow: WorkflowState, world: World, allowance: Allowance) -
             return row is None or row.phase in DOWN
         case Goal.ARCHIVED:
             is_down = row is None or row.phase in {Phase.ARCHIVING, Phase.ARCHIVED, Phase.RECOVERABLE}
-            return is_down or (not is_undisturbed and row is not None and row.phase in DOWN)
+            return is_down or (is_unseen and row is not None and row.phase in DOWN)
         case Goal.DELETED:
-            return row is None or (not is_undisturbed and row.phase in DOWN)
+            return row is None or (is_unseen and row.phase in DOWN)
 
 
 def _is_made_since(row: Row) -> bool:
     """Whether a person created it after the last lookup: nobody has asked issuebox about it."""
-    return not row.is_labelled and not row.is_seen
+    return not row.is_labelled and not row.is_seen  # A sandbox of another installation is not labelled as ours.
 
 
 def _is_rightly_blocked(cause: Cause, world: World) -> bool:
@@ -83,6 +114,9 @@ def _is_rightly_blocked(cause: Cause, world: World) -> bool:
             return row is not None and (row.may_hold_work or row.is_unchecked or row.phase in BAD)
         case Cause.BROKEN:
             return row is not None and row.phase is Phase.BROKEN
+        case Cause.FOREIGN:
+            # The next request or `retry` finds out that its owner took it away.
+            return (row is not None and row.is_foreign) or world.trouble is Trouble.SINCE_READ
         case Cause.UNBUILT:
             return world.unbuilt >= POLICY.limits.builds_max
         case _:

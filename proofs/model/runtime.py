@@ -11,19 +11,24 @@ from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
+
+from temporalio.common import TypedSearchAttributes
 
 import workflows.display
 import workflows.issue_sandbox
 import workflows.lookups
+import workflows.options
 import workflows.reconcile
 from activities.messages import CommandInput, CreateInput, LookupInput
+from issuebox.domain.goal import course
 from issuebox.domain.phase import Action
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
+from workflows.messages import StartInput
 from workflows.reconcile import Reconciliation
 
-ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups)
+ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups, workflows.options)
 """The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,6 +43,7 @@ class ActivityCall:
     sandbox_id: str
     within_s: float
     only_at_rest: bool = False
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +72,22 @@ def _suspend(awaited: Awaited) -> Generator[Awaited, object, object]:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A reconciliation reached its goal: its last action, and the sandbox."""
+    """A reconciliation reached its goal: its last action, and the sandbox.
+
+    ``is_kept``: no timer that is already due ends the goal.
+    """
 
     action: Action
     sandbox: Sandbox | None
+    is_kept: bool
+
+
+class RolledError(Exception):
+    """Ends a workflow run that continues as new. `start`: the input of the next one."""
+
+    def __init__(self, start: StartInput) -> None:
+        super().__init__("the workflow continues as new")
+        self.start = start
 
 
 class _Silent:
@@ -88,19 +106,28 @@ class _EvenChance:
 @dataclass(frozen=True, slots=True)
 class _Info:
     workflow_id: str = NAME
+    task_queue: str = "issuebox"
+    typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
+    is_long: bool = False
 
     def is_continue_as_new_suggested(self) -> bool:
-        return False
+        return self.is_long
 
 
 @dataclass
 class Runtime:
-    """The functions that the workflow calls. `clock`: the model's. `finished`: the reconciliations that succeeded."""
+    """The functions that the workflow calls.
+
+    ``clock``: the model's. ``finished``: the reconciliations that succeeded. ``is_handling``: whether the handler of an
+    update is at work. ``is_long``: the history is, and Temporal suggests to continue as new.
+    """
 
     policy: Policy
     clock: datetime = EPOCH
     finished: list[Finished] = field(default_factory=list)
     logger: _Silent = field(default_factory=_Silent)
+    is_handling: Callable[[], bool] = lambda: False
+    is_long: bool = False
 
     def now(self) -> datetime:
         return self.clock
@@ -109,10 +136,17 @@ class Runtime:
         return _EvenChance()
 
     def info(self) -> _Info:
-        return _Info()
+        return _Info(is_long=self.is_long)
 
     def all_handlers_finished(self) -> bool:
-        return True
+        return not self.is_handling()
+
+    def continue_as_new(self, start: StartInput, **_options: object) -> NoReturn:
+        """Raises RolledError."""
+        raise RolledError(start)
+
+    def memo(self) -> Mapping[str, object]:
+        return {}
 
     def set_current_details(self, _text: str) -> None:
         """Does nothing: the text is for people."""
@@ -147,7 +181,8 @@ class Runtime:
         within_s = schedule_to_close_timeout.total_seconds() if schedule_to_close_timeout else 0.0
         sandbox_id = "" if isinstance(request, CreateInput) else request.sandbox_id
         only_at_rest = isinstance(request, CommandInput) and request.only_at_rest
-        answer = await _suspend(ActivityCall(method.__name__, sandbox_id, within_s, only_at_rest))
+        is_ours = isinstance(request, CommandInput) and request.is_ours
+        answer = await _suspend(ActivityCall(method.__name__, sandbox_id, within_s, only_at_rest, is_ours))
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -177,7 +212,9 @@ def installed(runtime: Runtime) -> Iterator[None]:
 
     async def finish(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> None:
         await real_finish(self, action, sandbox)
-        runtime.finished.append(Finished(action, sandbox))
+        memory = self._memory
+        is_kept = course(memory, runtime.clock)[0] is memory.progress.goal
+        runtime.finished.append(Finished(action, sandbox, is_kept))
 
     stand_ins: list[tuple[Any, str, object]] = [
         *((module, "workflow", runtime) for module in ON_THE_RUNTIME),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from issuebox.domain.phase import Action
+from issuebox.domain.phase import Action, Goal
 from proofs.model import activity_outcomes, daytona, outside, promises
 from proofs.model.activity_outcomes import COMMANDS, Attempt, Late, Mistakes, Outcome
 from proofs.model.daytona import Trouble, World
@@ -25,9 +25,13 @@ State = tuple[int, int, int, int, int]
 
 Thing = TypeVar("Thing")
 
+FOLLOWED = frozenset({"stop_sandbox", "archive_sandbox"})
+"""Commands that may be executed late although the attempt of a later one has ended: issuebox looks again."""
+
 _CONDITION_MET, _TIMER_FIRED, _ALL_TIMERS_DUE = (
     Observation(kind) for kind in (Kind.CONDITION_MET, Kind.TIMER_FIRED, Kind.ALL_TIMERS_DUE)
 )
+_OUTLASTED, _GROWN = Observation(Kind.OUTLASTED), Observation(Kind.GROWN)
 
 
 class Numbers(Generic[Thing]):
@@ -77,7 +81,7 @@ class System:
         self._messages_of: dict[int, list[tuple[Message, int]]] = {}
         self._fewer_faults: dict[int, int] = {}
         self._audits: dict[tuple[int, int], bool] = {}
-        self._settled: dict[tuple[int, int, int, tuple[Served, ...], bool], tuple[int, str]] = {}
+        self._settled: dict[tuple[int, int, int, tuple[Served, ...], bool, bool], tuple[int, str]] = {}
 
     def at_work(self) -> AbstractContextManager[None]:
         """A block in which `steps` may be called."""
@@ -130,7 +134,7 @@ class System:
                     state,
                     workflow,
                     ("follow", state[1], state[2], workflow.activity),
-                    lambda: activity_outcomes.followed(self.world(state), attempt, workflow.activity),
+                    lambda: activity_outcomes.followed(self.world(state), attempt, workflow.activity, self._mistakes),
                 )
             return
         if workflow.is_condition_met:
@@ -169,6 +173,7 @@ class System:
                 workflow.is_at_once,
                 workflow.is_confirming,
                 workflow.only_at_rest,
+                workflow.is_ours,
             ),
             lambda: activity_outcomes.sent(
                 self.world(state),
@@ -178,6 +183,7 @@ class System:
                 is_at_once=workflow.is_at_once,
                 is_confirming=workflow.is_confirming,
                 only_at_rest=workflow.only_at_rest,
+                is_ours=workflow.is_ours,
             ),
         )
 
@@ -193,7 +199,10 @@ class System:
                 allowance = self._with_fault(allowance)
                 if allowance < 0 or (late and state[3]):
                     continue
-            after = (state[0], world, attempt, late or state[3], allowance)
+            still_late = state[3]
+            if outcome.shows_session and self._is_overtaken(still_late):
+                still_late = 0  # A person's session lasts longer than a request can be on its way.
+            after = (state[0], world, attempt, late or still_late, allowance)
             if outcome.observed is None:
                 yield Step(outcome.label, not outcome.is_fault, after, outcome.broken)
                 continue
@@ -218,20 +227,82 @@ class System:
 
     def _of_people(self, state: State) -> Iterator[Step]:
         allowance = self.allowance(state)
+        if allowance.outlasts and self.workflow(state).can_outlast:
+            fewer = self.allowances.of(replace(allowance, outlasts=allowance.outlasts - 1))
+            label = f"{_word(self.workflow(state).activity)} outlasts the next timer of the closed issue"
+            yield self._observed(self._later((*state[:4], fewer)), _OUTLASTED, label, is_fair=False)
+        if allowance.rolls:
+            fewer = self.allowances.of(replace(allowance, rolls=allowance.rolls - 1))
+            label = "Temporal suggests to continue as new"
+            yield self._observed((*state[:4], fewer), _GROWN, label, is_fair=False)
         for message, after_mail in self._messages(state[4]):
-            world = state[1]
-            # A delete that was sent while the order stood is not taken back with it.
-            is_sent = state[3] != 0 or self.workflow(state).activity == "delete_sandbox"
-            if message.abandons or (message.takes_back and not is_sent):
-                is_coming = message.abandons and self._is_create_sent(state)
-                world = self.worlds.of(outside.abandoned(self.world(state), message.abandons, is_coming))
-            after = (state[0], world, state[2], state[3], after_mail)
+            after = self._given(state, message, after_mail)
             yield self._observed(after, message.observation, message.label, is_fair=False)
+            if allowance.pairs:
+                yield from self._in_one_task(after, message)
+        yield from self._of_others(state)
         if allowance.acts:
             fewer = self.allowances.of(replace(allowance, acts=allowance.acts - 1))
             for label, world in self._moves(state[1], "act", outside.acts):
                 late = 0 if self._is_entered(state, world) else state[3]
                 yield Step(label, False, (state[0], world, state[2], late, fewer))
+
+    def _given(self, state: State, message: Message, after_mail: int) -> State:
+        """The state with what the message means for the sandboxes. The workflow has not taken it yet."""
+        world = state[1]
+        # A delete that was sent while the order stood is not taken back with it.
+        is_sent = state[3] != 0 or self.workflow(state).activity == "delete_sandbox"
+        if message.abandons or (message.takes_back and not is_sent):
+            is_coming = message.abandons and self._is_create_sent(state)
+            world = self.worlds.of(outside.abandoned(self.world(state), message.abandons, is_coming))
+        if message.asks:
+            world = self._asked(world)
+        return state[0], world, state[2], state[3], after_mail
+
+    def _in_one_task(self, state: State, first: Message) -> Iterator[Step]:
+        """What may come in one workflow task after this message: another one, or the end of what the loop waits for."""
+        allowance, workflow = self.allowance(state), self.workflow(state)
+        fewer = replace(allowance, pairs=allowance.pairs - 1)
+        state = (*state[:4], self.allowances.of(fewer))
+        attempt = self._attempts.things[state[2]]
+        if attempt is not None and attempt.reply is not None:
+            both = outside.together(first.observation, attempt.reply)
+            label = f"{first.label}, and in the same task {_word(workflow.activity)} returns"
+            yield self._observed(state, both, label, is_fair=False)
+        if workflow.has_timer and not workflow.is_condition_met:
+            both = outside.together(first.observation, _TIMER_FIRED)
+            label = f"{first.label}, and in the same task the timer fires"
+            yield self._observed(self._expired(state, workflow), both, label, is_fair=False)
+        for second, both in outside.in_one_task(first, [message for message, _ in self._messages(state[4])]):
+            after = self._given(state, second, self.allowances.of(second.allowance))
+            yield self._observed(after, both, f"{first.label}, and in the same task {second.label}", is_fair=False)
+
+    def _of_others(self, state: State) -> Iterator[Step]:
+        """Acts at Daytona that only some bounds have."""
+        allowance = self.allowance(state)
+        for kind, left, work_out in (
+            ("claims", allowance.claims, outside.claims),
+            ("handmade", allowance.handmade, self._handmade_for(state)),
+            ("visits", allowance.visits, outside.visits),
+        ):
+            if left:
+                change: dict[str, Any] = {kind: left - 1}
+                fewer = self.allowances.of(replace(allowance, **change))
+                for label, after in work_out(self.world(state)):
+                    yield Step(label, False, (state[0], self.worlds.of(after), *state[2:4], fewer))
+
+    def _handmade_for(self, state: State) -> Callable[[World], Iterator[tuple[str, World]]]:
+        """What a person may make by hand.
+
+        A documented limit: what a person gave up is what the next lookup finds.
+        """
+        is_given_up = self.workflow(state).has_open_order
+
+        def handmade(world: World) -> Iterator[tuple[str, World]]:
+            for label, after in outside.handmade(world):
+                yield label, after.put(replace(after.rows[-1], is_abandoned=is_given_up))
+
+        return handmade
 
     def _messages(self, number: int) -> list[tuple[Message, int]]:
         messages = self._messages_of.get(number)
@@ -241,6 +312,13 @@ class System:
                 (message, self.allowances.of(message.allowance)) for message in found
             ]
         return messages
+
+    def _asked(self, number: int) -> int:
+        """The world once somebody asks for the sandbox: what a read before the request missed is no excuse any more."""
+        world = self.worlds.things[number]
+        if world.trouble is Trouble.NONE:
+            return number
+        return self.worlds.of(replace(world, trouble=Trouble.ASKED))
 
     def _is_entered(self, state: State, world: int) -> bool:
         """Whether a person entered the sandbox of a late delete. That is a documented limit, and left out."""
@@ -274,27 +352,42 @@ class System:
     def _observed(self, state: State, observation: Observation, label: str, *, is_fair: bool) -> Step:
         """The step by which the workflow observes something. What it finishes by that changes the world's rows."""
         transition = self._workflow_states.after(state[0], observation)
-        if observation.view is not None and observation.view.is_used:
+        view, is_reply = observation.parts[-1].view, observation.ends_wait
+        if view is not None and view.is_used:
             state = self._later(state)  # A person's session takes longer than a request can be on its way.
-        is_reply = observation.kind not in {Kind.DELIVERED, Kind.ORDERED}
         is_abandoning = bool(self.allowance(state).abandoning_order)
         world, broken = self._settle(
-            state[1], state[0], transition.state, transition.served, is_abandoning=is_abandoning
+            state[1],
+            state[0],
+            transition.state,
+            transition.served,
+            is_abandoning=is_abandoning,
+            is_told=observation.is_message,
         )
+        for answered in transition.answered:
+            broken = broken or promises.of_answer(answered)
         late = self._lates.things[state[3]]
-        is_past = is_reply and late is not None and late.is_overtaken and self.workflow(state).activity in COMMANDS
+        is_past = is_reply and late is not None and late.is_overtaken and self._is_lost(late, self.workflow(state))
         after = (transition.state, world, 0 if is_reply else state[2], 0 if is_past else state[3], state[4])
         return Step(label, is_fair, after, broken)
 
+    def _is_lost(self, late: Late, workflow: WorkflowState) -> bool:
+        """Whether a late request counts as lost because the attempt of this later command ends.
+
+        A stop or an archive does not, except on the way to a delete: that is assumed.
+        """
+        is_kept = late.activity in FOLLOWED and workflow.goal is not Goal.DELETED
+        return workflow.activity in COMMANDS and not is_kept
+
     def _settle(
-        self, world: int, before: int, after: int, served: tuple[Served, ...], *, is_abandoning: bool
+        self, world: int, before: int, after: int, served: tuple[Served, ...], *, is_abandoning: bool, is_told: bool
     ) -> tuple[int, str]:
-        key = (world, before, after, served, is_abandoning)
+        key = (world, before, after, served, is_abandoning, is_told)
         settled = self._settled.get(key)
         if settled is None:
             states = self._workflow_states.states
             result = _known_by(self.worlds.things[world], states[before], states[after])
-            broken = ""
+            broken = "" if is_told else promises.of_requests(states[before], states[after], served)
             for each in served:
                 broken = broken or promises.of_service(each)
                 trouble = Trouble.NONE if result.trouble is Trouble.READ else result.trouble
@@ -311,6 +404,10 @@ class System:
     def _later(self, state: State) -> State:
         ((_, world),) = self._moves(state[1], "age", lambda world: iter([("", daytona.aged(world))]))
         return state[0], world, state[2], 0, state[4]
+
+    def _is_overtaken(self, number: int) -> bool:
+        late = self._lates.things[number]
+        return late is not None and late.is_overtaken
 
     def _overtaken(self, number: int) -> int:
         late = self._lates.things[number]

@@ -17,12 +17,23 @@ from activities.messages import CommandReply, LookupResult
 from issuebox.domain.errors import ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause
 from issuebox.domain.policy import Policy
-from issuebox.domain.sandbox import LABEL_ISSUE_ID, LABEL_MANAGED_BY, LABEL_SET_UP, MANAGED_BY, SET_UP_DONE, Sandbox
+from issuebox.domain.sandbox import (
+    DEFAULT_INSTANCE,
+    LABEL_INSTANCE,
+    LABEL_ISSUE_ID,
+    LABEL_MANAGED_BY,
+    LABEL_SET_UP,
+    MANAGED_BY,
+    SET_UP_DONE,
+    Sandbox,
+)
 from issuebox.domain.unsaved_work import SLACK, Inspection, WorkState
 from issuebox.providers.daytona import as_never_ran
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
 from proofs.model.runtime import EPOCH, NAME
 
+ANOTHER = "another"
+"""The instance name of the other installation."""
 SESSION = 2 * SLACK
 """The model assumes that a person's session outlasts the slack within which activity is an echo of the stop."""
 
@@ -40,13 +51,22 @@ class View:
     is_recoverable: bool = False
     is_proven_unrun: bool = False
     is_labelled: bool = True
+    is_foreign: bool = False
     is_set_up: bool = False
     is_used: bool = False
     is_past: bool = False
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of this installation, of another one, or none."""
+        if not (self.is_labelled or self.is_foreign):
+            return {}
+        instance = ANOTHER if self.is_foreign else DEFAULT_INSTANCE
+        return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: instance, LABEL_ISSUE_ID: "1"}
+
     def at(self, now: datetime) -> Sandbox:
         """The sandbox as the provider would return it."""
-        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ISSUE_ID: "1"} if self.is_labelled else {}
+        labels = self.labels
         if self.is_set_up:
             labels[LABEL_SET_UP] = SET_UP_DONE
         sandbox = Sandbox(
@@ -56,7 +76,9 @@ class View:
             state=self.state,
             desired_state=self.desired,
             never_ran=self.state in NEVER_RAN,
-            last_activity_at=now if self.is_used else EPOCH - timedelta(days=1),
+            # So short that a sandbox which ran already gets its activity refreshed before each handover.
+            auto_stop_interval_s=1,
+            last_activity_at=now - timedelta(seconds=1) if self.is_used else EPOCH - timedelta(days=1),
             updated_at=EPOCH - timedelta(days=1) if self.is_past else EPOCH,
             labels=labels,
         )
@@ -80,13 +102,29 @@ class Kind(StrEnum):
     """The next timer fires."""
     ALL_TIMERS_DUE = "all timers due"
     """The workers were down until the last timer was due."""
+    TOGETHER = "together"
+    """Several of the above in one workflow task: the handlers run first, in order, and then the loop goes on."""
+    UPDATED = "updated"
+    """The update `ensure` arrives: somebody asks for the sandbox, and waits for an answer."""
+    GROWN = "grown"
+    """The history is long: Temporal suggests to continue as new."""
+    OUTLASTED = "outlasted"
+    """The next timer of a closed issue is due, and the activity is still under way."""
+
+
+MESSAGES = frozenset({Kind.DELIVERED, Kind.ORDERED, Kind.UPDATED})
+COMES_BY_ITSELF = MESSAGES | {Kind.OUTLASTED, Kind.GROWN}
+"""Observations that end no wait of the workflow's code."""
+READS = frozenset({Kind.SEEN, Kind.NOT_SENT})
+"""Observations that show the sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One observation of the workflow. ``word``, by kind: an error's type, an order, or an inspection's verdict.
 
-    ``is_after_order``: what a delivery is about happened after the person's order that stands.
+    ``is_after_order``: what a delivery is about happened after the person's order that stands. ``together``: the
+    observations of one workflow task.
     """
 
     kind: Kind
@@ -94,6 +132,22 @@ class Observation:
     word: str = ""
     number: int = -1
     is_after_order: bool = True
+    together: tuple[Observation, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Observation, ...]:
+        """The observations of this workflow task."""
+        return self.together or (self,)
+
+    @property
+    def ends_wait(self) -> bool:
+        """Whether what the workflow's code waits for ends by this."""
+        return self.parts[-1].kind not in COMES_BY_ITSELF
+
+    @property
+    def is_message(self) -> bool:
+        """Whether something reaches the workflow from outside."""
+        return self.parts[0].kind in MESSAGES
 
 
 TIMEOUT = "TimeoutError"

@@ -7,23 +7,40 @@ States with the same fingerprint are one state.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from temporalio.exceptions import ApplicationError
+
 from issuebox.domain.goal import course
-from issuebox.domain.memory import Memory
-from issuebox.domain.phase import Action, Cause, Goal
+from issuebox.domain.issue import Issue
+from issuebox.domain.memory import Answer, Memory
+from issuebox.domain.phase import Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.records import IssueRecord
+from issuebox.domain.sandbox import LABEL_INSTANCE
+from issuebox.temporal.connect import DATA_CONVERTER
 from proofs.model import deliveries, fingerprint
-from proofs.model.runtime import EPOCH, NAME, ActivityCall, Awaited, Condition, Finished, Runtime, Sleep, installed
-from proofs.model.views import BUDGET_SPENT, SESSION, UNREACHABLE, Kind, Observation, answer
+from proofs.model.runtime import (
+    EPOCH,
+    NAME,
+    ActivityCall,
+    Awaited,
+    Condition,
+    Finished,
+    RolledError,
+    Runtime,
+    Sleep,
+    installed,
+)
+from proofs.model.views import ANOTHER, BUDGET_SPENT, READS, SESSION, UNREACHABLE, Kind, Observation, answer
 from workflows.issue_sandbox import IssueSandboxWorkflow
-from workflows.messages import StartInput
+from workflows.messages import EnsureRequest, Handover, StartInput
 
 POLICY = Policy(
     # Pauses and retries do not grow: the model lets everything happen in each of them, however short.
@@ -40,16 +57,39 @@ PREPARING = replace(POLICY, is_setup_configured=True)
 
 _MOMENT = timedelta(seconds=1)
 
+NO_READ = frozenset({"label_sandbox", "refresh_activity", "inspect_sandbox"})
+"""Activities that bring no read of the sandbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A reconciliation succeeded in this step: a handover (USE) or rest. The sandbox is as the last read showed it."""
+    """A reconciliation succeeded in this step: a handover (USE) or rest. The sandbox is as the last read showed it.
+
+    ``is_kept``: no timer that is already due ends the goal. ``is_foreign``: the labels were another installation's.
+    """
 
     action: Action
     sandbox_id: str
     state: str
     is_usable: bool
     is_set_up: bool
+    is_kept: bool
+    is_foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An update was answered in this step.
+
+    ``is_usable``: the answer has a sandbox that can be used, and so showed the last read of those that began after the
+    update came. ``given``: the answer as the workflow gave it first, None while it was still at work. ``is_as_given``:
+    it did not change until it was sent. Without an outcome, the workflow run ended before the answer.
+    """
+
+    outcome: Outcome | None
+    given: Outcome | None
+    is_usable: bool
+    is_as_given: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +98,11 @@ class WorkflowState:
 
     ``activity``: the activity that it waits for, '' for none. ``is_at_once``: a lookup that is repeated when it fails.
     ``is_confirming``: the lookup that makes sure that a sandbox is gone. ``only_at_rest``: the command is sent only to
-    a sandbox that is still at rest. ``is_condition_met``: the condition that the workflow waits for is true.
-    ``has_timer``: a timer runs; ``is_pause``: it lasts seconds at most; ``has_later_timer``: a second one runs too.
+    a sandbox that is still at rest. ``is_ours``: the sandbox had our labels when the workflow saw it.
+    ``is_condition_met``: the condition that the workflow waits for is true. ``has_timer``: a timer runs; ``is_pause``:
+    it lasts seconds at most; ``has_later_timer``: a second one runs too. ``can_outlast``: the next timer of the closed
+    issue may be due before the activity ends. ``has_updates``: somebody waits for the answer to an update.
+    ``has_open_order``: a person gave up a sandbox that nobody knew, and the next lookup will show which one that is.
     """
 
     activity: str
@@ -67,12 +110,16 @@ class WorkflowState:
     is_at_once: bool
     is_confirming: bool
     only_at_rest: bool
+    is_ours: bool
     is_idle: bool
     is_over: bool
     is_condition_met: bool
     has_timer: bool
     is_pause: bool
     has_later_timer: bool
+    can_outlast: bool
+    has_updates: bool
+    has_open_order: bool
     goal: Goal
     known_id: str
     asleep_id: str
@@ -84,10 +131,14 @@ class WorkflowState:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What the workflow does on an observation: the number of its next state, and the reconciliations that ended."""
+    """What the workflow does on an observation: the number of its next state, and what ended.
+
+    ``served``: the reconciliations that succeeded. ``answered``: the updates that got their answers.
+    """
 
     state: int
     served: tuple[Served, ...] = ()
+    answered: tuple[Answered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +164,52 @@ class _Origin:
     observations: tuple[Observation, ...]
 
 
+@dataclass(slots=True)
+class _Update:
+    """The handler of an update, which waits for its answer beside the loop.
+
+    ``is_later``: the activity under way began after the update came. ``is_shown``: the last such activity that read
+    the sandbox showed that it can be used. ``given``: the answer as it was first given.
+    """
+
+    ticket: int
+    handler: Coroutine[Any, Any, Handover]
+    condition: Callable[[], bool]
+    is_later: bool = False
+    is_shown: bool = False
+    given: Answer | None = None
+
+    def take_reply(self, observation: Observation, activity: str) -> None:
+        """Judge what the activity under way showed of the sandbox."""
+        if self.is_later and activity not in NO_READ:
+            view = observation.view
+            self.is_shown = observation.kind in READS and view is not None and view.state == "started"
+
+    def send(self) -> Answered:
+        """Let the handler go on, which ends it."""
+        try:
+            self.handler.send(True)
+        except StopIteration as end:
+            answer: Handover = end.value
+        else:
+            raise RuntimeError("the handler of an update waits twice")
+        sandbox, given = answer.sandbox, self.given
+        is_usable = self.is_shown and sandbox is not None and sandbox.phase is Phase.USABLE
+        is_as_given = given is None or (given.outcome, given.sandbox) == (answer.outcome, sandbox)
+        return Answered(answer.outcome, given.outcome if given else None, is_usable, is_as_given)
+
+
 class _Instance:
-    """One instance of the workflow, driven step by step."""
+    """One instance of the workflow, driven step by step: its loop, and the handlers of its updates."""
 
     def __init__(self, base: _Base, runtime: Runtime) -> None:
         self._runtime = runtime
         self.clock = runtime.clock = base.clock
         self.finished: list[Finished] = []
+        self.answered: list[Answered] = []
+        self.updates: list[_Update] = []
+        self.is_long = False
+        self._meet(runtime)
         memory = None if base.memory is None else _copied(base.memory)
         start = StartInput(1, NAME, memory)
         self.entity = IssueSandboxWorkflow(start)
@@ -134,24 +224,78 @@ class _Instance:
         """Let one thing happen to the workflow."""
         self._let_time_pass(observation)
         runtime = self._runtime
-        runtime.clock, runtime.finished = self.clock, []
+        self._meet(runtime)
+        self.answered = []
+        parts = observation.parts
+        for part, before in zip(parts, (None, *parts), strict=False):
+            self._take(part, before)
+            self._note_answers()
+        self.finished = runtime.finished
+        self._send_answers()
+
+    def _take(self, observation: Observation, before: Observation | None) -> None:
+        """Take one observation. `before`: what the same workflow task brought before it."""
+        runtime = self._runtime
         match observation.kind:
             case Kind.DELIVERED:
-                if self.memory.orders.standing is not None:
+                is_in_task = before is not None and before.word in deliveries.STANDING
+                if self.memory.orders.standing is not None and not is_in_task:
                     # Which of the two people did first is free: the order has the time that makes it so.
                     apart = timedelta(days=-2 if observation.is_after_order else 2)
                     self.memory.orders.ordered_at = EPOCH + apart
                 self.entity.issue_event(deliveries.EVENTS[observation.number])
             case Kind.ORDERED:
                 deliveries.give(self.entity, observation.word)
+            case Kind.UPDATED:
+                self._update()
             case Kind.CONDITION_MET:
                 self.awaited = self._go_on(True)
             case Kind.TIMER_FIRED | Kind.ALL_TIMERS_DUE:
                 self.awaited = self._go_on(False)
+            case Kind.GROWN:
+                self.is_long = runtime.is_long = True
+            case Kind.OUTLASTED:
+                pass  # The code goes on when the activity ends.
             case _:
                 activity = self.awaited.activity if isinstance(self.awaited, ActivityCall) else ""
+                for update in self.updates:
+                    update.take_reply(observation, activity)
                 self.awaited = self._go_on(answer(observation, activity, runtime.policy, self.clock))
-        self.finished = runtime.finished
+
+    def _meet(self, runtime: Runtime) -> None:
+        """Have the runtime answer as this instance's runtime."""
+        runtime.clock, runtime.finished = self.clock, []
+        runtime.is_handling, runtime.is_long = self._is_handling, self.is_long
+
+    def _is_handling(self) -> bool:
+        return bool(self.updates)
+
+    def _update(self) -> None:
+        """The update comes: its validator judges it, and its handler runs until it waits for the answer."""
+        request = EnsureRequest(Issue(1))
+        try:
+            self.entity.validate_ensure(request)
+        except ApplicationError:
+            return
+        handler = cast("Coroutine[Any, Any, Handover]", cast("Any", self.entity).ensure(request))
+        try:
+            waits = handler.send(None)
+        except StopIteration as end:
+            answer: Handover = end.value
+            self.answered.append(Answered(answer.outcome, None, is_usable=False, is_as_given=True))
+            return
+        self.updates.append(_Update(self.memory.requests.asked, handler, waits.condition))
+
+    def _note_answers(self) -> None:
+        """Note the answers that were given since the last look. From now on, none of them may change."""
+        for update in self.updates:
+            update.given = update.given or self.memory.requests.answers[update.ticket]
+
+    def _send_answers(self) -> None:
+        """Once nothing else can go on, Temporal looks whose condition is met."""
+        met = [update for update in self.updates if update.condition()]
+        self.updates = [update for update in self.updates if update not in met]
+        self.answered += [update.send() for update in met]
 
     def moments(self) -> list[datetime]:
         """When the timers of an idle workflow are due, in order."""
@@ -166,17 +310,47 @@ class _Instance:
         )
         return sorted(moment for moment in moments if moment is not None)
 
+    def closing_moments(self) -> list[datetime]:
+        """When the times of a closed issue will have passed, whatever the workflow counts them from. In order."""
+        ended_at = self.memory.told.ended_at
+        if ended_at is None:
+            return []
+        moments = (ended_at + timedelta(seconds=after_s) for _, after_s in self.memory.policy.closing.ladder)
+        return [moment for moment in moments if moment > self.clock]
+
     def _go_on(self, value: object) -> Awaited | None:
-        """Run the code until it waits again. Returns what it waits for, or None when it ended."""
+        """Run the loop until it waits again. Returns what it waits for, or None when it ended."""
+        for update in self.updates:
+            update.is_later = True
         try:
             return cast("Awaited", self.coroutine.send(value))
         except StopIteration:
             return None
+        except RolledError as rolled:
+            return self._roll(rolled.start)
+
+    def _roll(self, start: StartInput) -> Awaited | None:
+        """Continue as new: the next workflow run gets what Temporal stores of the memory, and nothing else."""
+        self.answered += [Answered(None, None, is_usable=False, is_as_given=True) for _ in self.updates]
+        self.close()
+        self.updates, self.is_long, self._runtime.is_long = [], False, False
+        converter = DATA_CONVERTER.payload_converter
+        (stored,) = converter.from_payloads(converter.to_payloads([start]), [StartInput])
+        self.entity = IssueSandboxWorkflow(stored)
+        self.coroutine = self.entity.serve()
+        return self._go_on(None)
+
+    def close(self) -> None:
+        """End all that waits."""
+        for coroutine in (self.coroutine, *(update.handler for update in self.updates)):
+            coroutine.close()
 
     def _let_time_pass(self, observation: Observation) -> None:
-        awaited = self.awaited
+        awaited, observation = self.awaited, observation.parts[-1]
         if observation.kind is Kind.ALL_TIMERS_DUE:
             self.clock = max(self.moments())
+        elif observation.kind is Kind.OUTLASTED:
+            self.clock = self.closing_moments()[0]
         elif observation.kind is Kind.TIMER_FIRED:
             seconds = awaited.seconds if isinstance(awaited, Sleep | Condition) else None
             self.clock += timedelta(seconds=seconds or 0.0)
@@ -262,8 +436,8 @@ class WorkflowStates:
             self._spare[number] = instance
         else:
             self.merges.append(Merge(number, state, observation))
-            instance.coroutine.close()
-        return Transition(number, served)
+            instance.close()
+        return Transition(number, served, tuple(instance.answered))
 
     def _number(self, instance: _Instance, origin: _Origin) -> int:
         key = print_of(instance)
@@ -280,7 +454,7 @@ class WorkflowStates:
         base = _Base(_copied(instance.memory), instance.clock)
         again = _Instance(base, self._runtime)
         is_same = print_of(again) == key
-        again.coroutine.close()
+        again.close()
         return _Origin(base, ()) if is_same else origin
 
 
@@ -293,28 +467,41 @@ def print_of(instance: _Instance) -> object:
         fingerprint.of_memory(memory, instance.clock),
         fingerprint.of_reconciliation(instance.coroutine, memory, instance.clock),
         fingerprint.of_wait(instance.coroutine, memory, instance.clock),
+        instance.is_long,
+        frozenset(Counter(_print_of_update(update, memory) for update in instance.updates).items()),
     )
+
+
+def _print_of_update(update: _Update, memory: Memory) -> object:
+    requests = memory.requests
+    return update.ticket <= requests.observed, update.ticket <= requests.served, update.is_later, update.is_shown
 
 
 def _state_of(instance: _Instance) -> WorkflowState:
     memory, awaited = instance.memory, instance.awaited
+    orders = memory.orders
     functions = [] if awaited is None else fingerprint.functions_of(instance.coroutine)
-    is_idle = "_next_work" in functions
+    is_idle, is_at_once = "_next_work" in functions, "lookup_at_once" in functions
     last_inspection = memory.last_inspection
     is_asleep = last_inspection is not None and last_inspection.stopped_at is not None
     has_timer = isinstance(awaited, Sleep) or (isinstance(awaited, Condition) and awaited.seconds is not None)
     return WorkflowState(
         activity=awaited.activity if isinstance(awaited, ActivityCall) else "",
         sandbox_id=awaited.sandbox_id if isinstance(awaited, ActivityCall) else "",
-        is_at_once="lookup_at_once" in functions,
+        is_at_once=is_at_once,
         is_confirming="_lookup_later" in functions,
         only_at_rest=isinstance(awaited, ActivityCall) and awaited.only_at_rest,
+        is_ours=isinstance(awaited, ActivityCall) and awaited.is_ours,
         is_idle=is_idle,
         is_over=awaited is None,
         is_condition_met=isinstance(awaited, Condition) and awaited.condition(),
         has_timer=has_timer,
         is_pause=isinstance(awaited, Sleep),
         has_later_timer=is_idle and len(instance.moments()) > 1,
+        can_outlast=isinstance(awaited, ActivityCall) and not is_at_once and bool(instance.closing_moments()),
+        has_updates=bool(instance.updates),
+        has_open_order=memory.seen.sandbox is None
+        and (orders.is_replace_asked or (orders.is_forced and not orders.forced_id)),
         goal=memory.progress.goal,
         known_id=memory.seen.sandbox_id,
         asleep_id=last_inspection.sandbox_id if last_inspection is not None and is_asleep else "",
@@ -332,11 +519,13 @@ def _state_of(instance: _Instance) -> WorkflowState:
 
 
 def _served(finished: Finished, policy: Policy) -> Served:
-    sandbox = finished.sandbox
+    sandbox, is_kept = finished.sandbox, finished.is_kept
     if sandbox is None:
-        return Served(finished.action, "", "", is_usable=False, is_set_up=False)
+        return Served(finished.action, "", "", is_usable=False, is_set_up=False, is_kept=is_kept)
     is_set_up = not policy.is_setup_configured or bool(sandbox.labels.get("issuebox-set-up"))
-    return Served(finished.action, sandbox.id, sandbox.state, sandbox.state == "started", is_set_up)
+    is_foreign = sandbox.labels.get(LABEL_INSTANCE) == ANOTHER
+    is_usable = sandbox.state == "started"
+    return Served(finished.action, sandbox.id, sandbox.state, is_usable, is_set_up, is_kept, is_foreign)
 
 
 def _copied(memory: Memory) -> Memory:

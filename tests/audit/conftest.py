@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,12 +146,19 @@ async def start(temporal: Client, daytona: Server, issue_id: int) -> AsyncIterat
     async with AsyncExitStack() as exits:
 
         async def started(*, interceptors: Sequence[Interceptor] = (), **changes: object) -> Audited:
-            worker = made_from(values_for(daytona, **changes))
-            provider = await exits.enter_async_context(DaytonaProvider(worker.daytona))
-            await exits.enter_async_context(build_worker(temporal, provider, worker, interceptors))
-            return Audited(Stack(temporal, daytona, provider, worker, issue_id))
+            return await exits.enter_async_context(working(temporal, daytona, issue_id, interceptors, **changes))
 
         yield started
+
+
+@asynccontextmanager
+async def working(
+    temporal: Client, daytona: Server, issue_id: int, interceptors: Sequence[Interceptor] = (), **changes: object
+) -> AsyncIterator[Audited]:
+    """An installation whose worker runs for as long as the block."""
+    worker = made_from(values_for(daytona, **changes))
+    async with DaytonaProvider(worker.daytona) as provider, build_worker(temporal, provider, worker, interceptors):
+        yield Audited(Stack(temporal, daytona, provider, worker, issue_id))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from issuebox.domain.audit import Installation, Kind
+from issuebox.domain.policy import Closing
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.temporal.sweeps import SweptIssues
 from tests.workflow.test_activities import Accident, Mishap
@@ -21,7 +22,7 @@ NAMES = [
 def test_all_activities_are_tried() -> None:
     """A new activity must be added here."""
     provider, records = DaytonaProvider.__new__(DaytonaProvider), SweptIssues.__new__(SweptIssues)
-    audits = AuditActivities(provider, records, ours=Installation("", ""), terms=AuditTerms())
+    audits = AuditActivities(provider, records, ours=Installation("", ""), terms=AuditTerms(), closing=Closing())
     assert [method.__name__ for method in audits.all()] == NAMES
 
 

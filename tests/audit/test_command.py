@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
-from issuebox.cli.audit_run import progress
+from issuebox.cli.audit_run import findings_card, progress
+from issuebox.domain.audit import Finding, Kind
 from localdaytona.testing import Server, free_port
 from tests.cli.conftest import Ran, Run, preloaded, run  # noqa: F401 -- fixtures
 from tests.waiting import until
@@ -45,7 +47,7 @@ async def test_clean_world_exits_with_0(world: Audited, audit: Audit) -> None:
     assert ran.out.startswith("The promise holds.\n1 sandboxes (0 on their way out) and 1 issues (1 with a sandbox)")
 
 
-async def test_broken_promise_exits_with_1_and_a_table(world: Audited, audit: Audit) -> None:
+async def test_broken_promise_exits_with_1_and_the_findings(world: Audited, audit: Audit) -> None:
     """Each finding with what was seen and what to do."""
     await world.ensured(world.stack)
     copy = await world.made("a-copy", issue_id=str(world.stack.issue_id))
@@ -54,6 +56,17 @@ async def test_broken_promise_exits_with_1_and_a_table(world: Audited, audit: Au
     assert "The promise is broken." in ran.out
     for shown in ("duplicate", copy.id, "a-copy", "labelled for issue", "Save what is in it"):
         assert shown in ran.out
+
+
+def test_names_and_ids_stand_whole_on_a_line_of_80_columns() -> None:
+    """Whoever is told to delete a sandbox has to be able to copy its name and its ID."""
+    name, sandbox_id = "claude-issue-3141592653", "e712ff1b-8dd4-478d-9665-79e800a49568"
+    finding = Finding(Kind.DUPLICATE, 7, sandbox_id, name, "started, " + "and so on " * 9, "Save what is in it.")
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(findings_card([finding]))
+    words = captured.get().split()
+    assert {"duplicate", name, sandbox_id} <= set(words)
 
 
 async def test_json_is_the_report_alone(world: Audited, audit: Audit) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from temporalio.client import Client
+
 from issuebox.domain.audit import Kind
 from issuebox.domain.phase import Goal
+from localdaytona.testing import Server
 from tests.waiting import until
 from workflows.audit_messages import AuditReport
 from workflows.messages import SIGNAL_STOP, Published
 
-from .conftest import Audited, Started
+from .conftest import Audited, Started, working
 
 LOOK_S = 4.0
 """Enough for the workflow to inspect and stop the sandbox before the audit reads whether it did."""
@@ -91,3 +95,27 @@ async def test_leak_whose_workflow_ended_is_an_orphan(world: Audited) -> None:
     await world.stack.handle.terminate()
     assert mended(await auditing) == [(Kind.ORPHAN, False)]
     assert not await world.records.look(world.stack.name)
+
+
+@pytest.mark.parametrize("mends", [True, False])
+async def test_issue_that_rests_learns_of_shorter_timers(
+    temporal: Client, daytona: Server, issue_id: int, mends: bool
+) -> None:
+    """The settings changed while a closed issue rested: nothing else would wake its workflow before its old timer."""
+    queue = f"issuebox-{issue_id}"
+    async with working(temporal, daytona, issue_id, task_queue=queue, close_stop_after_s=3600) as before:
+        sandbox_id = await before.ensured(before.stack)
+        await before.stack.close()
+        await until(before.stack.status, lambda status: status.goal_due_at is not None, "the close is known")
+        await before.listed(before.stack.name, lambda record: record.timers.startswith("stopped:3600 "))
+    async with working(temporal, daytona, issue_id, task_queue=queue, close_stop_after_s=0) as world:
+        report = await world.audit(mend=mends)
+        assert (report.outdated, report.promise_holds, report.findings) == (1, True, ())
+        if not mends:
+            assert (await world.stack.status()).goal is Goal.RUNNING
+            assert (await world.audit(mend=False)).outdated == 1
+            return
+        await world.stack.reached(Goal.STOPPED)
+        assert (await daytona.admin.sandbox(sandbox_id)).state == "stopped"
+        await world.listed(world.stack.name, lambda record: record.timers.startswith("stopped:0 "))
+        assert (await world.audit()).outdated == 0

@@ -22,6 +22,7 @@ from temporalio.worker import Worker
 from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from issuebox.domain.issue import Issue
+from issuebox.domain.policy import Closing
 from issuebox.domain.provider import SandboxPage
 from issuebox.domain.records import IssueRecord, RecordPage
 from issuebox.domain.sandbox import Sandbox
@@ -37,7 +38,7 @@ from proofs.shortened import made_from
 from tests.waiting import until
 from tests.workflow.conftest import Stack
 from workflows.audit import AuditWorkflow
-from workflows.messages import Published
+from workflows.messages import Aside, Published
 
 from .conftest import Audited, Started, values_for
 
@@ -163,13 +164,17 @@ async def crowd(temporal: Client, issue_id: int, tmp_path: Path) -> AsyncIterato
         worker = made_from(values_for(daytona))
         async with Weighed(worker.daytona) as provider:
             world = Audited(Stack(temporal, daytona, provider, worker, issue_id))
-            audits = AuditActivities(provider, AllRun(), ours=world.ours, terms=AuditTerms())
-            async with Worker(
-                temporal,
-                task_queue=worker.settings.task_queue,
-                workflows=[AuditWorkflow],
-                activities=audits.all(),
-                workflow_runner=WORKFLOW_RUNNER,
+            audits = AuditActivities(provider, AllRun(), ours=world.ours, terms=AuditTerms(), closing=Closing())
+            queue = worker.settings.task_queue
+            async with (
+                Worker(
+                    temporal,
+                    task_queue=queue,
+                    workflows=[AuditWorkflow],
+                    activities=audits.all(),
+                    workflow_runner=WORKFLOW_RUNNER,
+                ),
+                Worker(temporal, task_queue=Aside.WAITS.queue(queue), activities=audits.all()),
             ):
                 yield world
 

@@ -15,10 +15,11 @@ from localdaytona.ledger import entries
 from localdaytona.model import Intervals, Sandbox, Spec
 from localdaytona.timers import destroying
 from localdaytona.types import JSON, JSONObject
-from proofs.checker.evidence import Delivery, Evidence, Expectation, Order, Signal, Violation
+from proofs.checker.evidence import Delivery, End, Evidence, Expectation, Lost, Order, Signal, Violation
 from proofs.checker.rules import check
 
-RUNNING, STOPPED, GONE, NOTHING = Expectation.RUNNING, Expectation.STOPPED, Expectation.GONE, Expectation.NOTHING
+RUNNING, STOPPED, GONE = Expectation.RUNNING, Expectation.STOPPED, Expectation.GONE
+KEPT, NOTHING = Expectation.KEPT, Expectation.NOTHING
 CONFIG = Config()
 
 
@@ -31,6 +32,7 @@ class Tape:
     deliveries: list[Delivery] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
     rows: dict[str, Sandbox] = field(default_factory=dict)
 
     def send(
@@ -45,6 +47,7 @@ class Tape:
         status: int | None = 202,
         is_recorded: bool = True,
         is_handled: bool = True,
+        handled_after_s: float = 0.2,
         workflow_id: str = "",
     ) -> str:
         """One POST. `second`: GitHub's time, by default the present."""
@@ -62,6 +65,7 @@ class Tape:
                 Signal(
                     workflow_id=workflow_id or f"claude-issue-{issue}", run_id="r", event_id=len(self.signals) + 1,
                     at=sent_at + 0.1, name="issue_event", delivery=key, is_handled=is_handled,
+                    handled_at=sent_at + handled_after_s if is_handled else None,
                 )
             )  # fmt: skip
         return key
@@ -73,6 +77,21 @@ class Tape:
         self.orders.append(
             Order(order=word, issue=issue, is_forced=is_forced, sent_at=sent_at, answered_at=answered_at, status=status)
         )
+
+    def answer(self, sandbox_id: str, *, since: float, issue: int = 1, status: int = 200) -> None:
+        """The answer to an `ensure` that was sent at `since`: it hands this sandbox over."""
+        facts = {"sent_at": since, "answered_at": self._tick(), "status": status, "sandbox_id": sandbox_id}
+        self.orders.append(Order.model_validate({"order": "ensure", "issue": issue} | facts))
+
+    def restore(self, since: float) -> Lost:
+        """Temporal's database is put back to how it was then: what was recorded since is in no history any more."""
+        self.signals = [signal for signal in self.signals if signal.at < since]
+        return Lost(since=since, until=self._tick())
+
+    def terminate(self, issue: int = 1, *, run_id: str = "r") -> None:
+        """An operator ends the workflow."""
+        name, at = f"claude-issue-{issue}", self._tick()
+        self.ends.append(End(workflow_id=name, run_id=run_id, at=at, kind="terminated"))
 
     def create(
         self,
@@ -104,6 +123,11 @@ class Tape:
     def refused_create(self, name: str | None = "claude-issue-1") -> None:
         """A create that was not accepted."""
         self._reply(self._ask("create", name), None, status=409)
+
+    def refused(self, operation: str, sandbox_id: str) -> None:
+        """A command that was not accepted."""
+        cause = self._ask(operation, self.rows[sandbox_id].name, sandbox_id)
+        self._reply(cause, sandbox_id, status=409)
 
     def start(self, sandbox_id: str, *, by: str = "start", effect: TransitionEffect | None = None) -> None:
         """Started from stopped or archived. With `effect`, an injected fault hits the start."""
@@ -177,7 +201,8 @@ class Tape:
     def evidence(self, **facts: object) -> Evidence:
         """Everything on the tape."""
         given: dict[str, object] = {
-            "journal": self.journal, "deliveries": self.deliveries, "orders": self.orders, "histories": self.signals
+            "journal": self.journal, "deliveries": self.deliveries, "orders": self.orders, "histories": self.signals,
+            "ends": self.ends,
         }  # fmt: skip
         return Evidence.model_validate(given | facts)
 

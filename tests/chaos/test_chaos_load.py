@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 import proofs.chaos.github
+from api.payload import read
+from issuebox.domain.events import Intention
+from issuebox.domain.triggers import Association, Criteria, detect
 from proofs.chaos.github import TRIES_MAX, GitHub
 from proofs.chaos.people import work_left
 from proofs.chaos.story import Post, stories
 from proofs.chaos.tally import Tally
+from proofs.chaos.terms import SETTINGS
 from proofs.checker.evidence import Expectation
 
 Answer = Callable[[int], int | None]
@@ -97,12 +101,45 @@ async def test_delivery_that_is_never_acknowledged_is_given_up_and_noted() -> No
     assert (tally.acknowledged, tally.given_up, tally.waiting) == (0, 1, 0)
 
 
+async def test_resync_sends_the_deliveries_of_an_issue_one_after_the_other() -> None:
+    """In the given order, the next once the one before was taken; those of another issue meanwhile."""
+    posts = tuple(reversed(_posts(2)))
+    tally = Tally()
+    async with _apis(lambda number: 503 if number % 3 == 0 else 202) as (urls, got):
+        await GitHub(urls, "secret", int(time.time()), tally).send_again(posts)
+    for issue in (1, 2):
+        ids = [post.delivery for post in posts if post.event.issue == issue]
+        taken = [post.delivery for post in tally.posts if post.issue == issue and post.is_acknowledged]
+        assert taken == ids
+    assert len(got) > len(posts) == tally.deliveries_total
+    assert tally.waiting == 0
+
+
 async def test_copies_of_one_delivery_have_one_body() -> None:
     """A redelivery is the same to the last byte."""
     github = GitHub(["http://127.0.0.1:1"], "secret", 1_000_000, Tally())
     posts = _posts(1)
     same = [post for post in posts if post.event == posts[0].event]
     assert len({github._mock(post).body for post in same}) == 1
+
+
+def test_each_delivery_is_by_its_sender_and_notes_the_close_that_it_reports() -> None:
+    """The API refuses the request of a bot and of an author who may not ask, and takes their facts."""
+    base = 1_000_000
+    github = GitHub(["http://127.0.0.1:1"], "secret", base, Tally())
+    criteria = Criteria(min_association=Association(SETTINGS["ISSUEBOX_MIN_ASSOCIATION"]))
+    refused = 0
+    for post in stories(1, 60, 45.0):
+        kind, event = post.event.kind, post.event
+        line, mock = github._line(post), github._mock(post)
+        github_event = mock.headers["X-GitHub-Event"]
+        delivery = read(github_event, kind.action.replace("comment", "created"), mock.body)
+        intention = detect(delivery.facts(github_event), criteria).intention
+        assert (intention is Intention.ENSURE) == (kind.expects is Expectation.RUNNING), kind
+        refused += kind.expects is Expectation.KEPT
+        is_reported = event.closed_at is not None and kind.action != "closed"
+        assert line.closed_at == (base + event.closed_at if is_reported and event.closed_at is not None else None)
+    assert refused
 
 
 def test_work_is_found_even_when_the_answer_was_lost(tmp_path: Path) -> None:

@@ -13,20 +13,29 @@ import pytest
 from localdaytona.config import Config
 from localdaytona.fault_model import Plan as FaultPlan
 from proofs.chaos.fault_schedule import (
+    FOREIGN,
+    IN_COMMANDS,
+    MEDDLINGS,
+    MOMENTS,
     Act,
+    Burst,
     Command,
+    Door,
     Freeze,
     Kill,
     Knob,
+    Meddle,
     RollingRestart,
     Stall,
     StallReader,
+    Stray,
     Terminate,
     TimedStep,
     Wave,
     Work,
 )
 from proofs.chaos.faults import FALSE_404, deck
+from proofs.chaos.hostile import deliveries, knocks, rest_calls
 from proofs.chaos.parts import END_TIMEOUT_S
 from proofs.chaos.plan import BURST_ISSUES_MAX, BURSTS_S, ROUND_S, Plan, make_plan
 from proofs.chaos.story import DELIVERIES_PER_ISSUE, IssueState
@@ -36,11 +45,13 @@ from proofs.chaos.terms import (
     CONFIRM_GONE_S,
     GRACE_S,
     HEARTBEAT_TIMEOUT_S,
+    INSTANCE,
     OURS,
     PARTS,
     SHORTENED,
     SLOW,
     STALL_S,
+    STRAYS,
     WORKERS,
 )
 from proofs.checker.evidence import Expectation
@@ -282,5 +293,86 @@ def test_people_act_and_order(long: Plan) -> None:
     """There is every act and every order, forced or not."""
     acts = {timed.step.act for timed in long.schedule if isinstance(timed.step, Act)}
     orders = {(timed.step.order, timed.step.is_forced) for timed in long.schedule if isinstance(timed.step, Command)}
-    assert acts == {"stop", "archive", "start", "break", "idle", "release"}
+    assert acts == {"stop", "archive", "start", "break", "idle", "release", FOREIGN}
     assert orders == {("stop", False), ("delete", False), ("delete", True), ("replace", True), ("ensure", False)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_others_take_the_name_of_an_issue_before_it_opens(seed: int) -> None:
+    """By each of the labels that say whose a sandbox is."""
+    plan = make_plan(seed, 48, SHORT_S)
+    opened: dict[int, float] = {}
+    for post in reversed(plan.posts):
+        opened[post.event.issue] = post.at_s
+    foreign = [timed for timed in plan.schedule if isinstance(timed.step, Act) and timed.step.act == FOREIGN]
+    for timed in foreign:
+        assert isinstance(timed.step, Act)
+        assert timed.at_s <= opened[timed.step.issue]
+    own = {"issuebox-instance": INSTANCE, "managed-by": "issuebox", "issue-id": "1"}
+    labels = [timed.step.detail["labels"] for timed in foreign if isinstance(timed.step, Act)]
+    strange = {key for each in labels for key, value in each.items() if own[key] != value}  # type: ignore[union-attr]
+    assert strange == own.keys()
+
+
+def test_issue_is_reopened_by_some_who_may_not_ask(long: Plan) -> None:
+    """By a bot, and by an author whom the settings do not admit; the delivery expects that the sandbox is kept."""
+    kinds = {post.event.kind for post in long.posts if post.event.kind.action == "reopened"}
+    assert {(kind.sender, kind.expects) for kind in kinds} == {
+        ("maintainer", Expectation.RUNNING),
+        ("author", Expectation.KEPT),
+        ("bot", Expectation.KEPT),
+    }
+    assert {kind.leads_to for kind in kinds} == {IssueState.OPEN}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_operators_end_and_reset_workflows_at_every_moment(seed: int) -> None:
+    """Each of the three, in a create, in another command, while blocked and at rest; in the shortest run too."""
+    plan = make_plan(seed, 24, SHORT_S)
+    steps = [(timed.at_s, timed.step) for timed in plan.schedule if isinstance(timed.step, Meddle)]
+    dealt = Counter((step.act, step.moment) for _, step in steps)
+    often = dict.fromkeys(itertools.product(("cancel",), IN_COMMANDS), 3)
+    assert dealt == dict.fromkeys(itertools.product(MEDDLINGS, MOMENTS), 1) | often
+    assert all(0.1 * SHORT_S < at_s < 0.95 * SHORT_S for at_s, _ in steps)
+    slow = [timed.at_s for timed in plan.schedule if isinstance(timed.step, Knob) and "durations" in timed.step.changes]
+    for at_s, step in steps:
+        assert step.moment not in IN_COMMANDS or any(0.0 < at_s - began < GRACE_S for began in slow)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_workers_with_a_wrong_setting_serve_for_a_while_in_each_round(seed: int) -> None:
+    """Each differs from the others in one setting alone."""
+    for plan, rounds in ((make_plan(seed, 24, SHORT_S), 1), (make_plan(seed, 24, LONG_S), 8)):
+        strays = [timed.step for timed in plan.schedule if isinstance(timed.step, Stray)]
+        assert Counter(stray.part for stray in strays) == dict.fromkeys(STRAYS, rounds)
+    settings = [name for changes in STRAYS.values() for name in changes]
+    assert settings == ["ISSUEBOX_NAME_PREFIX", "ISSUEBOX_INSTANCE"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_strangers_come_in_bursts_through_every_door(seed: int) -> None:
+    """With a few hundred calls each through the webhook and to Temporal, about issues that have a workflow."""
+    plan = make_plan(seed, 24, SHORT_S)
+    first: dict[int, float] = {}
+    for post in reversed(plan.posts):
+        first[post.event.issue] = post.at_s
+    bursts = [timed for timed in plan.schedule if isinstance(timed.step, Burst)]
+    assert Counter(timed.step.door for timed in bursts if isinstance(timed.step, Burst)) == dict.fromkeys(Door, 2)
+    kinds = {
+        Door.WEBHOOK: list(deliveries(1, "s", 1)),
+        Door.REST: list(rest_calls(1, "t")),
+        Door.SIGNAL: list(knocks(1)),
+    }
+    least = {Door.WEBHOOK: 300, Door.REST: 100, Door.SIGNAL: 300}
+    for timed in bursts:
+        assert isinstance(timed.step, Burst)
+        assert all(first[issue] < timed.at_s for issue in timed.step.issues)
+        burst = timed.step
+        assert len(kinds[burst.door]) * burst.copies * len(burst.issues) >= least[burst.door]
+
+
+def test_plan_prints_operators_and_strangers(short: Plan) -> None:
+    """`--plan` shows what is going to be done to which issues."""
+    text = "\n".join(short.lines())
+    for word in ("Meddle(act='terminate', moment='in a create', issue=", "Stray(part='worker-prefix'", "Burst(door="):
+        assert word in text

@@ -248,7 +248,7 @@ def test_safety_is_checked_during_the_run() -> None:
     tape.create(**OTHER)
     tape.send("deleted", GONE, issue=3, is_recorded=False)
     assert tape.letters(is_at_rest=False) == "abd"
-    assert set(tape.letters()) > SAFETY
+    assert tape.letters() == "abcdf"
 
 
 def test_watch_finds_what_a_whole_check_finds() -> None:
@@ -258,6 +258,7 @@ def test_watch_finds_what_a_whole_check_finds() -> None:
     watch, read = Watch(), len(tape.journal)
     assert watch.feed(tape.evidence()) == []
     tape.create(**OTHER)
+    tape.refused("stop", tape.create("claude-issue-2", by="admin:create", labels={"managed-by": "somebody"}))
     found = watch.feed(tape.evidence(journal=tape.journal[read:]))
     assert {violation.rule for violation in found} == SAFETY
     assert found == [violation for violation in tape.broken() if violation.rule in SAFETY]
@@ -265,5 +266,5 @@ def test_watch_finds_what_a_whole_check_finds() -> None:
 
 def test_each_rule_has_its_letter_and_its_sentence() -> None:
     """The report and the docs show this table."""
-    assert "".join(RULES) == "abcdefg"
+    assert "".join(RULES) == "abcdefghi"
     assert all(rule.letter == letter and rule.says.endswith(".") for letter, rule in RULES.items())

@@ -55,6 +55,17 @@ def _never_acknowledged(tape: Tape) -> None:
     tape.send("created", RUNNING, issue=3, status=None, is_recorded=False)
 
 
+def _unhandled_and_terminated(tape: Tape) -> None:
+    """An operator ended the run: what it had not handled is lost, as the documentation says."""
+    _unhandled(tape)
+    tape.terminate()
+
+
+def _unhandled_and_another_terminated(tape: Tape) -> None:
+    _unhandled(tape)
+    tape.terminate(run_id="another")
+
+
 def _ignored(tape: Tape) -> None:
     served(tape)
     tape.send("edited", NOTHING, is_recorded=False)
@@ -65,6 +76,8 @@ HISTORIES: dict[str, tuple[Story, str]] = {
     "a close in no history": (_unrecorded_close, "c"),
     "in another issue's workflow": (_in_anothers_workflow, "c"),
     "not handled": (_unhandled, "c"),
+    "not handled, and the run was terminated": (_unhandled_and_terminated, ""),
+    "not handled, and another run was terminated": (_unhandled_and_another_terminated, "c"),
     "handled at its second signal": (_handled_at_the_second_signal, ""),
     "refused, then redelivered": (_refused_and_redelivered, ""),
     "never acknowledged": (_never_acknowledged, ""),
@@ -230,6 +243,20 @@ def test_request_on_a_closed_issue_is_handed_over_or_refused() -> None:
     tape.stop(tape.create())
     _commented_on_the_closed(tape)
     assert tape.letters(blocks=[_block(blocked_at)]) == "c"  # That block ended with the start.
+
+
+def test_ensure_on_a_closed_issue_is_handed_over_or_refused() -> None:
+    """(c) The same over REST: the timers of the close are no reason. An answer of 409 is one."""
+    tape = Tape()
+    tape.stop(served(tape))
+    tape.send("closed", STOPPED)
+    tape.order("ensure")
+    asked_at = tape.orders[-1].sent_at
+    tape.archive("s0")
+    assert tape.letters(blocks=[]) == "c"
+    assert tape.letters(blocks=[_block(asked_at + 5)]) == ""
+    tape.orders[-1] = tape.orders[-1].model_copy(update={"status": 409})
+    assert tape.letters(blocks=[]) == ""
 
 
 def _block(at: float) -> Block:

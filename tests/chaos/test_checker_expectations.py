@@ -158,7 +158,7 @@ CLOSED: dict[str, tuple[Message, list[Message], bool]] = {
 
 @pytest.mark.parametrize("case", CLOSED)
 def test_request_on_a_closed_issue_is_recognized(case: str) -> None:
-    """Only such a request may go without a sandbox: its time may be over before one is created."""
+    """Only such a request may be called off by a block."""
     request, others, is_closed = CLOSED[case]
     assert is_on_closed(request, [*others, request]) is is_closed
 

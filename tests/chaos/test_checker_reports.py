@@ -32,7 +32,7 @@ def test_good_run_is_reported_with_exit_code_0(tape: Tape, tmp_path: Path, capsy
     write_run(tmp_path, tape.evidence(blocks=[]))
     assert main([str(tmp_path)]) == 0
     assert re.findall(r"^\((\w)\) (\w+)", capsys.readouterr().out, re.MULTILINE) == [
-        (letter, "holds") for letter in "abcdefg"
+        (letter, "holds") for letter in "abcdefghi"
     ]
 
 
@@ -174,9 +174,11 @@ def test_signal_counts_as_handled_only_by_a_later_task() -> None:
         _event(6, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED),
         _event(7, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED),
     ]
-    assert [(signal.delivery, signal.is_handled) for signal in signals_of("w", "r", events)] == [
-        ("one", True),
-        ("two", False),
+    for event in events:
+        event.event_time.FromSeconds(100 + event.event_id)
+    assert [(signal.delivery, signal.is_handled, signal.handled_at) for signal in signals_of("w", "r", events)] == [
+        ("one", True, 104.0),
+        ("two", False, None),
     ]
 
 
@@ -222,13 +224,17 @@ def test_each_block_is_read_once_from_the_memo() -> None:
 
 
 def test_failed_workflow_tasks_are_counted_by_their_code() -> None:
-    """The SDK's code when the message begins with one, else Temporal's word."""
-    events = [_event(1, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for _ in range(3)]
+    """The SDK's code when the message begins with one, else Temporal's word. A reset is no failure."""
+    events = [_event(1, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for _ in range(4)]
     for event in events[:2]:
         event.workflow_task_failed_event_attributes.failure.message = "[TMPRL1101] Potential deadlock detected"
-    last = events[2].workflow_task_failed_event_attributes
-    last.cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    causes = (
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
+    )
+    for event, cause in zip(events[2:], causes, strict=True):
+        event.workflow_task_failed_event_attributes.cause = cause
     assert failed_tasks_of([*events, _event(4, COMPLETED)]) == {
         "TMPRL1101": 2,
-        "WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW": 1,
+        "WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND": 1,
     }

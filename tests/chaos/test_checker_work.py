@@ -101,6 +101,17 @@ def _deleted_after_the_inspection_of_a_lifted_order(tape: Tape) -> None:
     tape.delete(sandbox)
 
 
+def _deleted_although_something_older_came_later(tape: Tape) -> None:
+    """By GitHub's clock the request came before the order: it does not lift it."""
+    sandbox = served(tape)
+    tape.now += 100
+    tape.order("delete")
+    tape.send("created", RUNNING, second=tape.now - 20)
+    tape.stop(sandbox)
+    inspected(tape, sandbox)
+    tape.delete(sandbox)
+
+
 def _deleted_after_the_inspection_of_an_order(tape: Tape) -> None:
     sandbox = served(tape)
     tape.stop(sandbox)
@@ -244,6 +255,10 @@ DELETES: dict[str, tuple[Story, str]] = {
     "after a person was in it since the inspection": (_deleted_after_a_person_was_there, "d"),
     "right after the inspection, still running": (_deleted_during_the_inspection, "d"),
     "after the inspection of a lifted order": (_deleted_after_the_inspection_of_a_lifted_order, "d"),
+    "after the inspection of an order that something older did not lift": (
+        _deleted_although_something_older_came_later,
+        "",
+    ),
     "after the inspection of an order": (_deleted_after_the_inspection_of_an_order, ""),
     "errored since a quiet inspection": (_errored_after_a_quiet_inspection, ""),
     "errored": (_errored_and_deleted, "d"),

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from proofs.chaos.fault_schedule import MEDDLINGS, Door
+from proofs.chaos.terms import STRAYS
+
 SEED = os.environ.get("ISSUEBOX_CHAOS_SEED", "1")
 ISSUES, MINUTES = "48", "0.75"
 
@@ -49,6 +52,15 @@ async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
         assert (
             sum(hits for disturbance, hits in report["disturbances"].items() if disturbance.startswith(word)) >= least
         ), word
+    acts = report["acts"]
+    for word in MEDDLINGS:
+        assert sum(hits for act, hits in acts.items() if act.startswith(f"{word} ")) >= 1, word
+    for worker in STRAYS:
+        assert report["disturbances"].get(f"wrong settings {worker}") == 1
+    assert not report["breaches"]
+    for door in Door:
+        calls = [sum(hits.values()) for kind, hits in report["hostile"].items() if kind.startswith(door)]
+        assert sum(calls) >= 150, door
     assert report["full_pipes"], "no process waited for the reader of its log"
     assert report["blocks"], "no block was recorded"
     assert set(report["endings"]) <= {"ended in order", "was killed meanwhile"}

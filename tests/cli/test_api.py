@@ -32,3 +32,11 @@ def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pyte
     assert given["port"] == 8899
     assert given["timeout_keep_alive"] > 60
     assert (given["http"], given["ws"]) == ("api.connections:BoundedHttp", "none")
+
+
+def test_api_says_in_one_line_that_temporals_address_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for every wrong setting: no traceback of the framework, and exit code 2."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    ran = CliRunner().invoke(app, ["api", "--port", "8899"], env={"TEMPORAL_ADDRESS": "nowhere"})
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == "issuebox: TEMPORAL_ADDRESS must be host:port, such as 127.0.0.1:7233, not 'nowhere'\n"

@@ -140,9 +140,11 @@ async def test_wrong_setting_fails_a_check(doctor: Run, variable: str, value: st
 
 
 async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
-    """Both kinds of polls are missing, and the advice is to start a worker. No query is sent."""
+    """All kinds of polls are missing, and the advice is to start a worker. No query is sent."""
     ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
-    assert failed(ran) == ["temporal: worker: workflows", "temporal: worker: activities"]
+    kinds = ("workflows", "activities", "waits", "inside")
+    assert failed(ran) == [f"temporal: worker: {kind}" for kind in kinds]
+    assert seen(ran, "temporal: worker: waits") == "nobody polls the task queue nobody-serves-this-waits"
     assert "issuebox worker" in advice(ran, "temporal: worker: workflows")
 
 
@@ -306,13 +308,18 @@ async def test_server_that_is_not_daytona_is_noticed(doctor: Run, daytona: Serve
     assert "DAYTONA_API_URL" in advice(ran, "daytona: API")
 
 
-async def test_region_without_any_of_our_sandboxes_gives_a_warning(doctor: Run, stack: Stack) -> None:
-    """More cannot be known about a region without a create."""
+async def test_region_is_compared_with_those_that_daytona_offers(doctor: Run, stack: Stack) -> None:
+    """An unknown one fails before the first create does; one without any of our sandboxes is worth a warning."""
     await stack.ensure()
-    ours = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="us")
-    other = await doctor("--json", "--only", "daytona", DAYTONA_TARGET="mars")
-    assert (verdicts(ours)["daytona: region"], verdicts(other)["daytona: region"]) == ("ok", "warning")
-    assert (ours.code, other.code) == (0, 0)
+    ran = [await doctor("--json", "--only", "daytona", DAYTONA_TARGET=region) for region in ("us", "eu", "mars")]
+    assert [verdicts(one)["daytona: region"] for one in ran] == ["ok", "warning", "failed"]
+    assert [one.code for one in ran] == [0, 0, 1]
+
+
+async def test_snapshot_that_does_not_exist_fails(doctor: Run) -> None:
+    """Every create would be refused."""
+    ran = [await doctor("--json", "--only", "daytona", ISSUEBOX_SNAPSHOT=name) for name in ("daytona-small", "none")]
+    assert [verdicts(one)["daytona: snapshot"] for one in ran] == ["ok", "failed"]
 
 
 async def test_unset_secrets_of_the_api_are_warned_of(doctor: Run) -> None:

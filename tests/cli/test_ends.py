@@ -8,6 +8,7 @@ import pytest
 import structlog
 from temporalio.client import Client
 
+from issuebox.domain.memory import Memory, Seen
 from issuebox.temporal.fitting import warn_of_misfits
 from issuebox.temporal.search_attributes import register
 from tests.cli.conftest import Run, issue_in, own_namespace
@@ -88,7 +89,9 @@ async def test_changed_task_queue_fails_and_a_changed_prefix_warns(issuebox: Run
     fitting = await issuebox("doctor", "--json", "--only", "temporal")
     assert (fitting.code, verdicts(fitting)["temporal: workflows: settings"]) == (0, "ok")
     for name, queue in ((stack.name, "old-queue"), ("old-8", stack.settings.task_queue)):
-        await stack.temporal.start_workflow(WORKFLOW_TYPE, StartInput(stack.issue_id, name), id=name, task_queue=queue)
+        acted = Memory(stack.issue_id, name, seen=Seen(sandbox_id="s1"))  # A new one under another name would fail.
+        start = StartInput(stack.issue_id, name, acted)
+        await stack.temporal.start_workflow(WORKFLOW_TYPE, start, id=name, task_queue=queue)
 
     async def told() -> str:
         return seen(await issuebox("doctor", "--json", "--only", "temporal"), "temporal: workflows: settings")

@@ -92,3 +92,18 @@ def test_every_process_ends_with_our_exit_code(temporal_address: str, issue_id: 
     given = environment(tmp_path, {"TEMPORAL_ADDRESS": temporal_address})
     codes = [subprocess.run(command, env=given, capture_output=True, check=False).returncode for _ in range(6)]
     assert codes == [4] * 6
+
+
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_command_that_needs_localdaytona_says_so_where_it_was_left_out(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image for production has none: a sentence, and no traceback."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delenv("DAYTONA_API_KEY", raising=False)
+    monkeypatch.delenv("DAYTONA_API_KEY_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == Exit.MISUSE
+    assert "localdaytona is not installed here" in result.output
+    assert list(tmp_path.iterdir()) == []

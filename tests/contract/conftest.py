@@ -57,6 +57,7 @@ def options(server: Server, **changes: object) -> DaytonaOptions:
         "target": "us",
         "request_timeout_s": 2.0,
         "command_timeout_s": 4.0,
+        "listen_s": 5.0,
         "settle_timeout_s": 5.0,
         "read_interval_s": 2.0,
     }
@@ -68,7 +69,7 @@ def live_options() -> DaytonaOptions:
     if not os.environ.get("DAYTONA_API_KEY"):
         pytest.skip("the live contract needs DAYTONA_API_KEY, a key of the organization to run it in")
     own = load(WorkerSettings).model_copy(update={"auto_stop_interval_s": 15 * 60.0})
-    return replace(daytona_options(own), settle_timeout_s=300.0)
+    return replace(daytona_options(own), listen_s=300.0, settle_timeout_s=300.0)
 
 
 @pytest.fixture

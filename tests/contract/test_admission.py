@@ -120,7 +120,7 @@ async def test_sandbox_is_deleted_while_it_is_archived(
 async def test_archive_waits_for_its_effect_as_long_as_it_listens(server: Server) -> None:
     """The queue of backups has no useful bound: after the activity's time the sandbox is returned as it is."""
     await server.admin.config(backup_every_s=3600)
-    async with DaytonaProvider(options(server, settle_timeout_s=0.5)) as provider:
+    async with DaytonaProvider(options(server, listen_s=0.5)) as provider:
         created = await provider.create(SandboxSpec("claude-issue-1"))
         assert created is not None
         await provider.stop(created.id)

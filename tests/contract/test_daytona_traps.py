@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from daytona_api_client_async import Sandbox as SandboxDto
+from daytona_api_client_async import SandboxState
 
 from issuebox.domain.errors import (
     MESSAGE_BYTES_MAX,
@@ -24,8 +26,8 @@ from issuebox.domain.errors import (
 )
 from issuebox.domain.phase import Cause, Phase
 from issuebox.domain.provider import SandboxSpec
-from issuebox.domain.sandbox import LABELS_MAX
-from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider, to_sandbox
+from issuebox.domain.sandbox import LABELS_MAX, Sandbox
+from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider, as_never_ran, to_sandbox
 from localdaytona.testing import Server, free_port
 from tests.waiting import until
 
@@ -173,6 +175,25 @@ async def test_quota_is_not_an_invalid_request(server: Server) -> None:
     assert raised.value.cause is Cause.QUOTA
 
 
+async def test_requests_that_daytona_holds_hold_up_no_other(server: Server) -> None:
+    """Commands and what runs inside of sandboxes may hold 400 requests for a while. The 401st is sent at once."""
+
+    async def sent() -> int:
+        return len(await server.admin.journal(kind="request"))
+
+    async with DaytonaProvider(options(server, command_timeout_s=6.0)) as provider:
+        made = await server.admin.create(name=SPEC.name)
+        await provider.settle(made.id, 5.0)
+        await provider.start(made.id)  # Until its first reply, a rate limiter admits few requests.
+        await server.admin.add_fault("start", {"kind": "hang"}, times=None)
+        held = [asyncio.create_task(provider.start(made.id)) for _ in range(400)]
+        await until(sent, lambda requests: requests >= 400, "all are sent", 4.0)
+        async with asyncio.timeout(1.0):
+            assert await provider.lookup(SPEC.name) is not None
+        outcomes = await asyncio.gather(*held, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {AmbiguousError}
+
+
 async def test_create_that_fails_after_the_insert_is_proven_never_to_have_run(server: Server) -> None:
     """400 "Sandbox failed to start" leaves a sandbox in error with the name, which the provider returns as unbuilt."""
     async with DaytonaProvider(options(server)) as provider:
@@ -198,7 +219,7 @@ async def test_create_that_fails_beyond_the_hold_is_proven_by_the_event_stream(s
 async def test_event_stream_that_broke_off_meanwhile_proves_nothing(server: Server) -> None:
     """Events may be missing between two sessions of the stream, and with them a life of work."""
     await server.admin.config(hold_s=0.1, durations={"create_s": 6.0})
-    async with DaytonaProvider(options(server, settle_timeout_s=20.0)) as provider:
+    async with DaytonaProvider(options(server, listen_s=20.0)) as provider:
         await _connected(provider)
         first = provider._client.stream_id
         await server.admin.add_fault("create", {"kind": "fail_transition", "reason": "late"})
@@ -294,6 +315,38 @@ async def test_daytonas_words_prove_nothing_of_a_sandbox_with_a_backup(server: S
         broken = await provider.lookup(SPEC.name)
     assert broken is not None
     assert (broken.phase, broken.never_ran) == (Phase.BROKEN, False)
+
+
+@pytest.mark.parametrize(("has_backup", "phase"), [(False, Phase.UNBUILT), (True, Phase.BROKEN)])
+async def test_event_proves_nothing_of_a_sandbox_with_a_backup(
+    server: Server, phase: Phase, *, has_backup: bool
+) -> None:
+    """A runner may create its container anew, so an error may follow *creating* after a life of work."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        if has_backup:
+            await provider.stop(created.id)
+            await provider.archive(created.id)
+        await server.admin.act(created.id, "set-state", state="creating", desired_state="started")
+        settling = asyncio.create_task(provider.settle(created.id, 5.0))
+        await asyncio.sleep(0.3)  # It listens by now.
+        await server.admin.act(created.id, "break", recoverable=False, reason="late")
+        failed = await settling
+    assert failed is not None
+    assert (failed.phase, failed.never_ran) == (phase, not has_backup)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_proof_is_kept_only_where_it_matters(phase: Phase) -> None:
+    """A sandbox that came up since may hold work: nothing is said of it."""
+    seen = Sandbox("s1", SPEC.name, phase, "any")
+    marked = {
+        Phase.BROKEN: replace(seen, phase=Phase.UNBUILT, never_ran=True),
+        Phase.UNBUILT: replace(seen, never_ran=True),
+        Phase.RECOVERABLE: replace(seen, never_ran=True),
+    }
+    assert as_never_ran(seen) == marked.get(phase, seen)
 
 
 WORDS = [
@@ -471,6 +524,19 @@ async def test_false_404_while_leaving_is_read_again(server: Server) -> None:
         assert (await server.admin.sandbox(created.id)).state == "destroyed"
 
 
+async def test_outage_while_leaving_does_not_pass_for_gone(server: Server) -> None:
+    """Without its database Daytona answers two reads in a row with 404, but no list."""
+    await server.admin.config(durations={"destroy_s": 60.0}, read_cache_s=0.0)
+    async with DaytonaProvider(options(server, read_interval_s=0.2)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        deleting = asyncio.create_task(provider.delete(created.id))
+        await until(server.admin.sandboxes, lambda rows: rows[0].state == "destroying", "being deleted")
+        await server.admin.config(outage=True)
+        with pytest.raises(AmbiguousError, match="then reading failed: 500"):
+            await deleting
+
+
 async def test_archived_error_and_renamed_rows_being_deleted_are_leaving(server: Server) -> None:
     """By `state` alone, an archived sandbox that is being deleted looks as if it could be started."""
     await server.admin.config(durations={"archive_s": 0.1, "discard_s": 1.0})
@@ -483,6 +549,22 @@ async def test_archived_error_and_renamed_rows_being_deleted_are_leaving(server:
         leaving = await provider.lookup(SPEC.name, created.id)
     assert leaving is not None
     assert (leaving.state, leaving.desired_state, leaving.phase) == ("archived", "destroyed", Phase.LEAVING)
+
+
+async def test_row_that_was_destroyed_is_not_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer servers keep it readable by ID for a day."""
+    async with DaytonaProvider(options(server)) as provider:
+        created = await provider.create(SPEC)
+        assert created is not None
+        found = await provider._client.send_lookup(created.id, 2.0)
+        destroyed = found.model_copy(update={"state": SandboxState.DESTROYED})
+
+        async def lookup(id_or_name: str, _timeout_s: float) -> SandboxDto:
+            return destroyed if id_or_name == created.id else found
+
+        monkeypatch.setattr(provider._client, "send_lookup", lookup)
+        assert await provider.lookup_by_id(created.id) is None
+        assert await provider.settle(created.id, 1.0) is None
 
 
 async def test_unknown_state_waits(server: Server) -> None:

@@ -177,6 +177,7 @@ async def test_api_that_gets_sigterm_writes_its_last_lines(temporal_address: str
             await asyncio.wait_for(process.wait(), FLUSH_TIMEOUT_S / 2)
         told = await lines(process, code=-signal.SIGTERM)
     assert told[-1]["event"].startswith("Finished server process")
+    assert not [line for line in told if "color_message" in line], "a second copy, with escape sequences"
 
 
 def fill(process: Any) -> None:

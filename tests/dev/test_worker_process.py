@@ -14,13 +14,16 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio import activity
 from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from issuebox.dev.environment import bare, to_temporal
 from issuebox.health import answering, polls
 from issuebox.watchdog import EXIT_STALLED, TASK_LOST
 from localdaytona.testing import free_port
 from tests.waiting import until
+from workflows.audit import AuditWorkflow
 
 REPOSITORY = Path(__file__).parents[2]
 READY_S = 60.0
@@ -158,15 +161,32 @@ async def checked(directory: Path, environment: dict[str, str]) -> tuple[int, st
 
 
 async def test_worker_whose_polls_do_not_return_is_not_ready(temporal: Client) -> None:
-    """Temporal is asked who polls: nobody polls this task queue."""
-    port = free_port()
+    """Temporal is asked who polls: nobody polls this task queue; then somebody polls it, and not those beside it."""
+    port, queue = free_port(), uuid.uuid4().hex
     async with (
-        answering(f"127.0.0.1:{port}", lambda: polls(temporal, uuid.uuid4().hex)),
+        answering(f"127.0.0.1:{port}", lambda: polls(temporal, queue)),
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        reply = await client.get(f"http://127.0.0.1:{port}/readyz")
-        assert (reply.status_code, reply.json()) == (503, {"status": "no poll for workflows within 150 s"})
+
+        async def ready() -> tuple[int, str]:
+            reply = await client.get(f"http://127.0.0.1:{port}/readyz")
+            return reply.status_code, reply.json()["status"]
+
+        assert await ready() == (503, "no poll for workflows within 150 s")
         assert (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == httpx.codes.OK
+        async with Worker(
+            temporal,
+            task_queue=queue,
+            workflows=[AuditWorkflow],
+            activities=[_nothing],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        ):
+            await until(ready, lambda seen: seen == (503, "no poll for waits within 150 s"), "only waits are missing")
+
+
+@activity.defn
+async def _nothing() -> None:
+    """Only a worker with an activity polls for activities."""
 
 
 LOST = f"""
@@ -184,20 +204,30 @@ FAILED = """
 import sys
 import issuebox.worker
 async def polls(*_):
-    built[0]._activity_worker._fail_worker_exception_queue.put_nowait(ArithmeticError("a bug in the SDK"))
+    built[{index}]._activity_worker._fail_worker_exception_queue.put_nowait(ArithmeticError("a bug in the SDK"))
     return ""
-build, built = issuebox.worker.build_worker, []
-def build_worker(*args, **options):
-    built.append(build(*args, **options))
-    return built[0]
-issuebox.worker.polls, issuebox.worker.build_worker = polls, build_worker
+built = []
+class Worker(issuebox.worker.Worker):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        built.append(self)
+issuebox.worker.polls, issuebox.worker.Worker = polls, Worker
 sys.argv = ["issuebox", "worker"]
 from issuebox.cli.app import main
 main()
 """
 
 
-@pytest.mark.parametrize(("program", "word"), [(LOST, "workflow_task_lost"), (FAILED, "worker_failed")])
+@pytest.mark.parametrize(
+    ("program", "word"),
+    [
+        (LOST, "workflow_task_lost"),
+        (FAILED.format(index=0), "worker_failed"),
+        (FAILED.format(index=1), "worker_failed"),
+        (FAILED.format(index=2), "worker_failed"),
+    ],
+    ids=["task lost", "own queue", "waits", "inside"],
+)
 async def test_worker_that_can_do_its_work_no_more_ends(
     tmp_path: Path, temporal_address: str, program: str, word: str
 ) -> None:

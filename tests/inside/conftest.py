@@ -22,7 +22,7 @@ from issuebox.domain.unsaved_work import Inspection
 from issuebox.providers.daytona import DaytonaProvider
 from localdaytona.testing import Server, running_inside
 from tests.contract.conftest import options
-from workflows.options import inspect as inspect_options
+from workflows.options import THRICE
 
 from .origin import Origin, serving
 
@@ -57,7 +57,7 @@ class Box:
     async def inspect(self, *paths: str) -> Inspection:
         """Run the activity as Temporal would: an attempt that fails is followed by another, without the pause."""
         activities = InsideActivities(self.provider, inspect_paths=paths or ("~",))
-        policy = inspect_options()["retry_policy"]
+        policy = THRICE  # As `options.inspect` has it.
         for attempt in range(1, policy.maximum_attempts):
             with contextlib.suppress(ApplicationError):
                 return await self._attempt(activities, attempt, policy)

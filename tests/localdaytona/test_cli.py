@@ -1,5 +1,7 @@
 """The command line: a key that everybody knows opens nothing that others can reach."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -34,3 +36,15 @@ def test_key_that_protects_nothing_is_refused(host: str, key: str) -> None:
     result = CliRunner().invoke(app, ["--host", host, "--port", "0", "--api-key", key])
     assert result.exit_code == 2
     assert "--api-key" in result.output
+
+
+def test_key_may_come_from_a_file(tmp_path: Path) -> None:
+    """As containers get their secrets. An empty file is no key, and two keys are one too many."""
+    empty = tmp_path / "empty"
+    empty.touch()
+    arguments = ["--host", "0.0.0.0", "--port", "0", "--api-key-file", str(empty)]
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    (tmp_path / "key").write_text("mine\n")
+    both = CliRunner().invoke(app, ["--api-key", "mine", "--api-key-file", str(tmp_path / "key")])
+    assert both.exit_code == 2
+    assert "both" in both.output

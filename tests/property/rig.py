@@ -46,6 +46,7 @@ WORKER = {
     "confirm_gone_s": 1.5,
     "daytona_request_timeout_s": 1.0,
     "daytona_command_timeout_s": 2.0,
+    "daytona_listen_s": 0.5,
     "daytona_settle_timeout_s": 2.0,
     "daytona_read_interval_s": 0.3,
     "pending_budget_s": 1.5,

@@ -6,8 +6,8 @@ import pytest
 
 from proofs.model import report
 from proofs.model.__main__ import check, check_planted
-from proofs.model.bounds import BOUNDS, PREPARED
-from proofs.model.deliveries import CLOSED, OPENED, REOPENED
+from proofs.model.bounds import BOUNDS, PREPARED, WIDER, describe
+from proofs.model.deliveries import CLOSED, COMMENTED, OPENED, REOPENED
 from proofs.model.outside import Allowance
 from proofs.model.plants import PLANTS
 from proofs.model.search import Found, Search
@@ -31,6 +31,14 @@ def test_every_interleaving_keeps_the_promise_and_comes_to_rest() -> None:
     assert found.states >= STATES_MIN
 
 
+@pytest.mark.timeout(900)
+def test_every_interleaving_of_more_kinds_of_moves_keeps_the_promise() -> None:
+    """The same with updates, long histories, long activities, several messages in a task, and others at Daytona."""
+    found = check(WIDER)
+    assert not found.violations, counter_examples(found)
+    assert found.right > 0
+
+
 def test_every_interleaving_with_a_set_up_keeps_the_promise() -> None:
     """The same where each sandbox has to be set up before it is handed over."""
     found = check(PREPARED, PREPARING)
@@ -47,7 +55,7 @@ def test_planted_mistake_is_found_by_a_short_counter_example(name: str) -> None:
     assert len(found.violations[0].steps) <= STEPS_MAX
 
 
-@pytest.mark.parametrize("name", [name for name, plant in PLANTS.items() if plant.bound not in BOUNDS])
+@pytest.mark.parametrize("name", [name for name, plant in PLANTS.items() if plant.bound not in {*BOUNDS, *WIDER}])
 def test_bound_of_a_plant_is_clean_without_its_mistake(name: str) -> None:
     """A plant's counter-example comes from its mistake alone. The bounds of the whole check are tested above."""
     plant = PLANTS[name]
@@ -70,11 +78,20 @@ def test_full_search_only_follows_states_to_their_rest() -> None:
     assert not part.violations, counter_examples(part)
 
 
-def test_states_with_the_same_fingerprint_behave_alike() -> None:
+@pytest.mark.parametrize(
+    "bound",
+    [
+        Allowance(frozenset({OPENED, CLOSED, REOPENED}), repeats=1, faults=1),
+        Allowance(frozenset({OPENED, CLOSED, COMMENTED}), outlasts=2),
+        Allowance(frozenset({OPENED}), updates=2, orders=1, pairs=1, rolls=1),
+    ],
+    ids=describe,
+)
+def test_states_with_the_same_fingerprint_behave_alike(bound: Allowance) -> None:
     """After two ways to one fingerprint, the same observation leads to the same fingerprint again."""
     states = WorkflowStates()
     search = Search(System(states))
-    assert not search.run([Allowance(frozenset({OPENED, CLOSED, REOPENED}), repeats=1, faults=1)]).violations
+    assert not search.run([bound]).violations
     with states.at_work():
         differing = [merge for merge in states.merges[::3] if not states.behaves_alike(merge)]
     assert len(states.merges) > 1_000

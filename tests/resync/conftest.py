@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import WORKFLOW_RUNNER
 from tests.resync.github import BEGAN, TOKEN, GitHub, running
-from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, StartInput
+from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, Aside, StartInput
 from workflows.resync import ResyncWorkflow
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
 
@@ -53,7 +53,7 @@ class Recorder:
         if event.delivery in [known.delivery for known in self.taken]:
             return
         self.taken.append(event)
-        asked = [known.requested_at for known in self.taken if known.requested_at]
+        asked = [known.requested_at for known in self.taken if known.is_explicit and known.requested_at]
         issue = event.issue
         memo = {
             "repository": issue.repository, "number": issue.number, "title": issue.title,
@@ -143,11 +143,16 @@ async def serve(temporal: Client, github: GitHub) -> AsyncIterator[Served]:
         yield served
 
 
-def worker(stack: Stack, activities: GitHubActivities, **given: Any) -> Worker:
-    return Worker(
+@asynccontextmanager
+async def worker(stack: Stack, activities: GitHubActivities, **given: Any) -> AsyncIterator[None]:
+    """Serve the task queue, and the one aside on which resync walks."""
+    walks = Worker(stack.temporal, task_queue=Aside.WAITS.queue(stack.task_queue), activities=activities.all(), **given)
+    own = Worker(
         stack.temporal, task_queue=stack.task_queue, workflows=[ResyncWorkflow, Recorder], activities=activities.all(),
         workflow_runner=WORKFLOW_RUNNER, **given,
     )  # fmt: skip
+    async with walks, own:
+        yield
 
 
 @pytest.fixture

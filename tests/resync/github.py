@@ -57,12 +57,13 @@ class Mishap:
 
 @dataclass
 class Repository:
-    """A repository with its issues and comments, by number and ID."""
+    """A repository with its issues, comments and the events of its issues, by number and ID."""
 
     id: int
     name: str
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     comments: list[dict[str, Any]] = field(default_factory=list)
+    events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     deleted: set[int] = field(default_factory=set)
     transferred: dict[int, tuple[int, int]] = field(default_factory=dict)
     are_issues_off: bool = False
@@ -83,34 +84,76 @@ class GitHub:
         self.page_size_max = 100
         self.links_lead_to = ""
         self.remaining = 5000
+        self.last_event_id = 0
         self.now = BEGAN + timedelta(days=1)
 
     def repository(self, name: str = "octo/repo") -> Repository:
         return self.repositories.setdefault(name, Repository(100 + len(self.repositories), name))
 
     def issue(self, issue_id: int, number: int, *, at: datetime, repo: str = "octo/repo", **given: Any) -> None:
-        """An issue created at a time, and updated then unless stated otherwise."""
+        """An issue created at a time, and updated then unless stated otherwise. Its author gave it its labels."""
         body = {
             "id": issue_id, "number": number, "title": f"Issue {number}", "state": "open",
             "html_url": f"https://github.com/{repo}/issues/{number}", "created_at": _stamp(at),
-            "updated_at": _stamp(at), "closed_at": None, "user": {"login": "octocat", "type": "User"},
+            "updated_at": _stamp(at), "closed_at": None, "state_reason": None, "user": account("octocat"),
             "author_association": "NONE", "labels": [], "assignees": [],
         }  # fmt: skip
-        self.repository(repo).issues[number] = body | given
+        issue = self.repository(repo).issues[number] = body | given
+        self.repository(repo).events[number] = []
+        for label in issue["labels"]:
+            self._happened(number, "labeled", issue["user"], at=at, repo=repo, label=_label(label))
+        for assignee in issue["assignees"]:
+            self._happened(
+                number, "assigned", account(assignee["login"]), at=at, repo=repo, assignee=assignee,
+                assigner=issue["user"],
+            )  # fmt: skip
 
-    def change(self, number: int, *, at: datetime, repo: str = "octo/repo", **given: Any) -> None:
-        """Something happened to the issue."""
+    def change(
+        self, number: int, *, at: datetime, repo: str = "octo/repo", by: dict[str, Any] | None = None, **given: Any
+    ) -> None:
+        """Something happened to the issue; its author did it unless stated otherwise."""
         issue = self.repository(repo).issues[number]
+        was = issue["state"]
         issue.update(given | {"updated_at": _stamp(at)})
-        if "state" in given:
-            issue["closed_at"] = _stamp(at) if given["state"] == "closed" else None
+        if "state" not in given:
+            return
+        issue["closed_at"] = _stamp(at) if given["state"] == "closed" else None
+        issue["state_reason"] = {"closed": "completed", "open": "reopened"}[given["state"]]
+        if given["state"] != was:
+            event = {"closed": "closed", "open": "reopened"}[given["state"]]
+            self._happened(number, event, by or issue["user"], at=at, repo=repo)
+
+    def label(self, number: int, name: str, *, at: datetime, by: dict[str, Any] | None) -> None:
+        """Somebody puts a label on the issue; None is an account that was deleted since."""
+        self.change(number, at=at, labels=[*self.repository().issues[number]["labels"], {"name": name}])
+        self._happened(number, "labeled", by, at=at, label=_label({"name": name}))
+
+    def assign(self, number: int, login: str, *, at: datetime, by: dict[str, Any] | None) -> None:
+        """Somebody assigns the issue. In this event alone ``actor`` is the assignee, and ``assigner`` who did it."""
+        self.change(number, at=at, assignees=[*self.repository().issues[number]["assignees"], account(login)])
+        self._happened(number, "assigned", account(login), at=at, assignee=account(login), assigner=by)
+
+    def mention(self, number: int, *, at: datetime, times: int = 1) -> None:
+        """Events that nobody here reads."""
+        for _ in range(times):
+            self._happened(number, "mentioned", account("octocat"), at=at)
+
+    def _happened(
+        self, number: int, event: str, by: dict[str, Any] | None, *, at: datetime, repo: str = "octo/repo", **given: Any
+    ) -> None:
+        self.last_event_id += 1
+        body = {
+            "id": self.last_event_id, "actor": by, "event": event, "commit_id": None, "commit_url": None,
+            "created_at": _stamp(at), "performed_via_github_app": None,
+        }  # fmt: skip
+        self.repository(repo).events.setdefault(number, []).append(body | given)
 
     def comment(self, comment_id: int, number: int, text: str, *, at: datetime, **given: Any) -> None:
         """A comment, which updates its issue."""
         self.change(number, at=at)
         body = {
             "id": comment_id, "body": text, "created_at": _stamp(at), "updated_at": _stamp(at),
-            "user": {"login": "octocat", "type": "User"}, "author_association": "NONE",
+            "user": account("octocat"), "author_association": "NONE",
             "issue_url": f"{self.url}/repos/octo/repo/issues/{number}",
             "html_url": f"https://github.com/octo/repo/issues/{number}#issuecomment-{comment_id}",
         }  # fmt: skip
@@ -152,6 +195,7 @@ class GitHub:
                 Route(place + "/issues", self._with_token(self._issues)),
                 Route(place + "/issues/comments", self._with_token(self._comments)),
                 Route(place + "/issues/{number:int}", self._with_token(self._issue)),
+                Route(place + "/issues/{number:int}/events", self._with_token(self._events)),
             ]
         return Starlette(routes=routes)
 
@@ -217,6 +261,19 @@ class GitHub:
         return place if isinstance(place, Response) else _json({"id": place.id, "full_name": place.name})
 
     def _issue(self, request: Request) -> Response:
+        found = self._located(request)
+        return found if isinstance(found, Response) else _json(self._with_url(*found))
+
+    def _events(self, request: Request) -> Response:
+        """The events of one issue, oldest first."""
+        found = self._located(request, "/events")
+        if isinstance(found, Response):
+            return found
+        place, number = found[0], request.path_params["number"]
+        return self._paged(request, place, f"/issues/{number}/events", place.events.get(number, []))
+
+    def _located(self, request: Request, rest: str = "") -> tuple[Repository, dict[str, Any]] | Response:
+        """The issue in its repository, or the answer that tells why it is not there."""
         place, number = self._place(request), request.path_params["number"]
         if isinstance(place, Response):
             return place
@@ -226,11 +283,11 @@ class GitHub:
             return _json({"message": "This issue was deleted"}, 410)
         if number in place.transferred:
             repository, new_number = place.transferred[number]
-            location = f"{self.url}/repositories/{repository}/issues/{new_number}"
+            location = f"{self.url}/repositories/{repository}/issues/{new_number}{rest}"
             return Response(status_code=301, headers={"location": location})
         if number not in place.issues:
             return _json({"message": "Not Found"}, 404)
-        return _json(self._with_url(place, place.issues[number]))
+        return place, place.issues[number]
 
     def _issues(self, request: Request) -> Response:
         place, query = self._place(request), request.query_params
@@ -262,12 +319,16 @@ class GitHub:
         etag = 'W/"' + hashlib.sha256(json.dumps(rows).encode()).hexdigest() + '"'
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers={"etag": etag})
-        headers = {"etag": etag}
-        if len(found) > page * size:
-            asked = "&".join(f"{key}={value}" for key, value in (query | {"page": str(page + 1)}).items())
-            # GitHub's own links name a repository by its ID.
-            base = self.links_lead_to or self.url
-            headers["link"] = f'<{base}/repositories/{place.id}{rest}?{asked}>; rel="next", <{base}/x>; rel="last"'
+        # GitHub's own links name a repository by its ID.
+        base = f"{self.links_lead_to or self.url}/repositories/{place.id}{rest}"
+        last = max(1, -(-len(found) // size))
+        pages = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
+        shown = ("prev", "first") if page > 1 else ()
+        shown += ("next", "last") if page < last else ()
+        links = [
+            f'<{base}?{_query(query | {"page": str(pages[name])})}>; rel="{name}"' for name in pages if name in shown
+        ]
+        headers = {"etag": etag} | ({"link": ", ".join(links)} if links else {})
         return _json(rows, headers=headers)
 
     def _installation(self, request: Request) -> Response:
@@ -282,6 +343,19 @@ class GitHub:
 
     def _with_url(self, place: Repository, issue: dict[str, Any]) -> dict[str, Any]:
         return issue | {"repository_url": f"{self.url}/repos/{place.name}"}
+
+
+def account(login: str, kind: str = "User") -> dict[str, Any]:
+    """An account: a User, or a Bot."""
+    return {"login": login, "type": kind}
+
+
+def _label(label: dict[str, Any] | str) -> dict[str, Any]:
+    return {"name": label if isinstance(label, str) else label["name"], "color": "ededed"}
+
+
+def _query(parameters: dict[str, str]) -> str:
+    return "&".join(f"{key}={value}" for key, value in parameters.items())
 
 
 def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

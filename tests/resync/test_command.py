@@ -6,14 +6,20 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from activities.github_messages import Counts
+from issuebox.cli.resync import report_lines
+from issuebox.connections import directory_of
 from issuebox.domain.issue import IssueState
+from issuebox.domain.resync import Mark
 from issuebox.settings import WorkerSettings
 from issuebox.temporal.schedules import resync_interval_s, resync_request
 from tests.resync.conftest import Stack, at
+from workflows.resync_messages import RepositoryReport, ResyncReport
 
 
 async def resync(stack: Stack | None, *arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -29,7 +35,17 @@ async def resync(stack: Stack | None, *arguments: str, **environment: str) -> tu
     return process.returncode, output.decode(), errors.decode()
 
 
-async def test_table_names_what_was_sent(stack: Stack, issue_id: int) -> None:
+def test_report_names_the_repository_and_each_count_in_words() -> None:
+    """A table of eight columns has no room for a repository's name on a terminal of 80 columns."""
+    counts = Counts(listed=4, sent=1, known=3, requests=2, unchanged=1)
+    first, *_ = report_lines(ResyncReport((RepositoryReport("octo-organization/website", Mark.at(at(0)), counts),)))
+    assert str(first) == (
+        "octo-organization/website: 4 listed, 1 sent, 3 known, 0 unasked, 0 refused, 0 unreadable; "
+        "2 requests, 1 of them without news (304)"
+    )
+
+
+async def test_output_names_what_was_sent(stack: Stack, issue_id: int) -> None:
     """The configured repositories are read; exit code 0 means that all of them could be."""
     stack.github.issue(issue_id, 7, at=at(5))
     code, output, _ = await resync(stack, "--since", "2026-01-01T00:00:00", ISSUEBOX_RESYNC_REPOSITORIES="octo/repo")
@@ -79,6 +95,16 @@ async def test_temporal_that_is_not_reached_exits_with_3() -> None:
     code, _, errors = await resync(None, "octo/repo")
     assert code == 3
     assert "Temporal is not reached" in errors
+
+
+async def test_repositories_that_were_connected_are_read(tmp_path: Path) -> None:
+    """`issuebox connect github` stored where the App is installed: nobody has to name the repositories again."""
+    directory = directory_of(tmp_path)
+    directory.mkdir(mode=0o700)
+    stored = {"settings": {"ISSUEBOX_RESYNC_REPOSITORIES": "octo/repo"}, "files": {}}
+    (directory / "github.json").write_text(json.dumps(stored))
+    code, _, errors = await resync(None, "--data", str(tmp_path))
+    assert (code, "Temporal is not reached" in errors) == (3, True)
 
 
 def test_schedule_is_made_of_the_settings() -> None:

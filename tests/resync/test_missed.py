@@ -40,7 +40,9 @@ async def test_missed_closed_is_sent_once(stack: Stack, issue_id: int) -> None:
 async def test_missed_reopened_is_sent_once(stack: Stack, issue_id: int) -> None:
     """A lost `reopened` asks for the sandbox again, and a second run sends nothing."""
     await stack.deliver(issue_id, 7, IssueState.CLOSED)
-    stack.github.issue(issue_id, 7, at=at(-9000), updated_at="2026-01-01T00:05:00Z")
+    stack.github.issue(issue_id, 7, at=at(-9000))
+    stack.github.change(7, at=at(0), state="closed")
+    stack.github.change(7, at=at(5), state="open")
     assert (await stack.run()).counts.sent == 1
     assert await stack.missed(issue_id) == [(Intention.ENSURE, "reopened")]
     assert (await stack.run()).counts.sent == 0

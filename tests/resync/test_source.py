@@ -16,7 +16,7 @@ from issuebox.providers.github import GitHubSource, etag_of
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.providers.github_errors import Reply
 from tests.resync.conftest import REPOSITORY, at
-from tests.resync.github import TOKEN, GitHub, Mishap, running
+from tests.resync.github import TOKEN, GitHub, Mishap, account, running
 
 QUERY = PageQuery(REPOSITORY, since=at(0))
 
@@ -111,6 +111,95 @@ async def test_pages_follow_each_other_and_leave_out_pull_requests(source: GitHu
         if not (cursor := page.next_cursor):
             break
     assert (numbers, sizes) == ([1, 3, 4, 5], [2, 2, 1])
+
+
+async def test_acts_name_who_did_it(source: GitHubSource, github: GitHub) -> None:
+    """The oldest first, without what nobody asks by. The assigner counts, not the assignee, whom GitHub calls actor."""
+    github.issue(11, 1, at=at(0), labels=[{"name": "bug"}])
+    github.mention(1, at=at(1))
+    github.assign(1, "claude-bot", at=at(2), by=account("maintainer"))
+    github.change(1, at=at(3), state="closed", by=account("helper[bot]", "Bot"))
+    github.label(1, "claude", at=at(4), by=None)
+    acts = await source.acts(REPOSITORY, 1, at(0))
+    assert [(act.kind, act.actor, act.is_bot, act.label, act.assignee, act.at) for act in acts.items] == [
+        ("labeled", "octocat", False, "bug", "", at(0)), ("assigned", "maintainer", False, "", "claude-bot", at(2)),
+        ("closed", "helper[bot]", True, "", "", at(3)), ("labeled", "", False, "claude", "", at(4)),
+    ]  # fmt: skip
+    assert (acts.is_whole, acts.requests) == (True, 1)
+    assert github.asked[-1].path == "/repos/octo/repo/issues/1/events"
+    assert github.asked[-1].query["per_page"] == "100"
+
+
+@pytest.mark.parametrize(
+    ("pages", "is_whole", "asked"),
+    [(1, True, [1]), (2, True, [1, 2]), (4, True, [1, 4, 3, 2]), (5, False, [1, 5, 4, 3])],
+)
+async def test_long_history_is_read_from_its_end(
+    source: GitHubSource, github: GitHub, pages: int, asked: list[int], *, is_whole: bool
+) -> None:
+    """GitHub lists events from the oldest. At most the newest three pages are read, beside the first."""
+    github.page_size_max = 2
+    github.issue(11, 1, at=at(0), labels=[{"name": "claude"}])
+    github.mention(1, at=at(1), times=2 * pages - 2)
+    github.change(1, at=at(2), state="closed")
+    acts = await source.acts(REPOSITORY, 1, at(0))
+    assert [act.kind for act in acts.items] == (["labeled", "closed"] if is_whole else ["closed"])
+    assert (acts.is_whole, [int(one.query["page"]) for one in github.asked]) == (is_whole, asked)
+    # What is older than the time that matters is not read.
+    github.forget()
+    assert (await source.acts(REPOSITORY, 1, at(2))).is_whole
+    assert [int(one.query["page"]) for one in github.asked] == ([1, pages] if pages > 1 else [1])
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 451])
+async def test_acts_that_are_not_shown_prove_nothing(source: GitHubSource, github: GitHub, status: int) -> None:
+    """A token without rights, or an issue that is gone by now, does not stop the walk."""
+    github.mishaps = [Mishap("/events", status)]
+    acts = await source.acts(REPOSITORY, 1, at(0))
+    assert (acts.items, acts.is_whole, acts.requests) == ((), False, 1)
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, RefusedError), (503, TransientError), (429, RateLimitedError)])
+async def test_failure_to_read_acts_is_that_of_a_listing(
+    source: GitHubSource, github: GitHub, status: int, error: type[ProviderError]
+) -> None:
+    """Wrong credentials, an outage and a limit are no answer about the issue."""
+    github.mishaps = [Mishap("/events", status)]
+    with pytest.raises(error):
+        await source.acts(REPOSITORY, 1, at(0))
+
+
+async def test_acts_are_found_in_a_renamed_repository(source: GitHubSource, github: GitHub) -> None:
+    """The redirect is followed, page by page."""
+    github.page_size_max = 2
+    github.issue(11, 1, at=at(0), labels=[{"name": "claude"}])
+    github.mention(1, at=at(1), times=3)
+    github.rename(REPOSITORY, "octo/renamed")
+    acts = await source.acts(REPOSITORY, 1, at(0))
+    assert ([act.label for act in acts.items], acts.requests) == (["claude"], 4)
+
+
+async def test_last_page_of_acts_on_another_host_is_not_read(source: GitHubSource, github: GitHub) -> None:
+    """The token goes only to the configured API; the acts then count as not shown."""
+    github.page_size_max = 2
+    github.issue(11, 1, at=at(0))
+    github.mention(1, at=at(1), times=5)
+    async with running(GitHub()) as stranger:
+        github.links_lead_to = stranger.url
+        acts = await source.acts(REPOSITORY, 1, at(0))
+        assert (acts.items, acts.is_whole, stranger.asked) == ((), False, [])
+
+
+@pytest.mark.parametrize(
+    "link", ["", '<{url}?page=0>; rel="last"', '<{url}?page=x>; rel="last"', '<{url}>; rel="last"']
+)
+async def test_number_of_pages_that_cannot_be_read_is_none(source: GitHubSource, github: GitHub, link: str) -> None:
+    """GitHub leaves `last` out where it cannot count."""
+    url = f"{github.url}/repositories/100/issues/1/events"
+    links = f'<{url}?page=2>; rel="next"' + (", " + link.format(url=url) if link else "")
+    github.mishaps = [Mishap("/events", 200, {"link": links}, b"[]")]
+    acts = await source.acts(REPOSITORY, 1, at(0))
+    assert (acts.items, acts.is_whole, acts.requests) == ((), False, 1)
 
 
 @pytest.mark.parametrize(

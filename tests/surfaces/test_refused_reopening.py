@@ -103,9 +103,11 @@ async def reported_by_edit(issue: Issue, _github: GitHub) -> None:
 
 
 async def found_by_resync(issue: Issue, github: GitHub) -> None:
-    """No delivery reported it: resync finds the issue open at GitHub, and its author may not ask."""
+    """No delivery reported it: resync finds that the author reopened the issue, who may not ask."""
+    github.issue(issue.number, issue.number, at=issue.updated_at - timedelta(seconds=2), repo=REPOSITORY)
+    github.change(issue.number, at=issue.updated_at, repo=REPOSITORY, state="closed")
     issue.updated_at += timedelta(seconds=1)
-    github.issue(issue.number, issue.number, at=issue.updated_at, repo=REPOSITORY)
+    github.change(issue.number, at=issue.updated_at, repo=REPOSITORY, state="open")
     since = (issue.updated_at - timedelta(minutes=5)).isoformat()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "resync", REPOSITORY, "--since", since),

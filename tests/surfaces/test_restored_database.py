@@ -11,6 +11,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,6 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import Worker
 
 from issuebox.dev.temporal_server import DevServer, ensure_binary
 from issuebox.domain.audit import Kind
@@ -48,7 +48,7 @@ class Cluster:
     server: DevServer
     stack: Stack
     process: asyncio.subprocess.Process | None = None
-    worker: Worker | None = None
+    worker: AbstractAsyncContextManager[None] | None = None
 
     async def up(self) -> None:
         self.process = await asyncio.create_subprocess_exec(*self.server.command(), stdout=asyncio.subprocess.DEVNULL)

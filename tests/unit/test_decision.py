@@ -138,6 +138,21 @@ def test_overdue_start_with_nothing_to_lose_is_deleted() -> None:
     assert decide(facts, LIMITS).action is Action.DELETE
 
 
+@pytest.mark.parametrize("never_ran", [True, False])
+@pytest.mark.parametrize("phase", sorted(set(LIMITS.budget_s) - {Phase.PENDING}))
+def test_overdue_wait_for_anything_but_a_start_is_never_ended_by_a_delete(phase: Phase, *, never_ran: bool) -> None:
+    """Whoever gave its work up: Daytona is busy with it, and answers another delete with a conflict."""
+    stuck = sandbox(phase, never_ran=never_ran)
+    facts = Situation(ISSUE, Goal.DELETED, stuck, is_forced=True, waited_s=1e6)
+    assert (decide(facts, LIMITS).action, decide(facts, LIMITS).cause) == (Action.BLOCK, OVERDUE[phase])
+
+
+def test_anothers_sandbox_that_is_being_deleted_is_waited_out() -> None:
+    """It is not touched, and its name will be free."""
+    facts = Situation(ISSUE, Goal.RUNNING, sandbox(Phase.LEAVING, labels={"issue-id": "8"}))
+    assert decide(facts, LIMITS).action is Action.WAIT
+
+
 HERE = "blue"
 FOREIGN = [
     # The labels, and the words that the reason must contain.
@@ -270,11 +285,10 @@ def test_overdue_start_of_a_sandbox_that_ran_is_never_deleted() -> None:
     assert decide(situation(Phase.PENDING, waited_s=1e6), LIMITS).action is Action.BLOCK
 
 
-@pytest.mark.parametrize("action", [Action.CREATE, Action.START, Action.RECOVER])
-def test_fruitless_command_blocks_after_its_tries(action: Action) -> None:
+@pytest.mark.parametrize(("action", "tries"), [(Action.CREATE, 9), (Action.START, 9), (Action.RECOVER, 3)])
+def test_fruitless_command_blocks_after_its_tries(action: Action, tries: int) -> None:
     """A command without effect is sent a bounded number of times."""
     phase = {Action.CREATE: Phase.MISSING, Action.START: Phase.STOPPED, Action.RECOVER: Phase.RECOVERABLE}[action]
-    tries = LIMITS.attempts_for(action)
     assert decide(situation(phase, attempts={action: tries - 1}), LIMITS).action is action
     decision = decide(situation(phase, attempts={action: tries}), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, FRUITLESS[action])
@@ -293,11 +307,75 @@ def test_error_of_a_sandbox_that_is_known_never_to_have_run_is_rebuilt() -> None
     assert decide(situation(Phase.BROKEN, unbuilt_id="another"), LIMITS).cause is Cause.BROKEN
 
 
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.MISSING, Phase.BROKEN}])
+def test_what_is_remembered_of_a_failed_build_is_only_about_its_error(phase: Phase) -> None:
+    """In any other phase its row of the table applies: one that is being deleted is waited for."""
+    assert situation(phase, unbuilt_id="s1").phase is phase
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.USABLE])
+def test_only_a_running_sandbox_can_lack_its_set_up(phase: Phase) -> None:
+    """One that is stopped is started first."""
+    assert situation(phase, is_set_up=False).phase is phase
+    assert situation(Phase.USABLE, is_set_up=False).phase is Phase.UNPREPARED
+
+
 @pytest.mark.parametrize("phase", [Phase.UNBUILT, Phase.MISSING])
 def test_builds_that_fail_in_a_row_block(phase: Phase) -> None:
     """A snapshot that never starts is tried `builds_max` times, not endlessly."""
     decision = decide(situation(phase, builds_failed=LIMITS.builds_max), LIMITS)
     assert (decision.action, decision.cause) == (Action.BLOCK, Cause.UNBUILT)
+    assert decide(situation(phase, builds_failed=LIMITS.builds_max - 1), LIMITS).action is not Action.BLOCK
+
+
+def test_builds_that_failed_hold_up_nothing_but_the_next_one() -> None:
+    """What never ran is deleted, and a sandbox that came up all the same is started. The block says why they failed."""
+    failed = LIMITS.builds_max
+    assert decide(situation(Phase.UNBUILT, Goal.DELETED, builds_failed=failed), LIMITS).action is Action.DELETE
+    assert decide(situation(Phase.STOPPED, builds_failed=failed), LIMITS).action is Action.START
+    unbuilt = replace(sandbox(Phase.UNBUILT), error_reason="no such image")
+    decision = decide(replace(situation(Phase.UNBUILT, builds_failed=failed), sandbox=unbuilt), LIMITS)
+    assert decision.reason == "3 sandboxes in a row failed before they ran: no such image"
+    decision = decide(situation(Phase.UNBUILT, builds_failed=failed), LIMITS)
+    assert decision.reason == "3 sandboxes in a row failed before they ran"
+
+
+@pytest.mark.parametrize(("name", "cause"), [("", None), ("claude-issue-7", None), ("other-7", Cause.WRONG_NAME)])
+@pytest.mark.parametrize("phase", Phase)
+def test_workflow_under_another_name_touches_nothing(phase: Phase, name: str, cause: Cause | None) -> None:
+    """Whatever the state: the issue would get a second sandbox. A memory without a name is of no workflow."""
+    decision = decide(situation(phase, Goal.DELETED, is_forced=True, name=name), LIMITS)
+    assert (decision.cause is Cause.WRONG_NAME) == (cause is Cause.WRONG_NAME)
+    assert (decision.action is Action.BLOCK) == (cause is not None)
+
+
+TRIED = dict.fromkeys(Action, LIMITS.attempts_max)
+LOST = replace(sandbox(Phase.BROKEN), error_reason="disk lost")
+REASONS = [
+    (situation(Phase.BROKEN), "Daytona reports the sandbox as broken: no reason given"),
+    (Situation(ISSUE, Goal.RUNNING, LOST), "Daytona reports the sandbox as broken: disk lost"),
+    (
+        Situation(ISSUE, Goal.DELETED, LOST),
+        "the sandbox is broken (disk lost) and cannot be inspected for unsaved work",
+    ),
+    (
+        situation(Phase.STOPPED, Goal.DELETED, verdict=WorkState.UNCHECKED),
+        "the sandbox may hold unsaved work: unchecked",
+    ),
+    (
+        situation(Phase.STOPPED, Goal.DELETED, verdict=WorkState.UNSAVED, findings=("repo: a", "repo: b")),
+        "the sandbox may hold unsaved work: repo: a; repo: b",
+    ),
+    (situation(Phase.STOPPED, attempts=TRIED), "after 9 attempts to start the sandbox, it is still stopped"),
+    (situation(Phase.MISSING, attempts=TRIED), "after 9 attempts to create the sandbox, it is still missing"),
+    (situation(Phase.THAWING, waited_s=9999.4), "Daytona has reported thawing for 9999 s"),
+]
+
+
+@pytest.mark.parametrize(("facts", "reason"), REASONS)
+def test_block_says_what_was_seen(facts: Situation, reason: str) -> None:
+    """People read it in `why` and in the Web UI."""
+    assert decide(facts, LIMITS).reason == reason
 
 
 def test_block_always_has_a_cause_and_a_remedy() -> None:

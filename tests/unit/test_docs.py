@@ -10,7 +10,8 @@ import pytest
 from issuebox.environment import OTHERS, is_secret, variables
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+ROOT_PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*ROOT_PAGES, *sorted((REPOSITORY / "docs").rglob("*.md"))]
 LIVING = [page for page in PAGES if page.parent.name != "decisions"]
 """Decisions are of their time: what they name may be gone."""
 

@@ -382,3 +382,22 @@ def test_request_by_an_update_is_after_the_close_that_is_known() -> None:
     absorb(known, closed(100), T0)
     known.told.request_now(T0)
     assert known.told.is_requested_since_close
+
+
+def test_request_of_a_person_here_counts_from_its_arrival() -> None:
+    """REST and the command line give no time of GitHub's: their own clock may lag behind it."""
+    known = memory()
+    absorb(known, closed(10), T0 + timedelta(seconds=8))
+    asked = IssueEvent(Issue(7), delivery="cli-1", event="cli", action="ensure", is_explicit=True)
+    assert absorb(known, asked, T0 + timedelta(seconds=9)) is Verdict.TAKEN
+    assert known.told.is_requested_since_close
+    assert course(known, T0 + timedelta(seconds=9))[0] is Goal.RUNNING
+
+
+def test_request_of_a_person_here_leaves_the_facts_alone() -> None:
+    """Whoever asks by REST or the command line tells nothing of the issue's state: it stays closed."""
+    known = memory()
+    absorb(known, closed(10), T0)
+    absorb(known, IssueEvent(Issue(7), delivery="cli-1", event="cli", action="ensure", is_explicit=True), T0)
+    assert known.told.issue is not None
+    assert known.told.issue.state is IssueState.CLOSED

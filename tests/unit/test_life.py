@@ -70,7 +70,11 @@ def test_negative_time_takes_its_rung_out(closing: Closing, goal: Goal, due_at: 
 
 def test_open_issue_has_no_timer() -> None:
     """Daytona's own idle stop takes care of an open issue's sandbox."""
-    assert course(memory(), after(9e9)) == (Goal.RUNNING, None)
+    known = memory()
+    assert course(known, after(9e9)) == (Goal.RUNNING, None)
+    known.ask(T0)
+    known.progress.blocked = Blocked(Cause.QUOTA, "why", "advice", T0)
+    assert course(known, after(9e9)) == (Goal.RUNNING, None)
 
 
 def test_deleted_issue_needs_no_ladder() -> None:
@@ -172,6 +176,14 @@ def test_new_goal_ends_a_block_with_its_count_of_tries() -> None:
     assert (known.progress.goal, known.progress.blocked) == (Goal.STOPPED, None)
 
 
+def test_new_request_of_a_blocked_closed_issue_counts_the_ladder_anew() -> None:
+    """The block is older than the request: by its time alone the request would be called off in the same instant."""
+    known = memory(IssueState.CLOSED)
+    known.progress.blocked = Blocked(Cause.QUOTA, "why", "advice", T0)
+    known.ask(after(500))
+    assert course(known, after(505)) == (Goal.RUNNING, after(510))
+
+
 @pytest.mark.parametrize(("state", "goal"), [(IssueState.CLOSED, Goal.STOPPED), (IssueState.DELETED, Goal.DELETED)])
 def test_issue_that_only_ended_asks_daytona_nothing(state: IssueState, goal: Goal) -> None:
     """Nobody asked for its sandbox, so that there is nothing to stop; a request or an order is another matter."""
@@ -183,3 +195,29 @@ def test_issue_that_only_ended_asks_daytona_nothing(state: IssueState, goal: Goa
     known.orders.is_lookup_asked = False
     give(known, Order.STOP, after(9e6))
     assert known.has_work
+
+
+def test_order_counts_from_when_it_was_given_and_never_from_the_future() -> None:
+    """The clock of the API may be ahead; a signal from the `temporal` CLI has no time."""
+    for ordered_at, counts_from in ((None, after(50)), (after(20), after(20)), (after(80), after(50))):
+        known = memory()
+        give(known, Order.STOP, after(50), ordered_at=ordered_at)
+        assert known.orders.ordered_at == counts_from
+
+
+def test_order_that_is_given_again_is_carried_out_again() -> None:
+    """Somebody may have started the sandbox by hand since."""
+    known = memory()
+    give(known, Order.STOP, T0)
+    known.progress.reached = Goal.STOPPED
+    assert not known.has_work
+    give(known, Order.STOP, after(60))
+    assert known.has_work
+
+
+def test_called_off_request_hears_what_becomes_of_the_sandbox() -> None:
+    """It is the goal without that request: this issue's sandbox goes to the archive at once."""
+    known = memory(IssueState.CLOSED, Closing(0, 0, -1))
+    ticket = asked(known, after(1))
+    give(known, Order.STOP, after(2))
+    assert known.requests.answers[ticket] == Answer(Outcome.ARCHIVED)

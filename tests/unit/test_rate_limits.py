@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
 from issuebox.domain.errors import RateLimitedError
 from issuebox.providers.rate_limits import (
@@ -23,6 +24,7 @@ from issuebox.providers.rate_limits import (
 )
 
 CREATE = Limiter.CREATE
+USED_UP = {"Limit": "3", "Remaining": "0", "Reset": "60"}
 
 PAUSES: list[tuple[dict[str, str], dict[Limiter, float]]] = [
     ({"Retry-After-sandbox-create": "7"}, {Limiter.CREATE: 7.0}),
@@ -48,7 +50,10 @@ def test_headers_of_a_reply_are_read_in_any_case() -> None:
     """The SDK keeps the server's capitals on errors, aiohttp its own on replies; an incomplete set is ignored."""
     headers = {"X-RATELIMIT-limit-Sandbox-Create": "300", "x-ratelimit-remaining-sandbox-create": "12"}
     assert told_by(headers, CREATE) is None
-    assert told_by(headers | {"X-RateLimit-Reset-sandbox-create": "44"}, CREATE) == Told(300, 12, 44.0)
+    whole = headers | {"X-RateLimit-Reset-sandbox-create": "44"}
+    assert told_by(whole, CREATE) == Told(300, 12, 44.0)
+    for missing in whole:
+        assert told_by({name: text for name, text in whole.items() if name != missing}, CREATE) is None
     assert told_by(headers | {"X-RateLimit-Reset-sandbox-create": "soon"}, CREATE) is None
     assert told_by(headers | {"X-RateLimit-Reset-authenticated": "44"}, Limiter.AUTHENTICATED) is None
 
@@ -77,6 +82,24 @@ def test_what_others_used_is_not_asked_for_again() -> None:
     _told(window, 0.0, Told(300, 299, 60.0))
     _told(window, 1.0, Told(300, 0, 59.0))
     assert window.enter(CREATE, 2.0) is None
+
+
+def test_reply_that_overtook_another_counts_and_what_is_left_is_counted_down() -> None:
+    """The lower count is the newer one, as others used the rest meanwhile. No more than that is sent."""
+    window = Window()
+    _told(window, 0.0, Told(300, 299, 60.0))
+    slow, quick = _entered(window, 1.0), _entered(window, 1.1)
+    window.learn(quick, Told(300, 2, 58.9))
+    window.learn(slow, Told(300, 250, 59.0))
+    assert [window.enter(CREATE, 2.0) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_what_was_sent_before_the_first_reply_counts() -> None:
+    """The reply to the first of five knows nothing of the other four."""
+    window = Window()
+    first, *_ = [_entered(window, 0.0) for _ in range(5)]
+    window.learn(first, Told(5, 4, 60.0))
+    assert window.enter(CREATE, 1.0) is None
 
 
 def test_reply_from_an_earlier_window_is_history() -> None:
@@ -124,6 +147,34 @@ def test_queue_of_slots_has_an_end() -> None:
     assert max(window.slot_s(0.0) for _ in range(10_000)) <= 5.0 + LINE_MAX_S + 2 * SLOT_S
 
 
+def test_slots_of_a_long_pause_are_apart_too() -> None:
+    """Only the line behind its end is bounded, and the pause itself may be longer than that."""
+    window = Window()
+    window.close(0.0, 2 * LINE_MAX_S)
+    first, second = window.slot_s(0.0), window.slot_s(0.0)
+    assert (first, second) == pytest.approx((2 * LINE_MAX_S, 2 * LINE_MAX_S + SLOT_S))
+
+
+def test_nobody_jumps_the_line() -> None:
+    """Whoever comes long after the pause stands behind those who were given a slot before."""
+    window = Window()
+    window.close(0.0, 5.0)
+    slots = [now + window.slot_s(now) for now in (0.0, 300.0, 550.0) for _ in range(1400)]
+    assert slots == sorted(slots)
+    assert slots[-1] > LINE_MAX_S + 5.0
+
+
+def test_late_news_shorten_neither_a_pause_nor_the_window() -> None:
+    """A reply from before the 429 says that its window ends earlier; a window is as long as the longest reset told."""
+    window = Window()
+    _told(window, 0.0, Told(300, 299, 60.0))
+    late = _entered(window, 30.0)
+    window.close(31.0, 60.0)
+    window.learn(late, Told(300, 0, 30.0))
+    assert window.enter(CREATE, 90.0) is None
+    assert window.interval_s == pytest.approx(1.1 * 60 / 300)
+
+
 async def test_refusal_of_one_limiter_leaves_the_others_open() -> None:
     """Reads go on while creates are limited."""
     rate_limiter = RateLimiter()
@@ -157,6 +208,51 @@ async def test_burst_before_the_first_reply_is_held_back() -> None:
         rate_limiter.heard(tickets[0], {})
     async with asyncio.timeout(1):
         await asyncio.gather(*more)
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+async def test_any_reply_ends_the_caution(*, is_refused: bool) -> None:
+    """Also one without headers, and a refusal: from then on as many as the limit admits are under way at once."""
+    rate_limiter = RateLimiter()
+    async with rate_limiter.entered(CREATE) as ticket:
+        if is_refused:
+            rate_limiter.refused(ticket, {"Retry-After-sandbox-create": "0"}, "slow down")
+        else:
+            rate_limiter.heard(ticket, None)
+    async with AsyncExitStack() as under_way, asyncio.timeout(1):
+        for _ in range(5 * PROBES_MAX):
+            await under_way.enter_async_context(rate_limiter.entered(CREATE))
+
+
+async def test_429_without_headers_pauses_for_a_second() -> None:
+    """Something in front of Daytona has sent it."""
+    rate_limiter = RateLimiter()
+    async with rate_limiter.entered(CREATE) as ticket:
+        error = rate_limiter.refused(ticket, None, "slow down")
+    assert error.retry_after_s is not None
+    assert UNNAMED_S <= error.retry_after_s + 0.1 <= UNNAMED_S + SLOT_S + 0.1
+
+
+async def test_headers_of_a_reply_are_believed() -> None:
+    """What it says is used up is not asked for."""
+    rate_limiter = RateLimiter()
+    async with rate_limiter.entered(CREATE) as ticket:
+        said = {f"X-RateLimit-{what}-sandbox-create": text for what, text in USED_UP.items()}
+        rate_limiter.heard(ticket, said)
+    with pytest.raises(RateLimitedError, match="used up"):
+        await _passed(rate_limiter, CREATE)
+
+
+async def test_pause_is_logged_once() -> None:
+    """The requests that were under way meet it too."""
+    rate_limiter = RateLimiter()
+    with capture_logs() as lines:
+        async with rate_limiter.entered(CREATE) as first, rate_limiter.entered(CREATE) as second:
+            for ticket in (first, second):
+                rate_limiter.refused(ticket, {"Retry-After-sandbox-create": "30"}, "slow down")
+    assert [(line["event"], line["limiter"], line["pause_s"]) for line in lines] == [
+        ("daytona_rate_limited", "sandbox-create", 30.0)
+    ]
 
 
 async def test_request_that_breaks_gives_its_place_to_the_next() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.issue_source import ListedComment, ListedIssue, Presence, Reading
+from issuebox.domain.issue_source import Act, ActKind, Acts, ListedComment, ListedIssue, Presence, Reading
 from issuebox.domain.known_issues import KnownIssue
 from issuebox.domain.resync import (
     OVERLAP,
@@ -31,6 +31,7 @@ from issuebox.domain.triggers import Association, Criteria
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
 ISSUE = Issue(5, "octo/repo", 7, "A title", updated_at=LATER)
+REOPENED = Acts((Act(8, ActKind.REOPENED, LATER, "octocat"),))
 WINDOW = Window(T0)
 
 
@@ -48,7 +49,7 @@ def known(standing: Standing) -> KnownIssue | None:
 
 EXPECTED = {
     (Standing.UNKNOWN, IssueState.OPEN): (Intention.ENSURE, "opened"),
-    (Standing.UNREAD, IssueState.OPEN): (Intention.ENSURE, "reopened"),
+    (Standing.UNREAD, IssueState.OPEN): (Intention.ENSURE, "opened"),
     (Standing.UNREAD, IssueState.CLOSED): (Intention.STOP, "closed"),
     (Standing.OPEN, IssueState.CLOSED): (Intention.STOP, "closed"),
     (Standing.CLOSED, IssueState.OPEN): (Intention.ENSURE, "reopened"),
@@ -60,7 +61,7 @@ EXPECTED = {
 @pytest.mark.parametrize("state", [IssueState.OPEN, IssueState.CLOSED])
 def test_each_row_of_the_table_sends_what_was_missed(standing: Standing, state: IssueState) -> None:
     """Every combination has its answer, and only a difference is sent."""
-    judgement = judge_issue(found(state), known(standing), WINDOW, Criteria())
+    judgement = judge_issue(found(state), known(standing), WINDOW, Criteria(), REOPENED)
     event = judgement.event
     assert (event and (event.intention, event.action)) == EXPECTED.get((standing, state))
     assert (judgement.answer is Answer.SENT) == (event is not None)
@@ -85,17 +86,18 @@ def test_state_older_than_the_known_one_is_not_sent(standing: Standing, state: I
 
 
 def test_delivery_names_issue_time_and_state() -> None:
-    """The same find has the same ID; another state within the same second has another."""
+    """The same find has the same ID; another state within the same second has another, and so has an act."""
     ids = {
         (judgement.event.delivery if judgement.event else "")
         for judgement in (
             judge_issue(found(IssueState.OPEN), None, WINDOW, Criteria()),
             judge_issue(found(IssueState.OPEN), known(Standing.CLOSED), WINDOW, Criteria()),
+            judge_issue(found(IssueState.OPEN), known(Standing.CLOSED), WINDOW, Criteria(), REOPENED),
             judge_issue(found(IssueState.CLOSED), known(Standing.OPEN), WINDOW, Criteria()),
         )
     }
     stamp = int(LATER.timestamp())
-    assert ids == {f"resync-5-{stamp}-open", f"resync-5-{stamp}-closed"}
+    assert ids == {f"resync-5-{stamp}-open", f"resync-5-{stamp}-closed", "resync-event-8-open"}
 
 
 ADMISSIONS: dict[str, tuple[Criteria, dict[str, object]]] = {
@@ -118,6 +120,13 @@ def test_whom_the_webhook_refuses_resync_refuses(rule: str, standing: Standing) 
     # A workflow that knows the issue as closed still gets the snapshot that it is open.
     sent = judgement.event.intention if judgement.event else None
     assert sent is (Intention.IGNORE if standing is Standing.CLOSED else None)
+
+
+@pytest.mark.parametrize(("edited_after_s", "answer"), [(1, Answer.SENT), (2, Answer.REFUSED), (60, Answer.REFUSED)])
+def test_comment_that_was_edited_is_refused(edited_after_s: int, answer: Answer) -> None:
+    """The webhook hears no edit. Within a second it is none: GitHub sometimes stamps a new comment so."""
+    comment = replace(COMMENT, updated_at=LATER + timedelta(seconds=edited_after_s))
+    assert judge_comment(comment, found(IssueState.OPEN), None, Criteria()).answer is answer
 
 
 def test_who_may_ask_is_let_in() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ DURATION = "a duration such as 90, 90s, 30m, 12h or 7d"
 NEVER = f"{DURATION}, at most 3650d; negative for never"
 INTERVAL = f"{DURATION}, at most 3650d; 0 for never"
 A_NAME = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
+A_QUEUE = "a name that does not end with -waits or -inside"
 A_KEY = "one word of visible ASCII characters"
 A_PEM = (
     "a private key as GitHub issues it, a PEM text without a passphrase; to name its file, set "
@@ -53,7 +55,7 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "min_association": (("coll", ROLES), ("", ROLES)),
     "instance": (("a/b", f"at most 63 {A_NAME}"), ("", f"at most 63 {A_NAME}"), ("x" * 64, f"at most 63 {A_NAME}")),
     "name_prefix": (("-x", f"at most 80 {A_NAME}"), ("x" * 81, f"at most 80 {A_NAME}")),
-    "task_queue": ((" ", "a name"),),
+    "task_queue": ((" ", A_QUEUE), ("issuebox-waits", A_QUEUE), ("issuebox-inside", A_QUEUE)),
     "log_format": (("xml", "json or console"),),
     "log_level": (("verbose", "debug, info, warning or error"),),
     "api_tokens": (("good,b ad", A_KEY), ("tökén", A_KEY)),
@@ -386,9 +388,10 @@ def test_reference_has_every_setting_once_and_those_that_matter_first() -> None:
 
 
 def test_constants_fit_together() -> None:
-    """A command and the wait after it end within the activity's time-out; no budget is shorter than one wait."""
+    """Commands and waits end within the activity's time-out; no budget is shorter than a command and one wait."""
     daytona, policy = DaytonaOptions("", ""), Policy()
-    assert daytona.command_timeout_s + daytona.settle_timeout_s < options.COMMAND_TIMEOUT.total_seconds()
+    assert daytona.command_timeout_s + daytona.listen_s < options.QUEUE_TIMEOUT.total_seconds()
+    assert options.QUEUE_TIMEOUT + timedelta(seconds=daytona.settle_timeout_s) < options.COMMAND_TIMEOUT
     assert daytona.request_timeout_s < options.LOOKUP_TIMEOUT.total_seconds() < policy.unreachable_after_s
     assert min(Limits().budget_s.values()) > daytona.command_timeout_s + daytona.settle_timeout_s
     assert daytona.read_interval_s < daytona.settle_timeout_s

@@ -50,6 +50,7 @@ FAST = {
     "confirm_gone_s": 0.5,
     "daytona_request_timeout_s": 3.0,
     "daytona_command_timeout_s": 5.0,
+    "daytona_listen_s": 2.0,
     "daytona_settle_timeout_s": 5.0,
     "daytona_read_interval_s": 2.0,
 }

@@ -14,7 +14,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
 from issuebox.providers.github import GitHubSource
 from issuebox.worker import build_worker
-from tests.resync.github import TOKEN, GitHub, running
+from tests.resync.github import TOKEN, GitHub, account, running
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
 
@@ -107,6 +107,27 @@ async def test_life_of_an_issue_whose_deliveries_are_all_lost(stack: Stack, gith
     await until(stack.state, lambda seen: seen == "", "deleted, hence gone")
     created = [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
     assert len(created) == 1
+
+
+async def test_label_on_a_closed_issue_is_served_by_resync(stack: Stack, github: GitHub) -> None:
+    """A person's label after the close starts the sandbox that the close stopped; a bot's does not."""
+    began = github.now - timedelta(minutes=5)
+    github.issue(stack.issue_id, NUMBER, at=began + timedelta(seconds=10))
+    await _resync(stack, began)
+    await stack.served()
+    github.change(NUMBER, at=began + timedelta(minutes=1), state="closed")
+    await _resync(stack, began)
+    await until(stack.state, lambda seen: seen == "stopped", "closed, hence stopped")
+    before = await stack.journal_end()
+    github.label(NUMBER, "claude", at=began + timedelta(minutes=2), by=account("helper[bot]", "Bot"))
+    assert (await _resync(stack, began)).repositories[0].counts.refused == 1
+    github.change(NUMBER, at=began + timedelta(minutes=3), labels=[])
+    github.label(NUMBER, "claude", at=began + timedelta(minutes=3), by=account("maintainer"))
+    assert "start" not in await stack.requests(after=before)
+    assert (await _resync(stack, began)).repositories[0].counts.sent == 1
+    # Once it was handed over, this installation stops it at once.
+    await until(lambda: stack.requests(after=before), lambda seen: "start" in seen, "labelled, hence started")
+    assert (await _resync(stack, began)).repositories[0].counts.sent == 0
 
 
 async def test_resync_of_what_is_known_costs_daytona_nothing(stack: Stack, github: GitHub) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from issuebox.domain.phase import Cause, Goal
+from issuebox.worker import build_worker
 from tests.waiting import until
-from workflows.messages import SIGNAL_DELETE, SIGNAL_LOOK, DeleteRequest
+from workflows.messages import SIGNAL_DELETE, SIGNAL_LOOK, SIGNAL_REPLACE, DeleteRequest
 
 from .conftest import Stack, Started
 from .meddling import Meddler
@@ -256,6 +257,30 @@ async def test_work_of_a_person_who_starts_the_sandbox_just_before_the_inspectio
     assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
 
 
+async def test_work_of_a_person_who_starts_the_sandbox_just_before_the_delete_is_kept(start: Started) -> None:
+    """The delete asks whether it is awake: nobody has inspected what is being done in it."""
+    meddler = Meddler("delete_sandbox")
+    stop_s, archive_s, delete_s = TIMES[Goal.DELETED]
+    stack = await start(
+        interceptors=[meddler],
+        close_stop_after_s=stop_s, close_archive_after_s=archive_s, close_delete_after_s=delete_s,
+    )  # fmt: skip
+    sandbox_id = await _arrange(stack, "stopped")
+
+    async def work() -> None:
+        await stack.daytona.admin.act(stack.name, "start")
+        await until(stack.state, lambda state: state == "started", "started by hand")
+        made = await stack.provider.execute(sandbox_id, "git init -q repo && echo work > repo/notes.txt", 10.0)
+        assert made.exit_code == 0
+
+    meddler.changes[stack.name] = work
+    await stack.close()
+    status = await stack.reached(Goal.DELETED)
+    assert meddler.changes == {}, "no delete was sent"
+    assert status.blocked is not None
+    assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
+
+
 async def test_signal_look_acts_on_the_goal_and_creates_nothing(start: Started) -> None:
     """A sweep has the workflow look its sandbox up: a leak is stopped, a lost sandbox is only noted."""
     stack = await start(close_stop_after_s=0, close_archive_after_s=-1, close_delete_after_s=-1)
@@ -273,3 +298,28 @@ async def test_signal_look_acts_on_the_goal_and_creates_nothing(start: Started) 
     await lost.order(SIGNAL_LOOK)
     await until(lost.status, lambda status: status.sandbox is None and status.doing.startswith("resting"), "noted")
     assert await lost.state() == GONE
+
+
+@pytest.mark.parametrize("order", [SIGNAL_DELETE, SIGNAL_REPLACE])
+async def test_sandbox_made_after_an_order_is_not_given_up_by_it(start: Started, order: str) -> None:
+    """The order was about the sandbox that the workflow knew. No worker was there to carry it out."""
+    stack = await start(has_worker=False)
+    admin = stack.daytona.admin
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        known = (await stack.ensure()).sandbox
+        assert known is not None
+    await stack.order(order, *([DeleteRequest(force=True)] if order == SIGNAL_DELETE else []))
+    await admin.act(known.id, "delete")
+    await until(stack.state, lambda state: state == GONE, "deleted by hand")
+    made = await admin.create(name=stack.name, labels={})
+    await until(stack.state, lambda state: state == "started", "made anew by hand")
+    wrote = await stack.provider.execute(made.id, "git init -q repo && echo work > repo/notes.txt", 10.0)
+    assert wrote.exit_code == 0
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        if order == SIGNAL_DELETE:
+            status = await stack.blocked()
+            assert status.blocked is not None
+            assert status.blocked.cause is Cause.UNSAVED
+        else:
+            await stack.served()
+    assert [row.id for row in await stack.live()] == [made.id]

@@ -39,6 +39,18 @@ async def _doing(stack: Stack, word: str) -> None:
     await until(stack.status, lambda status: word in status.doing, f"{word} under way")
 
 
+async def test_request_on_a_closed_issue_whose_timer_is_zero_is_handed_over_and_then_stopped(start: Started) -> None:
+    """The timer is due at the moment of the handover: no other event reminds the workflow of it."""
+    stack = await start(close_stop_after_s=0, close_archive_after_s=-1, close_delete_after_s=-1)
+    await stack.ensure()
+    await stack.close()
+    await stack.reached(Goal.STOPPED)
+    handover = await stack.ensure()
+    assert handover.outcome is Outcome.STARTED
+    await stack.reached(Goal.STOPPED)
+    assert await stack.state() == "stopped"
+
+
 async def test_request_on_a_closed_issue_outlasts_the_stop_timer(start: Started) -> None:
     """A start that takes longer than the time to the stop is handed over; the time counts from there."""
     stack = await start(close_stop_after_s=1.5, close_archive_after_s=NEVER, close_delete_after_s=NEVER)
@@ -70,10 +82,14 @@ async def test_late_delivery_does_not_undo_a_stop(stack: Stack) -> None:
     assert await stack.state() == "started"
 
 
-async def test_stop_that_takes_effect_late_is_undone(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stop_s", [0.0, 4.0], ids=["stopped by then", "still stopping by then"])
+async def test_stop_that_takes_effect_late_is_undone(
+    start: Started, monkeypatch: pytest.MonkeyPatch, stop_s: float
+) -> None:
     """The reply was lost, the issue is opened again and handed over; then Daytona executes the stop after all."""
     monkeypatch.setattr(options, "LATE_MAX", timedelta(seconds=6))
     stack = await start(**STOPS, daytona_request_timeout_s=1.0)
+    await stack.daytona.admin.config(durations={"stop_s": stop_s})
     made = (await stack.ensure()).sandbox
     assert made is not None
     await stack.daytona.admin.add_fault("stop", {"kind": "late", "seconds": 4.0}, name=stack.name)

@@ -195,6 +195,16 @@ async def test_held_delete_goes_on_when_the_work_is_saved(start: Started) -> Non
     await until(stack.state, lambda state: state == "", "the sandbox gone")
 
 
+async def test_handed_over_sandbox_has_no_verdict_any_more(stack: Stack) -> None:
+    """Somebody may save the work, or make more of it: lists must not show what was found before."""
+    await _dirty(stack, await _id(stack))
+    await stack.order(SIGNAL_DELETE)
+    held = await stack.blocked()
+    assert held.inspection is not None
+    assert (await stack.ensure()).outcome is Outcome.STARTED
+    assert (await stack.status()).inspection is None
+
+
 async def test_held_sandbox_is_not_started_again_and_again(start: Started) -> None:
     """The slow retry of a held delete costs one lookup, not a start, while nobody uses the sandbox."""
     stack = await start(**DELETES, blocked_retry_initial_s=0.2, blocked_retry_max_s=0.2)
@@ -247,6 +257,16 @@ async def test_replace_exchanges_a_running_sandbox_once(stack: Stack) -> None:
     status = await stack.served()
     created = [e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name]
     assert (len(created), status.outcome, await stack.state()) == (2, Outcome.CREATED, "started")
+
+
+async def test_delete_that_outlasts_its_command_is_followed_to_its_end(start: Started) -> None:
+    """The workflow waits for it and sees it end: that needs no confirmation, as one *not found* alone would."""
+    stack = await start(daytona_listen_s=0.2, confirm_gone_s=60.0)
+    await stack.ensure()
+    await stack.daytona.admin.config(durations={"destroy_s": 1.0})
+    await stack.order(SIGNAL_DELETE)
+    assert (await stack.reached(Goal.DELETED)).doing == "resting until the next event"
+    assert await stack.live() == []
 
 
 async def test_lists_see_goal_and_work(start: Started) -> None:
@@ -364,6 +384,22 @@ async def test_forced_delete_does_not_apply_to_a_later_sandbox(stack: Stack) -> 
     status = await stack.blocked()
     assert status.blocked is not None
     assert (status.blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
+
+
+async def test_forced_delete_that_found_no_sandbox_does_not_apply_to_a_later_one(stack: Stack) -> None:
+    """There was none whose work somebody could have given up. The order to delete stands, and unsaved work holds it."""
+    await stack.daytona.admin.config(cpu_max=0)
+    await stack.ensure()
+    await stack.order(SIGNAL_DELETE, DeleteRequest(force=True))
+    await stack.reached(Goal.DELETED)
+    await stack.daytona.admin.config(cpu_max=None)
+    made = await stack.daytona.admin.create(name=stack.name)
+    await stack.provider.settle(made.id, 5.0)
+    await _dirty(stack, made.id)
+    await stack.order(SIGNAL_LOOK)
+    blocked = (await stack.blocked()).blocked
+    assert blocked is not None
+    assert (blocked.cause, await stack.state()) == (Cause.UNSAVED, "stopped")
 
 
 async def test_time_without_a_zone_harms_nothing(stack: Stack) -> None:

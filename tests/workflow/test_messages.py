@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,12 +14,15 @@ from temporalio.exceptions import ApplicationError
 
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Cause, Goal, Outcome
+from issuebox.worker import build_worker
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
 from workflows.messages import (
     ERROR_TOO_MANY_WAITING,
     ERROR_WRONG_ISSUE,
+    MEMO_STATUS,
     SIGNAL_EVENT,
     SIGNAL_RETRY,
     UPDATE_ENSURE,
@@ -178,6 +183,37 @@ async def test_continue_as_new_loses_no_event(stack: Stack) -> None:
     assert len(await stack.sandboxes()) == 1
 
 
+async def test_request_is_heard_although_another_signal_follows_in_the_same_task(start: Started) -> None:
+    """A blocked issue is tried again for the request; the comment that asks for nothing does not call that off."""
+    stack = await start(has_worker=False)
+    await stack.daytona.admin.config(cpu_max=0)
+    await stack.deliver()
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        await stack.blocked()
+    await stack.daytona.admin.config(cpu_max=None)
+    await stack.deliver()
+    await stack.deliver(stack.event(Intention.IGNORE, action="created", event="issue_comment"))
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        assert (await stack.served()).outcome is Outcome.CREATED
+
+
+async def test_change_is_published_although_a_comment_follows_in_the_same_task(start: Started) -> None:
+    """The comment changes nothing; what was changed before it is shown in lists."""
+    stack = await start(has_worker=False)
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        await stack.ensure()
+    renamed = replace(stack.event().issue, title="Another title")
+    for action in ("edited", "created"):
+        later = replace(renamed, updated_at=datetime.now(UTC))
+        await stack.deliver(stack.event(Intention.IGNORE, issue=later, action=action))
+
+    async def title() -> str:
+        return str((await (await stack.handle.describe()).memo_value(MEMO_STATUS))["title"])
+
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        await until(title, "Another title".__eq__, "published", 10.0)
+
+
 async def test_updates_across_continue_as_new_are_all_answered(stack: Stack) -> None:
     """A request that waits during continue-as-new is answered, and the next workflow run still serves it."""
     answered = 0
@@ -233,3 +269,47 @@ async def test_refused_first_lookup_is_not_repeated(stack: Stack) -> None:
     assert handover.blocked.cause is Cause.CREDENTIALS
     assert handover.blocked.next_try_at is not None
     assert (handover.blocked.next_try_at - handover.blocked.since).total_seconds() > 200, "after the worker's settings"
+
+
+async def test_typed_memory_of_another_issue_is_refused(stack: Stack) -> None:
+    """Else a workflow of one issue, started by hand, would act on the sandbox of another."""
+    other = Memory(stack.issue_id + 1, f"claude-issue-{stack.issue_id + 1}")
+    other.requests.ask()
+    handle = await stack.temporal.start_workflow(
+        WORKFLOW_TYPE,
+        StartInput(stack.issue_id, stack.name, other),
+        id=stack.name,
+        task_queue=stack.settings.task_queue,
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == ERROR_WRONG_ISSUE
+    assert await stack.requests() == []
+
+
+async def test_typed_memory_has_nobody_who_waits(stack: Stack) -> None:
+    """Callers wait in one workflow run. Those of a typed memory would fill the places of all others for ever."""
+    typed = Memory(stack.issue_id, stack.name)
+    typed.requests.answers = dict.fromkeys(range(1, 20))
+    await stack.temporal.start_workflow(
+        WORKFLOW_TYPE,
+        StartInput(stack.issue_id, stack.name, typed),
+        id=stack.name,
+        task_queue=stack.settings.task_queue,
+    )
+    assert (await stack.ensure()).sandbox is not None
+
+
+async def test_workflow_typed_with_the_id_of_another_issue_fails_at_once(stack: Stack) -> None:
+    """Nothing was asked of it yet: else it would take the events of the issue that its name is of, and drop them."""
+    handle = await stack.temporal.start_workflow(
+        WORKFLOW_TYPE, StartInput(stack.issue_id + 1, stack.name), id=stack.name, task_queue=stack.settings.task_queue
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        async with asyncio.timeout(20):
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == ERROR_WRONG_ISSUE
+    await stack.deliver()
+    assert (await stack.served()).outcome is Outcome.CREATED

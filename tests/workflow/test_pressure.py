@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from issuebox.domain.phase import Cause, Outcome
+from issuebox.domain.phase import Cause, Goal, Outcome
+from issuebox.worker import build_worker
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started
 from tests.workflow.meddling import Around, GoOn
-from workflows.messages import Status
+from workflows.messages import SIGNAL_STOP, Status
 
 FIRST_ID = 7_000_000
 """Issue IDs of this module; each test adds its own thousands."""
+
+QUICK_S = 2.0
+"""For what takes some 0.3 s here when nothing holds it up."""
 
 
 async def test_limited_creates_end_with_everybody_served(start: Started) -> None:
@@ -108,6 +115,75 @@ class _Busy(Around):
             if len(self.attempts) == 1:
                 await self.is_over.wait()
         return await go_on()
+
+
+async def _busy(stack: Stack, sandbox_id: str) -> None:
+    await stack.daytona.admin.act(sandbox_id, "set-state", state="snapshotting", desired_state="started")
+
+
+async def _thawing(stack: Stack, sandbox_id: str) -> None:
+    for step, state in (("stop", "stopped"), ("archive", "archived")):
+        await stack.daytona.admin.act(sandbox_id, step)
+        await until(partial(_state, stack, sandbox_id), state.__eq__, state)
+
+
+async def _state(stack: Stack, sandbox_id: str) -> str:
+    return next(row.state for row in await stack.daytona.admin.sandboxes() if row.id == sandbox_id)
+
+
+@pytest.mark.parametrize("slow", [_busy, _thawing])
+async def test_waits_hold_up_nobody_else(start: Started, slow: Callable[[Stack, str], Awaitable[None]]) -> None:
+    """More issues wait for Daytona than there are slots: all that is quick goes on as quickly for another issue.
+
+    A wait for a thaw begins as a start, whose reply comes long before the sandbox runs.
+    """
+    stack = await start(own_slots=2, waits_slots=2, grace_s=0.1, daytona_listen_s=0.5, daytona_settle_timeout_s=60.0)
+    waiting = [stack.another() for _ in range(4)]
+    for issue in waiting:
+        made = await stack.daytona.admin.create(name=issue.name)
+        await stack.provider.settle(made.id, 5.0)
+        await slow(stack, made.id)
+    await stack.daytona.admin.config(durations={"restore_s": 60.0})
+    await asyncio.gather(*(issue.deliver() for issue in waiting))
+    await until(
+        lambda: _statuses(waiting), lambda found: all("waiting for" in one.doing for one in found), "all of them wait"
+    )
+    async with asyncio.timeout(QUICK_S):
+        assert (await stack.ensure()).outcome is Outcome.CREATED
+    async with asyncio.timeout(QUICK_S):
+        await stack.order(SIGNAL_STOP)
+        await stack.reached(Goal.STOPPED)
+    async with asyncio.timeout(QUICK_S):
+        assert (await stack.ensure()).outcome is Outcome.STARTED
+    await stack.daytona.admin.add_fault("get", {"kind": "drop"})  # The lookup at once fails: it becomes an activity.
+    async with asyncio.timeout(QUICK_S):
+        assert (await stack.ensure()).outcome is Outcome.REUSED
+
+
+async def test_set_ups_hold_up_no_create(start: Started) -> None:
+    """More sandboxes are being set up than there are slots for that: another one is created as quickly as ever."""
+    stack = await start(own_slots=1, inside_slots=1, setup_command="sleep 60", grace_s=0.1)
+    first, second = stack.another(), stack.another()
+    for issue in (first, second):
+        await issue.deliver()
+        await until(issue.status, lambda status: status.doing.startswith("setting"), "the set-up is under way")
+    await stack.deliver()
+    await until(stack.state, lambda state: state == "started", "created", QUICK_S)
+
+
+async def test_worker_stops_within_one_grace_whatever_it_does(start: Started) -> None:
+    """A wait and a set-up are under way, each on a task queue of its own: both get the same grace, together."""
+    stack = await start(has_worker=False, setup_command="sleep 60", grace_s=1.0)
+    waiting, in_set_up = stack.another(), stack.another()
+    made = await stack.daytona.admin.create(name=waiting.name)
+    await stack.provider.settle(made.id, 5.0)
+    await _busy(stack, made.id)
+    async with build_worker(stack.temporal, stack.provider, stack.worker):
+        await asyncio.gather(waiting.deliver(), in_set_up.deliver())
+        await until(waiting.status, lambda status: status.doing.startswith("waiting"), "the wait is under way")
+        await until(in_set_up.status, lambda status: status.doing.startswith("setting"), "the set-up is under way")
+        began = time.monotonic()
+    assert 1.0 <= time.monotonic() - began < 1.8
 
 
 async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Started) -> None:

@@ -18,7 +18,7 @@ async def test_missing_costs_one_lookup_one_create_and_one_read(stack: Stack) ->
 
 async def test_long_create_is_awaited_on_the_event_stream(start: Started) -> None:
     """A create that outlasts the server's hold by two seconds costs one more read, not one per second."""
-    stack = await start(daytona_read_interval_s=30.0)
+    stack = await start(daytona_read_interval_s=30.0, daytona_listen_s=5.0)
     await stack.daytona.admin.config(hold_s=0.1, durations={"create_s": 2.2})
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
@@ -58,8 +58,11 @@ async def test_stopped_costs_one_lookup_and_one_start(stack: Stack) -> None:
 
 
 async def test_archived_costs_one_lookup_one_start_and_two_reads(start: Started) -> None:
-    """Daytona answers a thaw at once and the event stream reports its end: one read now, one at the end."""
-    stack = await start(daytona_read_interval_s=30.0)
+    """Daytona answers a thaw at once and the event stream reports its end: one read now, one at the end.
+
+    A thaw that outlasts what a command listens for costs two more: at the end of that time, and as its wait begins.
+    """
+    stack = await start(daytona_read_interval_s=30.0, daytona_listen_s=5.0)
     first = await stack.ensure()
     assert first.sandbox is not None
     await stack.provider.stop(first.sandbox.id)

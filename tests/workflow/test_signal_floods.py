@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from issuebox.domain.phase import Outcome
 from issuebox.worker import build_worker
 from tests.workflow.conftest import Stack, Started
-from workflows.messages import SIGNAL_DELETE, SIGNAL_EVENT
+from workflows.messages import SIGNAL_DELETE, SIGNAL_EVENT, SIGNAL_REPLACE
 
 FLOOD = 9_000
 """Temporal takes 10,000 signals in one workflow run. With a traceback for each, 300 took too long on a busy machine."""
@@ -26,6 +26,9 @@ BAD: dict[str, Callable[[Stack], tuple[str, Sequence[Any]]]] = {
     "a field has the wrong type": lambda _: (SIGNAL_DELETE, [{"force": ["yes"]}]),
     "no arguments": lambda _: (SIGNAL_EVENT, []),
     "too many arguments": lambda stack: (SIGNAL_EVENT, [stack.event(), 1]),
+    "an argument where none belongs": lambda _: (SIGNAL_REPLACE, [{"force": True}]),
+    "a broken argument where none belongs": lambda _: (SIGNAL_REPLACE, [_raw(b"{", "json/plain")]),
+    "two arguments where none belongs": lambda _: (SIGNAL_REPLACE, [1, 2]),
     "no JSON": lambda _: (SIGNAL_EVENT, [_raw(b"{", "json/plain")]),
     "no JSON, and too many": lambda _: (SIGNAL_EVENT, [_raw(b"{", "json/plain"), 1]),
     "an unknown encoding": lambda _: (SIGNAL_EVENT, [_raw(b"x", "json/strange")]),
