@@ -76,6 +76,7 @@ class ListedSandbox(BaseModel):
     stuck: str = Field("", description="Why the workflow cannot go on, when its workflow task fails again and again.")
     goal: str = Field("", description="What the sandbox should be now.")
     goal_due_at: str = Field("", description="When that changes by itself.")
+    timers: str = Field("", description="By which times the sandbox of a closed issue is stopped, archived, deleted.")
     work: str = Field("", description="The last verdict on unsaved work: clean, unsaved or unchecked.")
     repository: str = ""
     number: int = 0

@@ -12,6 +12,7 @@ import pytest
 from temporalio.client import Client
 
 from issuebox.dev.mock_delivery import MockIssue, build
+from issuebox.domain.memory import Memory, Seen
 from tests.api.conftest import BEARER, SECRET, Api, Serve
 from tests.api.deliveries import encoded, payload, signed
 from tests.api.test_rest import conforms, document
@@ -155,8 +156,9 @@ async def test_blocked_issue_is_a_202_with_reason_and_advice(api: Api, stack: St
 
 
 async def test_workflow_of_another_issue_under_our_name_is_a_409(api: Api, stack: Stack, temporal: Client) -> None:
-    """A workflow that was started under the wrong name is a conflict, and hands over no other issue's sandbox."""
-    wrong = StartInput(stack.issue_id + 1_000_000, stack.name)
+    """One that has acted under the wrong name is a conflict, and hands over no other issue's sandbox."""
+    other = stack.issue_id + 1_000_000
+    wrong = StartInput(other, stack.name, Memory(other, stack.name, seen=Seen(sandbox_id="s1")))
     await temporal.start_workflow(WORKFLOW_TYPE, wrong, id=stack.name, task_queue=stack.settings.task_queue)
     reply = await put(api, stack.issue_id)
     assert reply.status_code == 409, reply.text

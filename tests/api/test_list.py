@@ -28,6 +28,7 @@ EVERYTHING = Published(
     blocked="unsaved",
     goal="deleted",
     goal_due_at="2026-02-03T04:05:06+00:00",
+    timers="stopped:1800 archived:86400 deleted:2592000",
     work="unsaved",
     repository="octo/repo",
     number=12,

@@ -48,6 +48,7 @@ MADE_BY_US: Mapping[str, str] = {
     "policy_hash": "0" * 12,
     "instance": "i" * 63,
     "name_prefix": "p" * 80,
+    "timers": "stopped:3155760000 archived:3155760000 deleted:3155760000",
     "summary": '"' * 3000,
     "doing": "inspecting the sandbox for unsaved work, and some words more",
     "judged": f"{2**63 - 1}@{10**11}",
