@@ -136,17 +136,24 @@ def load_or_fail(
 
     `connected_in`: the data directory where `issuebox connect` may have stored some.
     """
-    from issuebox.connections import ConnectionsError, added_to, directory_of  # noqa: PLC0415
     from issuebox.environment import SettingsError, load  # noqa: PLC0415
 
+    environ = None if connected_in is None else connected_environment(connected_in)
     try:
-        environ = None if connected_in is None else added_to(os.environ, directory_of(connected_in))
         return load(model, environ, required=required)
-    except ConnectionsError as error:
-        fail(str(error))
     except SettingsError as error:
         one, *others = error.mistakes
         fail("\n  ".join(["these settings are wrong:", one, *others]) if others else f"a setting is wrong: {one}")
+
+
+def connected_environment(data: Path) -> dict[str, str]:
+    """The environment with what `issuebox connect` has stored in the data directory; the end when it is damaged."""
+    from issuebox.connections import ConnectionsError, added_to, directory_of  # noqa: PLC0415
+
+    try:
+        return added_to(os.environ, directory_of(data))
+    except ConnectionsError as error:
+        fail(str(error))
 
 
 def confirm(question: str, *, yes: bool) -> None:

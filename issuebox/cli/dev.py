@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from issuebox.cli.command_line import fail, need_localdaytona
+from issuebox.cli.command_line import connected_environment, need_localdaytona
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Must be free. Default: the usual or any free port.")]
 
@@ -33,15 +33,10 @@ def dev(
     If TEMPORAL_ADDRESS is set, it uses that cluster; if DAYTONA_API_KEY is set, the real Daytona.
     """
     import asyncio  # noqa: PLC0415
-    import os  # noqa: PLC0415
 
-    from issuebox.connections import ConnectionsError, added_to, directory_of, is_set  # noqa: PLC0415
+    from issuebox.connections import is_set  # noqa: PLC0415
 
-    try:
-        has_key = is_set(added_to(os.environ, directory_of(data)), "DAYTONA_API_KEY")
-    except ConnectionsError as error:
-        fail(str(error))
-    if not has_key:
+    if not is_set(connected_environment(data), "DAYTONA_API_KEY"):
         need_localdaytona()
     # Imported here: `issuebox --help` should not pay for importing Temporal's SDK.
     from issuebox.dev.run import DevOptions, run_dev  # noqa: PLC0415

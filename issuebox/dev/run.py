@@ -72,9 +72,10 @@ async def run_dev(options: DevOptions) -> int:
     console = _Console(highlight=False)
     data_dir = options.data_dir.absolute()
     try:
-        load_both(added_to(os.environ, directory_of(data_dir)))
+        inherited = added_to(os.environ, directory_of(data_dir))
+        load_both(inherited)
         with dev_stack.claimed(data_dir) as lock:
-            stack = _Stack(options, data_dir, lock, console)
+            stack = _Stack(options, data_dir, inherited, lock, console)
             return await _until_signalled(stack, is_attached=options.is_attached)
     except SettingsError as error:
         console.print(Text("\n".join(error.mistakes), style="red"), soft_wrap=True)
@@ -94,12 +95,13 @@ class _Console(Console):
 class _Stack:
     """One run of everything, between the claim of the data directory and its release."""
 
-    def __init__(self, options: DevOptions, data_dir: Path, lock: int, console: Console) -> None:
+    def __init__(
+        self, options: DevOptions, data_dir: Path, inherited: dict[str, str], lock: int, console: Console
+    ) -> None:
         self._options = options
         self._console = console
         self._started_s = time.monotonic()
         self._is_ready = False
-        inherited = added_to(os.environ, directory_of(data_dir))
         self._around = Surroundings(
             data_dir=data_dir,
             ports=_choose_ports(options, inherited),

@@ -381,7 +381,7 @@ def _acted(case: Case, acts: Acts) -> Judgement:
 
 def _is_answered(case: Case, acts: Acts) -> bool:
     """Whether the acts tell all that matters. GitHub may hide one, but no issue reopens by itself."""
-    is_reopened = TABLE[case.standing][case.found.issue.state] is Step.REOPEN and case.standing is Standing.CLOSED
+    is_reopened = case.standing is Standing.CLOSED and case.found.issue.state is IssueState.OPEN
     return acts.is_whole and (not is_reopened or any(act.kind is ActKind.REOPENED for act in _since_the_close(acts)))
 
 

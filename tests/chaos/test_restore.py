@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -25,23 +23,10 @@ from proofs.chaos.restore.plan import fated, make_restore_plan
 from proofs.chaos.restore.scenario import Mode, copy_database, put_back
 from proofs.chaos.story import IssueState
 from proofs.chaos.terms import REPOSITORY
+from tests.chaos.commands import ended
 
 SEED = os.environ.get("ISSUEBOX_CHAOS_SEED", "1")
 ISSUES, SECONDS = "12", "8"
-
-
-async def _ended(*arguments: str) -> tuple[int | None, str]:
-    """The exit code of a command, and its output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, output.decode(errors="replace")
 
 
 @pytest.mark.timeout(300)
@@ -52,7 +37,7 @@ async def test_documented_recovery_brings_everything_back(tmp_path: Path, mode: 
     With the workers stopped nothing is stuck. With living workers some workflows are, and each of them answers again.
     """
     options = ["--seed", SEED, "--issues", ISSUES, "--seconds", SECONDS, "--workers", mode, "--run-dir", str(tmp_path)]
-    code, output = await _ended("proofs.chaos", "restore", *options)
+    code, output = await ended("proofs.chaos", "restore", *options)
     assert output.startswith(f"seed {SEED}")
     assert code == 0, output
     report: dict[str, Any] = json.loads((tmp_path / mode / "report.json").read_text())
@@ -61,7 +46,7 @@ async def test_documented_recovery_brings_everything_back(tmp_path: Path, mode: 
     assert report["recovered"], "nothing was brought back"
     mended = sum(count for word, count in report["recovered"].items() if word.startswith("temporal workflow"))
     assert (report["stuck"] > 0, mended > 0) == (mode is Mode.RUNNING, mode is Mode.RUNNING)
-    assert (await _ended("proofs.checker", str(tmp_path / mode)))[0] == 0
+    assert (await ended("proofs.checker", str(tmp_path / mode)))[0] == 0
 
 
 def test_plan_orders_in_the_lost_time_and_after_it() -> None:

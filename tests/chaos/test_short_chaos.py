@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from proofs.chaos.fault_schedule import MEDDLINGS, Door
 from proofs.chaos.terms import STRAYS
+from tests.chaos.commands import ended
 
 SEED = os.environ.get("ISSUEBOX_CHAOS_SEED", "1")
 ISSUES, MINUTES = "48", "0.75"
 
 pytestmark = pytest.mark.timeout(400)
-
-
-async def _ended(*arguments: str) -> tuple[int | None, str]:
-    """The exit code of a command, and its output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, output.decode(errors="replace")
 
 
 async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
@@ -42,7 +27,7 @@ async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
     """
     run_dir = tmp_path / "run"
     run = ["proofs.chaos", "--seed", SEED, "--issues", ISSUES, "--minutes", MINUTES, "--run-dir", str(run_dir)]
-    code, output = await _ended(*run)
+    code, output = await ended(*run)
     assert output.startswith(f"seed {SEED} ")
     assert code == 0, output
     report = json.loads((run_dir / "report.json").read_text())
@@ -66,7 +51,7 @@ async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
     assert set(report["endings"]) <= {"ended in order", "was killed meanwhile"}
     assert len(report["faults"]) >= 5, "the faults hit no request"
     assert report["sandboxes_created"] >= 5
-    assert (await _ended("proofs.checker", str(run_dir)))[0] == 0
+    assert (await ended("proofs.checker", str(run_dir)))[0] == 0
     page = (run_dir / "report.html").read_text()
     assert "<svg" in page
     assert not re.search(r"""(?:src|href)=|url\(|@import""", page)
