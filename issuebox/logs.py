@@ -8,6 +8,7 @@ throw an exception into it anywhere, such as between taking and releasing a lock
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import itertools
 import logging
 import os
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 import structlog
 
+from issuebox.dangers import found_here
 from issuebox.environment import unknown
 from issuebox.settings import CommonSettings
 
@@ -37,6 +39,9 @@ FLUSH_TIMEOUT_S: Final = 2.0
 CUT_OFF_ENDED: Final = "Tried to complete untracked local activity"
 """What Temporal's core logs when a local activity ends after its time was up: each lookup at once that is cut off."""
 
+_PRINTS_WITHOUT_LEVEL: Final = ("engineio.client", "socketio.client")
+"""Loggers that get a handler of their own, which prints past the queue, unless they have a level (engineio 4)."""
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _TEMPORAL_FIELDS = {"workflow_id", "run_id", "attempt"}
@@ -44,10 +49,14 @@ _TEMPORAL_FIELDS = {"workflow_id", "run_id", "attempt"}
 
 
 def begin(settings: CommonSettings) -> None:
-    """Log as the settings say, and first warn of each variable that looks like a setting and is none."""
+    """Log as the settings say. First warn of variables that look like settings, and of settings that are dangerous."""
     configure(settings.log_format, settings.log_level)
     for name in unknown():
         structlog.get_logger("issuebox").warning("setting_unknown", variable=name, reason="no setting has this name")
+    for danger in found_here(settings):
+        structlog.get_logger("issuebox").warning(
+            "setting_dangerous", setting=danger.what, reason=danger.reason, advice=danger.advice
+        )
 
 
 def configure(log_format: str, log_level: str) -> None:
@@ -79,7 +88,7 @@ def configure(log_format: str, log_level: str) -> None:
     logging.basicConfig(level=_LEVELS[log_level], handlers=[handler], force=True)
     _log_what_python_prints()
     # httpx and uvicorn's access log write a line for each request; our own events say more in fewer lines.
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "engineio", "socketio"):
+    for noisy in ("httpx", "httpcore", "uvicorn.access", *_PRINTS_WITHOUT_LEVEL):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     keep_news()
     structlog.configure(
@@ -203,8 +212,9 @@ def _log_what_python_prints() -> None:
     """Log what Python itself would write to standard error, in whichever thread it happens.
 
     These are warnings, errors that no caller can catch (such as a coroutine that fails when it is discarded), and
-    errors that end a thread or the process.
+    errors that end a thread or the process. A crash in C code leaves the stacks of Python, as plain text.
     """
+    faulthandler.enable()
     logging.captureWarnings(capture=True)
     log = logging.getLogger("python")
 

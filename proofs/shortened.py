@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from issuebox.domain.phase import Phase
 from issuebox.environment import load
 from issuebox.logs import begin
+from issuebox.process import run_and_end
 from issuebox.settings import WorkerSettings
 from issuebox.worker import WorkerOptions, serve
 
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_and_end(main)

@@ -22,6 +22,7 @@ from bench.machine import ROOT, describe, one_line
 from bench.measure import page, results
 from bench.measure.catalogue import MEASUREMENTS
 from bench.measure.frame import Context, Measurement, Record
+from issuebox.process import run_and_end
 
 SEED = 20_260_101
 
@@ -121,4 +122,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_and_end(lambda: main(sys.argv[1:]))

@@ -20,6 +20,7 @@ from rich.console import Console
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from bench.machine import describe, one_line
+from issuebox.process import run_and_end
 from proofs.chaos.parts import PartError
 from proofs.chaos.plan import Plan, make_plan
 from proofs.chaos.report import write_report
@@ -97,6 +98,6 @@ def start() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(start())
+        run_and_end(start)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -66,13 +66,15 @@ class Program:
 class Part:
     """One program, through all its restarts. Disturbances may overlap: the later end counts.
 
-    `deaths`: the ends that nobody asked for. `endings`: the outcomes of SIGTERMs. `full_pipes`: how many processes had
-    a full log pipe at the end of a stall.
+    `deaths`: the ends that nobody asked for. `endings`: the outcomes of SIGTERMs, of which `bad_endings` tells those
+    that a deploy should never see, with their exit codes. `full_pipes`: how many processes had a full log pipe at the
+    end of a stall.
     """
 
     program: Program
     deaths: int = 0
     endings: Counter[Ending] = field(default_factory=Counter)
+    bad_endings: list[str] = field(default_factory=list)
     full_pipes: int = 0
     _process: asyncio.subprocess.Process | None = None
     _pump: Pump | None = None
@@ -163,6 +165,8 @@ class Part:
         finally:
             self._is_ending = False
         self.endings[ending] += 1
+        if ending in BAD_ENDINGS:
+            self.bad_endings.append(f"{self.name} {ending} (exit code {process.returncode})")
         return ending
 
     def thaw(self) -> None:

@@ -15,7 +15,7 @@ from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
 from proofs.chaos.fault_injector import FaultInjector
 from proofs.chaos.github import GitHub
 from proofs.chaos.operators import Operators
-from proofs.chaos.parts import BAD_ENDINGS, Ending
+from proofs.chaos.parts import Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
 from proofs.chaos.settling import NotAtRestError, settled
@@ -118,7 +118,7 @@ class Run:
             settle_s=settle_s,
             own_deaths={part.name: part.deaths for part in cluster.parts.values() if part.deaths},
             endings=dict(sum((part.endings for part in ours), Counter[Ending]())),
-            bad_endings=tuple(f"{part.name} {bad}" for part in ours for bad in BAD_ENDINGS if part.endings[bad]),
+            bad_endings=tuple(bad for part in ours for bad in part.bad_endings),
             failed_tasks=dict(self._failed_tasks),
             full_pipes=sum(part.full_pipes for part in ours),
             breaches=tuple(self._tally.breaches),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from bench.machine import describe, one_line
+from issuebox.process import run_and_end
 from proofs.peers.algorithms import ALL
 from proofs.peers.campaign import Shares, run_issuebox, run_peer, shares
 from proofs.peers.count import Counts
@@ -128,4 +129,4 @@ def _verdict(report: Report, console: Console) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_end(main)

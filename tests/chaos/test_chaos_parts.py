@@ -130,6 +130,7 @@ async def test_part_that_ends_with_an_error_is_counted_as_such(tmp_path: Path) -
     """It did end, and a deploy sees its exit code."""
     async with part_of(tmp_path, FAILS) as part:
         assert await part.end(0.0) is Ending.WITH_ERROR
+        assert part.bad_endings == ["it ended with an error (exit code 3)"]
 
 
 async def test_stop_ends_a_part_for_good_and_can_be_repeated(tmp_path: Path) -> None:

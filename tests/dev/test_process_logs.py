@@ -62,6 +62,27 @@ thread.start()
 thread.join()
 """
 
+CRASH = """
+import os, signal
+from issuebox.logs import configure
+configure("json", "info")
+
+def crash():
+    os.kill(os.getpid(), signal.SIGABRT)
+
+crash()
+"""
+
+EVENT_STREAM = """
+import logging
+import socketio
+from issuebox.logs import configure
+configure("json", "info")
+client = socketio.AsyncClient()
+for logger in (client.logger, client.eio.logger):
+    logger.error("packet queue is empty, aborting")
+"""
+
 FAILING_WORKFLOW = """
 import asyncio, logging, os, uuid
 from temporalio import workflow
@@ -115,14 +136,19 @@ async def run(program: str, *arguments: str, **environment: str) -> AsyncIterato
 
 async def lines(process: Any, code: int = 0) -> list[dict[str, Any]]:
     """Read everything that the process logs until it has ended. Fails when a line is not JSON."""
+    return [json.loads(line) for line in (await written(process, code)).splitlines() if line]
 
-    def read() -> bytes:
-        with os.fdopen(os.dup(process.unread), "rb") as file:
+
+async def written(process: Any, code: int) -> str:
+    """Read its standard error until it has ended, with this exit code."""
+
+    def read() -> str:
+        with os.fdopen(os.dup(process.unread)) as file:
             return file.read()
 
     text = await asyncio.wait_for(asyncio.to_thread(read), END_S)
     assert await asyncio.wait_for(process.wait(), END_S) == code
-    return [json.loads(line) for line in text.splitlines() if line]
+    return text
 
 
 @pytest.mark.parametrize("program", [COMMAND, PLAIN], ids=["issuebox", "python"])
@@ -151,6 +177,20 @@ async def test_what_python_would_print_is_logged() -> None:
     assert "in a destructor" in ignored["exception"]
     assert (failed["event"], failed["thread_name"]) == ("thread_failed", "failing")
     assert "in a thread" in failed["exception"]
+
+
+async def test_crash_in_c_code_leaves_a_stack() -> None:
+    """Such as an abort by the SDK's core: without it, nothing but an exit code tells of it."""
+    async with run(CRASH) as process:
+        text = await written(process, -signal.SIGABRT)
+    assert "Fatal Python error: Aborted" in text
+    assert "in crash" in text
+
+
+async def test_client_of_the_event_stream_prints_nothing_past_the_log() -> None:
+    """Each of its lines once, as JSON: a handler of its own would also wait for the reader of the log."""
+    async with run(EVENT_STREAM) as process:
+        assert [line["event"] for line in await lines(process)] == ["packet queue is empty, aborting"] * 2
 
 
 async def test_lines_of_temporals_core_are_logged(temporal_address: str) -> None:
