@@ -17,7 +17,7 @@ EXAMPLES ?= 100
 # `uv sync` rewrites neither of the two files, so this stamp says when they were last installed.
 SYNCED := .venv/.synced
 
-.PHONY: help setup demo dev chaos bench peers property model test check format docs lock temporal
+.PHONY: help setup demo dev chaos bench peers property model test check format docs site picture lock temporal
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,17 +60,18 @@ property: setup ## Try random events, faults and crashes in random order (EXAMPL
 model: $(SYNCED) ## Check every interleaving up to a bound (STATES=… ends sooner, PLANT=… plants a mistake)
 	@$(RUN) python -m proofs.model $(if $(STATES),--states $(STATES)) $(if $(PLANT),--plant $(PLANT))
 
-check: $(SYNCED) ## Check lint, formatting, types, import contracts, workflows, generated pages
+check: $(SYNCED) ## Check lint, formatting, types, import contracts, workflows, generated pages, the site and its links
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check --quiet .
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 	@$(RUN) hadolint Dockerfile
-	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint deploy/new-secrets deploy/*.sh
+	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint scripts/client-tools deploy/new-secrets deploy/*.sh
 	@$(RUN) scripts/actionlint
 	@$(RUN) zizmor --offline --quiet --pedantic .github
 	@$(RUN) python -m scripts.reference --check
 	@$(RUN) python -m bench.measure --render --check
+	@$(RUN) python -m scripts.docs_site
 
 format: $(SYNCED) ## Let ruff fix what it can
 	@$(RUN) ruff check --fix .
@@ -79,6 +80,13 @@ format: $(SYNCED) ## Let ruff fix what it can
 docs: $(SYNCED) ## Write the generated pages
 	@$(RUN) python -m scripts.reference
 	@$(RUN) python -m bench.measure --render
+
+site: $(SYNCED) ## Build the documentation as a site, and serve it on loopback until Ctrl-C
+	@$(RUN) python -m scripts.docs_site
+	@$(RUN) python -m http.server --bind 127.0.0.1 --directory site $(or $(PORT),8000)
+
+picture: setup ## Run the demo for its picture in the README
+	@$(RUN) python -m scripts.demo_picture
 
 lock: ## Resolve the dependencies anew within the bounds of pyproject.toml
 	@$(UV) lock --upgrade

@@ -125,10 +125,15 @@ class AuditActivities:
                 without = sum(not record.sandbox_id for record in page.records)
                 foreign = sum(found.is_foreign for found in judged)
                 outdated = sum(found.is_outdated for found in judged)
-                suspects = [found.suspect for found in judged]
                 await walk.save(
                     walk.walked.turn(
-                        len(page.records), without, suspects, page.next_cursor, foreign=foreign, outdated=outdated
+                        len(page.records),
+                        without,
+                        [found.suspect for found in judged],
+                        page.next_cursor,
+                        foreign=foreign,
+                        outdated=outdated,
+                        undelivered=sum(bool(record.undelivered) for record in page.records),
                     )
                 )
         return walk.walked

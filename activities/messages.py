@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from issuebox.domain.issue import Issue
+from issuebox.domain.memory import Notice
 from issuebox.domain.phase import Goal
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
@@ -77,3 +78,14 @@ class CommandReply:
 
     sandbox: Sandbox | None
     is_sent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeInput:
+    """A notice, and the issue that it is about: '' and 0 where the repository and the number are not known."""
+
+    issue_id: int
+    name: str
+    repository: str
+    number: int
+    notice: Notice

@@ -8,10 +8,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import docs_page, health, listing, problems, sandboxes, status_page, webhooks
+from api import docs_page, health, listing, openapi, overview, problems, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from issuebox.environment import load
 from issuebox.settings import ApiSettings
+from issuebox.start_checks import TEMPORAL_PAUSES, Standing, repeated, temporal_check
 from issuebox.temporal.connect import connect
 from issuebox.temporal.issues import ClientFactory, Issues
 
@@ -21,7 +22,8 @@ TEMPORAL_TIMEOUT_S = 4.0
 DESCRIPTION = """Exactly one Daytona sandbox per GitHub issue.
 
 GitHub's webhooks go to `/webhooks/github`, signed. People and programs use `/v1`, with a bearer token.
-Errors are RFC 9457 problem details."""
+Errors are RFC 9457 problem details. What is not known is null where it would be a word of a list, a time or an object;
+a text is empty then, and a number 0."""
 
 
 def from_environment() -> FastAPI:
@@ -41,13 +43,17 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await issues.client()  # An unusable configuration fails the start, not the first delivery.
-        yield
+        async with repeated({"temporal": lambda: temporal_check(issues)}, Standing(), TEMPORAL_PAUSES):
+            yield
 
     app = FastAPI(
         lifespan=lifespan,
         title="issuebox",
         version=version("issuebox"),
         description=DESCRIPTION,
+        servers=openapi.SERVERS,
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=lambda route: route.name,
         # Both pages of FastAPI load scripts from another host; `docs_page` has ours.
         docs_url=None,
         redoc_url=None,
@@ -59,30 +65,11 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     v1 = v1_router(settings)
     sandboxes.add(v1, issues)
     listing.add(v1, settings, issues)
+    overview.add(v1, issues)
     app.include_router(v1)
     app.include_router(health.router(issues))
     app.include_router(status_page.router(settings, issues))
-    app.include_router(docs_page.router(lambda: app.openapi()))  # noqa: PLW0108 -- `_document` replaces it
+    app.include_router(docs_page.router(lambda: app.openapi()))  # noqa: PLW0108 -- replaced below
 
-    _document(app)
+    openapi.install(app)
     return app
-
-
-def _document(app: FastAPI) -> None:
-    """Correct the OpenAPI document: errors are problems, not FastAPI's own 422."""
-    original = app.openapi
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            schema = original()
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = problems.Problem.model_json_schema()
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            for operations in schema["paths"].values():
-                for operation in operations.values():
-                    operation["responses"].pop("422", None)
-        assert app.openapi_schema is not None  # noqa: S101 -- `original` sets it
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

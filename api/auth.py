@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from api.problems import ProblemError
 
-bearer = HTTPBearer(auto_error=False, description="One of ISSUEBOX_API_TOKENS.")
+bearer = HTTPBearer(auto_error=False, scheme_name="token", description="One of ISSUEBOX_API_TOKENS.")
 
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}\Z")
 

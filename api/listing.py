@@ -8,25 +8,30 @@ looking for beginning of value").
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from temporalio.common import SearchAttributeKey
 
-from api.problems import ProblemError
-from api.sandboxes import status_url
-from issuebox.domain.issue import IssueState
-from issuebox.domain.phase import Cause, Phase
+from api.problems import ProblemError, responses
+from api.sandboxes import spelled_plainly, status_url
+from issuebox.domain.issue import IssueState, time_of
+from issuebox.domain.phase import Cause, Goal, Outcome, Phase
+from issuebox.domain.unsaved_work import WorkState
 from issuebox.settings import ApiSettings
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
 from issuebox.temporal.issues import Issues, UnavailableError
+from issuebox.temporal.numbers import find
 from workflows import search_attributes
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 class Wanted(BaseModel):
@@ -84,13 +89,59 @@ class ListedSandbox(BaseModel):
     issue_state: str = ""
     issue_updated_at: str = ""
     requested_at: str = Field("", description="When somebody asked for the sandbox last; up to a minute late.")
+    undelivered: str = Field("", description="The last notice, when its receiver did not take it within three days.")
+
+
+class SandboxRow(BaseModel):
+    """One issue: what its workflow published last."""
+
+    issue_id: int
+    name: str = Field(examples=["claude-issue-1"])
+    status_url: str = Field(examples=["/v1/issues/1/sandbox"])
+    started_at: datetime = Field(description="When the workflow run started.")
+    phase: Phase | None
+    state: str = Field(description="Daytona's word.", examples=["started"])
+    sandbox_id: str
+    outcome: Outcome | None
+    blocked: Cause | None = Field(description="The cause, when the issue is blocked.")
+    stuck: str = Field(description="Why the workflow cannot go on, when its workflow task fails again and again.")
+    goal: Goal | None = Field(description="What the sandbox should be now.")
+    goal_due_at: datetime | None = Field(description="When that changes by itself.")
+    timers: str = Field(description="By which times the sandbox of a closed issue is stopped, archived, deleted.")
+    work: WorkState | None = Field(description="The last verdict on unsaved work.")
+    repository: str
+    number: int
+    title: str
+    issue_state: IssueState | None
+    issue_updated_at: datetime | None
+    requested_at: datetime | None = Field(description="When somebody asked for the sandbox last; up to a minute late.")
+    undelivered: str = Field(
+        description="The kind of the last outbound webhook, when its receiver did not take it in time."
+    )
 
 
 class SandboxesPage(BaseModel):
     """A page of issues, newest workflow first."""
 
-    sandboxes: list[ListedSandbox]
+    sandboxes: list[SandboxRow]
     next_page_token: str | None = Field(description="Send it as page_token to read on; null at the end.")
+
+
+class FoundIssue(BaseModel):
+    """The issue that has this number in this repository."""
+
+    issue_id: int = Field(description="GitHub's global issue.id, by which every other call knows the issue.")
+    name: str = Field(description="Of its sandbox and of its workflow.", examples=["claude-issue-1"])
+    repository: str = Field(description="In the case in which GitHub writes it.", examples=["octo/repo"])
+    number: int
+    title: str
+    issue_state: IssueState | None
+    ended: str = Field(description="How its workflow ended, if it did: the next request starts a new one.")
+    status_url: str = Field(examples=["/v1/issues/1/sandbox"])
+
+
+NamePart = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="As GitHub has it, in any case.")]
+NumberPath = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the issue."), BeforeValidator(spelled_plainly)]
 
 
 def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
@@ -98,10 +149,59 @@ def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
 
     index = Index(issues)
 
-    @routes.get("/sandboxes", response_model=SandboxesPage, summary="All issues with their sandboxes")
+    @routes.get(
+        "/sandboxes",
+        operation_id="listSandboxes",
+        response_model=SandboxesPage,
+        summary="All issues with their sandboxes",
+        tags=["sandboxes"],
+    )
     async def sandboxes(wanted: Annotated[Wanted, Query()]) -> SandboxesPage:
         """From Temporal's visibility store, which lags a moment; each issue's status is exact."""
         return await _page(index, settings, wanted)
+
+    @routes.get(
+        "/repos/{owner}/{repo}/issues/{number}",
+        operation_id="findIssue",
+        tags=["issues"],
+        response_model=FoundIssue,
+        responses=responses(404, 409, 410),
+        summary="The issue with this number",
+    )
+    async def by_number(owner: NamePart, repo: NamePart, number: NumberPath) -> FoundIssue:
+        """Its global ID, from Temporal's visibility store, which lags a moment.
+
+        404 `unknown-issue`: no request or delivery for it has arrived yet. 410 `issue-gone`: it was transferred or
+        deleted. 409 `ambiguous-issue`: the repository was created anew under its name.
+        """
+        return await _found(issues, f"{owner}/{repo}", number)
+
+
+async def _found(issues: Issues, repository: str, number: int) -> FoundIssue:
+    try:
+        row = await find(issues, repository, number)
+    except NotIndexedError as error:
+        raise _unregistered() from error
+    known = row.published
+    if how := _GONE.get(known.issue_state):
+        detail = f"{repository}#{number} was {how} Its ID was {row.issue_id}; what is left: {status_url(row.issue_id)}"
+        raise ProblemError(410, "issue-gone", detail)
+    return FoundIssue(
+        issue_id=row.issue_id,
+        name=row.name,
+        repository=known.repository,
+        number=known.number,
+        title=known.title,
+        issue_state=_one_of(IssueState, known.issue_state),
+        ended=f"the workflow {row.ended}" if row.ended else "",
+        status_url=status_url(row.issue_id),
+    )
+
+
+_GONE: Mapping[str, str] = {
+    IssueState.TRANSFERRED: "transferred to another repository, where GitHub gave it another ID.",
+    IssueState.DELETED: "deleted at GitHub.",
+}
 
 
 async def _page(index: Index, settings: ApiSettings, wanted: Wanted) -> SandboxesPage:
@@ -112,16 +212,47 @@ async def _page(index: Index, settings: ApiSettings, wanted: Wanted) -> Sandboxe
     except NotIndexedError as error:
         if not wanted.is_filtered:
             raise
-        names = ", ".join(key.name for key in search_attributes.ALL)
-        reason = f"Temporal does not know the search attributes {names}: an operator has to register them"
-        raise UnavailableError(reason) from error
+        raise _unregistered() from error
     return SandboxesPage(
-        sandboxes=[_item(row) for row in page.rows if row.issue_id],
+        sandboxes=[_shown(row) for row in page.rows if row.issue_id],
         next_page_token=signed(page.next_token, settings.api_tokens) if page.next_token else None,
     )
 
 
-def _item(row: Row) -> ListedSandbox:
+def _shown(row: Row) -> SandboxRow:
+    known = row.published
+    return SandboxRow(
+        issue_id=row.issue_id,
+        name=row.name,
+        status_url=status_url(row.issue_id),
+        started_at=row.started_at,
+        phase=_one_of(Phase, known.phase),
+        state=known.state,
+        sandbox_id=known.sandbox_id,
+        outcome=_one_of(Outcome, known.outcome),
+        blocked=_one_of(Cause, known.blocked),
+        stuck=str(row.stuck or ""),
+        goal=_one_of(Goal, known.goal),
+        goal_due_at=time_of(known.goal_due_at),
+        timers=known.timers,
+        work=_one_of(WorkState, known.work),
+        repository=known.repository,
+        number=known.number,
+        title=known.title,
+        issue_state=_one_of(IssueState, known.issue_state),
+        issue_updated_at=time_of(known.issue_updated_at),
+        requested_at=time_of(known.requested_at),
+        undelivered=known.undelivered,
+    )
+
+
+def _one_of(words: type[Word], text: str) -> Word | None:
+    """The word; None for none, and for one that a workflow of another version published."""
+    return next((word for word in words if word == text), None)
+
+
+def listed(row: Row) -> ListedSandbox:
+    """One issue of a list."""
     return ListedSandbox(
         issue_id=row.issue_id,
         name=row.name,
@@ -130,6 +261,11 @@ def _item(row: Row) -> ListedSandbox:
         stuck=str(row.stuck or ""),
         **asdict(row.published),
     )
+
+
+def _unregistered() -> UnavailableError:
+    names = ", ".join(key.name for key in search_attributes.ALL)
+    return UnavailableError(f"Temporal does not know the search attributes {names}: an operator has to register them")
 
 
 def _in(key: SearchAttributeKey[str], *values: str) -> list[str]:

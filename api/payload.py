@@ -118,6 +118,7 @@ class SnapshotDelivery(_Part):
             action=self.action,
             is_explicit=detection.is_explicit,
             requested_at=self._requested_at(),
+            sender=self.facts(event).sender,
         )
 
     def _state(self, event: str) -> IssueState:

@@ -21,11 +21,13 @@ from issuebox.temporal.issues import (
     EndedError,
     IssueDeletedError,
     IssuesError,
+    KeyReusedError,
     StuckError,
     UnavailableError,
     UnknownIssueError,
     WrongIssueError,
 )
+from issuebox.temporal.numbers import AmbiguousNumberError, UnknownNumberError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,11 +38,14 @@ OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
     UnavailableError: (503, "unavailable"),
     AwayError: (503, "unavailable"),
     UnknownIssueError: (404, "unknown-issue"),
+    UnknownNumberError: (404, "unknown-issue"),
+    AmbiguousNumberError: (409, "ambiguous-issue"),
     EndedError: (404, "workflow-ended"),
     # The event or order is stored, but only an operator can have it served.
     StuckError: (503, "workflow-stuck"),
     WrongIssueError: (409, "conflict"),
     IssueDeletedError: (409, "issue-deleted"),
+    KeyReusedError: (422, "idempotency-key-reused"),
     # Temporal refuses a list without filters: the caller did not cause that, and it does not pass.
     NotIndexedError: (500, "internal"),
 }

@@ -105,6 +105,7 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
         responses=responses(400, 401, 408, 413, 415, 503),
         summary="Receive one GitHub delivery",
         openapi_extra=_OPENAPI,
+        operation_id="takeDelivery",
     )
     async def github(request: Request) -> Response:
         began = time.monotonic()

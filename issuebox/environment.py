@@ -23,8 +23,8 @@ PREFIX = "ISSUEBOX_"
 FILE = "_FILE"
 """Suffix of a variable that names the file of a secret, as Docker and Kubernetes mount it."""
 
-OTHERS = frozenset({"ISSUEBOX_TEMPORAL_BINARY", "ISSUEBOX_CHAOS_SEED"})
-"""Variables of ours that are not settings: those of `issuebox dev` and of the tests."""
+OTHERS = frozenset({"ISSUEBOX_TEMPORAL_BINARY", "ISSUEBOX_API_URL", "ISSUEBOX_CHAOS_SEED"})
+"""Variables of ours that are not settings: those of `issuebox dev`, `temporal` and `open`, and of the tests."""
 
 SHOWN_MAX = 60
 """Characters of a wrong value that a message repeats."""

@@ -1,14 +1,16 @@
 """A worker's answers to probes, over HTTP on its admin address.
 
 `/healthz` is answered by the event loop: an answer means that the loop turns. `/readyz` also asks Temporal whether this
-worker's polls return, which is all that a worker needs to do its work. Neither needs a token, and neither says more
-than why the answer is no.
+worker's polls return, which is all that a worker needs to do its work. It also lists what the checks at the start found
+wrong with Daytona and GitHub: a worker is ready without them, and blocks the issues that need them. Neither needs a
+token.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +45,9 @@ async def polls(client: Client, task_queue: str) -> str:
 
 
 @asynccontextmanager
-async def answering(address: str, is_not_ready: Question) -> AsyncIterator[None]:
+async def answering(
+    address: str, is_not_ready: Question, troubles: Callable[[], Sequence[str]] = tuple
+) -> AsyncIterator[None]:
     """Answer at this address, `host:port`, within the block; with '', do nothing. Raises OSError."""
     if not address:
         yield
@@ -56,7 +60,8 @@ async def answering(address: str, is_not_ready: Question) -> AsyncIterator[None]
 
     async def readyz(_: web.Request) -> web.Response:
         reason = await is_not_ready()
-        return web.json_response({"status": reason or "ok"}, status=503 if reason else 200)
+        body = {"status": reason or "ok", "troubles": list(troubles())}
+        return web.json_response(body, status=503 if reason else 200)
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
@@ -64,7 +69,11 @@ async def answering(address: str, is_not_ready: Question) -> AsyncIterator[None]
     await runner.setup()
     try:
         host, _, port = address.rpartition(":")
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise OSError(error.errno, f"ISSUEBOX_ADMIN_ADDRESS={address} cannot be bound: {reason}") from error
         yield
     finally:
         await runner.cleanup()

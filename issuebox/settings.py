@@ -9,6 +9,7 @@ tune is not a setting but a constant, next to the code that uses it.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -116,7 +117,7 @@ def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _task_queue(value: str) -> str:
     if not value or value.endswith(_ASIDE):
-        raise WrongValueError(f"a name that does not end with {' or '.join(_ASIDE)}")
+        raise WrongValueError(f"a name that does not end with {', '.join(_ASIDE[:-1])} or {_ASIDE[-1]}")
     return value
 
 
@@ -146,6 +147,13 @@ def _private_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _optional_receiver(value: str) -> str:
+    """It may have a query, and ends as it is written: both are the receiver's own."""
+    if value and (_parts(value) is None or _is_open(value)):
+        raise WrongValueError("an https URL without a user")
+    return value
+
+
 def _clone_url(value: str) -> str:
     """Credentials in the URL would stay in the clone, where everybody in the sandbox can read them."""
     if value and _parts(value) is None:
@@ -172,6 +180,20 @@ def _sendable(value: SecretStr) -> SecretStr:
     """It is sent in a header: with white space or a non-ASCII letter in it, each call would fail."""
     if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
         raise WrongValueError("one word of visible ASCII characters")
+    return value
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    """As Standard Webhooks has it: whsec_ and 24 to 64 bytes in base64."""
+    text = value.get_secret_value()
+    if not text:
+        return value
+    try:
+        length = len(b64decode(text.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        length = 0
+    if not text.startswith("whsec_") or not 24 <= length <= 64:  # noqa: PLR2004 -- the convention's own numbers
+        raise WrongValueError("whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)")
     return value
 
 
@@ -253,7 +275,12 @@ class CommonSettings(BaseModel):
         DEFAULT_NAME_PREFIX, description="Prefix before the issue id in the names of sandboxes and workflows."
     )
     task_queue: Annotated[Text, AfterValidator(_task_queue)] = Field(
-        TASK_QUEUE, description="Temporal task queue. Two more are named after it, with `-waits` and `-inside`."
+        TASK_QUEUE,
+        description="Temporal task queue. Three more are named after it, with `-waits`, `-inside` and `-notices`.",
+    )
+    daytona_api_url: Annotated[Text, AfterValidator(_web_address)] = Field(
+        "https://app.daytona.io/api",
+        description="URL of Daytona's API. The API never calls it: its pages link to the dashboard beside it.",
     )
     log_format: Annotated[Literal["json", "console"], _word("json", "console")] = Field(
         "json", description="`json` for machines, `console` for people."
@@ -286,9 +313,6 @@ class WorkerSettings(CommonSettings):
     """Settings of the workers: how sandboxes are created, when they end, how to reach Daytona and GitHub."""
 
     daytona_api_key: Key = Field(SecretStr(""), description="Key of the Daytona organization.")
-    daytona_api_url: Annotated[Text, AfterValidator(_web_address)] = Field(
-        "https://app.daytona.io/api", description="URL of Daytona's API."
-    )
     daytona_target: Text = Field("", description="Region of new sandboxes; empty for the organization's own.")
     snapshot: Text = Field("", description="Daytona snapshot of new sandboxes; empty for Daytona's default.")
     auto_stop_interval_s: Interval = Field(
@@ -355,6 +379,13 @@ class WorkerSettings(CommonSettings):
         default=True,
         description="Whether an audit mends findings if no work can be lost: it starts a workflow, or wakes it up.",
     )
+    notice_url: Annotated[Text, AfterValidator(_optional_receiver)] = Field(
+        "",
+        description="Where a signed notice of each new state of a sandbox is sent, over TLS; empty for nowhere.",
+    )
+    notice_secret: Annotated[Secret, AfterValidator(_signing_secret)] = Field(
+        SecretStr(""), description="What signs the notices: whsec_ and 24 to 64 bytes in base64."
+    )
     cached_workflows: Annotated[int, BeforeValidator(_issues)] = Field(
         1000,
         description="Issues whose workflows a worker keeps in memory, at some 0.1 MB each. An event for any other "
@@ -372,7 +403,7 @@ class WorkerSettings(CommonSettings):
     )
 
     def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
-        """Times after the close in the wrong order, a token sent without TLS, half of a GitHub App."""
+        """Times after the close in the wrong order, a token sent without TLS, notices without a secret, half an App."""
         yield from self._out_of_order("close_stop_after_s", "close_archive_after_s")
         yield from self._out_of_order("close_stop_after_s", "close_delete_after_s")
         yield from self._out_of_order("close_archive_after_s", "close_delete_after_s")
@@ -380,6 +411,11 @@ class WorkerSettings(CommonSettings):
             yield (
                 frozenset({"github_token", "setup_clone_url"}),
                 "with ISSUEBOX_GITHUB_TOKEN set, ISSUEBOX_SETUP_CLONE_URL has to be https: the token is sent there",
+            )
+        if self.notice_url and not self.notice_secret.get_secret_value():
+            yield (
+                frozenset({"notice_url", "notice_secret"}),
+                "ISSUEBOX_NOTICE_URL is set and ISSUEBOX_NOTICE_SECRET is not: each notice is signed with it",
             )
         has_key = bool(self.github_app_private_key.get_secret_value())
         if bool(self.github_app_id) is not has_key:

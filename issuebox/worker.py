@@ -27,6 +27,7 @@ from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
+from activities.notices import NoticeActivities, Receiver
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.audit import Installation
 from issuebox.domain.issue_source import IssueSource
@@ -37,7 +38,9 @@ from issuebox.health import answering, polls
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.quick_checks import quick_checks
 from issuebox.settings import WorkerSettings, criteria_of
+from issuebox.start_checks import OUTSIDE_PAUSES, Standing, reached, repeated
 from issuebox.temporal.connect import TemporalConfigError, connect, forward_core_log, reason_of
 from issuebox.temporal.fitting import warn_of_misfits
 from issuebox.temporal.schedules import ensure_schedules
@@ -83,10 +86,11 @@ class TaskSlots:
     own: int = 200
     waits: int = 1000
     inside: int = 200
+    notices: int = 50
 
     def aside(self, aside: Aside) -> int:
         """Those of a task queue beside the installation's own."""
-        return {Aside.WAITS: self.waits, Aside.INSIDE: self.inside}[aside]
+        return {Aside.WAITS: self.waits, Aside.INSIDE: self.inside, Aside.NOTICES: self.notices}[aside]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,10 @@ async def run_worker(worker: WorkerOptions, ready_file: Path | None = None) -> N
         loop.add_signal_handler(signum, stop.set)
     settings = worker.settings
     async with AsyncExitStack() as exits:
-        client = await _start(exits, worker, ready_file)
+        client = await _start(exits, worker, ready_file, stop)
+        if client is None:
+            _log.info("worker_stopping", reason="stopped before Temporal was reached")
+            return
         _log.info("worker_ready", task_queue=settings.task_queue, daytona=settings.daytona_api_url)
         await ensure_schedules(client, settings)
         await warn_of_misfits(client, settings)
@@ -141,27 +148,52 @@ async def run_worker(worker: WorkerOptions, ready_file: Path | None = None) -> N
         _log.info("worker_stopping", grace_s=settings.grace_s)
 
 
-async def _start(exits: AsyncExitStack, worker: WorkerOptions, ready_file: Path | None) -> Client:
-    """Bring the parts up, each to be closed by `exits`. Raises `StartError`."""
-    settings = worker.settings
+async def _start(
+    exits: AsyncExitStack, worker: WorkerOptions, ready_file: Path | None, stop: asyncio.Event
+) -> Client | None:
+    """Bring the parts up, each to be closed by `exits`; None when `stop` is set before Temporal is reached.
+
+    Temporal is waited for, however long that takes. Raises `StartError`.
+    """
+    settings, standing = worker.settings, Standing()
+    client: Client | None = None
+
+    async def is_not_ready() -> str:
+        return await polls(client, settings.task_queue) if client else "; ".join(standing.sentences()) or "starting"
+
     try:
-        client = await connect()
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-        is_searchable = await has_search_attributes(client)
+        await exits.enter_async_context(answering(settings.admin_address, is_not_ready, standing.sentences))
+        found = await reached(_connected, stop, standing)
+        if found is None:
+            return None
         provider = await exits.enter_async_context(DaytonaProvider(worker.daytona))
         source = await exits.enter_async_context(GitHubSource(worker.github))
-        await exits.enter_async_context(answering(settings.admin_address, lambda: polls(client, settings.task_queue)))
         await exits.enter_async_context(
             build_worker(
-                client, provider, worker, source=source, is_searchable=is_searchable, on_fatal_error=end_failed
+                found,
+                provider,
+                worker,
+                source=source,
+                is_searchable=await has_search_attributes(found),
+                on_fatal_error=end_failed,
             )
         )
+        client = found
+        await exits.enter_async_context(repeated(quick_checks(settings, provider), standing, OUTSIDE_PAUSES))
         if ready_file is not None:
             ready_file.touch()  # noqa: ASYNC240 -- one inode, once
     except OSError as error:
-        raise StartError(str(error)) from error
+        place = f"{error.filename} cannot be written: " if error.filename else ""
+        raise StartError(f"{place}{error.strerror or error}") from error
     except (TemporalConfigError, RPCError, RuntimeError) as error:  # The SDK's core has no class of its own.
         raise StartError(reason_of(error)) from error
+    return client
+
+
+async def _connected() -> Client:
+    """A client of Temporal, which knows our namespace."""
+    client = await connect()
+    await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     return client
 
 
@@ -240,7 +272,8 @@ def _activities(
         terms=worker.audit,
         closing=worker.policy.closing,
     )
-    return [*activities.all(), *inside.all(), *github.all(), *audit.all()]
+    notices = NoticeActivities(Receiver(settings.notice_url, settings.notice_secret.get_secret_value()))
+    return [*activities.all(), *inside.all(), *github.all(), *audit.all(), *notices.all()]
 
 
 def daytona_options(settings: WorkerSettings) -> DaytonaOptions:
@@ -286,6 +319,7 @@ def policy(settings: WorkerSettings) -> Policy:
             delete_after_s=settings.close_delete_after_s,
         ),
         has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
+        has_receiver=bool(settings.notice_url),
         instance=settings.instance,
         name_prefix=settings.name_prefix,
     )

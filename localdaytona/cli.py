@@ -3,11 +3,11 @@
 import asyncio
 import ipaddress
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -80,8 +80,8 @@ def main(  # noqa: PLR0917 - typer names them on the command line
         raise typer.BadParameter(f"cannot bind {host}:{port}: {error.strerror}") from error
     try:
         server = build_server(listener, options)
-    except (ValidationError, ValueError) as error:
-        raise typer.BadParameter(f"{faults}: {error}") from error
+    except (ValueError, OSError, sqlite3.DatabaseError) as error:
+        raise typer.BadParameter(f"{faults if isinstance(error, ValueError) else data}: {error}") from error
     # A key that the user chose is a secret, and this line may end up in a log.
     shown = key if api_key in {None, DEFAULT_API_KEY} else "as given"
     print(BANNER.format(url=options.base_url or base_url(listener), key=shown, data=data.resolve()), flush=True)

@@ -151,6 +151,11 @@ class Config(BaseModel):
         default=0.0, description="Chance that a row changed in the last 10 s is missing from a page."
     )
 
+    ssh_gateway: str = Field(
+        default="",
+        pattern=r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?)?",
+        description="Host, or host:port, that accesses by SSH name; empty: none, and asking for one answers 500.",
+    )
     events: bool = Field(default=True, description="False: the event stream answers 404.")
     events_drop_after_s: float | None = Field(
         default=None, gt=0, description="Drop each event connection after this time; null: never."

@@ -15,6 +15,7 @@ from localdaytona.calls import ApiError, Call, Reply, refuse
 from localdaytona.fault_model import Stale
 from localdaytona.flights import depart
 from localdaytona.model import ERRORED, ORGANIZATION_ID, Intervals, Sandbox, as_built, full, iso, now_s
+from localdaytona.ssh import MINUTES
 from localdaytona.store import NameTakenError
 from localdaytona.types import JSON
 from localdaytona.world import World
@@ -115,6 +116,29 @@ class Control:
         if sandbox is None or sandbox.hidden:
             refuse(f"Sandbox with ID {call.target} not found", 404)
         return Reply(200, {"url": self._world.toolbox_url})
+
+    async def grant_ssh_access(self, call: Call) -> Reply:
+        """Grant an access by SSH in whatever state. Without a gateway it answers 500, as an incomplete server does."""
+        sandbox = self._visible(call)
+        try:
+            minutes = int(call.query.get("expiresInMinutes", MINUTES))
+        except ValueError as error:
+            raise ApiError(500, "An unexpected error occurred.") from error
+        access = self._world.ssh.grant(sandbox.id, minutes)
+        if not self._world.config.ssh_gateway:
+            refuse("An unexpected error occurred.", 500)
+        return Reply(200, access.shown(self._world.config.ssh_gateway))
+
+    async def revoke_ssh_access(self, call: Call) -> Reply:
+        """End an access by its token; without a token, any of the sandbox."""
+        sandbox = self._visible(call)
+        self._world.ssh.revoke(sandbox.id, call.query.get("token"))
+        return self._shown(sandbox)
+
+    async def check_ssh_access(self, call: Call) -> Reply:
+        """Say to which sandbox a token leads. It is the gateway that asks this."""
+        sandbox_id = self._world.ssh.sandbox_of(call.query.get("token", ""))
+        return Reply(200, {"valid": sandbox_id is not None, "sandboxId": sandbox_id})
 
     async def api_key(self, _call: Call) -> Reply:
         """Return the key of the call, with its permissions."""

@@ -60,6 +60,9 @@ def _routes(control: Control) -> tuple[Route, ...]:
             Route("POST", f"{ONE}/{path}/{{minutes}}", "interval", control.interval, setting)
             for path, setting in intervals
         ),
+        Route("GET", "/sandbox/ssh-access/validate", "ssh_check", control.check_ssh_access),
+        Route("POST", f"{ONE}/ssh-access", "ssh_access", control.grant_ssh_access),
+        Route("DELETE", f"{ONE}/ssh-access", "ssh_access", control.revoke_ssh_access),
         Route("PUT", f"{ONE}/labels", "labels", control.labels),
         Route("POST", f"{ONE}/last-activity", "last_activity", control.last_activity),
         Route("GET", f"{ONE}/toolbox-proxy-url", "get", control.toolbox_url),

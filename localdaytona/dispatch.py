@@ -23,6 +23,7 @@ from localdaytona.interruption import HANG_MAX_S, left_within
 from localdaytona.journal import NewEntry
 from localdaytona.limits import check_permission
 from localdaytona.model import full, now_s
+from localdaytona.ssh import without_token
 from localdaytona.types import JSON, JSONObject
 from localdaytona.world import World
 
@@ -36,6 +37,7 @@ WITHOUT_TARGET = {
     "create": "Internal Server Error",
     "list": "An unexpected error occurred.",
     "api_key": "An unexpected error occurred.",
+    "ssh_check": "An unexpected error occurred.",
     "regions": "An unexpected error occurred.",
     "snapshot": "An unexpected error occurred.",
 }
@@ -187,7 +189,7 @@ class Dispatcher:
         detail: JSONObject = {
             "request_id": call.request_id,
             "method": request.method,
-            "path": call.url,
+            "path": without_token(call.url),
             "source": request.headers.get("x-daytona-source"),
             "body": _without_secrets(call.body),
         }

@@ -26,6 +26,8 @@ OperationName = Literal[
     "toolbox",
     "events",
     "api_key",
+    "ssh_access",
+    "ssh_check",
     "regions",
     "snapshot",
     "*",

@@ -23,7 +23,8 @@ TOO_MANY = "ThrottlerException: Too Many Requests"
 ACCESS_DENIED = "Access denied"
 NEEDS: dict[str, str] = {
     **dict.fromkeys(
-        ("create", "start", "stop", "archive", "recover", "pause", "labels", "interval"), "write:sandboxes"
+        ("create", "start", "stop", "archive", "recover", "pause", "labels", "interval", "ssh_access"),
+        "write:sandboxes",
     ),
     "delete": "delete:sandboxes",
 }

@@ -18,6 +18,7 @@ from localdaytona.journal import NewEntry
 from localdaytona.limits import Quota, RateLimiter
 from localdaytona.listing import Listing
 from localdaytona.model import now_s
+from localdaytona.ssh import SshAccesses
 from localdaytona.store import Store
 from localdaytona.toolbox_host import ToolboxListener, ToolboxStatus
 from localdaytona.types import JSONObject
@@ -54,6 +55,7 @@ class World:
         self.limiter = RateLimiter()
         self.quota = Quota(self.store)
         self.names = NameCache()
+        self.ssh = SshAccesses()
         self.reads = ReadCache()
         self.listing = Listing(self.store, options.seed or 0)
         self._random = random.Random(options.seed)  # noqa: S311 - reproducible on purpose

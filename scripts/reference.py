@@ -110,6 +110,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "audit_interval_s",
         "audit_mend",
     ),
+    "Notices to a program": ("notice_url", "notice_secret"),
     "The installation": (
         "instance",
         "name_prefix",

@@ -135,6 +135,7 @@ def _report(began_at: datetime, walks: tuple[Walked, Walked, Walked], findings: 
         findings=findings,
         foreign=records.foreign,
         outdated=records.outdated,
+        undelivered=records.undelivered,
     )
 
 
@@ -162,6 +163,7 @@ def _log(report: AuditReport) -> None:
             "mended": report.mended,
             "foreign": report.foreign,
             "outdated": report.outdated,
+            "undelivered": report.undelivered,
             "is_complete": report.is_complete,
             "took_s": round(report.took_s, 1),
         },
@@ -179,6 +181,8 @@ def _sentence(report: AuditReport) -> str:
     counts = f"{report.sandboxes} sandboxes, {report.issues} issues, {len(report.findings)} findings"
     if report.outdated:
         counts = f"{report.outdated} closed issues went by timers of earlier settings; {counts}"
+    if report.undelivered:
+        counts = f"{report.undelivered} issues have a notice that its receiver did not take; {counts}"
     if report.foreign:
         counts = f"{report.foreign} issues have another installation's sandbox; {counts}"
     shown = report.findings[:SHOWN_MAX]

@@ -26,7 +26,8 @@ class AuditReport:
     ``issues`` the running workflows, ``issues_compared`` those whose sandbox was read by ID, ``suspects`` what was
     read again. ``is_complete`` is False when there were too many suspects to read all of them again.
     ``foreign`` counts the issues whose sandbox carries another installation's labels: the audit leaves them alone,
-    and they do not break the promise. ``outdated`` counts the closed issues that went by timers of earlier settings.
+    and they do not break the promise. ``outdated`` counts the closed issues that went by timers of earlier settings,
+    ``undelivered`` the issues whose last notice did not reach its receiver.
     When the audit mends, it told each of them of the present ones.
     """
 
@@ -43,3 +44,4 @@ class AuditReport:
     findings: tuple[Finding, ...] = ()
     foreign: int = 0
     outdated: int = 0
+    undelivered: int = 0

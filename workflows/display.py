@@ -88,6 +88,7 @@ def published(memory: Memory, now: datetime) -> Published:
         issue_state=str(issue.state) if issue else "",
         issue_updated_at=_iso(issue.updated_at if issue else None),
         requested_at=_iso(memory.told.requested_at),
+        undelivered=memory.notices.undelivered,
     )
 
 

@@ -11,6 +11,7 @@ delivery is expected any more.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,20 +21,28 @@ from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.github import GitHubActivities
+from activities.messages import NoticeInput
+from activities.notices import NoticeActivities
 from issuebox.domain.decision import name_objection
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.goal import course, give, give_up, steer
 from issuebox.domain.intake import Verdict, absorb, correct
-from issuebox.domain.memory import Memory, Note, Order
+from issuebox.domain.issue import Issue
+from issuebox.domain.memory import Memory, Note, Order, keyed
+from issuebox.domain.notices import take_notice
 from issuebox.domain.phase import REMEDIES, Cause, Goal, Phase
 from workflows import display, options
 from workflows.cancellation import Cancellation
 from workflows.lookups import learn_settings
 from workflows.messages import (
+    BLOCKED,
     ERROR_ISSUE_DELETED,
     ERROR_TOO_MANY_WAITING,
     ERROR_WRONG_ISSUE,
+    IDLE,
     MEMO_STATUS,
+    ORDER_DELETE_FORCED,
+    QUERY_ORDER_OF,
     QUERY_STATUS,
     QUERY_WHY,
     SIGNAL_DELETE,
@@ -47,6 +56,7 @@ from workflows.messages import (
     DeleteRequest,
     EnsureRequest,
     Handover,
+    OrderKey,
     Published,
     StartInput,
     Status,
@@ -58,9 +68,6 @@ from workflows.reconcile import Reconciliation
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and refuses further ones without a reason."""
-
-IDLE = "resting until the next event"
-BLOCKED = "blocked until a retry"
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -74,6 +81,7 @@ class IssueSandboxWorkflow:
         self._doing = IDLE
         self._is_rolling = False
         self._cancellation = Cancellation()
+        self._telling: asyncio.Task[None] | None = None
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
 
@@ -91,6 +99,7 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
+        self._telling = asyncio.create_task(self._tell())
         await self._cancellation.settle(self.serve())
 
     async def serve(self) -> None:
@@ -102,6 +111,8 @@ class IssueSandboxWorkflow:
             steer(self._memory, workflow.now())  # A timer of 0 s is due at the moment from which it counts.
             with self._cancellation.waiting():
                 await self._next_work()
+            if self._telling is not None and self._telling.done():
+                self._telling.result()  # Raises: nothing but a bug ends it.
             self._memory.progress.is_woken = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
@@ -126,7 +137,8 @@ class IssueSandboxWorkflow:
     def _is_awake(self) -> bool:
         memory = self._memory
         progress = memory.progress
-        return progress.may_unblock or progress.is_woken or (memory.has_work and progress.blocked is None)
+        is_woken = progress.is_woken or (self._telling is not None and self._telling.done())
+        return progress.may_unblock or is_woken or (memory.has_work and progress.blocked is None)
 
     def _sleep(self) -> timedelta | None:
         """The time until something is due; None when nothing is."""
@@ -155,7 +167,7 @@ class IssueSandboxWorkflow:
             return memory.told.ended_at + options.REDELIVERED_WITHIN
         forget_after_s = memory.policy.closing.forget_after_s
         is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
-        is_over = memory.told.is_deleted and is_gone
+        is_over = memory.told.is_deleted and is_gone and memory.notices.pending is None
         if not is_over or memory.has_work or memory.told.ended_at is None or forget_after_s < 0:
             return None
         return memory.told.ended_at + timedelta(seconds=forget_after_s)
@@ -196,8 +208,38 @@ class IssueSandboxWorkflow:
             progress.may_unblock = False
             await Reconciliation(memory, self._show, self._cancellation).run()
             self._require_right_name()
+        take_notice(memory, workflow.now())
         self._show(IDLE if progress.blocked is None else BLOCKED)
         self._publish()
+
+    async def _tell(self) -> None:
+        """Send each notice to its receiver, beside the loop, which never waits for it. A newer one takes its place.
+
+        A run that continues as new sends the pending one again, under the same ID.
+        """
+        notices = self._memory.notices
+        while True:
+            await workflow.wait_condition(lambda: notices.pending is not None)
+            notice = notices.pending
+            if notice is None:
+                continue
+            issue = self._memory.told.issue or Issue(self._memory.issue_id)
+            sending = workflow.start_activity_method(
+                NoticeActivities.send_notice,
+                NoticeInput(self._memory.issue_id, self._memory.name, issue.repository, issue.number, notice),
+                **options.notice(workflow.now() - notice.at),
+                summary=notice.kind,
+            )
+            await workflow.wait_condition(lambda: sending.done() or notices.pending is not notice)  # noqa: B023
+            sending.cancel()
+            try:
+                await sending
+                is_delivered = True
+            except ActivityError:
+                is_delivered = False
+            notices.settle(notice, is_delivered=is_delivered)
+            self._publish()
+            self._memory.progress.is_woken = True  # The end of a deleted issue's workflow may have waited for this.
 
     def _require_right_name(self) -> None:
         """End a new workflow under a wrong name. One that has seen a sandbox stays blocked, and keeps its memory."""
@@ -247,8 +289,10 @@ class IssueSandboxWorkflow:
         )
 
     @workflow.signal(name=SIGNAL_RETRY)
-    def retry(self, _none: Unreadable | None = None) -> None:
+    def retry(self, request: OrderKey | None = None) -> None:
         """Try a blocked issue now. For an issue that is not blocked, bring its sandbox to its goal."""
+        if not self._is_new(SIGNAL_RETRY, request):
+            return
         memory = self._memory
         memory.note(Note(workflow.now(), "retry", "requested by signal"))
         if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
@@ -259,28 +303,32 @@ class IssueSandboxWorkflow:
 
     @workflow.signal(name=SIGNAL_LOOK)
     def look(self, _none: Unreadable | None = None) -> None:
-        """Look the sandbox up again and act on the goal. This is no request for the sandbox."""
+        """Look the sandbox up again and act on the goal. This is no request for the sandbox.
+
+        Without the parameter, the SDK would drop an argument (temporalio 1.35.0), and the guard would never see it.
+        """
         self._memory.note(Note(workflow.now(), "look", "requested by signal"))
         self._memory.orders.is_lookup_asked = self._memory.progress.may_unblock = True
 
     @workflow.signal(name=SIGNAL_STOP)
     def stop(self, request: StopRequest | None = None) -> None:
         """Stop the sandbox now, whatever the state of the issue, until somebody asks for it again."""
-        self._take(Order.STOP, "stop", request.ordered_at if request else None)
+        if self._is_new(SIGNAL_STOP, request):
+            self._take(Order.STOP, "stop", request.ordered_at if request else None)
 
     @workflow.signal(name=SIGNAL_DELETE)
     def delete(self, request: DeleteRequest | None = None) -> None:
         """Delete the sandbox. Unless forced, unsaved work in it blocks the delete."""
         is_forced = request is not None and request.force
         word = "delete --force" if is_forced else "delete"
-        self._take(Order.DELETE, word, request.ordered_at if request else None, is_forced=is_forced)
+        if self._is_new(ORDER_DELETE_FORCED if is_forced else SIGNAL_DELETE, request):
+            self._take(Order.DELETE, word, request.ordered_at if request else None, is_forced=is_forced)
 
     @workflow.signal(name=SIGNAL_REPLACE)
-    def replace(self, _none: Unreadable | None = None) -> None:
-        """Delete the sandbox with all work in it, and create a new one.
-
-        Without the parameter, the SDK would drop an argument (temporalio 1.35.0), and the guard would never see it.
-        """
+    def replace(self, request: OrderKey | None = None) -> None:
+        """Delete the sandbox with all work in it, and create a new one."""
+        if not self._is_new(SIGNAL_REPLACE, request):
+            return
         memory = self._memory
         memory.note(Note(workflow.now(), "replace", "requested by signal"))
         if memory.told.is_deleted:
@@ -292,6 +340,8 @@ class IssueSandboxWorkflow:
     async def ensure(self, request: EnsureRequest) -> Handover:
         """Have the sandbox running. Returns when it is handed over, or when the issue is blocked, with the reason."""
         memory = self._memory
+        if not self._is_new(UPDATE_ENSURE, request):
+            return display.handover(memory, None)
         memory.told.issue = memory.told.issue or request.issue
         memory.told.request_now(workflow.now())
         ticket = memory.ask(workflow.now())
@@ -328,6 +378,23 @@ class IssueSandboxWorkflow:
         """Why the sandbox is in its state: a summary and the last decisions."""
         memory = self._memory
         return Why(f"{display.sentence(memory)} {display.outlook(memory, workflow.now())}", tuple(memory.notes))
+
+    @workflow.query(name=QUERY_ORDER_OF)
+    def order_of(self, key: str) -> str:
+        """The order that came under this key; '' when the key is not known, or was forgotten."""
+        return self._memory.deliveries.order_of(key)
+
+    def _is_new(self, order: str, request: EnsureRequest | StopRequest | DeleteRequest | OrderKey | None) -> bool:
+        """Whether to carry the order out: nothing came under its key before. The key is remembered then."""
+        if request is None or not request.key:
+            return True
+        deliveries = self._memory.deliveries
+        known = deliveries.order_of(request.key)
+        if not known:
+            deliveries.remember(keyed(order, request.key), "")
+        elif known != order:
+            self._memory.note(Note(workflow.now(), f"{order} ignored", f"its key was used for {known} before"))
+        return not known
 
     def _take(self, order: Order, word: str, ordered_at: datetime | None, *, is_forced: bool = False) -> None:
         memory = self._memory

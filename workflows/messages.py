@@ -14,7 +14,7 @@ from functools import partial
 
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, in_utc
-from issuebox.domain.memory import Blocked, Memory, Note
+from issuebox.domain.memory import KEY_BYTES_MAX, Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
 from issuebox.domain.sandbox import NAME_BYTES_MAX, Sandbox
 from issuebox.domain.text import Clean, clean, prose, word
@@ -31,10 +31,19 @@ SIGNAL_REPLACE = "replace"
 UPDATE_ENSURE = "ensure"
 QUERY_STATUS = "status"
 QUERY_WHY = "why"
+QUERY_ORDER_OF = "order_of"
+
+ORDER_DELETE_FORCED = "delete-forced"
+"""An order that came under a key is remembered by the name of its message; a forced delete is another one."""
 
 ERROR_WRONG_ISSUE = "WrongIssueError"
 ERROR_TOO_MANY_WAITING = "TooManyWaitingError"
 ERROR_ISSUE_DELETED = "IssueDeletedError"
+
+IDLE = "resting until the next event"
+BLOCKED = "blocked until a retry"
+AT_REST = frozenset({IDLE, BLOCKED})
+"""What `Status.doing` says while nothing is under way."""
 
 MEMO_STATUS = "status"
 """The memo of each workflow: a flat object with the fields of `Published`."""
@@ -47,6 +56,8 @@ class Aside(StrEnum):
     """Waits for Daytona, and walks over everything: some seconds to hours, in which little is done."""
     INSIDE = "inside"
     """What happens inside a sandbox: seconds to minutes, each with a request under way."""
+    NOTICES = "notices"
+    """Notices to a receiver that may be slow or away, and must hold up nothing else."""
 
     def queue(self, task_queue: str) -> str:
         """The name of its task queue, beside the installation's own."""
@@ -54,7 +65,8 @@ class Aside(StrEnum):
 
 
 _START_TEXTS: Mapping[str, Clean] = {"name": partial(word, bytes_max=NAME_BYTES_MAX)}
-_REQUEST_TEXTS: Mapping[str, Clean] = {"requested_by": partial(prose, bytes_max=128)}
+_KEY_TEXTS: Mapping[str, Clean] = {"key": partial(word, bytes_max=KEY_BYTES_MAX)}
+_REQUEST_TEXTS: Mapping[str, Clean] = {"requested_by": partial(prose, bytes_max=128), **_KEY_TEXTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +84,11 @@ class StartInput:
 
 @dataclass(frozen=True, slots=True)
 class EnsureRequest:
-    """A person's or a program's request to have the issue's sandbox running now."""
+    """A person's or a program's request to have the issue's sandbox running now. ``key`` is as in `OrderKey`."""
 
     issue: Issue
     requested_by: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         """A note quotes who asks, and anybody with access to Temporal may write anything there."""
@@ -87,12 +100,14 @@ class StopRequest:
     """The argument of the signal ``stop``, which may be left out.
 
     ``ordered_at`` is when the person gave the order: the signal may wait for a worker, and what was asked for before
-    the order must not undo it. None: when a worker took it.
+    the order must not undo it. None: when a worker took it. ``key`` is as in `OrderKey`.
     """
 
     ordered_at: datetime | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
+        clean(self, _KEY_TEXTS)
         object.__setattr__(self, "ordered_at", in_utc(self.ordered_at))
 
 
@@ -100,23 +115,39 @@ class StopRequest:
 class DeleteRequest:
     """The argument of the signal ``delete``, which may be left out. With `force`, unsaved work is given up.
 
-    ``ordered_at`` is as in `StopRequest`.
+    ``ordered_at`` and ``key`` are as in `StopRequest`.
     """
 
     force: bool = False
     ordered_at: datetime | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
+        clean(self, _KEY_TEXTS)
         object.__setattr__(self, "ordered_at", in_utc(self.ordered_at))
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """The argument of the signals ``retry`` and ``replace``, which may be left out.
+
+    What comes again under the same key is not carried out again, and a key that was used for another order not at all.
+    Without a default, so that an argument which means something else is malformed.
+    """
+
+    key: str
+
+    def __post_init__(self) -> None:
+        clean(self, _KEY_TEXTS)
 
 
 SIGNALS: Mapping[str, tuple[type, ...]] = {
     SIGNAL_EVENT: (IssueEvent,),
-    SIGNAL_RETRY: (),
+    SIGNAL_RETRY: (OrderKey,),
     SIGNAL_LOOK: (),
     SIGNAL_STOP: (StopRequest,),
     SIGNAL_DELETE: (DeleteRequest,),
-    SIGNAL_REPLACE: (),
+    SIGNAL_REPLACE: (OrderKey,),
 }
 """The arguments of each signal."""
 
@@ -131,7 +162,8 @@ class Published:
     """What lists and sweeps read of an issue without querying its workflow. Times are in ISO 8601, '' for none.
 
     ``goal`` is what the sandbox should be now, ``goal_due_at`` when time alone changes that. ``timers`` are those that
-    a closed issue goes by: `Closing.timers`. ``work`` is the last verdict on unsaved work.
+    a closed issue goes by: `Closing.timers`. ``work`` is the last verdict on unsaved work, and ``undelivered`` the kind
+    of the last notice, when its receiver did not take it in time.
     """
 
     phase: str = ""
@@ -149,6 +181,7 @@ class Published:
     issue_state: str = ""
     issue_updated_at: str = ""
     requested_at: str = ""
+    undelivered: str = ""
 
 
 @dataclass(frozen=True, slots=True)

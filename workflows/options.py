@@ -16,6 +16,7 @@ from typing import TypedDict
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
 
 from workflows.messages import Aside
 
@@ -104,6 +105,20 @@ SWEEP_RETRY = RetryPolicy(
 )
 
 
+NOTICE_TIMEOUT = timedelta(seconds=30)
+"""One attempt at a notice. The receiver has some seconds of it to answer: `activities.notices`."""
+
+NOTICE_WITHIN = timedelta(days=3)
+"""How long a notice is tried: as long as GitHub redelivers."""
+
+NOTICE_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=15),
+    non_retryable_error_types=["RefusedError"],
+)
+
+
 class Options(TypedDict, total=False):
     """What `workflow.execute_activity_method` takes besides the activity, its input and a summary.
 
@@ -116,6 +131,7 @@ class Options(TypedDict, total=False):
     schedule_to_close_timeout: timedelta
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
 
 
 class LocalOptions(TypedDict):
@@ -203,6 +219,17 @@ def sweep(within: timedelta) -> Options:
         schedule_to_close_timeout=within,
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=SWEEP_RETRY,
+    )
+
+
+def notice(age: timedelta) -> Options:
+    """Retried for three days from when the notice was made. An attempt under way ends before a newer notice is sent."""
+    return Options(
+        task_queue=_queue(Aside.NOTICES),
+        start_to_close_timeout=NOTICE_TIMEOUT,
+        schedule_to_close_timeout=max(NOTICE_TIMEOUT, NOTICE_WITHIN - age),
+        retry_policy=NOTICE_RETRY,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
 
 

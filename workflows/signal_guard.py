@@ -16,9 +16,9 @@ from typing import Final
 from temporalio import workflow
 from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
-from workflows.messages import SIGNAL_DELETE, SIGNAL_STOP, SIGNALS
+from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_STOP, SIGNALS
 
-OPTIONAL: Final = frozenset({SIGNAL_STOP, SIGNAL_DELETE})
+OPTIONAL: Final = frozenset({SIGNAL_STOP, SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY})
 """Signals that may also come without arguments."""
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +14,25 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from issuebox.cli import ask, doctor, read
+from issuebox.cli.ask import delete, ensure, replace, retry, start, stop
 from issuebox.cli.audit import audit
-from issuebox.cli.check import check_worker
-from issuebox.cli.command_line import EPILOG, Exit, fail, load_or_fail
+from issuebox.cli.check import cannot_listen, check_worker
+from issuebox.cli.command_line import EPILOG, Exit, load_or_fail, require_temporal_configuration
 from issuebox.cli.connect import EPILOG as CONNECT_EPILOG
 from issuebox.cli.connect_daytona import daytona
 from issuebox.cli.connect_github import github
 from issuebox.cli.demo import demo
 from issuebox.cli.dev import dev
+from issuebox.cli.doctor import doctor
+from issuebox.cli.follow import open_page, wait
+from issuebox.cli.help import App, Panel, PassingOn, show_version
+from issuebox.cli.inside import EXEC_EPILOG, SSH_EPILOG, execute, ssh
+from issuebox.cli.read import list_issues, show, why
 from issuebox.cli.resync import resync
 from issuebox.cli.send import send
+from issuebox.cli.temporal import EPILOG as TEMPORAL_EPILOG
+from issuebox.cli.temporal import temporal
+from issuebox.process import run_and_end
 
 
 @contextmanager
@@ -55,31 +61,46 @@ If the server hangs up first, a delivery that is just being sent is lost as a 50
 again. uvicorn's default of 5 s is meant for browsers.
 """
 
+GRACE_S = 10
+"""How long a stopping API lets its calls end. A delivery takes 9 s at most; who waits for a sandbox may wait again."""
+
 STARTUP_FAILURE = 3
 """The exit code of an API that cannot listen, the same as uvicorn's."""
 
-app = typer.Typer(
-    name="issuebox",
-    help="Exactly one Daytona sandbox per GitHub issue.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-)
-app.command(epilog=EPILOG)(audit)
-app.command()(demo)
-app.command()(dev)
-app.command()(send)
-app.command()(resync)
-connect = typer.Typer(help="Connect GitHub and Daytona: ask, check, and store what the processes need.")
+app = App(name="issuebox", help="Exactly one Daytona sandbox per GitHub issue.", epilog=EPILOG)
+connect = App(help="Connect GitHub and Daytona: ask, check, and store.")
 connect.command(epilog=CONNECT_EPILOG)(github)
 connect.command(epilog=CONNECT_EPILOG)(daytona)
-app.add_typer(connect, name="connect", no_args_is_help=True)
-ask.register(app)
-read.register(app)
-doctor.register(app)
+app.add(Panel.BEGIN, demo, dev)
+app.add_typer(connect, name="connect", rich_help_panel=Panel.BEGIN)
+app.add(Panel.BEGIN, doctor, epilog=EPILOG)
+app.add(Panel.BEGIN, send)
+app.add(Panel.ISSUE, ensure, start, wait, stop, delete, replace, retry, epilog=EPILOG)
+app.command("exec", cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=EXEC_EPILOG)(execute)
+app.command(cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=SSH_EPILOG)(ssh)
+app.command("list", rich_help_panel=Panel.LOOK, epilog=EPILOG)(list_issues)
+app.add(Panel.LOOK, show, why, epilog=EPILOG)
+app.command("open", rich_help_panel=Panel.LOOK, epilog=EPILOG)(open_page)
+app.add(Panel.OPERATE, audit, resync, epilog=EPILOG)
+app.command(
+    rich_help_panel=Panel.OPERATE,
+    epilog=TEMPORAL_EPILOG,
+    options_metavar="[OPTIONS] ARGUMENTS...",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)(temporal)
 
 
-@app.command()
+@app.callback()
+def begin(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exactly one Daytona sandbox per GitHub issue."""
+
+
+@app.command(rich_help_panel=Panel.OPERATE)
 def worker(
     *,
     ready_file: Annotated[
@@ -90,13 +111,17 @@ def worker(
         typer.Option("--check", help="Ask the worker at ISSUEBOX_ADMIN_ADDRESS whether it is ready, and run none."),
     ] = False,
 ) -> None:
-    """Run a worker, which executes the workflows and activities. Start as many as you like."""
+    """Run a worker, which executes the workflows and activities.
+
+    Start as many as you like.
+    """
     if check:
         raise typer.Exit(check_worker())
     from issuebox.logs import begin  # noqa: PLC0415
     from issuebox.settings import WorkerSettings  # noqa: PLC0415
 
     settings = load_or_fail(WorkerSettings, required=("daytona_api_key",))
+    require_temporal_configuration()
     begin(settings)
     with uncollected():
         from issuebox.worker import StartError, WorkerOptions, serve  # noqa: PLC0415
@@ -108,13 +133,16 @@ def worker(
         raise typer.Exit(Exit.AWAY) from error
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def api(
     *,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8787,
 ) -> None:
-    """Run the API: GitHub's webhooks and REST. Start as many as you like."""
+    """Run the API: GitHub's webhooks and REST.
+
+    Start as many as you like.
+    """
     import asyncio  # noqa: PLC0415
 
     import uvicorn  # noqa: PLC0415
@@ -122,7 +150,12 @@ def api(
     from issuebox.logs import begin  # noqa: PLC0415
     from issuebox.settings import ApiSettings  # noqa: PLC0415
 
-    begin(load_or_fail(ApiSettings))
+    settings = load_or_fail(ApiSettings)
+    require_temporal_configuration()
+    begin(settings)
+    if reason := cannot_listen(host, port):
+        logging.getLogger("issuebox.api").critical("api_start_failed", extra={"reason": reason})
+        raise typer.Exit(STARTUP_FAILURE)
     config = uvicorn.Config(
         API,
         factory=True,
@@ -132,16 +165,13 @@ def api(
         ws="none",
         log_config=None,
         timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
     )
     with uncollected():
-        from issuebox.temporal.connect import TemporalConfigError, configuration, forward_core_log  # noqa: PLC0415
+        from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
         from issuebox.watchdog import watched  # noqa: PLC0415
 
         config.load()
-    try:
-        configuration()
-    except TemporalConfigError as error:
-        fail(str(error))  # The framework would report it with a traceback.
     forward_core_log()
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, _end_by)
@@ -160,20 +190,8 @@ def _end_by(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> NoReturn:
-    """The console script: run the command, and end the process with its exit code.
-
-    It skips Python's own shutdown, during which the SDK's threads may still run and abort the process with exit
-    code 134 although the command succeeded (temporalio 1.35.0, every second `issuebox show` on two cores).
-    """
-    try:
-        app()
-        code: object = 0
-    except SystemExit as end:
-        code = end.code
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code if isinstance(code, int) else int(bool(code)))  # `_exit` is its documented, public name.
+    """The console script: run the command, and end the process with its exit code."""
+    run_and_end(app)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit, IssueName, Yes, confirm, run
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, IssueName, Yes, confirm, run
 
 if TYPE_CHECKING:
     from issuebox.domain.issue import Issue
@@ -24,12 +24,6 @@ Title = Annotated[str, typer.Option(help="Title of an issue that is not known ye
 Wait = Annotated[float, typer.Option(min=0, max=WAIT_MAX_S, help="Seconds to wait for the sandbox.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
-    for command in (ensure, start, stop, delete, replace, retry):
-        app.command(epilog=EPILOG)(command)
-
-
 def ensure(
     issue: IssueName,
     *,
@@ -40,10 +34,12 @@ def ensure(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Create or start the issue's sandbox unless it runs already, and wait until it can be used."""
+    """Ask for the issue's sandbox, and wait until it can be used.
+
+    It is created or started unless it runs already.
+    """
 
     async def work(issues: Issues) -> Exit:
-        import uuid  # noqa: PLC0415
 
         from issuebox.cli.cards import handover_card  # noqa: PLC0415
         from issuebox.cli.screen import show, show_json, waiting  # noqa: PLC0415
@@ -52,7 +48,7 @@ def ensure(
 
         wanted = await _wanted(issues, issue, repo, number, title)
         with waiting(f"Waiting for {issues.name(wanted.id)}"):
-            handover = await issues.ensure(wanted, wait, str(uuid.uuid4()), _caller())
+            handover = await issues.ensure(wanted, wait, _caller())
         if as_json:
             show_json(Handover, handover)
         else:
@@ -71,13 +67,15 @@ def start(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Request the issue's sandbox like `ensure`, but do not wait for it. Temporal stores the request."""
+    """Ask for the issue's sandbox, and do not wait for it.
+
+    The request is stored when this returns.
+    """
 
     async def work(issues: Issues) -> Exit:
-        import uuid  # noqa: PLC0415
 
         wanted = await _wanted(issues, issue, repo, number, title)
-        await issues.request(wanted, str(uuid.uuid4()), _caller())
+        await issues.request(wanted, _caller())
         _say(issues, wanted.id, "start", "to run its sandbox", as_json=as_json)
         return Exit.DONE
 
@@ -85,7 +83,7 @@ def start(
 
 
 def stop(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Stop the issue's sandbox. The next event that asks for it starts it again."""
+    """Stop the issue's sandbox, until somebody asks for it again."""
     _signal(data, issue, "stop", "to stop its sandbox", as_json=as_json)
 
 
@@ -97,7 +95,10 @@ def delete(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Delete the issue's sandbox. Without --force, one with unsaved work is kept and the issue is blocked."""
+    """Delete the issue's sandbox, unless it has unsaved work.
+
+    Without --force, one with unsaved work is kept, and the issue is blocked.
+    """
     if force:
         confirm(f"Delete the sandbox of {issue} with all unsaved work in it?", yes=yes)
     doing = "to delete its sandbox" + (" with everything in it" if force else "")
@@ -105,13 +106,16 @@ def delete(
 
 
 def replace(issue: IssueName, *, yes: Yes = False, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Delete the issue's sandbox with everything in it, and create a new one."""
+    """Delete the issue's sandbox and all in it, and create a new one."""
     confirm(f"Delete the sandbox of {issue} with all unsaved work in it, and create a new one?", yes=yes)
     _signal(data, issue, "replace", "to replace its sandbox with a new one", as_json=as_json)
 
 
 def retry(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Retry a blocked issue now. If the issue is not blocked, look its sandbox up again."""
+    """Retry a blocked issue now.
+
+    If the issue is not blocked, its sandbox is looked up again.
+    """
     _signal(data, issue, "retry", "to try again", as_json=as_json)
 
 

@@ -21,7 +21,9 @@ def audit(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Check all managed sandboxes: does each issue have exactly one? Needs a running worker.
+    """Check that each issue has exactly one sandbox.
+
+    All managed sandboxes are read, which needs a running worker.
 
     The exit code is 1 when findings are left or the audit could not be finished.
     """

@@ -7,6 +7,7 @@ serves the task queue.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterable
 
@@ -22,6 +23,8 @@ from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
 
 POLL_INTERVAL_S = 0.5
+QUIET_MAX_S = 5.0
+"""Without a terminal there is no progress line: after this time the command says once what it waits for."""
 
 STEPS = {
     "read_audit_terms": "beginning",
@@ -55,10 +58,16 @@ async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
         )
     result: asyncio.Task[AuditReport] = asyncio.create_task(handle.result())
     # Progress goes to standard error: standard output is for the report alone.
+    console, began = Console(stderr=True), time.monotonic()
+    is_quiet = not console.is_terminal
     try:
-        with Console(stderr=True).status("") as status:
+        with console.status("") as status:
             while not result.done():
-                status.update(Text(f"{handle.id}: {await progress(handle, task_queue)}"))
+                line = f"{handle.id}: {await progress(handle, task_queue)}"
+                status.update(Text(line))
+                if is_quiet and time.monotonic() - began > QUIET_MAX_S:
+                    is_quiet = False
+                    console.print(Text(f"issuebox: {line}"), soft_wrap=True)
                 await asyncio.wait({result}, timeout=POLL_INTERVAL_S)
         return await result
     finally:
@@ -72,7 +81,7 @@ async def progress(handle: WorkflowHandle[object, AuditReport], task_queue: str)
     if pending:
         return await _step(description, pending[0])
     if description.history_length <= 3:  # noqa: PLR2004 -- started, with a workflow task that no worker has taken
-        return f"waiting for a worker on {task_queue!r}"
+        return f"waiting for a worker on {task_queue!r}; `issuebox worker` starts one"
     return "waiting before suspects are read again"
 
 
@@ -134,5 +143,10 @@ def verdict(report: AuditReport) -> str:
         lines.append(
             f"{report.outdated} closed issues rested by timers of earlier settings: those that an audit with --mend "
             "finds are told of the present ones."
+        )
+    if report.undelivered:
+        lines.append(
+            f"The receiver of notices did not take the last one of {report.undelivered} issues within 3 days: see "
+            "ISSUEBOX_NOTICE_URL, and `notice_failed` in the workers' log."
         )
     return "\n".join(lines)

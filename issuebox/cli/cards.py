@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
+from pydantic import Field
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.markdown import Markdown
@@ -14,10 +16,16 @@ from rich.text import Text
 
 from issuebox.cli.screen import fields_table, plain, when
 from issuebox.domain.memory import Blocked
-from issuebox.domain.phase import READY, Outcome
+from issuebox.domain.phase import READY, Goal, Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.temporal.index import Row
+from issuebox.temporal.waits import WaitEnd
 from workflows.messages import Handover, Status, Why
+
+NOTHING_YET = (
+    "There are no issues yet. Open one in a connected repository, or try `issuebox send opened`, which sends to a "
+    "running `issuebox dev` what GitHub would send."
+)
 
 TABLE_WIDTH_MIN = 72
 """In a narrower terminal columns would fold into single letters: each issue gets several lines instead."""
@@ -34,7 +42,23 @@ def handover_card(handover: Handover, wait_s: float) -> RenderableType:
     if handover.outcome not in READY:
         called_off = f"{name} was {handover.outcome}: the request was called off by a later close or order."
         return Text(f"{called_off} Details: issuebox why {handover.issue_id}")
-    return Group(Text(f"{name} was {handover.outcome}.", style="bold green"), fields_table(_sandbox(handover.sandbox)))
+    return Group(
+        Text(f"{name} was {handover.outcome}.", style="bold green"), fields_table(sandbox_fields(handover.sandbox))
+    )
+
+
+def wait_card(end: WaitEnd, status: Status, waited_s: float) -> RenderableType:
+    """The sandbox with its address, or why it cannot be used, and what helps."""
+    if end is WaitEnd.USABLE:
+        heading = Text(f"{status.name} can be used.", style="bold green")
+        return Group(heading, fields_table(sandbox_fields(status.sandbox)))
+    if status.blocked is not None:
+        return Group(Text(f"{status.name} is blocked.", style="bold red"), fields_table(_block(status.blocked)))
+    if status.goal is not Goal.RUNNING:
+        still = f"Nobody wants it to run now (goal: {status.goal}); `issuebox ensure {status.issue_id}` asks for it."
+    else:
+        still = f"The work continues. Follow it with: issuebox show {status.issue_id}"
+    return Text(f"{status.name} cannot be used after {waited_s:g} s: {status.phase or 'not looked up yet'}. {still}")
 
 
 def status_card(status: Status, now: datetime) -> RenderableType:
@@ -44,8 +68,8 @@ def status_card(status: Status, now: datetime) -> RenderableType:
     heading = " · ".join(part for part in (status.name, place, issue.title if issue else "") if part)
     rows = [
         ("Phase", str(status.phase or "not looked up yet")),
-        *_sandbox(status.sandbox),
-        ("Seen", f"{when(status.seen_at)} ({_ago(now, status.seen_at)})" if status.seen_at else ""),
+        *sandbox_fields(status.sandbox),
+        ("Seen", f"{when(status.seen_at)} ({age(now, status.seen_at)} ago)" if status.seen_at else ""),
         ("Last outcome", str(status.outcome or "")),
         *(_block(status.blocked) if status.blocked else []),
         ("Goal", _goal(status)),
@@ -80,22 +104,38 @@ def why_card(why: Why, width: int) -> RenderableType:
 
 @dataclass(frozen=True, slots=True)
 class IssueList:
-    """What `issuebox list --json` prints. ``is_more``: the limit left issues out."""
+    """What `issuebox list --json` prints. ``is_more``: the limit left issues out.
+
+    ``is_filtered``, which is not printed: options may have left some out.
+    """
 
     issues: tuple[Row, ...]
     is_more: bool
+    is_filtered: Annotated[bool, Field(exclude=True)] = False
 
 
-def issues_card(rows: Sequence[Row], width: int) -> RenderableType:
+def list_card(found: IssueList, width: int) -> RenderableType:
+    """The issues, or that none fits."""
+    if not found.issues:
+        return Text("No issue fits." if found.is_filtered else NOTHING_YET)
+    table = issues_card(found.issues, width, datetime.now(UTC))
+    if not found.is_more:
+        return table
+    return Group(table, Text(f"These are the newest {len(found.issues)}; there are more: raise --limit."))
+
+
+def issues_card(rows: Sequence[Row], width: int, now: datetime) -> RenderableType:
     """One line per issue, or several in a narrow terminal."""
     if width < TABLE_WIDTH_MIN:
-        return Group(*(_narrow(row) for row in rows))
-    table = _table(("issue", "id", "phase", "state", "blocked", "title"))
+        return Group(*(_narrow(row, now) for row in rows))
+    is_troubled = any(_trouble(row) for row in rows)
+    names = ("issue", "id", "phase", "state", *(["blocked"] if is_troubled else []), "age", "title")
+    table = _table(names)
     for row in rows:
         known = row.published
         table.add_row(
-            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state), _trouble(row),
-            Text(plain(known.title)),
+            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state),
+            *([_trouble(row)] if is_troubled else []), age(now, row.started_at), Text(plain(known.title)),
         )  # fmt: skip
     return table
 
@@ -103,17 +143,18 @@ def issues_card(rows: Sequence[Row], width: int) -> RenderableType:
 def _table(names: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in {"id", "phase", "time (UTC)"})
+        table.add_column(name, overflow="fold", no_wrap=name in {"id", "phase", "age", "time (UTC)"})
     return table
 
 
-def _narrow(row: Row) -> RenderableType:
+def _narrow(row: Row, now: datetime) -> RenderableType:
     known = row.published
     rows = [
         ("Issue", _place(row)),
         ("ID", str(row.issue_id)),
         ("Phase", _seen(known.phase, known.state)),
         ("Blocked", _trouble(row)),
+        ("Age", age(now, row.started_at)),
         ("Title", known.title),
     ]
     return Group(fields_table(rows), Text())
@@ -136,7 +177,8 @@ def _seen(phase: object, state: str) -> str:
     return f"{phase} ({state})" if phase and state else str(phase or state or "")
 
 
-def _sandbox(sandbox: Sandbox | None) -> list[tuple[str, str]]:
+def sandbox_fields(sandbox: Sandbox | None) -> list[tuple[str, str]]:
+    """What is needed to use the sandbox."""
     if sandbox is None:
         return []
     return [
@@ -170,9 +212,10 @@ def _work(status: Status) -> str:
     return f"{seen.state}: {'; '.join(seen.findings)}" if seen.findings else str(seen.state)
 
 
-def _ago(now: datetime, moment: datetime) -> str:
+def age(now: datetime, moment: datetime) -> str:
+    """How long ago that was, in the largest unit of which it is at least two, such as ``5 min``."""
     seconds = max(0, round((now - moment).total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -31,6 +32,9 @@ class Exit(IntEnum):
     AWAY = 3
     UNKNOWN = 4
 
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 EPILOG = (
     "Exit codes: 0 done; 1 the answer is no (blocked, not ready yet, problems found, not confirmed); "
@@ -75,11 +79,10 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         environment = temporal_environment(data)
-        config = configuration(environment)
+        configuration(environment)
         settings = load_or_fail(ApiSettings)
     except TemporalConfigError as error:
         fail(str(error))
-    place = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
     issues = Issues(
         lambda: connect(lazy=True, environment=environment),
         name_prefix=settings.name_prefix,
@@ -92,15 +95,37 @@ def run(data: Path, work: Callable[[Issues], Awaitable[Exit]]) -> NoReturn:
         fail(str(error))
     except IssuesError as error:
         code, hint = _end_of(error)
-        fail(f"{str(error).rstrip('.')}. {hint.format(place=place)}", code)
+        fail(f"{_said(error)}. {hint.format(expected=expected(data))}", code)
     except RPCError as error:
-        fail(f"Temporal at {place} refused the call: {error.message}", Exit.AWAY)
+        fail(f"Temporal refused the call: {error.message}. {expected(data)}", Exit.AWAY)
     raise typer.Exit(code)
+
+
+def _said(error: IssuesError) -> str:
+    """What is wrong, without its advice to a caller of REST if only somebody who acts can help."""
+    from issuebox.temporal.issues import UnavailableError  # noqa: PLC0415
+
+    text = str(error).rstrip(".")
+    return text.removesuffix("; try again later") if type(error) is UnavailableError else text
+
+
+def expected(data: Path) -> str:
+    """Where these commands expect Temporal, and what helps when it is not there."""
+    from issuebox.dev.dev_stack import DevStack, temporal_environment  # noqa: PLC0415
+    from issuebox.temporal.connect import configuration  # noqa: PLC0415
+
+    config = configuration(temporal_environment(data))
+    place = f"Temporal is expected at {config['target_host']}, namespace {config.get('namespace', 'default')}"
+    if os.environ.get("TEMPORAL_ADDRESS") or DevStack.lookup(data) is not None:
+        return f"{place}; `issuebox doctor` looks for the cause."
+    return (
+        f"{place}, because TEMPORAL_ADDRESS is not set and no `issuebox dev` runs on {data}. Run this where it was "
+        "started, or name its data directory with --data."
+    )
 
 
 def _end_of(error: IssuesError) -> tuple[Exit, str]:
     """The exit code for an error of `Issues`, and a sentence about what helps."""
-    from issuebox.cli.issue_names import UnknownNumberError  # noqa: PLC0415
     from issuebox.temporal.issues import (  # noqa: PLC0415
         EndedError,
         IssueDeletedError,
@@ -108,6 +133,7 @@ def _end_of(error: IssuesError) -> tuple[Exit, str]:
         UnknownIssueError,
         WrongIssueError,
     )
+    from issuebox.temporal.numbers import UnknownNumberError  # noqa: PLC0415
 
     match error:
         case EndedError():
@@ -122,7 +148,7 @@ def _end_of(error: IssuesError) -> tuple[Exit, str]:
         case WrongIssueError() | IssueDeletedError():
             return Exit.NO, "`issuebox why` may say more."
         case _:
-            return Exit.AWAY, "Temporal is expected at {place}; `issuebox doctor` looks for the cause."
+            return Exit.AWAY, "{expected}"
 
 
 async def _awaited(work: Awaitable[Exit]) -> Exit:
@@ -146,6 +172,16 @@ def load_or_fail(
         fail("\n  ".join(["these settings are wrong:", one, *others]) if others else f"a setting is wrong: {one}")
 
 
+def require_temporal_configuration() -> None:
+    """The end when TEMPORAL_* is malformed. Nothing is connected yet."""
+    from issuebox.temporal.connect import TemporalConfigError, configuration  # noqa: PLC0415
+
+    try:
+        configuration()
+    except TemporalConfigError as error:
+        fail(str(error))
+
+
 def connected_environment(data: Path) -> dict[str, str]:
     """The environment with what `issuebox connect` has stored in the data directory; the end when it is damaged."""
     from issuebox.connections import ConnectionsError, added_to, directory_of  # noqa: PLC0415
@@ -154,6 +190,15 @@ def connected_environment(data: Path) -> dict[str, str]:
         return added_to(os.environ, directory_of(data))
     except ConnectionsError as error:
         fail(str(error))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a command that waits or watches, without a word: it is how such a command is ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def confirm(question: str, *, yes: bool) -> None:

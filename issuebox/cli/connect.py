@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from issuebox.cli.command_line import Exit, fail
+from issuebox.cli.command_line import INTERRUPTED, Exit, fail
 
 if TYPE_CHECKING:
     from issuebox.connections import Connected, Connection
     from issuebox.doctor.check_results import Part
-
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 EPILOG = (
     "Exit codes: 0 connected and checked; 1 not connected, or a check failed; 2 misuse or wrong settings; "

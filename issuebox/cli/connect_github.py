@@ -15,8 +15,6 @@ from issuebox.cli.command_line import DATA, Exit
 from issuebox.cli.connect import Data, NotConnectedError, Out, Place, Progress, Replace, checked, complete, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from issuebox.connect.local_page import Done
     from issuebox.connect.manifest import Wanted
     from issuebox.connections import Connection
@@ -376,18 +374,13 @@ def _open(choices: Choices, url: str) -> None:
     """Open the browser where there is one, and print the address in any case."""
     import os  # noqa: PLC0415
 
+    from issuebox.cli.screen import has_browser  # noqa: PLC0415
+
     say(f"\nNothing was sent yet. Open this page, and press its button:\n  {url}")
     if os.environ.get("SSH_CONNECTION"):
         port = url.split(":")[2].split("/", maxsplit=1)[0]
         say(f"From your own machine, first: ssh -L {port}:127.0.0.1:{port} <this host>")
-    if choices.opens_browser and _has_screen(os.environ):
+    if choices.opens_browser and has_browser(os.environ):
         import webbrowser  # noqa: PLC0415
 
         webbrowser.open(url)
-
-
-def _has_screen(environ: Mapping[str, str]) -> bool:
-    """Whether a browser would open in a window: one in the terminal would take the place of this command."""
-    import sys  # noqa: PLC0415
-
-    return sys.platform in {"darwin", "win32"} or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))

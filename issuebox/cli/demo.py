@@ -13,7 +13,9 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, to explore it.")] = False,
 ) -> None:
-    """Check the promise on real parts, through duplicates, races, faults and kill -9. Takes about a minute.
+    """Show on real parts that the promise holds, in about a minute.
+
+    It goes through duplicates, races, faults and kill -9.
 
     The demo starts its own stack in a scratch directory. The exit code is 1 unless every check holds.
     """

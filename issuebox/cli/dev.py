@@ -28,7 +28,9 @@ def dev(
         bool, typer.Option("--attached", help="End when standard input ends: for programs that start it and may die.")
     ] = False,
 ) -> None:
-    """Run everything on this machine: Temporal, localdaytona, worker and API, on loopback.
+    """Run everything on this machine, bound to loopback.
+
+    That is Temporal, localdaytona, a worker and the API.
 
     If TEMPORAL_ADDRESS is set, it uses that cluster; if DAYTONA_API_KEY is set, the real Daytona.
     """

@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit
 
 PARTS = "temporal, daytona or github"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command(epilog=EPILOG)(doctor)
 
 
 def doctor(

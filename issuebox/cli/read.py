@@ -6,41 +6,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, EPILOG, AsJson, Data, Exit, IssueName, run
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, IssueName, interruptible, run
 from issuebox.domain.issue import IssueState
 from issuebox.domain.phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from issuebox.temporal.index import Row
+    from issuebox.cli.cards import IssueList
+    from issuebox.temporal.index import Index, Row
     from issuebox.temporal.issues import Issues
 
 LIMIT_MAX = 100_000
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
-    app.command("list", epilog=EPILOG)(list_issues)
-    app.command(epilog=EPILOG)(show)
-    app.command(epilog=EPILOG)(why)
-
-
 def list_issues(
     *,
     repo: Annotated[str, typer.Option(help="Only issues of this repository, owner/name.")] = "",
-    phase: Annotated[Phase | None, typer.Option(help="Only sandboxes in this phase.")] = None,
+    phase: Annotated[
+        Phase | None, typer.Option(metavar="PHASE", help=f"Only sandboxes in this phase: {', '.join(Phase)}.")
+    ] = None,
     state: Annotated[str, typer.Option(help="Only sandboxes in this state of Daytona, such as started.")] = "",
-    issue_state: Annotated[IssueState | None, typer.Option(help="Only issues in this state.")] = None,
+    issue_state: Annotated[
+        IssueState | None, typer.Option(metavar="STATE", help=f"Only issues in this state: {', '.join(IssueState)}.")
+    ] = None,
     blocked: Annotated[bool, typer.Option("--blocked", help="Only issues that are blocked or stuck.")] = False,
     ended: Annotated[
         bool, typer.Option("--ended", help="List instead the issues whose workflow has ended, and what they were last.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="List at most this many.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=LIMIT_MAX, help="List at most this many.")] = 50,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="List again when something changes, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """List the issues and their sandboxes, newest first. Temporal's index lags by a moment; `show` is exact."""
+    """List the issues and their sandboxes, newest first.
+
+    Temporal's index lags by a moment; `show` is exact. With --watch, a pipe gets the list again at each change, under
+    a line with the time; with --json as well, one document to a line.
+    """
 
     def fits(row: Row) -> bool:
         known = row.published
@@ -53,15 +58,32 @@ def list_issues(
         )
 
     async def work(issues: Issues) -> Exit:
-        rows, is_more = await _first(_ended(issues) if ended else _running(issues), fits, limit)
-        _show_list(rows, is_more=is_more, as_json=as_json)
+        from issuebox.cli.cards import IssueList  # noqa: PLC0415
+        from issuebox.temporal.index import Index  # noqa: PLC0415
+
+        index = Index(issues)
+        is_filtered = bool(repo or phase or state or issue_state or blocked or ended)
+
+        async def read() -> IssueList:
+            rows, is_more = await _first(_ended(index) if ended else _running(index), fits, limit)
+            return IssueList(tuple(rows), is_more, is_filtered)
+
+        if watch:
+            from issuebox.cli.watch import watched  # noqa: PLC0415
+
+            await watched(read, as_json=as_json)
+        _show_list(await read(), as_json=as_json)
         return Exit.DONE
 
-    run(data, work)
+    with interruptible():
+        run(data, work)
 
 
 def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Show what the issue's workflow knows and does: the sandbox's state, the goal, what blocks the issue."""
+    """Show what is known of an issue and its sandbox.
+
+    That is the sandbox's state and address, the goal, what is done now, and what blocks the issue.
+    """
 
     async def work(issues: Issues) -> Exit:
         from datetime import UTC, datetime  # noqa: PLC0415
@@ -83,7 +105,10 @@ def show(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> Non
 
 
 def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
-    """Explain the state of the issue's sandbox by the last decisions, the latest at the bottom."""
+    """Explain the state of the issue's sandbox.
+
+    The last decisions are listed, the latest at the bottom.
+    """
 
     async def work(issues: Issues) -> Exit:
         from issuebox.cli import screen  # noqa: PLC0415
@@ -117,18 +142,17 @@ async def _first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: 
     return rows, False
 
 
-def _running(issues: Issues) -> AsyncIterator[Row]:
-    from issuebox.temporal.index import RUNNING, Index  # noqa: PLC0415
+def _running(index: Index) -> AsyncIterator[Row]:
+    from issuebox.temporal.index import RUNNING  # noqa: PLC0415
 
-    return Index(issues).rows(RUNNING, is_examined=True)
+    return index.rows(RUNNING, is_examined=True)
 
 
-async def _ended(issues: Issues) -> AsyncIterator[Row]:
+async def _ended(index: Index) -> AsyncIterator[Row]:
     """The newest workflow run of each issue that has none running. Older runs of an issue are history."""
-    from issuebox.temporal.index import Index  # noqa: PLC0415
     from issuebox.temporal.runs import ENDED  # noqa: PLC0415
 
-    index, known = Index(issues), set()
+    known = set()
     async for row in index.rows(ENDED):
         if row.name in known:
             continue
@@ -138,17 +162,11 @@ async def _ended(issues: Issues) -> AsyncIterator[Row]:
             yield newest
 
 
-def _show_list(rows: list[Row], *, is_more: bool, as_json: bool) -> None:
-    from rich.text import Text  # noqa: PLC0415
-
+def _show_list(found: IssueList, *, as_json: bool) -> None:
     from issuebox.cli import screen  # noqa: PLC0415
-    from issuebox.cli.cards import IssueList, issues_card  # noqa: PLC0415
+    from issuebox.cli.cards import IssueList, list_card  # noqa: PLC0415
 
     if as_json:
-        screen.show_json(IssueList, IssueList(tuple(rows), is_more))
-    elif not rows:
-        screen.show(Text("No issue fits."))
+        screen.show_json(IssueList, found)
     else:
-        screen.show(issues_card(rows, screen.console().width))
-        if is_more:
-            screen.show(Text(f"These are the newest {len(rows)}; there are more: raise --limit."))
+        screen.show(list_card(found, screen.console().width))

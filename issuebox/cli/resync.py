@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from issuebox.cli.command_line import DATA, AsJson, Data, Exit, fail, load_or_fail
+from issuebox.cli.command_line import DATA, AsJson, Data, Exit, expected, fail, load_or_fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,9 @@ def resync(
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Read from GitHub what its deliveries missed, and send it to the workflows. Needs a running worker.
+    """Find at GitHub what its deliveries missed, and send it.
+
+    It goes to the issues' workflows, which needs a running worker.
 
     Exit codes: 0 all repositories were read; 1 one could not be read; 2 misuse; 3 Temporal cannot be reached.
     """
@@ -75,7 +77,7 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
     from temporalio.service import RPCError  # noqa: PLC0415
 
     from issuebox.dev.dev_stack import temporal_environment  # noqa: PLC0415
-    from issuebox.temporal.connect import TemporalConfigError, connect  # noqa: PLC0415
+    from issuebox.temporal.connect import TemporalConfigError, connect, reason_of  # noqa: PLC0415
     from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport  # noqa: PLC0415
 
     workflow_id = f"issuebox-resync-{uuid.uuid4().hex[:12]}"
@@ -95,7 +97,7 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
         fail(f"the workflow {workflow_id} did not complete: {error.cause}", Exit.NO)
     except (RPCError, RuntimeError) as error:
         # The SDK raises RuntimeError when it cannot connect.
-        fail(f"Temporal is not reached: {error}", Exit.AWAY)
+        fail(f"{reason_of(error).rstrip('.')}. {expected(data)}", Exit.AWAY)
 
 
 def _time(text: str) -> datetime | None:

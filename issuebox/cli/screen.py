@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import TypeAdapter
 from rich.console import Console, RenderableType
@@ -34,8 +34,16 @@ class Asked:
 
 def console() -> Console:
     """Standard output, as wide as the terminal; COLUMNS overrides the width."""
-    is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=PIPE_WIDTH if is_free else None)
+    # rich would take a COLUMNS of 0, as some terminals report it, and print nothing.
+    given = os.environ.get("COLUMNS", "")
+    width = int(given) if given.isdecimal() and int(given) else None if sys.stdout.isatty() else PIPE_WIDTH
+    return _Console(highlight=False, width=width)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """End like any other command whose reader has gone: `issuebox.cli.ends`. rich would exit with 1."""
+        raise  # noqa: PLE0704 -- rich calls this while it handles the error
 
 
 def show(renderable: RenderableType) -> None:
@@ -43,9 +51,10 @@ def show(renderable: RenderableType) -> None:
     console().print(renderable)
 
 
-def show_json(kind: type[T], value: T) -> None:
-    """Print the value as one JSON document."""
-    sys.stdout.write(TypeAdapter(kind).dump_json(value, indent=2).decode() + "\n")
+def show_json(kind: type[T], value: T, indent: int | None = 2) -> None:
+    """Print the value as one JSON document; without `indent`, on one line."""
+    is_ascii = "utf" not in (sys.stdout.encoding or "utf").lower()  # What a terminal cannot show has to stay JSON.
+    sys.stdout.write(TypeAdapter(kind).dump_json(value, indent=indent, ensure_ascii=is_ascii).decode() + "\n")
 
 
 @contextlib.contextmanager
@@ -56,6 +65,11 @@ def waiting(text: str) -> Iterator[None]:
         return
     with Console(stderr=True).status(text):
         yield
+
+
+def has_browser(environ: Mapping[str, str]) -> bool:
+    """Whether a browser would open in a window: one in the terminal would take the place of this command."""
+    return sys.platform in {"darwin", "win32"} or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def plain(text: str) -> str:

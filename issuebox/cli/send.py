@@ -72,7 +72,7 @@ def _target(data: Path, url: str, secret: str) -> tuple[str, str]:
         return url.rstrip("/"), secret
     stack = DevStack.lookup(data)
     if stack is None:
-        _fail(f"no `issuebox dev` runs on {data}: start it, or give --url and --secret")
+        _fail(f"no `issuebox dev` runs on {data}: start it, name its --data, or give --url and --secret")
     return stack.api_url, stack.webhook_secret
 
 
@@ -83,8 +83,9 @@ async def _send(url: str, body: bytes, headers: dict[str, str]) -> None:
     try:
         async with httpx.AsyncClient(timeout=15.0, trust_env=False) as client:
             reply = await client.post(f"{url}/webhooks/github", content=body, headers=headers)
-    except httpx.HTTPError as error:
-        _fail(f"{url} cannot be reached: {type(error).__name__}")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        _fail(f"{url} cannot be reached: {reason}. Give the URL of the API, such as http://127.0.0.1:8787")
     console = Console()
     console.print(
         f"{reply.status_code} {reply.reason_phrase}  delivery {headers['X-GitHub-Delivery']}", highlight=False

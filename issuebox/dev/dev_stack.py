@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,7 +45,14 @@ class DevSecrets(BaseModel):
         path = data_dir / "secrets.json"
         if not path.exists():
             write_private(path, cls().model_dump_json(indent=2))
-        return cls.model_validate_json(path.read_text())
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError:
+            # Without its cause, which quotes the secrets.
+            raise DevError(
+                f"{path} is damaged. Put it back from a copy, or delete it: new secrets are made, and senders of "
+                "deliveries and callers of the API have to learn them."
+            ) from None
 
 
 class DevStack(BaseModel):
@@ -70,9 +77,11 @@ class DevStack(BaseModel):
     def lookup(cls, data_dir: Path = DEFAULT_DATA_DIR) -> Self | None:
         """The stack that runs on this directory, as last published; None when none does."""
         try:
-            return cls.model_validate_json(_path(data_dir).read_text())
+            return cls.model_validate_json(_path(data_dir).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
+        except NotADirectoryError:
+            raise DevError(f"{data_dir} is not a directory. Name the data directory of an `issuebox dev`.") from None
 
     def write(self, data_dir: Path) -> None:
         """Publish the stack, atomically and readable by this user only."""
@@ -101,11 +110,14 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that only this user can read, to the disk, and rename it into place."""
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # A write that fails does not say where.
 
 
 @contextlib.contextmanager
@@ -114,17 +126,27 @@ def claimed(data_dir: Path) -> Iterator[int]:
 
     The lock belongs to the open file, so it lasts until the last process that inherited it is gone:
     survivors of a killed run refuse a second one, instead of two servers writing one database.
-    Raises `DevError` when somebody else holds it.
+    Raises `DevError` when somebody else holds it, or it cannot be used.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (data_dir / ".gitignore").write_text("*\n")  # There are secrets in here.
-    with (data_dir / "dev.lock").open("a+") as file:
+    with _lock_file(data_dir) as file:
         deadline_s = time.monotonic() + LOCK_TIMEOUT_S
         while not _is_locked(file.fileno()):
             if time.monotonic() > deadline_s or _is_other_alive(data_dir):
                 raise DevError(_held(data_dir))
             time.sleep(LOCK_INTERVAL_S)
         yield file.fileno()
+
+
+def _lock_file(data_dir: Path) -> TextIO:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / ".gitignore").write_text("*\n")  # There are secrets in here.
+        return (data_dir / "dev.lock").open("a+")
+    except OSError as error:
+        reason = "it is a file" if data_dir.is_file() else str(error.strerror).lower()
+        raise DevError(
+            f"The data directory {data_dir} cannot be used: {reason}. Name another one with --data."
+        ) from error
 
 
 def choose_port(name: str, given: int | None, preferred: int, taken: set[int]) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.panel import Panel
@@ -23,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from issuebox.connections import Connected, added_to, directory_of, read
+from issuebox.dangers import open_to_others
 from issuebox.dev import dev_stack, services
 from issuebox.dev.dev_stack import DEFAULT_DATA_DIR, DevError, DevSecrets, DevStack, choose_port
 from issuebox.dev.mock_delivery import MockIssue, build
@@ -33,6 +36,7 @@ from issuebox.environment import SettingsError, load, load_both
 from issuebox.settings import WorkerSettings
 from issuebox.temporal.connect import connect
 from issuebox.temporal.search_attributes import register_or_say
+from issuebox.temporal.web_ui import list_url
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CLUSTER_TIMEOUT_S: Final = 15.0
@@ -78,11 +82,15 @@ async def run_dev(options: DevOptions) -> int:
             stack = _Stack(options, data_dir, inherited, lock, console)
             return await _until_signalled(stack, is_attached=options.is_attached)
     except SettingsError as error:
-        console.print(Text("\n".join(error.mistakes), style="red"), soft_wrap=True)
+        _complain("\n".join(error.mistakes))
         return 2
     except (DevError, ServiceFailedError, TemporalBinaryError) as error:
-        console.print(Text(str(error), style="red"), soft_wrap=True)
+        _complain(str(error))
         return 1
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True, highlight=False).print(Text(f"issuebox: {text}", style="red"), soft_wrap=True)
 
 
 class _Console(Console):
@@ -128,6 +136,8 @@ class _Stack:
         self._is_ready = True
         self._publish()
         self._welcome()
+        for danger in open_to_others("data directory", around.data_dir):
+            self.say(f"Warning: {danger.reason}. {danger.advice}")
         await self.supervisor.watch()
 
     async def stop(self) -> None:
@@ -197,9 +207,9 @@ class _Stack:
             table.add_row(Text(name, style="bold"), Text(place))
         seconds = time.monotonic() - self._started_s
         self._console.print(Panel(table, title=f"issuebox is ready ({seconds:.1f} s)", expand=False))
-        for heading, command in _commands(around):
+        for heading, commands in [*_addresses(around), *_commands(around)]:
             self._console.print(Text(f"\n{heading}", style="bold"))
-            self._console.print(Text(command), soft_wrap=True)
+            self._console.print(Text("\n".join(commands)), soft_wrap=True)
         self._console.print()
 
 
@@ -268,7 +278,7 @@ def _places(around: Surroundings) -> list[tuple[str, str]]:
     ports = around.ports
     ui = f"http://{dev_stack.LOOPBACK}:{ports.ui}" if ports.ui else f"cluster at {os.environ['TEMPORAL_ADDRESS']}"
     return [
-        ("Status page", f"{around.api_url}/status (the token is in the last command below)"),
+        ("Status page", f"{around.api_url}/status"),
         ("API and its documentation", f"{around.api_url}/docs"),
         ("Temporal Web UI", ui),
         ("Sandboxes (localdaytona)", around.daytona_page_url or _daytona(around)),
@@ -286,21 +296,71 @@ def _github(around: Surroundings) -> str:
     """Where issues come from."""
     app_id = load(WorkerSettings, around.inherited).github_app_id
     if not app_id:
-        return "not connected: `issuebox connect github` registers an App"
+        return "not connected (the command is below)"
     stored = read(directory_of(around.data_dir), Connected.GITHUB)
     is_stored = stored is not None and stored.settings.get("ISSUEBOX_GITHUB_APP_ID") == app_id
     return stored.facts.get("page", "") if stored and is_stored else f"App {app_id}"
 
 
-def _commands(around: Surroundings) -> list[tuple[str, str]]:
+def _addresses(around: Surroundings) -> list[tuple[str, Sequence[str]]]:
+    """What to open in a browser. A browser sends nothing behind the # to a server."""
+    token = quote(around.api_token, safe="")
+    found: list[tuple[str, Sequence[str]]] = [
+        ("Open the status page, with the token:", [f"{around.api_url}/status#token={token}"])
+    ]
+    if around.ports.ui:
+        view = list_url(f"http://{dev_stack.LOOPBACK}:{around.ports.ui}", services.NAMESPACE)
+        found.append(("Open the issues in Temporal's Web UI:", [view]))
+    return found
+
+
+def _commands(around: Surroundings) -> list[tuple[str, Sequence[str]]]:
+    """What to try first, to be pasted into a shell."""
     mock = build("opened", MockIssue(1, SAMPLE_REPOSITORY), around.webhook_secret)
     webhook = _curl(f"{around.api_url}/webhooks/github", mock.headers, mock.body.decode())
     sandbox_url = f"{around.api_url}/v1/issues/1/sandbox"
+
     return [
-        ("Send what GitHub sends when an issue is opened:", webhook),
-        ("Have the command line sign and send it:", f"issuebox send opened --issue 1 --repo {SAMPLE_REPOSITORY}"),
-        ("Ask the API for the sandbox:", _curl(sandbox_url, {"Authorization": f"Bearer {around.api_token}"})),
+        (
+            "Open an issue, as GitHub would:",
+            [_ours(around, "send", "opened", "--issue", "1", "--repo", SAMPLE_REPOSITORY)],
+        ),
+        (
+            "Wait for its sandbox, and run something in it:",
+            [_ours(around, "wait", "1"), _ours(around, "exec", "1", after=["--", "uname", "-a"])],
+        ),
+        ("See all issues, until Ctrl-C:", [_ours(around, "list", "--watch")]),
+        ("Send the same delivery by hand:", [webhook]),
+        ("Ask the API for the sandbox:", [_curl(sandbox_url, {"Authorization": f"Bearer {around.api_token}"})]),
+        *_next_steps(around),
     ]
+
+
+def _next_steps(around: Surroundings) -> list[tuple[str, Sequence[str]]]:
+    """How to connect what is not connected yet."""
+    is_missing = {
+        "github": not load(WorkerSettings, around.inherited).github_app_id,
+        "daytona": around.ports.daytona is not None,
+    }
+    commands = [_ours(around, "connect", part) for part, missing in is_missing.items() if missing]
+    return [("Go on to the real ones:", commands)] if commands else []
+
+
+def _ours(around: Surroundings, *words: str, after: Sequence[str] = ()) -> str:
+    """A command of ours, which finds this stack from every directory."""
+    return f"{_issuebox()} {shlex.join([*words, '--data', str(around.data_dir), *after])}"
+
+
+def _issuebox() -> str:
+    """How a shell somewhere else calls this installation. `uv run` and an activated environment change only their own.
+
+    A link on the PATH, as `uv tool install` and pipx make one, is found everywhere.
+    """
+    script = Path(sys.executable).with_name("issuebox")
+    found = shutil.which("issuebox")
+    if found is not None and Path(found).parent != script.parent and Path(found).resolve() == script.resolve():
+        return "issuebox"
+    return shlex.quote(str(script)) if script.exists() else shlex.join([sys.executable, "-P", "-m", "issuebox"])
 
 
 def _curl(url: str, headers: Mapping[str, str], body: str | None = None) -> str:

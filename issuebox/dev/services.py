@@ -153,7 +153,9 @@ def worker_service(around: Surroundings) -> Service:
 
 def api_service(around: Surroundings) -> Service:
     """The FastAPI shim. It never calls Daytona, so it gets no API key."""
-    environment = _needed(around.environment(), (ApiSettings,), *OURS_PREFIXES)
+    environment = _needed(around.environment(), (ApiSettings,), *OURS_PREFIXES, "DAYTONA_API_URL")
+    if around.daytona_page_url:
+        environment["DAYTONA_API_URL"] = f"{around.daytona_page_url}/api"
     own = around.configured
     if not own.webhook_secrets:
         environment["ISSUEBOX_WEBHOOK_SECRETS"] = around.webhook_secret

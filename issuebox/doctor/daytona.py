@@ -10,12 +10,12 @@ from dataclasses import replace
 from activities.reporting import ms
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
 from issuebox.domain.audit import GOING
-from issuebox.domain.errors import GoneError, ProviderError, RateLimitedError, RefusedError
+from issuebox.domain.errors import ProviderError, RateLimitedError, RefusedError
 from issuebox.domain.issue import issue_id_of
-from issuebox.domain.phase import REMEDIES, Cause
 from issuebox.domain.sandbox import LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_SHOWN_BYTES_MAX, MANAGED_BY
 from issuebox.domain.text import one_line
 from issuebox.providers.daytona import DaytonaProvider
+from issuebox.quick_checks import is_about_key, lacking, refused, unknown_region
 from issuebox.settings import WorkerSettings
 from issuebox.worker import daytona_options
 
@@ -27,13 +27,8 @@ REASON_MAX = 160
 NAMED_MAX = 5
 """Other installations, or sandboxes, that are named; all are counted."""
 
-PERMISSIONS = ("write:sandboxes", "delete:sandboxes")
-"""What a worker's key needs. Reads need none."""
-
 BECOMING = frozenset({"building", "pending", "pulling", "snapshotting"})
 """States of a snapshot that is not finished yet."""
-
-_KEY_CAUSES = frozenset({Cause.CREDENTIALS, Cause.FORBIDDEN})
 
 
 async def examine(settings: WorkerSettings) -> list[CheckResult]:
@@ -63,14 +58,11 @@ async def _lookup(provider: DaytonaProvider, settings: WorkerSettings) -> list[C
 
 
 def _key(permissions: frozenset[str] | None) -> CheckResult:
-    """A key without a permission passes every read, and is refused when it first creates or deletes."""
+    if trouble := lacking(permissions):
+        return _found("key", Verdict.FAILED, trouble.seen.removeprefix("the key is "), trouble.advice)
     if permissions is None:
         return _found("key", Verdict.OK, "accepted; this Daytona does not say what it may do")
-    missing = [permission for permission in PERMISSIONS if permission not in permissions]
-    if not missing:
-        return _found("key", Verdict.OK, "accepted, and may create and delete sandboxes")
-    advice = f"Use a key with {' and '.join(PERMISSIONS)} (in Daytona's dashboard: Keys)."
-    return _found("key", Verdict.FAILED, f"accepted, but it lacks {' and '.join(missing)}", advice)
+    return _found("key", Verdict.OK, "accepted, and may create and delete sandboxes")
 
 
 async def _list(provider: DaytonaProvider, settings: WorkerSettings) -> list[CheckResult]:
@@ -141,9 +133,8 @@ def _region(target: str, regions: Counter[str], offered: frozenset[str] | None) 
     """Whether Daytona knows the region. If it does not tell, only a create shows it."""
     if not target:
         return _found("region", Verdict.OK, "the organization's own (DAYTONA_TARGET is not set)")
-    if offered is not None and target not in offered:
-        seen = f"Daytona offers no region {target}, only {', '.join(sorted(offered)) or 'none'}"
-        return _found("region", Verdict.FAILED, seen, "Set DAYTONA_TARGET to one of them, or to nothing.")
+    if trouble := unknown_region(target, offered):
+        return _found("region", Verdict.FAILED, trouble.seen, trouble.advice)
     if regions[target]:
         return _found("region", Verdict.OK, f"{target}, where {regions[target]} of our sandboxes are")
     if not regions and offered is not None:
@@ -174,22 +165,12 @@ async def _snapshot(provider: DaytonaProvider, name: str) -> list[CheckResult]:
 
 def _failure(error: ProviderError, settings: WorkerSettings) -> list[CheckResult]:
     """What a failed read shows about the API and the key."""
-    url = settings.daytona_api_url
-    if isinstance(error, RefusedError) and error.cause in _KEY_CAUSES:
-        return [
-            _found("API", Verdict.OK, f"{url} answers"),
-            _found("key", Verdict.FAILED, f"refused: {_short(error)}", REMEDIES[error.cause].advice),
-        ]
-    if isinstance(error, RateLimitedError):
-        advice = (
-            "Wait. If this persists, too many processes share the organization's limit, or the key was refused often."
-        )
-        return [_found("API", Verdict.WARNING, f"{url} asks for fewer requests", advice)]
-    if isinstance(error, GoneError | RefusedError):
-        advice = "Check DAYTONA_API_URL: it ends in /api, as in https://app.daytona.io/api."
-        return [_found("API", Verdict.FAILED, f"{url} does not answer like Daytona: {_short(error)}", advice)]
-    advice = "Check DAYTONA_API_URL, that this machine may reach it (proxy, firewall, DNS), and that Daytona is up."
-    return [_found("API", Verdict.FAILED, f"{url} gives no usable answer: {_short(error)}", advice)]
+    url, trouble = settings.daytona_api_url, refused(error, settings.daytona_api_url)
+    if is_about_key(error):
+        seen = trouble.seen.removeprefix("the key is ")
+        return [_found("API", Verdict.OK, f"{url} answers"), _found("key", Verdict.FAILED, seen, trouble.advice)]
+    verdict = Verdict.WARNING if isinstance(error, RateLimitedError) else Verdict.FAILED
+    return [_found("API", verdict, trouble.seen, trouble.advice)]
 
 
 def _short(error: ProviderError) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from issuebox.connections import ConnectionsError, added_to, directory_of, is_set
+from issuebox.dangers import dangers, open_to_others
 from issuebox.dev.dev_stack import DevStack, temporal_environment
 from issuebox.doctor import github, temporal
 from issuebox.doctor.check_results import CheckResult, Part, Report, Verdict, report
 from issuebox.environment import SettingsError, load_both, unknown
+from issuebox.settings import CommonSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ async def examine(order: Order) -> Report:
     except SettingsError as error:
         return report([_settings(Verdict.FAILED, mistake) for mistake in error.mistakes])
     results = [_settings(Verdict.WARNING, f"{name}: no setting has this name") for name in unknown(environ)]
+    results += _dangers(order, (api, worker), environ)
     if Part.TEMPORAL in order.parts:
         environment = temporal_environment(order.data_dir)
         results += await temporal.examine(environment, worker.task_queue, worker.name_prefix, is_fixing=order.is_fixing)
@@ -48,6 +51,15 @@ async def examine(order: Order) -> Report:
     if Part.GITHUB in order.parts:
         results += await github.examine(api, worker)
     return report(results)
+
+
+def _dangers(order: Order, models: Iterable[CommonSettings], environ: Mapping[str, str]) -> list[CheckResult]:
+    found = [danger for settings in models for danger in dangers(settings, environ)]
+    found += open_to_others("data directory", order.data_dir)
+    return [
+        CheckResult(Part.SETTINGS, danger.what, Verdict.WARNING, danger.reason, danger.advice)
+        for danger in dict.fromkeys(found)
+    ]
 
 
 def _settings(verdict: Verdict, seen: str) -> CheckResult:

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from issuebox.connect.webhook import NOWHERE
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
 from issuebox.providers.github_app import EVENTS, PERMISSIONS, About, App, GitHubAppError, Installation
+from issuebox.quick_checks import app_advice, github_client, rate_limit
 from issuebox.settings import ApiSettings, WorkerSettings
+from issuebox.start_checks import Trouble
 from issuebox.temporal.schedules import resync_repositories
 
-TIMEOUT_S = 10.0
 REPOSITORIES_MAX = 50
 """Limit on the checked repositories. Each costs two of the token's 5,000 requests an hour."""
 REMAINING_LOW = 500
@@ -21,21 +22,6 @@ WEBHOOK_PATH = "/webhooks/github"
 
 LEVELS = {"read": 1, "write": 2, "admin": 3}
 """GitHub's words for what an App may do with something; each includes those before."""
-
-_UNREADABLE = "GitHub's answer cannot be read"
-
-
-class _Limit(BaseModel):
-    limit: int
-    remaining: int
-
-
-class _Resources(BaseModel):
-    core: _Limit
-
-
-class _RateLimit(BaseModel):
-    resources: _Resources
 
 
 class _HookConfig(BaseModel):
@@ -59,12 +45,7 @@ async def examine(api: ApiSettings, worker: WorkerSettings) -> list[CheckResult]
         seen = "neither a token nor repositories: missed deliveries are not recovered"
         advice = "Set ISSUEBOX_GITHUB_TOKEN and ISSUEBOX_RESYNC_REPOSITORIES for the workers."
         return [*results, _found("token", Verdict.WARNING, seen, advice)]
-    headers = {"Accept": "application/vnd.github+json", "User-Agent": "issuebox"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    async with httpx.AsyncClient(
-        base_url=worker.github_api_url, headers=headers, timeout=TIMEOUT_S, follow_redirects=False
-    ) as client:
+    async with github_client(worker) as client:
         accepted = await _token(client, has_token=bool(token))
         results.append(accepted)
         if accepted.verdict is Verdict.FAILED:
@@ -86,10 +67,7 @@ async def _examined_app(worker: WorkerSettings, repositories: tuple[str, ...]) -
             for repository in repositories[:REPOSITORIES_MAX]
         ]
     except GitHubAppError as error:
-        advice = "Check ISSUEBOX_GITHUB_API_URL, and that this machine may reach it."
-        if not error.is_away:
-            advice = "Check the App at GitHub, or register a new one: `issuebox connect github --replace`."
-        return [_found("App", Verdict.FAILED, str(error), advice)]
+        return [_found("App", Verdict.FAILED, str(error), app_advice(error))]
     if not repositories:
         seen = "no repositories are named: missed deliveries are not recovered"
         advice = "Run `issuebox connect github` again after installing the App, or set ISSUEBOX_RESYNC_REPOSITORIES."
@@ -158,19 +136,9 @@ def _tokens(api: ApiSettings) -> CheckResult:
 
 
 async def _token(client: httpx.AsyncClient, *, has_token: bool) -> CheckResult:
-    """The rate limit can always be read, and reading it does not count against it."""
-    try:
-        reply = await client.get("/rate_limit")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        advice = "Check ISSUEBOX_GITHUB_API_URL, and that this machine may reach it."
-        return _found("token", Verdict.FAILED, f"GitHub cannot be reached: {type(error).__name__}", advice)
-    if reply.status_code == httpx.codes.UNAUTHORIZED:
-        return _found("token", Verdict.FAILED, "refused: 401", "Create a new token; this one is wrong or has expired.")
-    try:
-        core = _RateLimit.model_validate_json(reply.content).resources.core
-    except ValidationError:
-        advice = "Check ISSUEBOX_GITHUB_API_URL: GitHub Enterprise has its API under /api/v3."
-        return _found("token", Verdict.FAILED, f"{_UNREADABLE}: {reply.status_code}", advice)
+    core = await rate_limit(client)
+    if isinstance(core, Trouble):
+        return _found("token", Verdict.FAILED, core.seen, core.advice)
     left = f"{core.remaining} of {core.limit} requests left this hour"
     if not has_token:
         advice = "Set ISSUEBOX_GITHUB_TOKEN: without it only public issues can be read, with 60 requests an hour."

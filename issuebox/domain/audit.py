@@ -235,7 +235,7 @@ class Walked:
 
     ``foreign`` counts the issues whose sandbox belongs to another installation. They are no suspects: the audit of
     that installation reports what is wrong with such a sandbox. ``outdated`` counts the closed issues that go by timers
-    of earlier settings.
+    of earlier settings, ``undelivered`` those whose last notice did not reach its receiver.
     """
 
     cursor: str | None = None
@@ -247,6 +247,7 @@ class Walked:
     is_truncated: bool = False
     foreign: int = 0
     outdated: int = 0
+    undelivered: int = 0
 
     def turn(
         self,
@@ -257,6 +258,7 @@ class Walked:
         *,
         foreign: int = 0,
         outdated: int = 0,
+        undelivered: int = 0,
     ) -> Walked:
         """The walk after one more page. A row that the list shows twice is one suspect."""
         known = dict.fromkeys((*self.suspects, *(suspect for suspect in suspects if suspect is not None)))
@@ -271,6 +273,7 @@ class Walked:
             is_truncated=self.is_truncated or len(known) > SUSPECTS_MAX,
             foreign=self.foreign + foreign,
             outdated=self.outdated + outdated,
+            undelivered=self.undelivered + undelivered,
         )
 
 

@@ -23,6 +23,7 @@ _TEXTS: Mapping[str, Clean] = {
     "digest": partial(word, bytes_max=64),
     "event": partial(word, bytes_max=64),
     "action": partial(word, bytes_max=64),
+    "sender": partial(word, bytes_max=64),
 }
 
 
@@ -45,6 +46,8 @@ class IssueEvent:
     made at ``requested_at`` by GitHub's clock; such a request on a closed issue is served when it is newer than the
     close. None: GitHub did not tell, because the request came by REST or the command line. It counts from its arrival.
     ``is_resync`` marks an event that resync found at GitHub: it counts only when it is new to the workflow.
+    ``sender`` is the login of who caused the delivery, '' where GitHub names none. People read it; nothing is decided
+    by it.
     """
 
     issue: Issue
@@ -56,6 +59,7 @@ class IssueEvent:
     is_explicit: bool = False
     requested_at: datetime | None = None
     is_resync: bool = False
+    sender: str = ""
 
     def __post_init__(self) -> None:
         """A time without a zone counts as UTC, as in `Issue`. Texts become clean and short: somebody may type them."""

@@ -56,7 +56,8 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     is_learned = learn(memory, event.issue, now, is_end=event.intention in ENDS)
     verdict = Verdict.KNOWN if is_known else _judge(memory, event, now, is_learned=is_learned)
     what = f"{event.event}.{event.action}" if event.event else str(event.intention)
-    memory.note(Note(now, what, f"{event.intention}: {verdict}", deliveries=(event.delivery,)))
+    by = f", by {event.sender}" if event.sender else ""
+    memory.note(Note(now, what, f"{event.intention}: {verdict}{by}", deliveries=(event.delivery,)))
     steer(memory, now)
     return verdict
 

@@ -22,6 +22,8 @@ from issuebox.domain.unsaved_work import LastInspection
 
 DELIVERIES_MAX = 256
 """Remembered delivery IDs and body digests per issue. GitHub's redeliveries come within three days."""
+KEY_BYTES_MAX = 128
+"""Of a key under which a caller gives an order."""
 NOTES_MAX = 40
 """Remembered decisions per issue, for `why`."""
 REASON_BYTES_MAX = 1000
@@ -122,9 +124,17 @@ class Told:
         self.request(max(now, after_close))
 
 
+def keyed(order: str, key: str) -> str:
+    """What is remembered of an order that a caller gives under a key. GitHub's delivery IDs have no space."""
+    return f"{order} {key}"
+
+
 @dataclass(slots=True)
 class Deliveries:
-    """Which deliveries were taken, so that none is taken twice. ``seen`` counts all that arrived."""
+    """Which deliveries were taken, so that none is taken twice. ``seen`` counts all that arrived.
+
+    ``ids`` also has the orders that came under a key: `keyed`.
+    """
 
     ids: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
@@ -137,6 +147,10 @@ class Deliveries:
     def is_repeated(self, delivery: str, digest: str) -> bool:
         """Whether the delivery was taken before: under this ID, or with the same body under another ID."""
         return (bool(delivery) and delivery in self.ids) or (bool(digest) and digest in self.digests)
+
+    def order_of(self, key: str) -> str:
+        """The order for which a caller has used the key; '' when it is not known."""
+        return next((order for order, _, known in (item.partition(" ") for item in self.ids) if known == key), "")
 
     def remember(self, delivery: str, digest: str) -> None:
         """Remember a taken delivery; the oldest is forgotten."""
@@ -350,6 +364,43 @@ class Progress:
             self.outcome = None
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A new state of the issue's sandbox, for the program that uses it: see `issuebox.domain.notices`.
+
+    ``id`` is the same at each try, so that a receiver can tell what it has had. ``kind`` is a `Kind` of notice.
+    """
+
+    id: str
+    kind: str
+    at: datetime
+    sandbox_id: str = ""
+    state: str = ""
+    outcome: str = ""
+    blocked: Blocked | None = None
+
+
+@dataclass(slots=True)
+class Notices:
+    """What the receiver of notices was told.
+
+    ``handovers`` and ``made`` count handovers and notices, ``occasion`` says what the last notice was about, and
+    ``pending`` is that one until it is delivered or given up. ``undelivered`` is its kind when it was given up.
+    """
+
+    handovers: int = 0
+    made: int = 0
+    occasion: str = ""
+    pending: Notice | None = None
+    undelivered: str = ""
+
+    def settle(self, notice: Notice, *, is_delivered: bool) -> None:
+        """The notice was delivered, or given up. It changes nothing about a newer one."""
+        if self.pending is not None and self.pending.id == notice.id:
+            self.pending = None
+            self.undelivered = "" if is_delivered else notice.kind
+
+
 @dataclass(slots=True)
 class Memory:
     """The state of one issue's workflow.
@@ -370,6 +421,7 @@ class Memory:
     progress: Progress = field(default_factory=Progress)
     policy: Policy = field(default_factory=Policy)
     policy_hash: str = ""
+    notices: Notices = field(default_factory=Notices)
     notes: list[Note] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -399,6 +451,7 @@ class Memory:
     def hand_over(self, ticket: int, answer: Answer, now: datetime) -> None:
         """Give the requests up to `ticket` their sandbox. The timers of a closed issue count from here."""
         self.requests.serve(ticket, answer)
+        self.notices.handovers += 1
         if self.told.ended_at is not None:
             self.told.ended_at = now
 

@@ -64,6 +64,8 @@ class Policy:
     setup_timeout_s: float = 600.0
     has_search_attributes: bool = False
     has_github: bool = False
+    has_receiver: bool = False
+    """Whether somebody is told of each new state: `issuebox.domain.notices`."""
     republish_after_s: float = 60.0
     """How far the published time of the last request may lag while nothing else changes. Publishing costs an event in
     the history and a write to Temporal's index."""

@@ -20,7 +20,7 @@ class IssueRecord:
     ``sandbox_id`` is '' when it knows no sandbox, ``blocked`` the cause of being blocked or ''. ``elsewhere`` is its
     task queue when that is not ours: our workers do not serve it. ``ended`` says how it ended, None while it runs;
     ``stuck`` why it cannot go on, which a list does not show. ``timers`` are those that a closed issue goes by, '' for
-    an open one.
+    an open one; ``undelivered`` is the kind of its last notice, when the receiver did not take it in time.
     """
 
     name: str
@@ -32,6 +32,7 @@ class IssueRecord:
     ended: Ended | None = None
     stuck: Stuck | None = None
     timers: str = ""
+    undelivered: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
@@ -24,6 +24,7 @@ from issuebox.domain.errors import AmbiguousError, GoneError, NameTakenError, No
 from issuebox.domain.phase import TRANSITIONAL, Phase
 from issuebox.domain.provider import Execution, SandboxPage, SandboxSpec
 from issuebox.domain.sandbox import IDENTITY_LABELS, Sandbox
+from issuebox.providers.daytona_attached import Show, Typed, run_attached
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX, Changes, DaytonaClient
 from issuebox.providers.daytona_errors import is_failed_start, translate
 from issuebox.providers.daytona_jobs import Job, JobRunner
@@ -70,6 +71,14 @@ class DaytonaOptions:
     """How often it reads meanwhile, in case the event stream is silent."""
     use_polling: bool = False
     list_page_size: int = LIST_PAGE_SIZE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class SshAccess:
+    """How to reach one sandbox by SSH. The token is a secret, and a part of the command."""
+
+    token: str = field(repr=False)
+    command: str = field(repr=False)
 
 
 class DaytonaProvider:
@@ -175,6 +184,27 @@ class DaytonaProvider:
     async def run_job(self, sandbox_id: str, job_id: str, command: str, timeout_s: float) -> Execution:
         job = Job(job_id, command, timeout_s)
         return await JobRunner(await self._toolbox(sandbox_id), job, self._options.request_timeout_s).run()
+
+    async def run_attached(self, sandbox_id: str, typed: Typed, out: Show, err: Show) -> int:
+        """Run a command and pass its output on as it comes. Returns its exit code. For the command line."""
+        toolbox = await self._toolbox(sandbox_id)
+        return await run_attached(toolbox, typed, out, err, self._options.request_timeout_s)
+
+    async def ssh_access(self, sandbox_id: str) -> SshAccess:
+        """A new access by SSH, for an hour; earlier ones of this sandbox end. For the command line."""
+        try:
+            access = await self._client.send_ssh_access(sandbox_id, self._options.request_timeout_s)
+        except DaytonaError as error:
+            raise translate(error, is_command=True) from error
+        return SshAccess(access.token, access.ssh_command)
+
+    async def revoke_ssh_access(self, sandbox_id: str, access: SshAccess) -> None:
+        """End an access by SSH. Safe to repeat. For the command line."""
+        try:
+            await self._client.send_revoke_ssh_access(sandbox_id, access.token, self._options.request_timeout_s)
+        except DaytonaError as error:
+            # Raised without its cause, which quotes the request, and so the token.
+            raise translate(error, is_command=True) from None
 
     async def permissions(self) -> frozenset[str] | None:
         """What the key may do, in Daytona's words; None when this Daytona does not tell. For the doctor."""

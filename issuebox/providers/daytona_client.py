@@ -37,6 +37,7 @@ from daytona_api_client_async import (
     SandboxState,
     SnapshotDto,
     SnapshotsApi,
+    SshAccessDto,
 )
 from daytona_api_client_async import Sandbox as SandboxDto
 from daytona_api_client_async.api_response import ApiResponse
@@ -176,6 +177,14 @@ class DaytonaClient(AsyncDaytona):
             order=SandboxListSortDirection.ASC,
             _request_timeout=timeout_s,
         )
+
+    async def send_ssh_access(self, sandbox_id: str, timeout_s: float) -> SshAccessDto:
+        send = self._sandbox_api.create_ssh_access_with_http_info
+        return await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, _request_timeout=timeout_s)
+
+    async def send_revoke_ssh_access(self, sandbox_id: str, token: str, timeout_s: float) -> None:
+        send = self._sandbox_api.revoke_ssh_access_with_http_info
+        await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, token=token, _request_timeout=timeout_s)
 
     async def send_own_key(self, timeout_s: float) -> ApiKeyList:
         """What Daytona knows of the key in use."""

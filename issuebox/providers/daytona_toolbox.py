@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
+from daytona._async.process import AsyncProcess
 from daytona._utils.errors import intercept_errors
 from daytona.common.errors import DaytonaConnectionTimeoutError, DaytonaError
 from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
@@ -101,6 +102,12 @@ class ToolboxClient:
         request = SessionExecuteRequest(command=command, run_async=True)
         reply = await self._process.session_execute_command(session_id, request, _request_timeout=timeout_s)
         return reply.cmd_id
+
+    async def send_follow(
+        self, session_id: str, command_id: str, out: Callable[[str], None], err: Callable[[str], None]
+    ) -> None:
+        """Pass on the output of a session's command from its beginning, and return when the command has ended."""
+        await AsyncProcess("", self._process).get_session_command_logs_async(session_id, command_id, out, err)
 
     @intercept_errors()
     async def send_get_command(self, session_id: str, command_id: str, timeout_s: float) -> Command:

@@ -64,6 +64,17 @@ DEFAULT_ADDRESS = "127.0.0.1:7233"
 _ADDRESS = re.compile(r"([^\s/:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
+_PEMS = {
+    "server_root_ca_cert": ("TEMPORAL_TLS_SERVER_CA_CERT_", "CERTIFICATE"),
+    "client_cert": ("TEMPORAL_TLS_CLIENT_CERT_", "CERTIFICATE"),
+    "client_private_key": ("TEMPORAL_TLS_CLIENT_KEY_", "PRIVATE KEY"),
+}
+"""What the SDK sends on unread, by its field: the beginning of the variable, and what the PEM text has to hold.
+
+The SDK reports another text as a failed connection, or not at all (1.35.0).
+"""
+
+
 class TemporalConfigError(ValueError):
     """Temporal's environment configuration is unusable; the text says what to change."""
 
@@ -116,8 +127,18 @@ def configuration(environment: Mapping[str, str] | None = None) -> ClientConnect
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=given)
     except (OSError, RuntimeError, ValueError) as error:  # A file, a profile, a value: the SDK has no class for them.
-        raise TemporalConfigError(f"Temporal's configuration (TEMPORAL_*) cannot be loaded: {error}") from error
+        raise TemporalConfigError(
+            f"Temporal's configuration (TEMPORAL_*) cannot be loaded: {_line(str(error))}"
+        ) from error
+    _require_pems(config.get("tls"))
     address = config.setdefault("target_host", DEFAULT_ADDRESS)
     if not _ADDRESS.fullmatch(str(address)):
         raise TemporalConfigError(f"TEMPORAL_ADDRESS must be host:port, such as {DEFAULT_ADDRESS}, not {address!r}")
     return config
+
+
+def _require_pems(tls: object) -> None:
+    for field, (variable, label) in _PEMS.items():
+        text = getattr(tls, field, None)
+        if text and not re.search(rb"-----BEGIN (\w+ )*%b-----" % label.encode(), text):
+            raise TemporalConfigError(f"{variable}DATA or {variable}PATH has to be a PEM text with a {label.lower()}")

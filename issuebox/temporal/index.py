@@ -129,7 +129,7 @@ class Index:
 
     async def stuck(self, condition: str = RUNNING) -> list[Row]:
         """The stuck workflows of this installation; before server 1.30, only those among the newest `PAGE_SIZE`."""
-        if await self._is_reported():
+        if await self.reports_stuck():
             condition = f"{condition} AND {runs.REPORTED_PROBLEMS} IS NOT NULL"
         page = await self.page(condition, is_examined=True)
         return [row for row in page.rows if row.stuck is not None]
@@ -147,7 +147,7 @@ class Index:
 
     async def _examined(self, rows: Sequence[Row], suspects: set[str]) -> list[Row]:
         """The rows, those that are stuck marked. `suspects` are the names that the server reports problems of."""
-        is_reported, slots = await self._is_reported(), asyncio.Semaphore(DESCRIBED_AT_ONCE)
+        is_reported, slots = await self.reports_stuck(), asyncio.Semaphore(DESCRIBED_AT_ONCE)
 
         async def examined(row: Row) -> Row:
             if not row.is_running or (is_reported and row.name not in suspects):
@@ -168,11 +168,12 @@ class Index:
             del self._described[next(iter(self._described))]
         return stuck
 
-    async def _is_reported(self) -> bool:
-        """Whether the server marks runs with problems by itself."""
+    async def reports_stuck(self) -> bool:
+        """Whether the server marks runs with problems by itself: to examine a list costs next to nothing then."""
         if self._reports_problems is None:
-            client = await self._issues.client()
-            info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+            async with self._issues.within():
+                client = await self._issues.client()
+                info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
             version = re.match(r"(\d+)\.(\d+)", info.server_version)
             self._reports_problems = version is not None and tuple(map(int, version.groups())) >= REPORTS_FROM
         return self._reports_problems

@@ -7,10 +7,12 @@ sentence for people; the caller maps them to an HTTP status or an exit code.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Self, TypedDict, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
@@ -31,6 +33,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
+from issuebox.domain.memory import keyed
 from issuebox.domain.phase import Outcome
 from issuebox.domain.runs import advice_for, what_follows
 from issuebox.domain.text import as_markdown, cut_to_bytes, json_bytes
@@ -38,21 +41,34 @@ from issuebox.temporal import runs
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
     ERROR_WRONG_ISSUE,
+    ORDER_DELETE_FORCED,
+    QUERY_ORDER_OF,
+    QUERY_STATUS,
     SIGNAL_DELETE,
     SIGNAL_EVENT,
     SIGNAL_LOOK,
+    SIGNAL_REPLACE,
+    SIGNAL_RETRY,
     SIGNAL_STOP,
     UPDATE_ENSURE,
     WORKFLOW_TYPE,
     DeleteRequest,
     EnsureRequest,
     Handover,
+    OrderKey,
     StartInput,
+    Status,
     StopRequest,
 )
 
 TIMED: Mapping[str, type[StopRequest | DeleteRequest]] = {SIGNAL_STOP: StopRequest, SIGNAL_DELETE: DeleteRequest}
 """Orders that carry the time at which they were given."""
+
+KEYED = frozenset({SIGNAL_RETRY, SIGNAL_REPLACE})
+"""Orders that carry nothing but the key under which they were given."""
+
+KEPT_ANSWER_S = 0.5
+"""How long to wait at least for the answer to a repeated request: Temporal has it at once when it was given before."""
 
 ClientFactory = Callable[[], Awaitable[Client]]
 T = TypeVar("T")
@@ -127,6 +143,10 @@ _REFUSALS: Mapping[str, type[IssuesError]] = {
 """The final refusals of an update by the workflow."""
 
 
+class KeyReusedError(IssuesError):
+    """The caller has used the key for another order of this issue."""
+
+
 class _NotTakenError(Exception):
     """The workflow did not receive the request: no worker took it, or too many wait already."""
 
@@ -137,6 +157,14 @@ class Caller:
 
     source: str
     title: str
+
+
+class _Use(Enum):
+    """Of a key: first, repeated for the same order, or untold because nobody can say now."""
+
+    FIRST = auto()
+    REPEATED = auto()
+    UNTOLD = auto()
 
 
 class _StartOptions(TypedDict):
@@ -209,12 +237,20 @@ class Issues:
             handle = (await self.client()).get_workflow_handle(name)
             return await found(_answered(handle.signal(signal, args=arguments))) is not None
 
-    async def order(self, issue_id: int, signal: str, *arguments: object) -> None:
-        """Send one of the workflow's signals; Temporal has stored it then. Raises UnknownIssueError when none runs."""
+    async def order(self, issue_id: int, signal: str, *arguments: object, key: str = "") -> None:
+        """Send one of the workflow's signals; Temporal has stored it then. Raises UnknownIssueError when none runs.
+
+        What was sent under the same `key` before is not sent again. Raises KeyReusedError when it was another order.
+        """
         if signal in TIMED:
             request = arguments[0] if arguments else TIMED[signal]()
             assert isinstance(request, StopRequest | DeleteRequest)  # noqa: S101 -- for the type checker
-            arguments = (replace(request, ordered_at=datetime.now(UTC)),)
+            arguments = (replace(request, ordered_at=datetime.now(UTC), key=key),)
+        elif key and signal in KEYED:
+            arguments = (OrderKey(key),)
+        is_forced = any(isinstance(argument, DeleteRequest) and argument.force for argument in arguments)
+        if await self._use_of(issue_id, key, ORDER_DELETE_FORCED if is_forced else signal) is _Use.REPEATED:
+            return
         if not await self.signal(self.name(issue_id), signal, *arguments):
             async with self.within():
                 raise await self._gone(issue_id)
@@ -223,7 +259,7 @@ class Issues:
         """Have the workflow look its sandbox up and act on its goal; False when none runs."""
         return await self.signal(name, SIGNAL_LOOK)
 
-    async def query(self, issue_id: int, name: str, kind: type[T]) -> T:
+    async def query(self, issue_id: int, name: str, kind: type[T], *arguments: object) -> T:
         """The answer of the issue's workflow to one of its queries.
 
         Raises EndedError for a run that is over, although Temporal would answer: what it knew is history. Raises
@@ -234,7 +270,12 @@ class Issues:
             try:
                 async with asyncio.timeout(self.timeout_s / 2):
                     answer: T | None = await found(
-                        handle.query(name, result_type=kind, reject_condition=QueryRejectCondition.NOT_OPEN)
+                        handle.query(
+                            name,
+                            args=arguments,
+                            result_type=kind,
+                            reject_condition=QueryRejectCondition.NOT_OPEN,
+                        )
                     )
             except WorkflowQueryRejectedError:
                 answer = None
@@ -252,28 +293,34 @@ class Issues:
                 raise await self._gone(issue_id)
         return answer
 
-    async def ensure(self, issue: Issue, wait_s: float, request_id: str, caller: Caller) -> Handover:
+    async def ensure(self, issue: Issue, wait_s: float, caller: Caller, *, key: str = "") -> Handover:
         """Request the sandbox by update, and wait. An update that the workflow cannot take is sent as a signal.
 
-        The outcome is `pending` when the sandbox is not usable within `wait_s`; the work continues. Repeating a
-        `request_id` makes no second request. Raises WrongIssueError and IssueDeletedError.
+        The outcome is `pending` when the sandbox is not usable within `wait_s`; the work continues. Under a `key` that
+        was used before, this asks for nothing: it waits for the answer to the first request, and returns that. Raises
+        WrongIssueError, IssueDeletedError, and KeyReusedError when the key was used for another order.
         """
-        if wait_s > 0:
+        use = await self._use_of_known(issue.id, key)
+        if use is _Use.REPEATED:
+            return await self._repeated(issue, wait_s, key)
+        # What has a key goes as an update even if nobody waits: that keeps the answer for those who repeat it.
+        if (wait_s > 0 or key) and use is not _Use.UNTOLD:
             try:
-                handle = await self._accepted(issue, request_id, caller)
+                handle = await self._accepted(issue, caller, key)
                 return await _result(handle, wait_s) or self._pending(issue)
             except _NotTakenError:
                 pass
-        return await self.request(issue, request_id, caller, self.timeout_s / 2)
+        return await self.request(issue, caller, self.timeout_s / 2, key=key)
 
-    async def request(self, issue: Issue, request_id: str, caller: Caller, timeout_s: float | None = None) -> Handover:
+    async def request(self, issue: Issue, caller: Caller, timeout_s: float | None = None, *, key: str = "") -> Handover:
         """Request the sandbox by signal-with-start, for a person: stored when this returns, and served later.
 
         Like the update, it counts from its arrival at the workflow. The clock of this host is not GitHub's.
         """
+        delivery = keyed(UPDATE_ENSURE, key) if key else f"{caller.source}-{uuid.uuid4()}"
         event = IssueEvent(
-            issue=issue, delivery=f"{caller.source}-{request_id}", event=caller.source, action="ensure",
-            is_explicit=True, intention=Intention.ENSURE,
+            issue=issue, delivery=delivery, event=caller.source, action="ensure", is_explicit=True,
+            intention=Intention.ENSURE,
         )  # fmt: skip
         await self.deliver(event, timeout_s=timeout_s)
         return self._pending(issue)
@@ -312,7 +359,49 @@ class Issues:
             **self._options(event.issue),
         )
 
-    async def _accepted(self, issue: Issue, request_id: str, caller: Caller) -> WorkflowUpdateHandle[Handover]:
+    async def _use_of(self, issue_id: int, key: str, order: str) -> _Use:
+        """What the workflow remembers of the key. Raises UnknownIssueError when none runs, and KeyReusedError.
+
+        A workflow that cannot tell now still carries nothing out twice: it looks at the key, too.
+        """
+        if not key:
+            return _Use.FIRST
+        try:
+            used = await self.query(issue_id, QUERY_ORDER_OF, str, key)
+        except AwayError:
+            raise
+        except (UnavailableError, StuckError):
+            return _Use.UNTOLD
+        if used and used != order:
+            raise KeyReusedError(
+                f"the key was used for another order of this issue ({used}): give this one its own key"
+            )
+        return _Use.REPEATED if used else _Use.FIRST
+
+    async def _use_of_known(self, issue_id: int, key: str) -> _Use:
+        try:
+            return await self._use_of(issue_id, key, UPDATE_ENSURE)
+        except UnknownIssueError:
+            return _Use.FIRST
+
+    async def _repeated(self, issue: Issue, wait_s: float, key: str) -> Handover:
+        """The answer to the request that came first under the key.
+
+        Temporal keeps it with the workflow run. Of a request that came in an earlier run, or as a signal, only what
+        became of it is known: whether it still waits, or else how the sandbox is now.
+        """
+        handle = (await self.client()).get_workflow_handle(self.name(issue.id))
+        try:
+            answer = await _result(handle.get_update_handle(key, result_type=Handover), max(wait_s, KEPT_ANSWER_S))
+        except _NotTakenError:
+            answer = None
+        if answer is not None:
+            return answer
+        status = await self.query(issue.id, QUERY_STATUS, Status)
+        outcome = Outcome.PENDING if status.requests_waiting else status.outcome or Outcome.PENDING
+        return Handover(issue.id, status.name, outcome, status.sandbox, status.blocked)
+
+    async def _accepted(self, issue: Issue, caller: Caller, key: str) -> WorkflowUpdateHandle[Handover]:
         """The update once the workflow has accepted or refused it. Raises `_NotTakenError` when it did neither.
 
         Temporal stores an update only when a worker has accepted it, but a signal at once.
@@ -325,13 +414,14 @@ class Issues:
             async with self.within(self.timeout_s / 2):
                 return await (await self.client()).start_update_with_start_workflow(
                     UPDATE_ENSURE,
-                    EnsureRequest(issue, caller.title),
-                    id=request_id,
+                    EnsureRequest(issue, caller.title, key),
+                    id=key or str(uuid.uuid4()),
                     start_workflow_operation=operation,
                     wait_for_stage=WorkflowUpdateStage.ACCEPTED,
                     result_type=Handover,
                 )
         except (WorkflowUpdateRPCTimeoutOrCancelledError, UnavailableError) as error:
+            raise_if_cancelled()
             raise _NotTakenError from error
         finally:
             started.cancel()  # Otherwise it waits forever after a failed connection.
@@ -398,6 +488,13 @@ async def _answered(call: Awaitable[None]) -> bool:
     return True
 
 
+def raise_if_cancelled() -> None:
+    """Go on with a cancellation: the SDK makes a failed call of it (1.35.0), and Ctrl-C would only end that call."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
     """The result of the update; None when it does not come within `wait_s`. The work continues either way.
 
@@ -407,6 +504,7 @@ async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Hand
         async with asyncio.timeout(wait_s):
             return await handle.result()
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, RPCError):
+        raise_if_cancelled()
         return None
     except WorkflowUpdateFailedError as error:
         cause = error.cause

@@ -99,6 +99,7 @@ class SweptIssues:
         return IssueRecord(
             row.name, known.sandbox_id, known.phase, known.goal, known.blocked, elsewhere, row.ended, row.stuck,
             known.timers,
+            known.undelivered,
         )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ __all__ = ["dashboard_router"]
 
 
 def dashboard_router() -> APIRouter:
-    """Return the router that serves the page at `/`."""
+    """Return the router that serves the page at `/`, and where Daytona's dashboard shows one sandbox."""
     router = APIRouter(include_in_schema=False)
     page, headers = _page()
 
     @router.get("/")
+    @router.get("/dashboard/sandboxes")
+    @router.get("/dashboard/sandboxes/{sandbox_id}")
     async def dashboard() -> HTMLResponse:
         return HTMLResponse(page, headers=headers)
 

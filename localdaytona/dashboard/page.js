@@ -17,6 +17,11 @@ const ACTS = [
   ["build-failed", "build-failed", {}],
   ["delete", "delete", {}],
 ];
+/** The class of each cell of a row, and its name on a narrow screen, where there are no columns. */
+const CELLS = [
+  ["name", ""], ["state-cell", "State"], ["desired", "Desired"], ["time", "Age"], ["time", "Active"],
+  ["timers", "Timers"], ["", ""],
+];
 const RULE = (operation, effect, more = {}) => ({ match: { operation, name: null }, effect, times: 1, ...more });
 const TEMPLATES = {
   "create: done, but answers 502": RULE("create", { kind: "status_after", status: 502 }),
@@ -159,7 +164,13 @@ function drawCounts() {
 
 function newRow(sandbox) {
   const row = element("tr");
-  for (const name of ["name", "state-cell", "desired", "time", "time", "timers", ""]) row.append(element("td", name));
+  row.setAttribute("role", "row");
+  for (const [name, label] of CELLS) {
+    const cell = element("td", name);
+    cell.setAttribute("role", "cell");
+    if (label) cell.dataset.label = label;
+    row.append(cell);
+  }
   const acts = element("div", "acts");
   for (const [label, act, detail] of ACTS) {
     const button = element("button", act === "delete" ? "danger" : "", label);
@@ -393,6 +404,15 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
+/** The address of one sandbox, as Daytona's dashboard has it: show this one, also when it was deleted. */
+function showLinked() {
+  const [, id] = /^\/dashboard\/sandboxes\/([^/]+)$/.exec(location.pathname) ?? [];
+  if (!id) return;
+  $("#search").value = id;
+  $("#gone").checked = true;
+}
+
 fillTemplates();
+showLinked();
 listen();
 poll();

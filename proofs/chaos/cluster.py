@@ -25,6 +25,7 @@ from issuebox.temporal.search_attributes import needed, register
 from localdaytona.testing import AdminClient, free_port
 from proofs.chaos.parts import Part, Program
 from proofs.chaos.proxy import LOOPBACK, Link
+from proofs.chaos.receiver import Receiver, receiving
 from proofs.chaos.terms import (
     API,
     CALM,
@@ -59,6 +60,7 @@ class Cluster:
     binary: Path
     http: httpx.AsyncClient
     admin: AdminClient
+    receiver: Receiver
     programs: Mapping[str, Program] = field(default_factory=dict)
     """The workers with a wrong setting, by name. `stray` makes a part of one."""
     strays: list[Part] = field(default_factory=list)
@@ -140,17 +142,18 @@ async def prepared(
             name: await exits.enter_async_context(Link(name, ports[name.partition(">")[2]]).serving()) for name in LINKS
         }
         http = await exits.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
+        receiver = await exits.enter_async_context(receiving(str(run_dir)))
         admin = AdminClient(f"http://{LOOPBACK}:{ports[DAYTONA]}")
         exits.push_async_callback(admin.aclose)
         programs = [
             _temporal(run_dir, binary, ports),
             _daytona(run_dir, ports[DAYTONA], admin),
             *(_api(run_dir, name, ports[name], links, settings) for name in API),
-            *(_worker(run_dir, name, links, settings, constants) for name in WORKERS),
+            *(_worker(run_dir, name, links, {**settings, **receiver.settings}, constants) for name in WORKERS),
         ]
         parts = {program.name: Part(program) for program in programs}
-        strays = {name: _stray(run_dir, name, ports) for name in STRAYS}
-        cluster = Cluster(run_dir, parts, links, ports, binary, http, admin, strays)
+        strays = {name: _stray(run_dir, name, ports, receiver.settings) for name in STRAYS}
+        cluster = Cluster(run_dir, parts, links, ports, binary, http, admin, receiver, strays)
         exits.push_async_callback(cluster.stop)
         yield cluster
 
@@ -204,9 +207,9 @@ def _worker(
     return _working(run_dir, name, worker_environment(temporal_port, daytona_port, settings), constants)
 
 
-def _stray(run_dir: Path, name: str, ports: Mapping[str, int]) -> Program:
+def _stray(run_dir: Path, name: str, ports: Mapping[str, int], settings: Mapping[str, str]) -> Program:
     """A worker with a wrong setting. It has no link: its setting is the disturbance."""
-    environment = worker_environment(ports[TEMPORAL], ports[DAYTONA], SETTINGS | STRAYS[name])
+    environment = worker_environment(ports[TEMPORAL], ports[DAYTONA], {**SETTINGS, **settings, **STRAYS[name]})
     return _working(run_dir, name, environment, SHORTENED)
 
 

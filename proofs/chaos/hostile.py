@@ -31,8 +31,9 @@ HUGE: Final = 10**30
 DECLARED_BYTES: Final = 30 * 1024 * 1024
 """GitHub's limit, which is ours too, is 25 MB."""
 NESTED: Final = b"[" * 100_000 + b"]" * 100_000
-BUSY: Final = frozenset({None, 503})
-"""No answer, from an API that was killed, and *busy*: right for every call."""
+BUSY: Final = frozenset({None, 408, 503})
+"""Right for every call: no answer, from an API that was killed; *busy*; and *too slow*, from one that was frozen, or
+without a processor, while the body came."""
 
 
 class Sending(StrEnum):
@@ -109,7 +110,7 @@ def deliveries(issue: int, secret: str, number: int) -> dict[str, Call]:
         "strange delivery ID": signed(good.body, headers={"X-GitHub-Delivery": f"{MARK}{number}\t{{}}"}),
         "too large": replace(whole, sending=Sending.DECLARED, answers=frozenset({413})),
         "hung up": replace(half_sent, sending=Sending.HUNG_UP, answers=frozenset()),
-        "held": replace(half_sent, sending=Sending.HELD, answers=frozenset({408})),
+        "held": replace(half_sent, sending=Sending.HELD, answers=frozenset()),
     }
 
 

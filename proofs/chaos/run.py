@@ -18,7 +18,8 @@ from proofs.chaos.operators import Operators
 from proofs.chaos.parts import Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
-from proofs.chaos.settling import NotAtRestError, settled
+from proofs.chaos.receiver import out_of_order, untold
+from proofs.chaos.settling import QUERY, NotAtRestError, settled
 from proofs.chaos.strangers import intrusions
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import DAYTONA, NAME_PREFIX
@@ -55,7 +56,7 @@ class Outcome:
     full_pipes: int
     """How many processes had a full log pipe at the end of a stall, so that they had to wait."""
     breaches: tuple[str, ...] = ()
-    """What strangers should not have achieved, and cancels that did not end as documented."""
+    """What strangers should not have achieved, cancels that did not end as documented, notices that were not told."""
 
     @property
     def is_good(self) -> bool:
@@ -137,11 +138,24 @@ class Run:
                 await self._quiet(cluster, watch)
                 await Operators(cluster, self._tally).revive(github, self._plan.posts)
                 await self._quiet(cluster, watch)
+                await self._told(cluster)
         except NotAtRestError as error:
             return str(error)
         except TimeoutError:
             return f"{self._tally.waiting} deliveries wait for a redelivery, {self._tally.at_rest} issues are at rest"
         return ""
+
+    async def _told(self, cluster: Cluster) -> None:
+        """The receiver of notices has to know each issue's present state, and to have learned all in order."""
+        client = await cluster.temporal()
+        running = [execution.id async for execution in client.list_workflows(QUERY)]
+        names = {int(name.removeprefix(NAME_PREFIX)): name for name in running if name.startswith(NAME_PREFIX)}
+        excused = frozenset(each.issue for each in self._tally.meddled)
+        self._tally.breaches += [
+            *await untold(cluster.receiver, client, names),
+            *out_of_order(cluster.receiver.told, excused),
+        ]
+        self._tally.told.update(cluster.receiver.moods)
 
     async def _quiet(self, cluster: Cluster, watch: JournalWatch) -> None:
         """Wait for rest without a later change: between two reconciliations, a workflow looks as if it rested."""

@@ -73,6 +73,7 @@ class Summary(BaseModel):
     blocks: Mapping[str, int]
     """How often issues were blocked, by cause."""
     hostile: Mapping[str, Mapping[str, int]]
+    told: Mapping[str, int]
     """The answers to strangers, by kind and status."""
     breaches: tuple[str, ...]
     """What strangers should not have achieved, and cancels that did not end as documented."""
@@ -126,6 +127,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         bad_endings=outcome.bad_endings,
         full_pipes=outcome.full_pipes,
         failed_tasks=dict(outcome.failed_tasks),
+        told=dict(tally.told.most_common()),
         hostile={kind: dict(answers.most_common()) for kind, answers in sorted(tally.hostile.items())},
         breaches=outcome.breaches,
         blocks=dict(Counter(block.cause for block in outcome.evidence.blocks or ()).most_common()),
@@ -155,6 +157,7 @@ def as_text(summary: Summary) -> str:
         f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
         f"People: {_counted(summary.acts)}",
         f"Strangers: {_answers(summary.hostile)}",
+        f"Receiver of notices: {_counted(summary.told) or 'was told nothing'}",
         f"Result: {rest}",
         "",
         *(f"({verdict.rule}) {verdict.word:<10} {verdict.says}" for verdict in summary.verdicts),

@@ -52,7 +52,9 @@ class Tally:
     hostile: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """The answers to strangers, by kind and status."""
     breaches: list[str] = field(default_factory=list)
-    """What strangers should not have achieved, and cancels that did not end as documented."""
+    """What strangers should not have achieved, cancels that did not end as documented, notices that were not told."""
+    told: Counter[str] = field(default_factory=Counter)
+    """What the receiver of notices did with them."""
     acts: Counter[str] = field(default_factory=Counter)
     refused_acts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)

@@ -29,6 +29,7 @@ from issuebox.domain.memory import (
     Deliveries,
     Memory,
     Note,
+    Notices,
     Orders,
     Progress,
     Requests,
@@ -191,8 +192,18 @@ PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
 }
 """Value objects of which only a part counts: without texts for people, and with what is due in place of times."""
 
-NEVER_COUNT = (Note, Policy, Memory, Reconciliation, IssueSandboxWorkflow, StartInput, timedelta, types.FunctionType)
-"""Types that never count: they are for people, the same in all states, or printed elsewhere."""
+NEVER_COUNT = (
+    Note,
+    Notices,
+    Policy,
+    Memory,
+    Reconciliation,
+    IssueSandboxWorkflow,
+    StartInput,
+    timedelta,
+    types.FunctionType,
+)
+"""Types that never count: they are for people or programs, the same in all states, or printed elsewhere."""
 
 _AS_IT_IS = frozenset({type(None), bool, int, str, datetime})
 """A `datetime` here is GitHub's: a constant of the deliveries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from api.listing import ListedSandbox
+from api.listing import ListedSandbox, SandboxRow
 from issuebox.temporal.connect import DATA_CONVERTER
 from tests.api.conftest import BEARER, Api, Serve
 from tests.waiting import until
@@ -36,6 +37,7 @@ EVERYTHING = Published(
     issue_state="closed",
     issue_updated_at="2026-01-03T04:05:06+00:00",
     requested_at="2026-01-02T04:05:06+00:00",
+    undelivered="sandbox.ready",
 )
 
 ISSUES: dict[int, Published] = {
@@ -70,14 +72,19 @@ async def test_row_has_all_that_the_workflow_published(serve: Serve, temporal: C
     await begin(temporal, 2, None, prefix, api.settings.task_queue)
     rows = await until(lambda: listed(api, page_size=200), lambda rows: len(rows) == 2, "both listed")
     row, bare = sorted(rows, key=lambda row: row["issue_id"])
-    assert {field.name: row[field.name] for field in fields(Published)} == asdict(EVERYTHING)
-    assert {field.name: bare[field.name] for field in fields(Published)} == asdict(Published())
+    times = {"goal_due_at", "issue_updated_at", "requested_at"}
+    words = {"phase", "outcome", "blocked", "goal", "work", "issue_state"}
+    shown = {name: datetime.fromisoformat(row[name]).isoformat() if name in times else row[name] for name in row}
+    assert {field.name: shown[field.name] for field in fields(Published)} == asdict(EVERYTHING)
+    empty = asdict(Published()) | dict.fromkeys(times | words)
+    assert {field.name: bare[field.name] for field in fields(Published)} == empty
     assert (row["name"], row["status_url"]) == (f"{prefix}1", "/v1/issues/1/sandbox")
 
 
 def test_every_published_field_is_documented_in_the_row() -> None:
-    """The list's row has a place for each field that workflows publish."""
-    assert {field.name for field in fields(Published)} <= set(ListedSandbox.model_fields)
+    """The list's row has a place for each field that workflows publish, and so has that of the status page."""
+    published = {field.name for field in fields(Published)}
+    assert published <= SandboxRow.model_fields.keys() & ListedSandbox.model_fields.keys()
     assert all(getattr(EVERYTHING, field.name) for field in fields(Published))
 
 
@@ -86,10 +93,10 @@ async def test_memo_of_another_version_is_read_as_far_as_it_goes(serve: Serve, t
     prefix, queue = f"v{issue_id}-", "nobody"
     api = await serve(name_prefix=prefix)
     name = f"{prefix}1"
-    memo = {MEMO_STATUS: {"phase": "usable", "number": 7, "colour": "green"}}
+    memo = {MEMO_STATUS: {"phase": "usable", "number": 7, "colour": "green", "goal": "frozen", "requested_at": "soon"}}
     await temporal.start_workflow(WORKFLOW_TYPE, StartInput(1, name), id=name, task_queue=queue, memo=memo)
     (row,) = await until(lambda: listed(api, page_size=200), bool, "the row listed")
-    assert (row["phase"], row["number"], row["goal"]) == ("usable", 7, "")
+    assert (row["phase"], row["number"], row["goal"], row["requested_at"]) == ("usable", 7, None, None)
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ async def test_ensure_without_a_worker_is_stored(
     assert reply.status_code == 202
     history = await temporal.get_workflow_handle(f"claude-issue-{issue_id}").fetch_history()
     signals = [e.workflow_execution_signaled_event_attributes for e in history.events if e.event_type == 26]
-    assert ["rest-key-1" in signal.input.payloads[0].data.decode() for signal in signals] == [True]
+    assert ["ensure key-1" in signal.input.payloads[0].data.decode() for signal in signals] == [True]
     gc.collect()
     assert [line.message for line in caplog.records if line.name == "asyncio"] == []
 

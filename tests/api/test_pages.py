@@ -11,7 +11,7 @@ import pytest
 from tests.api.conftest import Api, Serve
 from tests.api.test_rest import document, operations
 
-PAGES = ["/status", "/docs"]
+PAGES = ["/status", "/status/issues/7", "/docs"]
 
 
 @pytest.fixture
@@ -22,7 +22,17 @@ async def offline(serve: Serve, closed_address: str) -> Api:
 
 async def test_every_page_is_tested(offline: Api) -> None:
     """No route answers with HTML unseen."""
-    for path in ("/", "/docs", "/redoc", "/docs/oauth2-redirect", "/status", "/openapi.json", "/healthz", "/v1/x"):
+    for path in (
+        "/",
+        "/docs",
+        "/redoc",
+        "/docs/oauth2-redirect",
+        "/status",
+        "/status/issues/7",
+        "/openapi.json",
+        "/healthz",
+        "/v1/x",
+    ):
         reply = await offline.client.get(path)
         is_page = reply.headers.get("content-type", "").startswith("text/html")
         assert is_page is (path in PAGES), path

@@ -47,9 +47,13 @@ async def test_every_route_but_the_open_ones_requires_a_token(serve: Serve, clos
             {"Authorization": "Basic YTpi"},
             {"Authorization": "Bearer"},
         ):
-            reply = await api.client.request(method, path.format(issue_id="x"), headers=header, content=b"{")
+            reply = await api.client.request(method, _filled(path), headers=header, content=b"{")
             assert (method, path, reply.status_code) == (method, path, 401)
             assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+def _filled(path: str) -> str:
+    return path.format(issue_id="x", owner="o", repo="r", number="x")
 
 
 async def test_no_token_configured_refuses_every_call(serve: Serve, closed_address: str) -> None:
@@ -106,7 +110,13 @@ BAD: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/v1/issues/1/sandbox",
         {"content": b'{"url": "https://\\ud800"}', "headers": {"Content-Type": "application/json"}},
     ),
+    "wait for something else": ("GET", "/v1/issues/1/sandbox?wait_for=stopped", {}),
+    "wait for too long": ("GET", "/v1/issues/1/sandbox?wait_for=usable&timeout_s=301", {}),
+    "time without a wait": ("GET", "/v1/issues/1/sandbox?timeout_s=5", {}),
+    "number with a zero before it": ("GET", "/v1/repos/octo/repo/issues/07", {}),
+    "owner with a quote": ("GET", "/v1/repos/oc'to/repo/issues/7", {}),
     "idempotency key malformed": ("PUT", "/v1/issues/1/sandbox", {"headers": {"Idempotency-Key": "a b"}}),
+    "idempotency key half quoted": ("POST", "/v1/issues/1/stop", {"headers": {"Idempotency-Key": '"a'}}),
     "idempotency key endless": ("PUT", "/v1/issues/1/sandbox", {"headers": {"Idempotency-Key": "a" * 129}}),
     "page size zero": ("GET", "/v1/sandboxes?page_size=0", {}),
     "page size endless": ("GET", "/v1/sandboxes?page_size=100000", {}),
@@ -235,6 +245,26 @@ async def test_issue_has_one_address(serve: Serve, closed_address: str, spelling
         assert reply.status_code == (400 if spelling else 404), reply.text
 
 
+async def test_unknown_parameter_is_a_400_that_names_the_known_ones(serve: Serve, closed_address: str) -> None:
+    """A misspelt parameter is never ignored under /v1. GitHub's calls are taken whatever stands in their URL."""
+    api = await serve(closed_address)
+    known = {
+        (method, path): sorted(part["name"] for part in op.get("parameters", ()) if part["in"] == "query")
+        for method, path, op in operations(await document(api))
+        if path.startswith("/v1")
+    }
+    assert known["put", "/v1/issues/{issue_id}/sandbox"] == ["wait_s"]
+    for (method, path), names in known.items():
+        url = path.format(issue_id=1, owner="o", repo="r", number=1)
+        reply = await api.client.request(method, url, headers=BEARER, params={"wait": "30"})
+        assert (path, reply.status_code, reply.json()["type"]) == (path, 400, "urn:issuebox:problem:unknown-parameter")
+        said = f"the known ones are {', '.join(names)}" if names else "there are none here"
+        assert reply.json()["detail"] == f"query: 'wait' is not known; {said}"
+    body = b"{}"
+    reply = await api.client.post("/webhooks/github?wait=30", content=body, headers=signed(body, "push"))
+    assert (reply.status_code, reply.json()["intention"]) == (202, "ignore")
+
+
 @pytest.mark.parametrize("number", [False, True, "12", 12.0, -1, None])
 async def test_number_is_a_number(serve: Serve, closed_address: str, number: object) -> None:
     """A truth value, a text or a fraction is no number of an issue."""
@@ -291,6 +321,10 @@ CALLS: dict[tuple[str, str, int], dict[str, Any]] = {
     ("delete", "/v1/issues/{issue_id}/sandbox", 401): {"token": False},
     ("delete", "/v1/issues/{issue_id}/sandbox", 404): {"issue_id": "77777"},
     ("delete", "/v1/issues/{issue_id}/sandbox", 503): {"away": True},
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 400): {"number": "07"},
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 401): {"token": False},
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 404): {},
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 503): {"away": True},
     ("get", "/v1/sandboxes", 200): {},
     ("get", "/v1/sandboxes", 400): {"params": {"page_size": 0}},
     ("get", "/v1/sandboxes", 401): {"token": False},
@@ -299,20 +333,32 @@ CALLS: dict[tuple[str, str, int], dict[str, Any]] = {
     ("get", "/readyz", 200): {},
     ("get", "/readyz", 503): {"away": True},
 }
-NEED_A_WORKER = {
+ELSEWHERE = {
+    # On the whole stack, in `test_handover.py`, `test_wait.py` and `test_idempotency.py`.
     ("put", "/v1/issues/{issue_id}/sandbox", 200),
     ("put", "/v1/issues/{issue_id}/sandbox", 409),
+    ("put", "/v1/issues/{issue_id}/sandbox", 422),
     ("get", "/v1/issues/{issue_id}/sandbox", 200),
+    ("get", "/v1/issues/{issue_id}/sandbox", 202),
+    ("get", "/v1/issues/{issue_id}/sandbox", 409),
     ("get", "/v1/issues/{issue_id}/sandbox/why", 200),
+    ("post", "/v1/issues/{issue_id}/retry", 422),
+    ("post", "/v1/issues/{issue_id}/stop", 422),
+    ("post", "/v1/issues/{issue_id}/replace", 422),
+    ("delete", "/v1/issues/{issue_id}/sandbox", 422),
+    # With more issues than one, in `test_number.py`.
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 200),
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 409),
+    ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 410),
 }
-"""Tested in `test_handover.py`, on the whole stack."""
+"""Statuses that another test shows with the documented body."""
 
 
 async def test_documented_statuses_are_those_that_occur(serve: Serve, closed_address: str) -> None:
     """Every documented status can occur, and every status that occurs is documented."""
     schema = await document(await serve(closed_address))
     documented = {(method, path, int(status)) for method, path, op in operations(schema) for status in op["responses"]}
-    assert documented == set(CALLS) | NEED_A_WORKER
+    assert documented == set(CALLS) | ELSEWHERE
 
 
 @pytest.mark.parametrize("case", CALLS, ids=lambda case: " ".join(map(str, case)))
@@ -324,7 +370,8 @@ async def test_each_documented_status_has_the_documented_body(
     given = dict(CALLS[case])
     monkeypatch.setattr(webhooks, "WEBHOOK_BODY_MAX_BYTES", 2048)
     api = await (serve(closed_address) if given.pop("away", False) else serve())
-    where = path.format(issue_id=given.pop("issue_id", issue_id))
+    number = given.pop("number", issue_id)
+    where = path.format(issue_id=given.pop("issue_id", issue_id), owner="octo", repo="repo", number=number)
     headers = given.pop("headers", {}) | (BEARER if given.pop("token", True) and path.startswith("/v1") else {})
     if given.pop("started", False):
         await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)

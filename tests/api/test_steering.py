@@ -33,11 +33,11 @@ from workflows.messages import (
 ORDERS: dict[str, tuple[str, str, str, list[object]]] = {
     # method, path, signal, its arguments
     "retry": ("POST", "/retry", "retry", []),
-    "stop": ("POST", "/stop", "stop", [{}]),
+    "stop": ("POST", "/stop", "stop", [{"key": ""}]),
     "replace": ("POST", "/replace", "replace", []),
-    "delete": ("DELETE", "/sandbox", "delete", [{"force": False}]),
-    "delete unforced": ("DELETE", "/sandbox?force=false", "delete", [{"force": False}]),
-    "delete forced": ("DELETE", "/sandbox?force=true", "delete", [{"force": True}]),
+    "delete": ("DELETE", "/sandbox", "delete", [{"force": False, "key": ""}]),
+    "delete unforced": ("DELETE", "/sandbox?force=false", "delete", [{"force": False, "key": ""}]),
+    "delete forced": ("DELETE", "/sandbox?force=true", "delete", [{"force": True, "key": ""}]),
 }
 
 

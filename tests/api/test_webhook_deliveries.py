@@ -76,6 +76,7 @@ async def test_delivery_is_stored_or_ignored_with_a_reason(
     assert (event["issue"]["closed_at"] is not None) is (state == "closed")
     assert event["is_explicit"] is is_explicit
     assert event["delivery"] == mock.delivery
+    assert event["sender"] == "octocat"
     assert event["digest"] == hashlib.sha256(mock.body).hexdigest()
 
 

@@ -182,5 +182,5 @@ async def test_progress_says_when_no_worker_serves_the_task_queue(temporal: Clie
     handle: WorkflowHandle[object, AuditReport] = await temporal.start_workflow(
         AUDIT_TYPE, AuditInput(), id=task_queue, task_queue=task_queue, result_type=AuditReport
     )
-    assert await progress(handle, task_queue) == f"waiting for a worker on {task_queue!r}"
+    assert await progress(handle, task_queue) == f"waiting for a worker on {task_queue!r}; `issuebox worker` starts one"
     await handle.terminate()

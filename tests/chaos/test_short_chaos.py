@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proofs.chaos.fault_schedule import MEDDLINGS, Door
+from proofs.chaos.receiver import Mood
 from proofs.chaos.terms import STRAYS
 from tests.chaos.commands import ended
 
@@ -48,6 +49,7 @@ async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
         assert sum(calls) >= 150, door
     assert report["full_pipes"], "no process waited for the reader of its log"
     assert report["blocks"], "no block was recorded"
+    assert set(report["told"]) == set(Mood), "the receiver of notices had not each of its moods"
     assert set(report["endings"]) <= {"ended in order", "was killed meanwhile"}
     assert len(report["faults"]) >= 5, "the faults hit no request"
     assert report["sandboxes_created"] >= 5

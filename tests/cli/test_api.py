@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from api import sandboxes, webhooks
 from issuebox import logs
 from issuebox.cli.app import app
 from issuebox.temporal import connect
@@ -16,7 +17,7 @@ from issuebox.temporal import connect
 def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that keeps connections for 60 s never sends a delivery into one that the API is closing.
 
-    The connections are bounded, and none becomes a web socket.
+    The connections are bounded, and none becomes a web socket. A stop lets every delivery end, and no long wait.
     """
     given: dict[str, Any] = {}
 
@@ -31,6 +32,7 @@ def test_api_keeps_idle_connections_for_longer_than_proxies_do(monkeypatch: pyte
     assert CliRunner().invoke(app, ["api", "--port", "8899"]).exit_code == 0
     assert given["port"] == 8899
     assert given["timeout_keep_alive"] > 60
+    assert webhooks.ANSWER_WITHIN_S < given["timeout_graceful_shutdown"] < sandboxes.WAIT_MAX_S
     assert (given["http"], given["ws"]) == ("api.connections:BoundedHttp", "none")
 
 

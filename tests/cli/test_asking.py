@@ -109,9 +109,9 @@ async def test_start_asks_and_does_not_wait(stack: Stack, issuebox: Run, reposit
 @pytest.mark.parametrize(
     ("arguments", "signal"),
     [
-        (["stop"], ("stop", ["ordered_at"])),
-        (["delete"], ("delete", ["force", "ordered_at"])),
-        (["delete", "--force", "--yes"], ("delete", ["force", "ordered_at"])),
+        (["stop"], ("stop", ["key", "ordered_at"])),
+        (["delete"], ("delete", ["force", "key", "ordered_at"])),
+        (["delete", "--force", "--yes"], ("delete", ["force", "key", "ordered_at"])),
         (["replace", "-y"], ("replace", [])),
         (["retry"], ("retry", [])),
     ],

@@ -139,10 +139,19 @@ async def test_wrong_setting_fails_a_check(doctor: Run, variable: str, value: st
     assert KEY not in ran.out
 
 
+async def test_dangerous_settings_are_warnings(doctor: Run) -> None:
+    """They leave the installation healthy, because they may be meant."""
+    ran = await doctor("--json", "--only", "github")
+    warned = {name for name, verdict in verdicts(ran).items() if verdict == "warning" and name.startswith("settings")}
+    secrets = {"settings: ISSUEBOX_WEBHOOK_SECRETS", "settings: ISSUEBOX_API_TOKENS"}
+    assert warned == {*secrets, "settings: ISSUEBOX_MIN_ASSOCIATION"}
+    assert (ran.code, ran.json["is_healthy"]) == (0, True)
+
+
 async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
     """All kinds of polls are missing, and the advice is to start a worker. No query is sent."""
     ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
-    kinds = ("workflows", "activities", "waits", "inside")
+    kinds = ("workflows", "activities", "waits", "inside", "notices")
     assert failed(ran) == [f"temporal: worker: {kind}" for kind in kinds]
     assert seen(ran, "temporal: worker: waits") == "nobody polls the task queue nobody-serves-this-waits"
     assert "issuebox worker" in advice(ran, "temporal: worker: workflows")

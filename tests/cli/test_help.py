@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from issuebox.cli.app import app
 from issuebox.cli.command_line import EPILOG, Exit
+from issuebox.cli.help import Panel
 from issuebox.temporal.search_attributes import needed
 from tests.cli.conftest import environment
 
@@ -45,6 +47,37 @@ def test_command_explains_itself_without_heavy_imports(command: str) -> None:
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert f"issuebox {command}" in done.stdout or f"{command} [OPTIONS]" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_help_speaks_of_values_as_people_do() -> None:
+    """No `<bool>` for what takes no value, and no type of Python for what does. Nothing is wider than the terminal."""
+    for command in ([], *([name] for name in COMMANDS), ["connect", "github"], ["connect", "daytona"]):
+        text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+        options = text.partition("─ Options ─")[2]
+        assert options
+        assert not re.findall(r"<(?:bool|str|int|float|path|list)\b[^>]*>", options), command
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_has_every_command_in_a_group() -> None:
+    """Whoever has never seen it finds what to begin with at the top."""
+    assert [name for name, command in GROUP.commands.items() if command.rich_help_panel not in set(Panel)] == []
+    help_text = CliRunner().invoke(app, ["--help"]).output
+    places = [help_text.index(f"─ {panel} ─") for panel in Panel]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("words", [["exec", "1", "ls", "-la"], ["exec", "1"], ["ssh", "1", "-L", "8080:localhost:80"]])
+def test_words_for_another_command_are_told_their_place(words: list[str]) -> None:
+    """Whoever leaves the two dashes out learns of them, instead of an option that we do not have."""
+    told = CliRunner().invoke(app, words)
+    assert (told.exit_code, "come after --" in " ".join(told.stderr.split())) == (2, True), told.stderr
+
+
+def test_version_is_that_of_the_package() -> None:
+    """One line, for reports and scripts."""
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, f"issuebox {version('issuebox')}\n")
 
 
 def test_documentation_has_every_command_exit_code_and_search_attribute() -> None:

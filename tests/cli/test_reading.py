@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from issuebox.cli.cards import TABLE_WIDTH_MIN
+from issuebox.cli.cards import TABLE_WIDTH_MIN, age
 from issuebox.dev.dev_stack import DevStack
-from tests.cli.conftest import Run, issue_in
+from tests.cli.conftest import Run, issue_in, own_namespace
 from tests.waiting import until
 from tests.workflow.conftest import Stack
 from workflows import search_attributes
@@ -105,6 +107,33 @@ async def test_list_without_issues_is_an_answer(read: Run, repository: str) -> N
     """Finding nothing is not an error."""
     ran = await read("list", "--repo", repository)
     assert (ran.code, ran.out, ran.err) == (0, "No issue fits.\n", "")
+    assert (await read("list", "--repo", repository, "--json")).json == {"issues": [], "is_more": False}
+
+
+async def test_list_where_nobody_has_asked_yet_says_how_to_begin(run: Run, temporal_address: str) -> None:
+    """Not that no issue fits: nothing was asked for but a list."""
+    namespace = f"empty-{uuid.uuid4().hex[:8]}"
+    await own_namespace(temporal_address, namespace)
+    ran = await run("list", TEMPORAL_ADDRESS=temporal_address, TEMPORAL_NAMESPACE=namespace)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("There are no issues yet. ")
+
+
+async def test_list_shows_how_old_each_issue_is_here(temporal: Client, repository: str, read: Run) -> None:
+    """As the time since its workflow began, in one unit."""
+    await visible(temporal, await known(temporal, Published(phase="usable", repository=repository, number=1)))
+    for width in ("80", "40"):
+        assert re.search(r"\b\d{1,2} s\b", (await read("list", "--repo", repository, COLUMNS=width)).out)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (-5, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 d")],
+)
+def test_age_is_told_in_the_largest_unit_of_which_it_is_two(seconds: int, text: str) -> None:
+    """So it never loses more than a third of what it says."""
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    assert age(now, now - timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize("width", [30, 50, 79, 120])

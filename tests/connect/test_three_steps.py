@@ -1,4 +1,7 @@
-"""The first hour: `issuebox dev` in an empty directory, then GitHub and Daytona connected, then a real sandbox."""
+"""The first hour: `issuebox dev` in an empty directory, then GitHub and Daytona connected, then a real sandbox.
+
+These are the steps of docs/connect.md.
+"""
 
 from __future__ import annotations
 

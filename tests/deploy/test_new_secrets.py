@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from issuebox.settings import WorkerSettings
+
 REPOSITORY = Path(__file__).parents[2]
 NAMES = set(yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["secrets"])
-RANDOM = {"postgres_password", "issuebox_webhook_secrets", "issuebox_api_tokens"}
+RANDOM = {"postgres_password", "issuebox_webhook_secrets", "issuebox_api_tokens", "issuebox_notice_secret"}
 
 
 def new_secrets(directory: Path, *arguments: str, **environment: str) -> str:
@@ -33,6 +35,12 @@ def test_there_is_a_file_for_each_secret(tmp_path: Path) -> None:
     assert len({found[name] for name in RANDOM}) == len(RANDOM)
     assert min(len(found[name]) for name in RANDOM) >= 64
     assert all(name in said for name in NAMES - RANDOM)
+    given = {
+        "daytona_api_key": "key",
+        "notice_url": "https://x.example",
+        "notice_secret": found["issuebox_notice_secret"],
+    }
+    assert WorkerSettings.model_validate(given).notice_secret.get_secret_value().startswith("whsec_")
 
 
 def test_only_the_owner_can_enter_the_directory(tmp_path: Path) -> None:

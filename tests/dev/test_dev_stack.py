@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from issuebox.dev import dev_stack, services
 from issuebox.dev.dev_stack import DevError, DevSecrets, DevStack, choose_port, claimed
-from issuebox.dev.run import DevOptions, _choose_ports, _commands
+from issuebox.dev.run import DevOptions, _addresses, _choose_ports, _commands
 from issuebox.dev.services import Ports, Surroundings
 from issuebox.dev.temporal_server import DevServer
 from issuebox.environment import secrets_of
@@ -187,9 +188,29 @@ def test_secrets_from_files_are_the_ones_that_are_used(tmp_path: Path) -> None:
     assert ("ISSUEBOX_API_TOKENS" in api, api["ISSUEBOX_API_TOKENS_FILE"]) == (False, str(file))
 
 
+def test_printed_address_brings_the_token_along_to_the_page_alone(tmp_path: Path) -> None:
+    """Behind the #, where no browser sends it to a server, and quoted so that the page reads it back."""
+    here = around(tmp_path, ISSUEBOX_API_TOKENS="a+b/c#d%e")
+    ((_, [page]), *_) = _addresses(here)
+    parts = urlsplit(page)
+    assert (f"{parts.scheme}://{parts.netloc}{parts.path}", parts.query) == ("http://127.0.0.1:1/status", "")
+    assert unquote(parts.fragment) == "token=a+b/c#d%e"
+
+
+def test_api_links_to_the_page_of_the_daytona_that_the_worker_uses(tmp_path: Path) -> None:
+    """It gets the address of Daytona, and no key of it."""
+    url, hosted = "https://daytona.example/api", Ports(api=1, temporal=2, ui=3, daytona=None)
+    here = services.api_service(around(tmp_path)).environment
+    assert here["DAYTONA_API_URL"] == services.worker_service(around(tmp_path)).environment["DAYTONA_API_URL"]
+    there = services.api_service(around(tmp_path, hosted, DAYTONA_API_KEY="k", DAYTONA_API_URL=url)).environment
+    assert there["DAYTONA_API_URL"] == url
+    assert "DAYTONA_API_KEY" not in here.keys() | there.keys()
+
+
 def test_printed_command_carries_a_valid_signature(tmp_path: Path) -> None:
     """The webhook command can be pasted: its signature matches its body, byte for byte."""
-    words = shlex.split(dict(_commands(around(tmp_path)))["Send what GitHub sends when an issue is opened:"])
+    [command] = dict(_commands(around(tmp_path)))["Send the same delivery by hand:"]
+    words = shlex.split(command)
     body = words[words.index("--data-raw") + 1].encode()
     headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
     expected = "sha256=" + hmac.new(b"ws", body, "sha256").hexdigest()

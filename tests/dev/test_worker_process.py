@@ -22,6 +22,7 @@ from issuebox.dev.environment import bare, to_temporal
 from issuebox.health import answering, polls
 from issuebox.watchdog import EXIT_STALLED, TASK_LOST
 from localdaytona.testing import free_port
+from tests.cli.conftest import own_namespace
 from tests.waiting import until
 from workflows.audit import AuditWorkflow
 
@@ -83,14 +84,13 @@ async def running(directory: Path, environment: dict[str, str], *arguments: str)
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "no connection to Temporal: "),
-        ({"TEMPORAL_NAMESPACE": "no-such"}, "Temporal answered NOT_FOUND: Namespace no-such is not found."),
-        ({"TEMPORAL_TLS": "true"}, "no connection to Temporal: "),
-        ({"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/no/such/file"}, "Temporal's configuration (TEMPORAL_*)"),
-        ({"ISSUEBOX_ADMIN_ADDRESS": "203.0.113.1:8788"}, "[Errno 99]"),
-        ({"READY": "/no/such/directory/ready"}, "[Errno 2] No such file or directory: '/no/such/directory/ready'"),
+        ({"ISSUEBOX_ADMIN_ADDRESS": "203.0.113.1:8788"}, "ISSUEBOX_ADMIN_ADDRESS=203.0.113.1:8788 cannot be bound: "),
+        (
+            {"READY": "/no/such/directory/ready"},
+            "/no/such/directory/ready cannot be written: No such file or directory",
+        ),
     ],
-    ids=["Temporal is away", "wrong namespace", "no TLS there", "no certificate", "address", "ready file"],
+    ids=["address", "ready file"],
 )
 async def test_worker_that_cannot_start_says_why_in_one_line(
     tmp_path: Path, temporal_address: str, changed: dict[str, str], reason: str
@@ -105,6 +105,62 @@ async def test_worker_that_cannot_start_says_why_in_one_line(
         [line] = [line for line in worker.lines() if line["level"] == "critical"]
     assert (line["event"], "exception" in line) == ("worker_start_failed", False)
     assert line["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "no connection to Temporal: "),
+        ({"TEMPORAL_NAMESPACE": "no-such"}, "Temporal answered NOT_FOUND: Namespace no-such is not found"),
+        ({"TEMPORAL_TLS": "true"}, "no connection to Temporal: "),
+    ],
+    ids=["Temporal is away", "wrong namespace", "no TLS there"],
+)
+async def test_worker_waits_for_temporal_and_says_so(
+    tmp_path: Path, temporal_address: str, changed: dict[str, str], reason: str
+) -> None:
+    """A start ends only at malformed settings. Meanwhile it is alive, not ready, not polling, and ends in order."""
+    port, ready_file = free_port(), tmp_path / "ready"
+    environment = environment_of(temporal_address, ISSUEBOX_ADMIN_ADDRESS=f"127.0.0.1:{port}") | changed
+    arguments = ("-m", "issuebox", "worker", "--ready-file", str(ready_file))
+    async with running(tmp_path, environment, *arguments) as worker, httpx.AsyncClient(trust_env=False) as client:
+        await worker.logs("check_failed")
+        alive = await client.get(f"http://127.0.0.1:{port}/healthz")
+        ready = await client.get(f"http://127.0.0.1:{port}/readyz")
+        assert (alive.status_code, ready.status_code) == (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE)
+        assert ready.json()["status"].startswith(f"temporal: {reason}")
+        assert await checked(tmp_path, environment) == (1, f"the worker at 127.0.0.1:{port} is not ready")
+        worker.process.terminate()
+        assert await asyncio.wait_for(worker.process.wait(), END_S) == 0
+        line = next(line for line in worker.lines() if line["event"] == "check_failed")
+        assert worker.words()[-1] == "worker_stopping"
+    assert line["reason"].startswith(reason)
+    assert line["advice"]
+    assert not ready_file.exists()
+
+
+async def test_worker_begins_when_temporal_is_there(tmp_path: Path, temporal: Client, temporal_address: str) -> None:
+    """It needs no restart: the namespace is created while it waits."""
+    name = f"late-{uuid.uuid4().hex[:8]}"
+    async with running(tmp_path, environment_of(temporal_address, TEMPORAL_NAMESPACE=name)) as worker:
+        await worker.logs("check_failed")
+        await own_namespace(temporal_address, name)
+        await worker.logs("worker_ready")
+        assert "check_passed" in worker.words()
+        worker.process.terminate()
+        assert await worker.ended() == 0
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", __file__], ids=["no file", "no PEM"])
+async def test_malformed_temporal_settings_end_a_worker(tmp_path: Path, temporal_address: str, path: str) -> None:
+    """As any wrong setting does: with 2, in one sentence, before anything is connected."""
+    environment = environment_of(temporal_address, TEMPORAL_TLS_SERVER_CA_CERT_PATH=path)
+    async with running(tmp_path, environment) as worker:
+        assert await worker.ended() == 2
+        said = worker._log.read_text()
+    named = "Temporal's configuration (TEMPORAL_*)" if path != __file__ else "TEMPORAL_TLS_SERVER_CA_CERT_"
+    assert said.startswith(f"issuebox: {named}")
+    assert said.count("\n") == 1
 
 
 UNEXPECTED = """
@@ -142,7 +198,8 @@ async def test_probes_of_a_worker(tmp_path: Path, temporal_address: str) -> None
         await until(ready, lambda status: status == httpx.codes.OK, "the worker is ready")
         assert (await client.get(f"http://127.0.0.1:{port}/healthz")).json() == {"status": "ok"}
         assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == httpx.codes.NOT_FOUND
-        assert await checked(tmp_path, environment) == (0, "")
+        await worker.logs("check_failed")  # Its Daytona is away, and it works all the same.
+        assert await checked(tmp_path, environment) == (0, f"the worker at 127.0.0.1:{port} is ready, but daytona")
         worker.process.send_signal(signal.SIGSTOP)
         assert await checked(tmp_path, environment) == (3, f"the worker at 127.0.0.1:{port} does not answer")
         worker.process.send_signal(signal.SIGCONT)

@@ -1,6 +1,7 @@
 """Create, read, delete and update over HTTP, with the details that the SDK hides."""
 
 import asyncio
+import re
 from datetime import datetime
 from urllib.parse import quote
 
@@ -255,3 +256,29 @@ async def test_reads_are_stale_when_configured(server: Server, rest: httpx.Async
     assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 404
     await server.admin.config(stale_read_probability=0)
     assert (await rest.get(f"/sandbox/{made['id']}")).status_code == 200
+
+
+async def test_ssh_access_leads_to_one_sandbox_until_it_is_revoked(rest: httpx.AsyncClient, server: Server) -> None:
+    """A new access ends the one before. The journal has no token, and without a gateway there is no command."""
+    made = (await rest.post("/sandbox", json={"name": "there"})).json()
+    path = f"/sandbox/{made['id']}/ssh-access"
+    without = await rest.post(path)
+    assert (without.status_code, without.json()["message"]) == (500, "An unexpected error occurred.")
+    await server.admin.config(ssh_gateway="ssh.example.org:2222")
+    first, second = [(await rest.post(path, params={"expiresInMinutes": 5})).json() for _ in range(2)]
+    assert second["sshCommand"] == f"ssh -p 2222 {second['token']}@ssh.example.org"
+    assert re.fullmatch(r"[0-9A-Za-z]{32}", second["token"])
+
+    async def leads_to(token: str) -> object:
+        return (await rest.get("/sandbox/ssh-access/validate", params={"token": token})).json()["sandboxId"]
+
+    assert [await leads_to(access["token"]) for access in (first, second)] == [None, made["id"]]
+    assert (await rest.delete(path, params={"token": first["token"]})).json()["id"] == made["id"]
+    assert await leads_to(second["token"]) == made["id"]
+    assert (await rest.delete(path, params={"token": second["token"]})).status_code == 200
+    assert await leads_to(second["token"]) is None
+    await server.admin.config(ssh_gateway="ssh.example.org", permissions=["delete:sandboxes"])
+    assert (await rest.post(path)).status_code == 403
+    journal = str([entry.detail for entry in await server.admin.journal(kind="request")])
+    assert second["token"] not in journal
+    assert "/ssh-access?token=***" in journal

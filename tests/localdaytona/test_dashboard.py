@@ -1,21 +1,18 @@
 """The page: one document, which may load nothing else, and which never renders a name as markup."""
 
-import asyncio
 import re
-import shutil
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from playwright.async_api import Browser, Page, expect
 
 from localdaytona.testing import NO_TLS, Server
+from tests.browser import CHROMIUM, LOOKS, PATIENCE_MS, Watched, browsing, is_wider_than_the_screen, opened, violations
 from tests.localdaytona.clients import reaches
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=3000",
-)  # fmt: skip
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+expect.set_options(timeout=PATIENCE_MS)
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 
 
@@ -26,14 +23,16 @@ async def page(server: Server) -> httpx.Response:
         return await client.get("/")
 
 
-async def rendered(server: Server, profile: Path) -> str:
-    """Return the page's DOM after three seconds in a real browser."""
-    browser = await asyncio.create_subprocess_exec(
-        str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", f"{server.base_url}/",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    said, _ = await asyncio.wait_for(browser.communicate(), 60)
-    return said.decode()
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with browsing() as browser:
+        yield browser
+
+
+async def shown(page: Page, server: Server, path: str = "/") -> None:
+    """Open the page, and wait until it has read the server."""
+    await page.goto(f"{server.base_url}{path}")
+    await expect(page.locator("#link")).to_have_text("live")
 
 
 def test_page_is_one_piece(page: httpx.Response) -> None:
@@ -80,27 +79,79 @@ async def test_every_fault_on_the_page_is_accepted(server: Server, page: httpx.R
         await server.admin.add_fault(operation, {"kind": kind, **given})
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-async def test_page_shows_the_sandboxes_in_a_browser(server: Server, tmp_path: Path) -> None:
+@needs_chromium
+async def test_page_shows_the_sandboxes_in_a_browser(server: Server, browser: Browser) -> None:
     """The script runs under its policy, and shows name, label, state, journal and fault."""
     await server.admin.create(name="claude-issue-7", labels={"issue": "42"})
     await reaches(server, "claude-issue-7", "started")
     await server.admin.add_fault("start", {"kind": "stuck"})
-    dom = await rendered(server, tmp_path / "profile")
-    assert ">live<" in dom
-    assert "<b>claude-issue-7</b>" in dom
-    assert "issue: 42" in dom
-    assert '<span class="state up">started</span>' in dom
-    assert "claude-issue-7: creating → started" in dom
-    assert "<b>start</b><code>stuck</code>" in dom
+    page = await opened(browser)
+    watched = Watched(page)
+    await shown(page, server)
+    row = page.locator("#sandboxes tbody tr")
+    for text in ("claude-issue-7", "issue: 42", "started"):
+        await expect(row).to_contain_text(text)
+    await expect(page.locator("#entries")).to_contain_text("claude-issue-7: creating → started")
+    await expect(page.locator("#rules")).to_contain_text("stuck")
+    assert all(url.startswith((server.base_url, "data:")) for url in watched.requested)
+    assert watched.console == []
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-async def test_hostile_label_stays_text_in_a_browser(server: Server, tmp_path: Path) -> None:
+@needs_chromium
+async def test_page_is_for_everybody(server: Server, browser: Browser) -> None:
+    """It has no violation of axe's rules and fits the screen, in each look; so has its question."""
+    for name in ("claude-issue-7", "a-long-name-" * 8):
+        await server.admin.create(name=name, labels={"repository": "octo/repo", "note": "x" * 120})
+        await reaches(server, name, "started")
+    await server.admin.add_fault("start", {"kind": "status", "status": 503})
+    for width, scheme in LOOKS:
+        page = await opened(browser, width, scheme)
+        await shown(page, server)
+        await expect(page.locator("#sandboxes tbody tr")).to_have_count(2)
+        found = [(await violations(page), await is_wider_than_the_screen(page))]
+        await page.get_by_role("button", name="delete claude-issue-7").click()
+        found.append((await violations(page), await is_wider_than_the_screen(page)))
+        assert found == [("", False)] * 2, (width, scheme)
+        await page.context.close()
+
+
+@needs_chromium
+async def test_every_act_can_be_reached_on_a_telephone(server: Server, browser: Browser) -> None:
+    """Nothing of a row lies beside the screen: state, timers and every button are in it, and the buttons work."""
+    made = await server.admin.create(name="claude-issue-7")
+    await reaches(server, "claude-issue-7", "started")
+    page = await opened(browser, 390)
+    await shown(page, server)
+    row = page.locator("#sandboxes tbody tr")
+    boxes = [await cell.bounding_box() for cell in await row.locator("td, button").all()]
+    outside = [box for box in boxes if box and (box["x"] < 0 or box["x"] + box["width"] > 390)]
+    assert len(boxes) > 12
+    assert outside == []
+    await page.get_by_role("button", name="stop claude-issue-7").click()
+    await reaches(server, "claude-issue-7", "stopped")
+    await expect(row).to_contain_text("stopped")
+    delete = page.get_by_role("button", name="delete claude-issue-7")
+    await delete.click()
+    await page.keyboard.press("Escape")
+    await expect(delete).to_be_focused()
+    assert [each.id for each in await server.admin.sandboxes()] == [made.id]
+
+
+@needs_chromium
+async def test_address_of_daytonas_dashboard_shows_one_sandbox(server: Server, browser: Browser) -> None:
+    """The status page of issuebox links there, here as at Daytona."""
+    made = [await server.admin.create(name=f"claude-issue-{number}") for number in (7, 8)]
+    page = await opened(browser)
+    await shown(page, server, f"/dashboard/sandboxes/{made[1].id}")
+    await expect(page.locator("#sandboxes td.name b")).to_have_text(["claude-issue-8"])
+
+
+@needs_chromium
+async def test_hostile_label_stays_text_in_a_browser(server: Server, browser: Browser) -> None:
     """A label with markup is shown literally, and its script does not run."""
     await server.admin.create(name="hostile", labels={"x": HOSTILE})
-    dom = await rendered(server, tmp_path / "profile")
-    assert "<b>hostile</b>" in dom
-    assert "&lt;img src=x onerror=" in dom
-    assert "<title>localdaytona</title>" in dom
-    assert not re.search(r"<img\b", dom)
+    page = await opened(browser)
+    await shown(page, server)
+    await expect(page.locator(".labels")).to_have_text(f"x: {HOSTILE}")
+    assert await page.title() == "localdaytona"
+    assert await page.locator("img").count() == 0

@@ -46,6 +46,10 @@ WELL_FORMED: Mapping[str, str] = {
 MADE_BY_US: Mapping[str, str] = {
     # Fields that hold nothing from outside, at their longest.
     "policy_hash": "0" * 12,
+    "kind": "sandbox.stopped",
+    "undelivered": "sandbox.stopped",
+    "id": f"{'n' * 128}-20261231235959-{2**63 - 1}",
+    "occasion": "sandbox.ready " + "s" * 128 + f" {2**63 - 1}",
     "instance": "i" * 63,
     "name_prefix": "p" * 80,
     "timers": "stopped:3155760000 archived:3155760000 deleted:3155760000",

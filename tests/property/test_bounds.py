@@ -23,6 +23,7 @@ from activities.audit import AuditActivities
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.messages import CommandInput, LookupInput
+from activities.notices import NoticeActivities
 from activities.resync import Progress
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.errors import AmbiguousError, RefusedError, TransientError
@@ -62,7 +63,7 @@ MODULES = (
 )
 ACTIVITIES = [
     method
-    for kind in (SandboxActivities, InsideActivities, GitHubActivities, AuditActivities)
+    for kind in (SandboxActivities, InsideActivities, GitHubActivities, AuditActivities, NoticeActivities)
     for _, method in inspect.getmembers(kind, inspect.isfunction)
     if hasattr(method, "__temporal_activity_definition")
 ]

@@ -94,7 +94,7 @@ async def test_temporal_that_is_not_reached_exits_with_3() -> None:
     """A script can tell an outage from an unreadable repository."""
     code, _, errors = await resync(None, "octo/repo")
     assert code == 3
-    assert "Temporal is not reached" in errors
+    assert "no connection to Temporal" in errors
 
 
 async def test_repositories_that_were_connected_are_read(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_repositories_that_were_connected_are_read(tmp_path: Path) -> None
     stored = {"settings": {"ISSUEBOX_RESYNC_REPOSITORIES": "octo/repo"}, "files": {}}
     (directory / "github.json").write_text(json.dumps(stored))
     code, _, errors = await resync(None, "--data", str(tmp_path))
-    assert (code, "Temporal is not reached" in errors) == (3, True)
+    assert (code, "no connection to Temporal" in errors) == (3, True)
 
 
 def test_schedule_is_made_of_the_settings() -> None:

@@ -57,6 +57,14 @@ def test_redelivery_is_taken_once() -> None:
     assert known.requests.asked == 1
 
 
+def test_note_names_who_sent_the_delivery() -> None:
+    """*Why* answers with a login where GitHub gives one, and without one where it gives none."""
+    known = memory()
+    absorb(known, replace(event(1, delivery="a"), sender="mona"), T0)
+    absorb(known, event(2, delivery="b"), T0)
+    assert [note.reason for note in known.notes] == ["ensure: taken, by mona", "ensure: taken"]
+
+
 def test_hook_registered_twice_is_taken_once() -> None:
     """The same body under two delivery IDs counts as one request."""
     known = memory()

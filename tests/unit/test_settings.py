@@ -33,7 +33,9 @@ DURATION = "a duration such as 90, 90s, 30m, 12h or 7d"
 NEVER = f"{DURATION}, at most 3650d; negative for never"
 INTERVAL = f"{DURATION}, at most 3650d; 0 for never"
 A_NAME = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
-A_QUEUE = "a name that does not end with -waits or -inside"
+A_QUEUE = "a name that does not end with -waits, -inside or -notices"
+A_RECEIVER = "an https URL without a user"
+A_SIGNER = "whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)"
 A_KEY = "one word of visible ASCII characters"
 A_PEM = (
     "a private key as GitHub issues it, a PEM text without a passphrase; to name its file, set "
@@ -55,7 +57,7 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "min_association": (("coll", ROLES), ("", ROLES)),
     "instance": (("a/b", f"at most 63 {A_NAME}"), ("", f"at most 63 {A_NAME}"), ("x" * 64, f"at most 63 {A_NAME}")),
     "name_prefix": (("-x", f"at most 80 {A_NAME}"), ("x" * 81, f"at most 80 {A_NAME}")),
-    "task_queue": ((" ", A_QUEUE), ("issuebox-waits", A_QUEUE), ("issuebox-inside", A_QUEUE)),
+    "task_queue": tuple((queue, A_QUEUE) for queue in (" ", "issuebox-waits", "issuebox-inside", "issuebox-notices")),
     "log_format": (("xml", "json or console"),),
     "log_level": (("verbose", "debug, info, warning or error"),),
     "api_tokens": (("good,b ad", A_KEY), ("tökén", A_KEY)),
@@ -90,6 +92,8 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
         ("https://t0ken@ghe.example", "an https URL without a user or query"),
         ("ftp://ghe.example", "an https URL without a user or query"),
     ),
+    "notice_url": (("http://hooks.example/x", A_RECEIVER), ("https://t0ken@hooks.example", A_RECEIVER)),
+    "notice_secret": (("pa55", A_SIGNER), ("whsec_good", A_SIGNER), ("whsec_" + "a" * 100, A_SIGNER)),
     "resync_repositories": (("acme/*", "owner/name, without wildcards, for each repository"),),
     "resync_interval_s": (("-5m", INTERVAL),),
     "audit_interval_s": (("hourly", INTERVAL),),
@@ -380,9 +384,9 @@ def test_environment_is_read_and_no_dot_env(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_reference_has_every_setting_once_and_those_that_matter_first() -> None:
-    """38 settings, each in one table."""
+    """40 settings, each in one table."""
     names = [name for table in SETTINGS.values() for name in table]
-    assert len(names) == len(set(names)) == 38
+    assert len(names) == len(set(names)) == 40
     assert set(names) == set(ApiSettings.model_fields) | set(WorkerSettings.model_fields)
     assert next(iter(SETTINGS.values()))[:3] == ("webhook_secrets", "api_tokens", "daytona_api_key")
 
