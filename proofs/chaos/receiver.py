@@ -44,9 +44,9 @@ class Mood(StrEnum):
 
 
 MOODS: Final[Mapping[Mood, int]] = {
-    Mood.TAKES: 60, Mood.FAILS: 15, Mood.ASKS_FOR_TIME: 10, Mood.HANGS_UP: 10, Mood.DAWDLES: 5,
+    Mood.TAKES: 12, Mood.FAILS: 3, Mood.ASKS_FOR_TIME: 2, Mood.HANGS_UP: 2, Mood.DAWDLES: 1,
 }  # fmt: skip
-"""How often, in a hundred."""
+"""How often, in each twenty."""
 
 
 TAKEN: Final = frozenset({Mood.TAKES, Mood.DAWDLES})
@@ -69,6 +69,7 @@ class Receiver:
     chance: random.Random
     url: str = ""
     is_calm: bool = False
+    _deck: list[Mood] = field(default_factory=list)
     told: defaultdict[int, list[Told]] = field(default_factory=lambda: defaultdict(list))
     moods: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +81,7 @@ class Receiver:
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Read a notice, whose signature must be right, and answer as the mood is."""
         notice: dict[str, Any] = Webhook(SECRET).verify(await request.text(), dict(request.headers))
-        mood = Mood.TAKES if self.is_calm else self.chance.choices(list(MOODS), list(MOODS.values()))[0]
+        mood = Mood.TAKES if self.is_calm else self._mood()
         self.moods[mood] += 1
         at, is_taken = datetime.fromisoformat(notice["timestamp"]), mood in TAKEN
         told = Told(request.headers["webhook-id"], notice["type"], at, is_taken)
@@ -94,6 +95,12 @@ class Receiver:
         if mood is Mood.DAWDLES:
             await asyncio.sleep(SLOW_S)
         return web.Response(status=204)
+
+    def _mood(self) -> Mood:
+        if not self._deck:
+            self._deck = [mood for mood, times in MOODS.items() for _ in range(times)]
+            self.chance.shuffle(self._deck)
+        return self._deck.pop()
 
 
 @asynccontextmanager

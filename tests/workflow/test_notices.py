@@ -27,8 +27,8 @@ from workflows import options
 from workflows.messages import MEMO_STATUS, SIGNAL_DELETE, SIGNAL_LOOK, SIGNAL_STOP, DeleteRequest
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
-QUICK_S = 2.0
-"""For what takes some 0.3 s here when nothing holds it up."""
+QUICK_S = 8.0
+"""Less than a receiver may take to answer."""
 
 
 @dataclass
