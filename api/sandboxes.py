@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -258,38 +259,19 @@ def _retry_after_s(status: Status) -> int:
 def _add_orders(routes: APIRouter, issues: Issues) -> None:
     """A person's orders, safe to repeat under a key. Each is a 404 when no workflow runs for the issue."""
 
-    @routes.post(
-        "/issues/{issue_id}/retry",
-        tags=["sandboxes"],
-        operation_id="retryIssue",
-        summary="Try a blocked issue now",
-        status_code=202,
-        responses=_ORDERED,
-    )
+    ordering = partial(routes.post, tags=["sandboxes"], status_code=202, responses=_ORDERED)
+
+    @ordering("/issues/{issue_id}/retry", operation_id="retryIssue", summary="Try a blocked issue now")
     async def retry(issue_id: IssueIdPath, idempotency_key: IdempotencyKey = None) -> OrderReply:
         """If the issue is not blocked, its sandbox is looked up again."""
         return await _order(issues, issue_id, SIGNAL_RETRY, key=idempotency_key or "")
 
-    @routes.post(
-        "/issues/{issue_id}/stop",
-        tags=["sandboxes"],
-        operation_id="stopSandbox",
-        summary="Stop the sandbox",
-        status_code=202,
-        responses=_ORDERED,
-    )
+    @ordering("/issues/{issue_id}/stop", operation_id="stopSandbox", summary="Stop the sandbox")
     async def stop(issue_id: IssueIdPath, idempotency_key: IdempotencyKey = None) -> OrderReply:
         """The sandbox keeps its disk. The next request for it starts it again."""
         return await _order(issues, issue_id, SIGNAL_STOP, key=idempotency_key or "")
 
-    @routes.post(
-        "/issues/{issue_id}/replace",
-        tags=["sandboxes"],
-        operation_id="replaceSandbox",
-        summary="Replace the sandbox",
-        status_code=202,
-        responses=_ORDERED,
-    )
+    @ordering("/issues/{issue_id}/replace", operation_id="replaceSandbox", summary="Replace the sandbox")
     async def replace(issue_id: IssueIdPath, idempotency_key: IdempotencyKey = None) -> OrderReply:
         """Delete the sandbox, unsaved work included, and create a new one."""
         return await _order(issues, issue_id, SIGNAL_REPLACE, key=idempotency_key or "")
