@@ -92,7 +92,7 @@ async def _arrange(stack: Stack, state: str) -> str:
         await stack.provider.settle(sandbox_id, 5.0)
         if state == "archived":
             await admin.act(sandbox_id, "archive")
-            await stack.provider.settle(sandbox_id, 5.0)
+            await until(stack.state, lambda state: state == "archived", "archived after its turn for a backup")
     if state in {*SETTLES, "paused", "archiving", "some_new_state"}:
         others = {"paused": "paused", "archiving": "archived", "some_new_state": "started"}
         desired = others.get(state) or SETTLES[state]
@@ -121,6 +121,8 @@ async def _play(stack: Stack, row: Row, goal: Goal, *, is_forced: bool) -> str:
     if isinstance(word, Cause):
         seen: object = status.blocked.cause if status.blocked else None
     else:
+        if word == "archived":  # The goal counts as reached while Daytona makes the backup that each archive waits for.
+            await until(stack.state, lambda state: state != "archiving", "archived after its turn for a backup")
         seen = await stack.state()
     created = len([e for e in await stack.daytona.admin.journal(kind="created") if e.name == stack.name])
     return "" if (seen, created) == (word, 1) else f"{row.state}: {seen!r} after {created} creates, expected {word!r}"

@@ -22,7 +22,7 @@ async def _stop(stack: Stack, sandbox_id: str) -> None:
 async def _archive(stack: Stack, sandbox_id: str) -> None:
     await _stop(stack, sandbox_id)
     await stack.daytona.admin.act(sandbox_id, "archive")
-    await stack.provider.settle(sandbox_id, 5.0)
+    await until(stack.state, lambda state: state == "archived", "archived after its turn for a backup")
 
 
 async def _slow(stack: Stack, **durations: float) -> None:
