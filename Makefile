@@ -66,7 +66,7 @@ check: $(SYNCED) ## Check lint, formatting, types, import contracts, workflows, 
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 	@$(RUN) hadolint Dockerfile
-	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint scripts/client-tools deploy/new-secrets deploy/*.sh
+	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint scripts/client-tools scripts/agents deploy/new-secrets deploy/*.sh
 	@$(RUN) scripts/actionlint
 	@$(RUN) zizmor --offline --quiet --pedantic .github
 	@$(RUN) python -m scripts.reference --check

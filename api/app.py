@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import docs_page, health, listing, openapi, overview, problems, sandboxes, status_page, webhooks
+from api import docs_page, health, listing, openapi, overview, problems, runs, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from issuebox.environment import load
 from issuebox.settings import ApiSettings
@@ -64,6 +64,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     app.include_router(webhooks.router(settings, issues))
     v1 = v1_router(settings)
     sandboxes.add(v1, issues)
+    runs.add(v1, settings, issues)
     listing.add(v1, settings, issues)
     overview.add(v1, issues)
     app.include_router(v1)

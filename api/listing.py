@@ -30,6 +30,7 @@ from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
 from issuebox.temporal.issues import Issues, UnavailableError
 from issuebox.temporal.numbers import find
 from workflows import search_attributes
+from workflows.run_messages import RunState
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -49,6 +50,7 @@ class Wanted(BaseModel):
     phase: Phase | None = Field(None, description="What the sandbox is doing.")
     issue_state: IssueState | None = Field(None, description="What GitHub said last of the issue.")
     blocked: Cause | Literal["any"] | None = Field(None, description="The cause; any for all that are blocked.")
+    run: RunState | None = Field(None, description="The state of the agent's newest run.")
 
     def condition(self) -> str:
         """The condition for the index. No value can end its quotes: it is of an enumeration or of a narrow pattern."""
@@ -58,12 +60,13 @@ class Wanted(BaseModel):
         clauses += _in(search_attributes.PHASE, self.phase or "")
         clauses += _in(search_attributes.ISSUE_STATE, self.issue_state or "")
         clauses += _in(search_attributes.BLOCKED, *causes)
+        clauses += _in(search_attributes.RUN, self.run or "")
         return " AND ".join(clauses)
 
     @property
     def is_filtered(self) -> bool:
         """Whether the query goes by search attributes of ours."""
-        return bool(self.repository or self.phase or self.issue_state or self.blocked)
+        return bool(self.repository or self.phase or self.issue_state or self.blocked or self.run)
 
 
 class ListedSandbox(BaseModel):
@@ -90,6 +93,7 @@ class ListedSandbox(BaseModel):
     issue_updated_at: str = ""
     requested_at: str = Field("", description="When somebody asked for the sandbox last; up to a minute late.")
     undelivered: str = Field("", description="The last notice, when its receiver did not take it within three days.")
+    run: str = Field("", description="The state of the agent's newest run.")
 
 
 class SandboxRow(BaseModel):
@@ -118,6 +122,7 @@ class SandboxRow(BaseModel):
     undelivered: str = Field(
         description="The kind of the last outbound webhook, when its receiver did not take it in time."
     )
+    run: RunState | None = Field(description="The state of the agent's newest run; null where none was asked for.")
 
 
 class SandboxesPage(BaseModel):
@@ -243,6 +248,7 @@ def _shown(row: Row) -> SandboxRow:
         issue_updated_at=time_of(known.issue_updated_at),
         requested_at=time_of(known.requested_at),
         undelivered=known.undelivered,
+        run=_one_of(RunState, known.run),
     )
 
 

@@ -233,5 +233,6 @@ def _text(shown: ListedSandbox) -> str:
         shown.title,
         *(shown.phase, shown.state, shown.outcome.replace("_", " "), shown.goal, shown.issue_state),
         *(shown.blocked, shown.blocked.replace("_", " "), shown.stuck and "stuck", shown.work),
+        *(shown.run, shown.run.replace("_", " ")),
     )
     return " ".join(texts).lower()

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, title_line
+from issuebox.domain.run import RequestKind, RunRequest
 from issuebox.domain.triggers import TABLE, Detection, Facts
 
 _ID_MAX = 2**63 - 1
@@ -49,6 +50,7 @@ class Label(_Part):
 class Comment(_Part):
     """The comment of an ``issue_comment`` event."""
 
+    id: Id | None = None
     body: str | None = None
     created_at: AwareDatetime
     user: Account | None = None
@@ -71,6 +73,7 @@ class IssueSnapshot(_Part):
     updated_at: AwareDatetime
     closed_at: AwareDatetime | None = None
     html_url: Url = ""
+    body: str | None = None
     pull_request: dict[str, object] | None = None
 
 
@@ -119,7 +122,12 @@ class SnapshotDelivery(_Part):
             is_explicit=detection.is_explicit,
             requested_at=self._requested_at(),
             sender=self.facts(event).sender,
+            request=self._request(event, detection.run) if detection.run and not detection.run_objection else None,
         )
+
+    def _request(self, event: str, kind: RequestKind) -> RunRequest | None:
+        """What the agent is asked, in the words of this delivery."""
+        return RunRequest(kind, author=self.facts(event).sender, body=self.issue.body or "", at=self._requested_at())
 
     def _state(self, event: str) -> IssueState:
         """``transferred`` and ``deleted`` carry the earlier state. A comment's ``deleted`` is not about the issue."""
@@ -171,6 +179,13 @@ class CommentDelivery(IssueDelivery):
 
     def _requested_at(self) -> datetime:
         return self.comment.created_at
+
+    def _request(self, event: str, kind: RequestKind) -> RunRequest | None:
+        """Without the comment's ID nobody could tell it from a repetition: then it asks for the sandbox alone."""
+        request, number = super()._request(event, kind), self.comment.id
+        if request is None or number is None:
+            return None
+        return replace(request, key=f"comment-{number}", text=self.comment.body or "", comment_id=number)
 
 
 SHAPES: Mapping[str, type[IssueDelivery]] = {"issues": IssueDelivery, "issue_comment": CommentDelivery}

@@ -22,9 +22,12 @@ from issuebox.temporal.issues import (
     IssueDeletedError,
     IssuesError,
     KeyReusedError,
+    NoRunsError,
+    RunRefusedError,
     StuckError,
     UnavailableError,
     UnknownIssueError,
+    UnknownRunError,
     WrongIssueError,
 )
 from issuebox.temporal.numbers import AmbiguousNumberError, UnknownNumberError
@@ -46,6 +49,9 @@ OF_ISSUES: Mapping[type[IssuesError], tuple[int, str]] = {
     WrongIssueError: (409, "conflict"),
     IssueDeletedError: (409, "issue-deleted"),
     KeyReusedError: (422, "idempotency-key-reused"),
+    UnknownRunError: (404, "unknown-run"),
+    NoRunsError: (409, "no-runs"),
+    RunRefusedError: (409, "run-refused"),
     # Temporal refuses a list without filters: the caller did not cause that, and it does not pass.
     NotIndexedError: (500, "internal"),
 }

@@ -38,6 +38,7 @@ from api.problems import ProblemError, first_mistake, problem_of, responses
 from api.sandboxes import status_url
 from issuebox.domain import markup  # noqa: F401 -- loaded now, and not by the first comment
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.run_comment import BEGINNING
 from issuebox.domain.triggers import EVENTS, Criteria, Detection, Facts, detect
 from issuebox.settings import ApiSettings, criteria_of
 from issuebox.temporal.issues import AwayError, Issues, IssuesError
@@ -202,8 +203,11 @@ def _understood(
     except ValidationError as error:
         return _not_read(Facts(event, action), error, criteria)
     facts |= {"action": action, "issue_id": parsed.issue.id, "repository": parsed.repository.full_name}
-    detection = detect(parsed.facts(event), criteria)
-    if detection.intention in IGNORED and parsed.is_pull_request:
+    given = parsed.facts(event)
+    detection = detect(given, criteria)
+    # GitHub delivers each edit of a run's comment: a workflow would get a signal every 30 s.
+    is_ours = given.comment.startswith(BEGINNING)
+    if detection.intention in IGNORED and (parsed.is_pull_request or is_ours):
         return _Message(detection)
     return _Message(detection, parsed.to_event(event, delivery, hashlib.sha256(payload).hexdigest(), detection))
 

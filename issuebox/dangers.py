@@ -39,6 +39,7 @@ def dangers(settings: CommonSettings, environ: Mapping[str, str]) -> Iterator[Da
     """What is dangerous in the settings of one kind of process."""
     if isinstance(settings, ApiSettings):
         yield from _everybody(settings)
+        yield from _anybodys_work(settings)
         yield from _short("ISSUEBOX_WEBHOOK_SECRETS", settings.webhook_secrets)
         yield from _short("ISSUEBOX_API_TOKENS", settings.api_tokens)
     for name, info in type(settings).model_fields.items():
@@ -67,6 +68,15 @@ def _everybody(settings: ApiSettings) -> Iterator[Danger]:
             "ISSUEBOX_MIN_ASSOCIATION",
             "everybody who may open an issue in a connected repository may ask for a sandbox",
             "Before you connect a public repository: docs/who-may-ask.md.",
+        )
+
+
+def _anybodys_work(settings: ApiSettings) -> Iterator[Danger]:
+    if settings.run_preset and settings.run_min_association.is_below(Association.CONTRIBUTOR):
+        yield Danger(
+            "ISSUEBOX_RUN_MIN_ASSOCIATION",
+            "people who never contributed may have the agent work, with the credentials that you give it",
+            "Leave it out: then only collaborators may.",
         )
 
 

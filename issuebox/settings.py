@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.issue_source import is_repository
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
-from issuebox.domain.triggers import Association, Criteria
+from issuebox.domain.triggers import OCCASIONS, Association, Criteria
 from workflows.messages import TASK_QUEUE, Aside
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -30,6 +30,7 @@ DURATION_MAX_S = 3650 * 86400.0
 """Ten years, which is still possible for a Temporal timer."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HOST_PORT = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _GLOB = re.compile(r"\*|[A-Za-z0-9_.*?-]+/[A-Za-z0-9_.*?-]+")
 _ASIDE = tuple(aside.queue("") for aside in Aside)
 """What would make a task queue that of another installation: its waits, say."""
@@ -112,6 +113,13 @@ def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
     """A relative path would depend on where the sandbox's daemon was started."""
     if not value or not all(path == "~" or path.startswith(("~/", "/")) for path in value):
         raise WrongValueError("paths that are ~ or begin with / or ~/, comma-separated")
+    return value
+
+
+def _directory(value: str) -> str:
+    """A relative path would depend on where each process was started."""
+    if value and not value.startswith("/"):
+        raise WrongValueError("a path that begins with /, or empty for none")
     return value
 
 
@@ -224,6 +232,8 @@ AfterClose = Annotated[
     float, _duration(-DURATION_MAX_S, DURATION_MAX_S, f"{DURATION}, at most 3650d; negative for never")
 ]
 Interval = Annotated[float, _duration(0, DURATION_MAX_S, f"{DURATION}, at most 3650d; 0 for never")]
+RunTime = Annotated[float, _duration(1, 7 * 86400, f"{DURATION}, between 1s and 7d")]
+StallTime = Annotated[float, _duration(0, 86400, f"{DURATION}, at most 1d; 0 for never")]
 SetUpTime = Annotated[float, _duration(1, 3600, f"{DURATION}, between 1s and 1h")]
 Grace = Annotated[float, _duration(0, 600, f"{DURATION}, at most 10m")]
 
@@ -233,6 +243,29 @@ def _issues(value: object) -> int:
     if not re.fullmatch(r"[1-9][0-9]{2,6}", text):
         raise WrongValueError("a whole number between 100 and 9999999")
     return int(text)
+
+
+def _count(least: int, most: int) -> BeforeValidator:
+    def counted(value: object) -> int:
+        text = str(value).strip()
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise WrongValueError(f"a whole number between {least} and {most}")
+        return int(text)
+
+    return BeforeValidator(counted)
+
+
+def _occasions(value: tuple[str, ...]) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.lower() for word in value))
+    if wrong := [word for word in words if word not in OCCASIONS]:
+        raise WrongValueError(f"some of {', '.join(OCCASIONS)}, comma-separated; {wrong[0]!r} is none")
+    return words
+
+
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value) or value.startswith("ISSUEBOX_"):
+        raise WrongValueError("names of environment variables, comma-separated, none of which begins with ISSUEBOX_")
+    return value
 
 
 def _listener(value: str) -> str:
@@ -266,6 +299,30 @@ class CommonSettings(BaseModel):
     trigger_login: Text = Field(
         "", description="Login whose assignment to an issue asks for a sandbox; empty for none."
     )
+    run_preset: Annotated[Literal["", "command", "claude", "codex"], _word("", "command", "claude", "codex")] = Field(
+        "",
+        description="What works in the sandbox when somebody asks: `claude`, `codex`, or `command` for "
+        "ISSUEBOX_RUN_COMMAND. Empty: nothing runs, people and programs use the sandbox themselves.",
+    )
+    run_command: Text = Field(
+        "", description="Shell command of the preset `command`, run in the clone: see docs/agents.md. Empty for none."
+    )
+    run_arguments: Text = Field(
+        "", description="Further arguments for the agent of the presets `claude` and `codex`; empty for none."
+    )
+    run_on: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_occasions)] = Field(
+        ("label", "comment"),
+        description="What asks for a run: some of " + ", ".join(f"`{each}`" for each in OCCASIONS) + ".",
+    )
+    run_min_association: Least = Field(
+        Association.COLLABORATOR,
+        description="Lowest association with the repository that may ask for a run: " + " < ".join(Association) + ".",
+    )
+    run_log_dir: Annotated[Text, AfterValidator(_directory)] = Field(
+        "",
+        description="Directory into which the workers copy what runs write, without secrets, and from which the API "
+        "and `issuebox logs` read it; the same for all of them. Empty: no copies.",
+    )
     instance: Annotated[Text, _name(63)] = Field(
         DEFAULT_INSTANCE,
         description="Name on the label of our sandboxes, for several installations in one Daytona organization. A "
@@ -276,7 +333,8 @@ class CommonSettings(BaseModel):
     )
     task_queue: Annotated[Text, AfterValidator(_task_queue)] = Field(
         TASK_QUEUE,
-        description="Temporal task queue. Three more are named after it, with `-waits`, `-inside` and `-notices`.",
+        description="Temporal task queue. Four more are named after it, with `-waits`, `-inside`, `-notices` and "
+        "`-runs`.",
     )
     daytona_api_url: Annotated[Text, AfterValidator(_web_address)] = Field(
         "https://app.daytona.io/api",
@@ -291,7 +349,11 @@ class CommonSettings(BaseModel):
 
     def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
         """Values that are valid alone but not together: the settings concerned, and a sentence."""
-        yield from ()
+        if (self.run_preset == "command") is not bool(self.run_command):
+            yield (
+                frozenset({"run_preset", "run_command"}),
+                "ISSUEBOX_RUN_PRESET=command and ISSUEBOX_RUN_COMMAND go together: set both, or leave both out",
+            )
 
 
 class ApiSettings(CommonSettings):
@@ -353,10 +415,11 @@ class WorkerSettings(CommonSettings):
     )
     github_token: Key = Field(
         SecretStr(""),
-        description="Token that reads issues and clones private repositories; not needed for public ones.",
+        description="Token that reads issues, clones private repositories, and tells issues of their runs; to read "
+        "public ones it is not needed.",
     )
     github_app_id: Annotated[Text, AfterValidator(_app_id)] = Field(
-        "", description="ID of the GitHub App that reads issues instead of a token; empty for none."
+        "", description="ID of the GitHub App that reads and writes issues instead of a token; empty for none."
     )
     github_app_private_key: Annotated[Secret, AfterValidator(_private_key)] = Field(
         SecretStr(""), description="The App's private key, a PEM text."
@@ -386,6 +449,35 @@ class WorkerSettings(CommonSettings):
     notice_secret: Annotated[Secret, AfterValidator(_signing_secret)] = Field(
         SecretStr(""), description="What signs the notices: whsec_ and 24 to 64 bytes in base64."
     )
+    run_timeout_s: RunTime = Field(3600.0, description="Time limit of one attempt of a run, up to 7 days.")
+    run_stall_s: StallTime = Field(
+        900.0, description="Time without output after which a run counts as stalled and is ended; 0 for never."
+    )
+    run_attempts: Annotated[int, _count(1, 100)] = Field(
+        3, description="Attempts of a run that may be cut off (a stopped sandbox, a kill) before it is given up."
+    )
+    runs_max: Annotated[int, _count(0, 500)] = Field(
+        0,
+        description="Runs that the installation works on at once; 0 for no limit. Others wait for their turn, the "
+        "first that asked first.",
+    )
+    run_env: Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_split)] = Field(
+        (),
+        description="Variables that a run gets from the worker's environment, comma-separated names such as "
+        "ANTHROPIC_API_KEY. `<name>_FILE` may name a file that holds the value.",
+    )
+    run_follow_up: Annotated[Literal["queue", "interrupt"], _word("queue", "interrupt")] = Field(
+        "queue",
+        description="What a request does while a run works: `queue` waits for its end, `interrupt` ends it.",
+    )
+    run_on_close: Annotated[Literal["finish", "cancel"], _word("finish", "cancel")] = Field(
+        "finish", description="What the close of the issue does to a run that works: `finish` or `cancel`."
+    )
+    run_report: Annotated[Literal["comment", "none"], _word("comment", "none")] = Field(
+        "comment",
+        description="How an issue is told of its runs: `comment`, one for each run, or `none`. Needs a token or an App "
+        "that may write issues.",
+    )
     cached_workflows: Annotated[int, BeforeValidator(_issues)] = Field(
         1000,
         description="Issues whose workflows a worker keeps in memory, at some 0.1 MB each. An event for any other "
@@ -404,6 +496,7 @@ class WorkerSettings(CommonSettings):
 
     def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
         """Times after the close in the wrong order, a token sent without TLS, notices without a secret, half an App."""
+        yield from super().contradictions()
         yield from self._out_of_order("close_stop_after_s", "close_archive_after_s")
         yield from self._out_of_order("close_stop_after_s", "close_delete_after_s")
         yield from self._out_of_order("close_archive_after_s", "close_delete_after_s")
@@ -445,4 +538,6 @@ def criteria_of(settings: CommonSettings) -> Criteria:
         allowed_repositories=settings.allowed_repositories,
         min_association=settings.min_association,
         required_label=settings.required_label,
+        run_on=settings.run_on if settings.run_preset else (),
+        run_min_association=settings.run_min_association,
     )

@@ -28,21 +28,31 @@ from activities.audit_messages import AuditTerms
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.notices import NoticeActivities, Receiver
+from activities.run_gate import RunGateActivities
+from activities.run_reports import RunReportActivities
+from activities.runs import RunActivities, Work, known_values, redaction_of
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.audit import Installation
+from issuebox.domain.comments import Comments
 from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.policy import Closing, Policy
+from issuebox.domain.presets import PRESETS
 from issuebox.domain.provider import SandboxProvider
+from issuebox.domain.run import RunTerms
+from issuebox.domain.run_comment import Hints
 from issuebox.domain.set_up import SetUp
 from issuebox.health import answering, polls
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
+from issuebox.providers.github_comments import GitHubComments
 from issuebox.quick_checks import quick_checks
+from issuebox.run_logs import RunLogs
 from issuebox.settings import WorkerSettings, criteria_of
 from issuebox.start_checks import OUTSIDE_PAUSES, Standing, reached, repeated
 from issuebox.temporal.connect import TemporalConfigError, connect, forward_core_log, reason_of
 from issuebox.temporal.fitting import warn_of_misfits
+from issuebox.temporal.run_gate import GateClient
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
 from issuebox.temporal.sweeps import SweptIssues
@@ -51,6 +61,7 @@ from workflows.audit import AuditWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import Aside
 from workflows.resync import ResyncWorkflow
+from workflows.run_gate import RunGateWorkflow
 from workflows.signal_guard import SignalGuard
 
 STICKY_TIMEOUT = timedelta(seconds=5)
@@ -79,18 +90,21 @@ class StartError(Exception):
 class TaskSlots:
     """How many activities a worker works on at once, by their task queue.
 
-    A wait costs next to nothing. All others may each hold a connection to Daytona, and many systems allow a process
-    1,024 open files.
+    A wait or a follower of a run costs next to nothing. All others may each hold a connection to Daytona, and many
+    systems allow a process 1,024 open files.
     """
 
     own: int = 200
     waits: int = 1000
     inside: int = 200
     notices: int = 50
+    runs: int = 1000
 
     def aside(self, aside: Aside) -> int:
         """Those of a task queue beside the installation's own."""
-        return {Aside.WAITS: self.waits, Aside.INSIDE: self.inside, Aside.NOTICES: self.notices}[aside]
+        return {Aside.WAITS: self.waits, Aside.INSIDE: self.inside, Aside.NOTICES: self.notices, Aside.RUNS: self.runs}[
+            aside
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +229,8 @@ async def build_worker(
     one is scheduled.
     """
     settings = worker.settings
-    activities = _activities(client, provider, worker, source, is_searchable=is_searchable)
+    comments = GitHubComments(worker.github)
+    activities = _activities(client, provider, worker, source, comments, is_searchable=is_searchable)
     # Our lines carry the IDs as fields; the context dict in the message would only hide its words.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
@@ -229,7 +244,7 @@ async def build_worker(
     )
     own = serving(
         task_queue=settings.task_queue,
-        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow],
+        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow, RunGateWorkflow],
         workflow_runner=WORKFLOW_RUNNER,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_cached_workflows=settings.cached_workflows,
@@ -241,6 +256,7 @@ async def build_worker(
         for aside in Aside
     ]
     async with AsyncExitStack() as exits:
+        await exits.enter_async_context(comments)
         for each in workers:
             await exits.enter_async_context(each)
         try:
@@ -251,7 +267,13 @@ async def build_worker(
 
 
 def _activities(
-    client: Client, provider: SandboxProvider, worker: WorkerOptions, source: IssueSource | None, *, is_searchable: bool
+    client: Client,
+    provider: SandboxProvider,
+    worker: WorkerOptions,
+    source: IssueSource | None,
+    comments: Comments,
+    *,
+    is_searchable: bool,
 ) -> list[Callable[..., Any]]:
     settings = worker.settings
     activities = SandboxActivities(
@@ -273,7 +295,23 @@ def _activities(
         closing=worker.policy.closing,
     )
     notices = NoticeActivities(Receiver(settings.notice_url, settings.notice_secret.get_secret_value()))
-    return [*activities.all(), *inside.all(), *github.all(), *audit.all(), *notices.all()]
+    reports = RunReportActivities(
+        comments,
+        Hints(settings.trigger_label if settings.run_on else "", settings.trigger_phrase),
+        partial(redacted, settings),
+    )
+    runs = RunActivities(
+        provider,
+        work=work(settings),
+        instance=settings.instance,
+        logs=RunLogs(settings.run_log_dir),
+        own_secrets=own_secrets(settings),
+        reports=reports,
+    )
+    gate = GateClient(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
+    run_gate = RunGateActivities(gate, settings.runs_max)
+    groups = (activities, inside, github, audit, notices, runs, run_gate, reports)
+    return [each for group in groups for each in group.all()]
 
 
 def daytona_options(settings: WorkerSettings) -> DaytonaOptions:
@@ -298,6 +336,34 @@ def set_up(settings: WorkerSettings) -> SetUp:
     )
 
 
+def own_secrets(settings: WorkerSettings) -> tuple[str, ...]:
+    """The worker's own secrets, which must not appear in a copy of a run's output, however they came there."""
+    secrets = (
+        settings.daytona_api_key,
+        settings.github_token,
+        settings.github_app_private_key,
+        settings.notice_secret,
+    )
+    return tuple(value for secret in secrets if (value := secret.get_secret_value()))
+
+
+def redacted(settings: WorkerSettings, text: str) -> str:
+    """The text without the worker's own secrets and those of a run."""
+    return redaction_of((*own_secrets(settings), *known_values(settings.run_env))).text(text)
+
+
+def work(settings: WorkerSettings) -> Work:
+    """What a run does, from the settings."""
+    preset = PRESETS[settings.run_preset or "command"]
+    return Work(
+        preset,
+        preset.command_line(settings.run_command, settings.run_arguments) if settings.run_preset else "",
+        time_limit_s=settings.run_timeout_s,
+        secrets=settings.run_env,
+        has_clone=bool(settings.setup_clone_url),
+    )
+
+
 def github_options(settings: WorkerSettings) -> GitHubOptions:
     """How to reach GitHub, from the settings."""
     return GitHubOptions(
@@ -310,6 +376,7 @@ def github_options(settings: WorkerSettings) -> GitHubOptions:
 
 def policy(settings: WorkerSettings) -> Policy:
     """What the settings hand to the workflow."""
+    has_github = bool(settings.github_token.get_secret_value() or settings.github_app_id)
     return Policy(
         is_setup_configured=set_up(settings).is_configured,
         setup_timeout_s=settings.setup_timeout_s,
@@ -318,8 +385,18 @@ def policy(settings: WorkerSettings) -> Policy:
             archive_after_s=settings.close_archive_after_s,
             delete_after_s=settings.close_delete_after_s,
         ),
-        has_github=bool(settings.github_token.get_secret_value() or settings.github_app_id),
+        has_github=has_github,
         has_receiver=bool(settings.notice_url),
+        runs=RunTerms(
+            is_configured=bool(settings.run_preset),
+            time_limit_s=settings.run_timeout_s,
+            stall_s=settings.run_stall_s,
+            attempts_max=settings.run_attempts,
+            is_told=bool(settings.run_preset) and settings.run_report == "comment" and has_github,
+            is_cancelled_on_close=settings.run_on_close == "cancel",
+            interrupts_for_follow_up=settings.run_follow_up == "interrupt",
+            runs_max=settings.runs_max,
+        ),
         instance=settings.instance,
         name_prefix=settings.name_prefix,
     )

@@ -3,7 +3,7 @@
 Actions that the API also has go through its admission tables; the others do what no API call can.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from localdaytona import creation
@@ -14,10 +14,13 @@ from localdaytona.flights import Cause, break_down, depart, release
 from localdaytona.journal import NewEntry
 from localdaytona.model import ERRORED, Sandbox, now_s
 from localdaytona.store import NameTakenError
+from localdaytona.toolbox_host import ToolboxInside
 from localdaytona.types import JSONObject
 from localdaytona.world import World
 
 Act = Callable[[Sandbox, ActDetail, float], Sandbox]
+# Does something inside a sandbox, and returns what the journal says about it.
+InsideAct = Callable[[ToolboxInside, str], Awaitable[JSONObject]]
 
 
 class Admin:
@@ -38,20 +41,48 @@ class Admin:
             "set-state": _set_state,
             "idle": _idle,
         }
+        self._inside_acts: dict[str, InsideAct] = {
+            "oom": _kill_largest,
+            "daemon-restart": _restart_daemon,
+            "keep-disk": _keep_disk,
+            "restore-old-disk": _restore_disk,
+        }
 
-    def act(self, id_or_name: str, act: str, detail: ActDetail) -> Sandbox:
+    async def act(self, id_or_name: str, act: str, detail: ActDetail) -> Sandbox:
         """Carry out an action and return the row after it.
 
         Raises ApiError: 404 for an unknown sandbox or action, else what the API would answer.
         """
-        carry_out = self._acts.get(act)
+        carry_out, carry_out_inside = self._acts.get(act), self._inside_acts.get(act)
         sandbox = self._world.store.by_id(id_or_name) or self._world.store.by_name(id_or_name)
-        if carry_out is None or sandbox is None:
-            refuse(f"There is no action {act} on {id_or_name}; actions: {', '.join(self._acts)}", 404)
+        if sandbox is None or (carry_out is None and carry_out_inside is None):
+            known = ", ".join([*self._acts, *self._inside_acts])
+            refuse(f"There is no action {act} on {id_or_name}; actions: {known}", 404)
+        if carry_out is None:
+            return await self._act_inside(sandbox, act)
         told = detail.model_dump(mode="json", exclude_unset=True)
         with self._world.engine.changing() as change:
             change.note(_entry(act, sandbox.id, sandbox.name, told))
             return change.put(sandbox, carry_out(sandbox, detail, change.at), Cause(f"admin:{act}"))
+
+    async def _act_inside(self, sandbox: Sandbox, act: str) -> Sandbox:
+        told = await self._inside_acts[act](self.inside(sandbox), sandbox.id)
+        with self._world.store.transaction():
+            self._world.store.journal.append(now_s(), _entry(act, sandbox.id, sandbox.name, told))
+        return sandbox
+
+    def inside(self, sandbox: Sandbox) -> ToolboxInside:
+        """Return what reaches into a sandbox. Raises ApiError 404 for one that is gone."""
+        if self._world.inside is None or sandbox.hidden:
+            refuse(f"There is nothing inside {sandbox.name}", 404)
+        return self._world.inside
+
+    def find(self, id_or_name: str) -> Sandbox:
+        """Return a row, hidden or not. Raises ApiError 404."""
+        sandbox = self._world.store.by_id(id_or_name) or self._world.store.by_name(id_or_name)
+        if sandbox is None:
+            refuse(f"There is no sandbox {id_or_name}", 404)
+        return sandbox
 
     def create(self, asked: NewSandbox) -> Sandbox:
         """Create a sandbox by hand and return its row at once.
@@ -119,6 +150,25 @@ def _set_state(sandbox: Sandbox, detail: ActDetail, at: float) -> Sandbox:
 
 def _idle(sandbox: Sandbox, detail: ActDetail, at: float) -> Sandbox:
     return replace(sandbox, last_activity_at=at - detail.seconds)
+
+
+async def _kill_largest(inside: ToolboxInside, sandbox_id: str) -> JSONObject:
+    return {"pid": inside.kill_largest(sandbox_id)}
+
+
+async def _restart_daemon(inside: ToolboxInside, sandbox_id: str) -> JSONObject:
+    inside.restart_daemon(sandbox_id)
+    return {}
+
+
+async def _keep_disk(inside: ToolboxInside, sandbox_id: str) -> JSONObject:
+    await inside.keep_disk(sandbox_id)
+    return {}
+
+
+async def _restore_disk(inside: ToolboxInside, sandbox_id: str) -> JSONObject:
+    await inside.restore_disk(sandbox_id)
+    return {}
 
 
 def _entry(act: str, sandbox_id: str | None, name: str | None, detail: JSONObject) -> NewEntry:

@@ -1,8 +1,11 @@
 """What `/_local/` takes and returns. Data only."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import base64
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from localdaytona.model import Sandbox, iso
+from localdaytona.toolbox_host import InsideProcess
 from localdaytona.types import JSON
 
 # A year: longer than every timer, and still a time that can be represented.
@@ -97,6 +100,39 @@ class ActDetail(_Asked):
     seconds: float = Field(
         default=0.0, ge=0, le=IDLE_MAX_S, description="idle: since the last activity; real, not divided by `speed`."
     )
+
+
+class FileView(BaseModel):
+    """A file of a sandbox."""
+
+    path: str
+    content: Base64Bytes | None = Field(description="Null: there is no such file.")
+
+    @classmethod
+    def of(cls, path: str, content: bytes | None) -> "FileView":
+        """Return the view of a content."""
+        return cls(path=path, content=None if content is None else base64.b64encode(content))
+
+
+class ProcessView(BaseModel):
+    """A living process of a sandbox."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    pid: int
+    rss_bytes: int = Field(description="Resident memory.")
+    value: str | None = Field(repr=False, description="Of the variable that was asked for.")
+
+
+class ProcessesView(BaseModel):
+    """The living processes of a sandbox."""
+
+    processes: list[ProcessView]
+
+    @classmethod
+    def of(cls, found: list[InsideProcess]) -> "ProcessesView":
+        """Return the view of processes."""
+        return cls(processes=[ProcessView.model_validate(each) for each in found])
 
 
 class Health(BaseModel):

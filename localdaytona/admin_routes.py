@@ -5,7 +5,8 @@ They need no key, so they answer loopback clients only, and no pages of other si
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,8 +19,10 @@ from localdaytona.admin_models import (
     ActDetail,
     Added,
     Dropped,
+    FileView,
     Health,
     NewSandbox,
+    ProcessesView,
     SandboxesPage,
     SandboxView,
 )
@@ -56,6 +59,7 @@ def admin_router(world: World) -> APIRouter:
     _add_state(router, world, admin)
     _add_faults(router, world, admin)
     _add_sandboxes(router, world, admin)
+    _add_inside(router, admin)
     return router
 
 
@@ -149,20 +153,36 @@ def _add_sandboxes(router: APIRouter, world: World, admin: Admin) -> None:
     @router.get("/sandboxes/{id_or_name}")
     async def read_sandbox(id_or_name: str) -> SandboxView:
         """Return one row, hidden or not."""
-        row = world.store.by_id(id_or_name) or world.store.by_name(id_or_name)
-        if row is None:
-            raise HTTPException(404, f"There is no sandbox {id_or_name}")
-        return SandboxView.of(row)
+        with _answering():
+            return SandboxView.of(admin.find(id_or_name))
 
     @router.post("/sandboxes", status_code=201)
     async def create_sandbox(asked: NewSandbox) -> SandboxView:
         """Create a sandbox by hand."""
-        return SandboxView.of(_answered(lambda: admin.create(asked)))
+        with _answering():
+            return SandboxView.of(admin.create(asked))
 
     @router.post("/sandboxes/{id_or_name}/{act}")
     async def act(id_or_name: str, act: str, detail: ActDetail | None = None) -> SandboxView:
-        """Do something to a sandbox: start, stop, archive, delete, recover, pause, break, build-failed, ..."""
-        return SandboxView.of(_answered(lambda: admin.act(id_or_name, act, detail or ActDetail())))
+        """Do something to a sandbox: start, stop, archive, delete, recover, pause, break, build-failed, oom, ..."""
+        with _answering():
+            return SandboxView.of(await admin.act(id_or_name, act, detail or ActDetail()))
+
+
+def _add_inside(router: APIRouter, admin: Admin) -> None:
+    @router.get("/sandboxes/{id_or_name}/file")
+    async def read_file(id_or_name: str, path: str) -> FileView:
+        """Return a file of a sandbox by its path within the home, in whatever state the sandbox is."""
+        with _answering():
+            sandbox = admin.find(id_or_name)
+            return FileView.of(path, admin.inside(sandbox).read_file(sandbox.id, path))
+
+    @router.get("/sandboxes/{id_or_name}/processes")
+    async def read_processes(id_or_name: str, variable: str | None = None) -> ProcessesView:
+        """Return the living processes of a sandbox; with `variable`, those that have it in their environment."""
+        with _answering():
+            sandbox = admin.find(id_or_name)
+            return ProcessesView.of(admin.inside(sandbox).processes(sandbox.id, variable))
 
 
 def _merge(base: Patch, patch: Patch) -> Patch:
@@ -182,8 +202,10 @@ def _checked(act: Callable[[], T]) -> T:
         raise HTTPException(422, str(error)) from error
 
 
-def _answered(act: Callable[[], T]) -> T:
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn an ApiError into the reply."""
     try:
-        return act()
+        yield
     except ApiError as error:
         raise HTTPException(error.status, error.message) from error

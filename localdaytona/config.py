@@ -107,6 +107,15 @@ class Config(BaseModel):
     insert_delay_s: Seconds = Field(
         default=0.02, description="Between the quota check and the INSERT; racing creates both reserve quota."
     )
+    stop_grace_s: Seconds = Field(
+        default=0.3,
+        description="Between SIGTERM and SIGKILL to a sandbox's processes at a stop; 0: it follows at once. Real "
+        "seconds, not divided by `speed`: processes do not run faster.",
+    )
+    exit_code_waits_for_output: bool = Field(
+        default=False,
+        description="True: as in newer daemons, a command of a session ends only when no process holds its output.",
+    )
     tick_s: Seconds = Field(default=10.0, description="How often timers are checked.")
     activity_throttle_s: Seconds = Field(default=5.0, description="At most one activity write per interval.")
 

@@ -21,6 +21,8 @@ from localdaytona.transitions import TIMEOUTS, TRANSITIONS
 
 # However fast the server runs, timers are not checked more often: each check costs milliseconds.
 TICK_MIN_S = 0.02
+# A sandbox stays `stopping` while its processes end; this often it is looked at again.
+ENDING_S = 0.02
 
 # The sandboxes that wait for a backup, in the order in which the real server takes them: those that are being archived
 # first, then those without any backup, then the oldest.
@@ -142,9 +144,18 @@ class Engine:
         for sandbox in self._store.select("due_at <= ? ORDER BY due_at LIMIT 100", (now,)):
             if sandbox.flight is None:
                 continue
+            if self._publisher.is_ending(sandbox.id):
+                self._hold_back(sandbox, now)
+                continue
             cause = Cause(sandbox.flight.operation, sandbox.flight.request_id)
             with self.changing() as change:
                 change.put(sandbox, advance(sandbox, change.at, config), cause)
+
+    def _hold_back(self, sandbox: Sandbox, now: float) -> None:
+        """Put off the next step. It is no change that anybody could see, and none is published."""
+        flight = None if sandbox.flight is None else replace(sandbox.flight, due_at=now + ENDING_S)
+        with self._store.transaction():
+            self._store.update(replace(sandbox, flight=flight))
 
     def _back_up_next(self, config: Config) -> None:
         """Make the next backup of the queue: the runner takes one at a time."""

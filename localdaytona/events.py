@@ -5,7 +5,7 @@ One queue keeps the order: an event is sent before the held request that waits f
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,6 +101,8 @@ class Publisher:
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: list[ToolboxListener] = []
         self._telling: dict[str, asyncio.Task[None]] = {}
+        # How many notifications of the toolbox about a sandbox are not over yet.
+        self._owed: Counter[str] = Counter()
 
     def add_listener(self, listener: ToolboxListener) -> None:
         """Notify this listener when a sandbox stops or is destroyed."""
@@ -108,7 +110,12 @@ class Publisher:
 
     def put(self, batch: Batch) -> None:
         """Queue what to publish about a committed change."""
+        self._owed.update([*batch.stopped, *batch.destroyed] * len(self._listeners))
         self._queue.put_nowait(batch)
+
+    def is_ending(self, sandbox_id: str) -> bool:
+        """Return whether the toolbox still ends the processes of a sandbox, or has yet to be told to."""
+        return self._owed[sandbox_id] > 0
 
     @contextmanager
     def watching(self, sandbox_id: str) -> Iterator[asyncio.Event]:
@@ -153,6 +160,7 @@ class Publisher:
         task.add_done_callback(lambda done: self._ended(done, sandbox_id))
 
     def _ended(self, task: asyncio.Task[None], sandbox_id: str) -> None:
+        self._owed -= Counter([sandbox_id])
         if self._telling.get(sandbox_id) is task:
             del self._telling[sandbox_id]
         if not task.cancelled() and (error := task.exception()) is not None:

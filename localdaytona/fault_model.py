@@ -165,7 +165,22 @@ class NoHold(_Model):
     kind: Literal["no_hold"]
 
 
+class Twice(_Model):
+    """Run a request of the toolbox two times, as a proxy that sends it again; the second answer is the reply."""
+
+    kind: Literal["twice"]
+    seconds: Seconds = Field(default=0.0, description="How long after the first; 0: both at once.")
+
+
+class CutLog(_Model):
+    """Close a followed log as if the command had ended, at once or after a random beginning of what there is."""
+
+    kind: Literal["cut_log"]
+    after: Literal["nothing", "prefix"] = "nothing"
+
+
 TransitionEffect = FailTransition | BuildFailed | Stuck | Slow
+ToolboxEffect = Twice | CutLog
 Effect = (
     StatusEffect
     | StatusAfter
@@ -180,6 +195,7 @@ Effect = (
     | Malformed
     | Stale
     | TransitionEffect
+    | ToolboxEffect
     | NoHold
 )
 
@@ -192,6 +208,9 @@ class Match(_Model):
     operation: OperationName = "*"
     name: str | None = Field(default=None, description="Glob over the sandbox's name, case-sensitive.")
     sandbox_id: str | None = None
+    path: str | None = Field(
+        default=None, description="Glob over the path within the sandbox's toolbox, such as `/files/bulk-upload`."
+    )
 
 
 class Rule(_Model):
@@ -208,6 +227,15 @@ class Rule(_Model):
     def _transition_effects_need_a_transition(self) -> Self:
         if isinstance(self.effect, TransitionEffect) and self.match.operation not in WITH_TRANSITION:
             raise ValueError(f"{self.match.operation} starts no transition for {self.effect.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _some_rules_need_the_toolbox(self) -> Self:
+        is_toolbox = self.match.operation == "toolbox"
+        if isinstance(self.effect, ToolboxEffect) and not is_toolbox:
+            raise ValueError(f"{self.effect.kind} is for the operation toolbox only")
+        if self.match.path is not None and not is_toolbox:
+            raise ValueError("only the operation toolbox has paths to match")
         return self
 
 
@@ -230,6 +258,7 @@ class Fault(_Model):
 
     rule_id: str
     effect: Annotated[Effect, Field(discriminator="kind")]
+    draw: float = Field(default=0.0, description="For effects with something random in them; of seed, rule and count.")
 
     def as_json(self) -> dict[str, JSON]:
         """Return its journal entry's detail."""

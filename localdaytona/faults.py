@@ -27,6 +27,7 @@ class Target:
     sandbox_id: str | None = None
     name: str | None = None
     request_id: str | None = None
+    path: str | None = None
 
 
 class RuleView(BaseModel):
@@ -79,23 +80,23 @@ class Faults:
     def take(self, target: Target) -> Fault | None:
         """Return the first rule that hits, which it counts and journals in its own transaction."""
         for rule in self._plan.rules:
-            if _matches(rule, target) and self._counts(rule):
-                fault = Fault(rule_id=str(rule.id), effect=rule.effect)
+            if _matches(rule, target) and (draw := self._hit(rule)) is not None:
+                fault = Fault(rule_id=str(rule.id), effect=rule.effect, draw=draw)
                 with self._store.transaction():
                     self._keep_progress()
                     self._store.journal.append(now_s(), _entry(fault, target))
                 return fault
         return None
 
-    def _counts(self, rule: Rule) -> bool:
-        """Count a match and return whether it is a hit."""
+    def _hit(self, rule: Rule) -> float | None:
+        """Count a match and return, if it is a hit, the number that its effect may draw on."""
         progress = self._progress.get(str(rule.id), Progress())
         seen, fired = progress.seen + 1, progress.fired
         spent = rule.times is not None and fired >= rule.times
-        draw = random.Random(f"{self._plan.seed}/{rule.id}/{seen}").random()  # noqa: S311 - reproducible on purpose
-        hit = not spent and seen > rule.skip and draw < rule.probability
+        drawn = random.Random(f"{self._plan.seed}/{rule.id}/{seen}")  # noqa: S311 - reproducible on purpose
+        hit = not spent and seen > rule.skip and drawn.random() < rule.probability
         self._progress[str(rule.id)] = Progress(seen=seen, fired=fired + hit)
-        return hit
+        return drawn.random() if hit else None
 
     def _view(self, rule: Rule) -> RuleView:
         progress = self._progress.get(str(rule.id), Progress())
@@ -128,10 +129,17 @@ def _matches(rule: Rule, target: Target) -> bool:
     return (
         match.operation in {"*", target.operation}
         and (match.sandbox_id is None or match.sandbox_id == target.sandbox_id)
-        and (match.name is None or (target.name is not None and fnmatch.fnmatchcase(target.name, match.name)))
+        and _fits(match.name, target.name)
+        and _fits(match.path, target.path)
     )
+
+
+def _fits(pattern: str | None, text: str | None) -> bool:
+    return pattern is None or (text is not None and fnmatch.fnmatchcase(text, pattern))
 
 
 def _entry(fault: Fault, target: Target) -> NewEntry:
     detail = {**fault.as_json(), "request_id": target.request_id}
+    if target.path is not None:
+        detail["path"] = target.path
     return NewEntry("fault", target.sandbox_id, target.name, target.operation, detail)

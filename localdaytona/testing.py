@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from localdaytona.admin_models import SandboxesPage, SandboxView
+from localdaytona.admin_models import FileView, ProcessesView, ProcessView, SandboxesPage, SandboxView
 from localdaytona.fault_model import Plan
 from localdaytona.faults import PlanView
 from localdaytona.journal import PAGE_MAX, Entry, JournalPage
@@ -77,12 +77,13 @@ class AdminClient:
         *,
         name: str | None = None,
         sandbox_id: str | None = None,
+        path: str | None = None,
         times: int | None = 1,
         skip: int = 0,
         probability: float = 1.0,
     ) -> str:
         """Add one rule, which by default fires once, and return its ID."""
-        match: JSONObject = {"operation": operation, "name": name, "sandbox_id": sandbox_id}
+        match: JSONObject = {"operation": operation, "name": name, "sandbox_id": sandbox_id, "path": path}
         rule: JSONObject = {
             "match": match,
             "effect": effect,
@@ -118,8 +119,22 @@ class AdminClient:
         return SandboxView.model_validate(await self._ask("POST", "/sandboxes", json=asked))
 
     async def act(self, id_or_name: str, act: str, **detail: object) -> SandboxView:
-        """Do as a person would: start, stop, archive, delete, break, build-failed, release, set-state."""
+        """Do as a person would: start, stop, archive, delete, break, build-failed, release, set-state, idle.
+
+        Or as nature: oom, daemon-restart, keep-disk, restore-old-disk.
+        """
         return SandboxView.model_validate(await self._ask("POST", f"/sandboxes/{id_or_name}/{act}", json=detail))
+
+    async def file(self, id_or_name: str, path: str) -> bytes | None:
+        """Return a file of a sandbox, in whatever state it is, by its path within the home; None: no such file."""
+        reply = await self._ask("GET", f"/sandboxes/{id_or_name}/file", params={"path": path})
+        return FileView.model_validate(reply).content
+
+    async def processes(self, id_or_name: str, variable: str | None = None) -> list[ProcessView]:
+        """Return the living processes of a sandbox; with a variable, those that have it, with its value."""
+        params = {} if variable is None else {"variable": variable}
+        reply = await self._ask("GET", f"/sandboxes/{id_or_name}/processes", params=params)
+        return ProcessesView.model_validate(reply).processes
 
     async def drop_events(self) -> None:
         """Reset every connection of the event stream."""

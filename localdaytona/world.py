@@ -20,7 +20,7 @@ from localdaytona.listing import Listing
 from localdaytona.model import now_s
 from localdaytona.ssh import SshAccesses
 from localdaytona.store import Store
-from localdaytona.toolbox_host import ToolboxListener, ToolboxStatus
+from localdaytona.toolbox_host import ToolboxInside, ToolboxListener, ToolboxStatus
 from localdaytona.types import JSONObject
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class World:
         self.reads = ReadCache()
         self.listing = Listing(self.store, options.seed or 0)
         self._random = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
+        self.inside: ToolboxInside | None = None
         self.failure: BaseException | None = None
         self.outage_since: float | None = now_s() if self._config.outage else None
 
@@ -115,6 +116,16 @@ class WorldToolboxHost:
         """The server's data directory."""
         return self._world.options.data_dir
 
+    @property
+    def stop_grace_s(self) -> float:
+        """The grace of a stop, in real seconds."""
+        return self._world.config.stop_grace_s
+
+    @property
+    def exit_code_waits_for_output(self) -> bool:
+        """Whether sessions do as those of newer daemons."""
+        return self._world.config.exit_code_waits_for_output
+
     def sandbox_status(self, sandbox_id: str) -> ToolboxStatus:
         """Look a sandbox up by its ID."""
         sandbox = self._world.store.by_id(sandbox_id)
@@ -139,12 +150,16 @@ class WorldToolboxHost:
         with self._world.store.transaction():
             self._world.store.journal.append(now_s(), NewEntry(kind, sandbox_id, name, "toolbox", detail))
 
-    def take_fault(self, operation: str, sandbox_id: str) -> Fault | None:
+    def take_fault(self, operation: str, sandbox_id: str, path: str) -> Fault | None:
         """Return the fault that hits this request."""
         sandbox = self._world.store.by_id(sandbox_id)
         name = None if sandbox is None else sandbox.name
-        return self._world.faults.take(Target(operation, sandbox_id, name))
+        return self._world.faults.take(Target(operation, sandbox_id, name, path=path))
 
     def add_listener(self, listener: ToolboxListener) -> None:
         """Notify the toolbox of stops and deletions."""
         self._world.publisher.add_listener(listener)
+
+    def add_inside(self, inside: ToolboxInside) -> None:
+        """Let the administration reach into sandboxes."""
+        self._world.inside = inside

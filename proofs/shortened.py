@@ -49,7 +49,7 @@ DAYTONA: Final = {
     for name in ("request_timeout_s", "command_timeout_s", "listen_s", "settle_timeout_s", "read_interval_s")
 }
 AUDIT: Final = {"audit_recheck_s": "recheck_s", "audit_reads_per_s": "reads_per_s"}
-SLOTS: Final = {f"{name}_slots": name for name in ("own", "waits", "inside", "notices")}
+SLOTS: Final = {f"{name}_slots": name for name in ("own", "waits", "inside", "notices", "runs")}
 FORGET: Final = "forget_after_s"
 NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | {FORGET}
 """The constants that may be shortened."""

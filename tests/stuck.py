@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from issuebox.domain.runs import Stuck
+from issuebox.domain.workflow_ends import Stuck
 from issuebox.temporal import runs
 from tests.waiting import until
 from tests.workflow.conftest import Stack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,13 +12,32 @@ from temporalio.common import SearchAttributeUpdate
 from issuebox.domain.goal import course
 from issuebox.domain.memory import Answer, Memory
 from issuebox.domain.phase import Outcome
-from issuebox.domain.text import as_markdown, one_line
+from issuebox.domain.text import as_markdown, one_line, prose
 from issuebox.domain.unsaved_work import WorkState
 from workflows import search_attributes
 from workflows.messages import Handover, Published, Status
+from workflows.run_messages import RunState, newest_state, state_of, view_of
 
-FINDINGS_SHOWN_BYTES_MAX = 1200
+RUN_WORDS_BYTES_MAX = 150
+"""Of a run's progress or reason in a sentence; the answer to `runs` has all of it."""
+
+FINDINGS_SHOWN_BYTES_MAX = 900
 """Of the findings in the current details; the answer to `status` has all of them."""
+
+
+SAID: Mapping[RunState, str] = {
+    RunState.WAITING: "waiting for its turn or its sandbox",
+    RunState.ENDING: "being ended in order",
+    RunState.TIME_LIMIT: "over, ended by its time limit",
+    RunState.STALLED: "over, ended because it was silent for too long",
+    RunState.ATTEMPTS: "over, cut off too often",
+    RunState.LOST: "lost with its sandbox or its disk",
+    RunState.CREDENTIALS: "over, without valid credentials",
+    RunState.BUDGET: "over, out of its budget",
+    RunState.TURNS: "over, out of turns",
+    RunState.POISONED: "over, with a conversation that cannot be continued",
+}
+"""The state of a run in a sentence, "run r-… is …", where the word alone does not make one."""
 
 
 def sentence(memory: Memory, quote: Callable[[str], str] = str) -> str:
@@ -51,6 +70,27 @@ def outlook(memory: Memory, now: datetime) -> str:
     return f"{goal}."
 
 
+def about_run(memory: Memory, quote: Callable[[str], str] = str) -> str:
+    """How the agent's newest run is, and how many requests wait for the next one; '' when nobody has asked for one.
+
+    `quote` is as for `sentence`.
+    """
+    runs = memory.runs
+    parts = []
+    if runs.runs:
+        run = runs.runs[-1]
+        state = state_of(run)
+        again = f", attempt {run.attempt}" if run.attempt > 1 else ""
+        said = run.progress if state is RunState.WORKING else run.reason or run.trouble
+        words = prose(said, RUN_WORDS_BYTES_MAX)
+        more = f": {quote(words.rstrip('.'))}" if words else ""
+        parts.append(f"Run {quote(run.id)}{again} is {SAID.get(state, state)}{more}.")
+    if runs.queue:
+        count = len(runs.queue)
+        parts.append(f"{count} {'request waits' if count == 1 else 'requests wait'} for the next run.")
+    return " ".join(parts)
+
+
 def following(memory: Memory, now: datetime) -> str:
     """The next goal that time alone brings; '' when there is none."""
     due_at = course(memory, now)[1]
@@ -60,6 +100,8 @@ def following(memory: Memory, now: datetime) -> str:
 def details(memory: Memory, doing: str, now: datetime) -> str:
     """The current details of the Web UI, in Markdown: state, reason, next step, links."""
     parts = [sentence(memory, as_markdown), outlook(memory, now), f"Now: {doing}."]
+    if run := about_run(memory, as_markdown):
+        parts.append(run)
     last_inspection = memory.last_inspection
     if last_inspection is not None and last_inspection.result.state is not WorkState.CLEAN:
         found = one_line("; ".join(last_inspection.result.findings), FINDINGS_SHOWN_BYTES_MAX)
@@ -89,6 +131,7 @@ def published(memory: Memory, now: datetime) -> Published:
         issue_updated_at=_iso(issue.updated_at if issue else None),
         requested_at=_iso(memory.told.requested_at),
         undelivered=memory.notices.undelivered,
+        run=str(newest_state(memory.runs) or ""),
     )
 
 
@@ -112,6 +155,7 @@ def searchable(shown: Published) -> list[SearchAttributeUpdate[Any]]:
         search_attributes.ISSUE_STATE: shown.issue_state,
         search_attributes.PHASE: shown.phase,
         search_attributes.BLOCKED: shown.blocked,
+        search_attributes.RUN: shown.run,
     }
     updates: list[SearchAttributeUpdate[Any]] = [
         key.value_set(text) if text else key.value_unset() for key, text in texts.items()
@@ -137,6 +181,8 @@ def status(memory: Memory, doing: str, now: datetime) -> Status:
         deliveries_seen=memory.deliveries.seen,
         goal_due_at=course(memory, now)[1],
         inspection=memory.last_inspection.result if memory.last_inspection else None,
+        run=view_of(memory.runs.runs[-1]) if memory.runs.runs else None,
+        run_requests_waiting=len(memory.runs.queue),
     )
 
 

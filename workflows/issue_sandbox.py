@@ -26,11 +26,13 @@ from activities.notices import NoticeActivities
 from issuebox.domain.decision import name_objection
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.goal import course, give, give_up, steer
-from issuebox.domain.intake import Verdict, absorb, correct
+from issuebox.domain.intake import Verdict, absorb, correct, take_request
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Memory, Note, Order, keyed
 from issuebox.domain.notices import take_notice
 from issuebox.domain.phase import REMEDIES, Cause, Goal, Phase
+from issuebox.domain.run import RequestKind, RunGoal, RunRequest
+from issuebox.domain.run_gate import Answer as SlotAnswer
 from workflows import display, options
 from workflows.cancellation import Cancellation
 from workflows.lookups import learn_settings
@@ -65,6 +67,23 @@ from workflows.messages import (
     Why,
 )
 from workflows.reconcile import Reconciliation
+from workflows.run_gate_messages import SIGNAL_RUN_SLOT
+from workflows.run_messages import (
+    ERROR_NO_RUNS,
+    ERROR_REQUEST_REFUSED,
+    QUERY_RUNS,
+    SIGNAL_CANCEL_RUN,
+    UPDATE_RUN,
+    CancelRun,
+    RunOrder,
+    RunReceipt,
+    RunsView,
+    receipt_of,
+    receipts_of,
+    view_of,
+)
+from workflows.run_reports import RunReports
+from workflows.runs import RunSteps
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and refuses further ones without a reason."""
@@ -81,7 +100,8 @@ class IssueSandboxWorkflow:
         self._doing = IDLE
         self._is_rolling = False
         self._cancellation = Cancellation()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: tuple[asyncio.Task[None], ...] = ()
+        self._runs = RunSteps(self._memory, self._show)
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
 
@@ -99,7 +119,8 @@ class IssueSandboxWorkflow:
                 type=ERROR_WRONG_ISSUE,
                 non_retryable=True,
             )
-        self._telling = asyncio.create_task(self._tell())
+        reports = RunReports(self._memory)
+        self._telling = (asyncio.create_task(self._tell()), asyncio.create_task(reports.tell()))
         await self._cancellation.settle(self.serve())
 
     async def serve(self) -> None:
@@ -111,8 +132,9 @@ class IssueSandboxWorkflow:
             steer(self._memory, workflow.now())  # A timer of 0 s is due at the moment from which it counts.
             with self._cancellation.waiting():
                 await self._next_work()
-            if self._telling is not None and self._telling.done():
-                self._telling.result()  # Raises: nothing but a bug ends it.
+            for telling in self._telling:
+                if telling.done():
+                    telling.result()  # Raises: nothing but a bug ends it.
             self._memory.progress.is_woken = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
@@ -120,6 +142,9 @@ class IssueSandboxWorkflow:
                 break
             await self._settle_contradiction()
             await self._reconcile()
+            await self._runs.advance()
+            self._show_rest()
+        self._runs.let_go()
         self._is_rolling = True  # Who still waits is answered *pending*.
         await workflow.wait_condition(workflow.all_handlers_finished)
 
@@ -137,13 +162,14 @@ class IssueSandboxWorkflow:
     def _is_awake(self) -> bool:
         memory = self._memory
         progress = memory.progress
-        is_woken = progress.is_woken or (self._telling is not None and self._telling.done())
-        return progress.may_unblock or is_woken or (memory.has_work and progress.blocked is None)
+        is_woken = progress.is_woken or any(telling.done() for telling in self._telling)
+        has_work = memory.has_work and progress.blocked is None
+        return progress.may_unblock or is_woken or has_work or self._runs.is_due
 
     def _sleep(self) -> timedelta | None:
         """The time until something is due; None when nothing is."""
         memory = self._memory
-        moments = [course(memory, workflow.now())[1], self._forget_at()]
+        moments = [course(memory, workflow.now())[1], self._forget_at(), self._runs.due_at()]
         if not memory.orders.is_lookup_asked:
             moments.append(memory.progress.unsure_until)
         if memory.progress.blocked is not None:
@@ -168,7 +194,7 @@ class IssueSandboxWorkflow:
         forget_after_s = memory.policy.closing.forget_after_s
         is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
         is_over = memory.told.is_deleted and is_gone and memory.notices.pending is None
-        if not is_over or memory.has_work or memory.told.ended_at is None or forget_after_s < 0:
+        if not is_over or memory.has_work or memory.runs.is_open or memory.told.ended_at is None or forget_after_s < 0:
             return None
         return memory.told.ended_at + timedelta(seconds=forget_after_s)
 
@@ -209,7 +235,10 @@ class IssueSandboxWorkflow:
             await Reconciliation(memory, self._show, self._cancellation).run()
             self._require_right_name()
         take_notice(memory, workflow.now())
-        self._show(IDLE if progress.blocked is None else BLOCKED)
+
+    def _show_rest(self) -> None:
+        """Show that nothing is under way, or what goes on beside the loop."""
+        self._show(self._runs.doing or (IDLE if self._memory.progress.blocked is None else BLOCKED))
         self._publish()
 
     async def _tell(self) -> None:
@@ -258,6 +287,7 @@ class IssueSandboxWorkflow:
 
     async def _roll(self) -> None:
         """Continue as new. Waiting updates are answered *pending* first; the memory keeps their requests."""
+        self._runs.let_go()
         self._is_rolling = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(
@@ -298,6 +328,8 @@ class IssueSandboxWorkflow:
         if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
             memory.ask(workflow.now())
         memory.last_inspection = None
+        if memory.runs.active is not None:
+            memory.runs.active.next_step_at = None
         memory.orders.is_lookup_asked = True
         memory.progress.may_unblock = True
 
@@ -368,6 +400,67 @@ class IssueSandboxWorkflow:
         if len(self._memory.requests.answers) >= WAITING_UPDATES_MAX:
             raise ApplicationError("too many requests already wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
 
+    @workflow.update(name=UPDATE_RUN)
+    async def run_order(self, order: RunOrder) -> RunReceipt:
+        """Take a request for work. Returns at once: its receipt says what became of it, and so does the query."""
+        memory = self._memory
+        memory.told.issue = memory.told.issue or order.issue
+        memory.told.request_now(workflow.now())
+        known = receipt_of(memory.runs, order.key)
+        if known is not None:
+            return known
+        request = RunRequest(RequestKind.CALL, order.key, order.requested_by, order.prompt, at=workflow.now())
+        if take_request(memory, request, workflow.now()):
+            memory.ask(workflow.now())
+            memory.progress.may_unblock = True
+            steer(memory, workflow.now())
+        receipt = receipt_of(memory.runs, order.key)
+        if receipt is None:
+            raise ApplicationError("the request was made before, and is forgotten", type=ERROR_REQUEST_REFUSED)
+        return receipt
+
+    @run_order.validator
+    def validate_run_order(self, order: RunOrder) -> None:
+        """Refuse requests for another or a deleted issue, empty ones, and all where nothing would run."""
+        if order.issue.id != self._memory.issue_id:
+            raise ApplicationError(
+                f"this is the workflow of issue {self._memory.issue_id}, not {order.issue.id}", type=ERROR_WRONG_ISSUE
+            )
+        if self._memory.told.is_deleted:
+            raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
+        if not order.prompt.strip() or not order.key:
+            raise ApplicationError("a request for work needs a prompt and a key", type=ERROR_REQUEST_REFUSED)
+        if self._memory.policy_hash and not self._memory.policy.runs.is_configured:
+            raise ApplicationError(
+                "nothing runs here: set ISSUEBOX_RUN_PRESET for the workers and the API", type=ERROR_NO_RUNS
+            )
+
+    @workflow.signal(name=SIGNAL_CANCEL_RUN)
+    def cancel_run(self, request: CancelRun | None = None) -> None:
+        """End the run that is named, or whatever runs and waits."""
+        memory, name = self._memory, request.run if request else ""
+        active = memory.runs.active
+        if name and (active is None or active.id != name):
+            return
+        memory.note(Note(workflow.now(), "cancel_run", "ordered by signal"))
+        if name:
+            memory.runs.want(RunGoal.CANCEL)
+        else:
+            memory.runs.call_off("somebody called it off", workflow.now())
+        memory.progress.is_woken = True
+
+    @workflow.signal(name=SIGNAL_RUN_SLOT)
+    def run_slot(self, answer: SlotAnswer) -> None:
+        """The gate of the runs grants a slot, asks whether it is held, or says the place in its queue."""
+        self._memory.runs.slot.hear(answer)
+        self._memory.progress.is_woken = True
+
+    @workflow.query(name=QUERY_RUNS)
+    def runs(self) -> RunsView:
+        """The last runs, and what became of the last requests for work."""
+        runs = self._memory.runs
+        return RunsView(tuple(view_of(run) for run in runs.runs), receipts_of(runs))
+
     @workflow.query(name=QUERY_STATUS)
     def status(self) -> Status:
         """What the workflow knows and what it is doing."""
@@ -377,7 +470,8 @@ class IssueSandboxWorkflow:
     def why(self) -> Why:
         """Why the sandbox is in its state: a summary and the last decisions."""
         memory = self._memory
-        return Why(f"{display.sentence(memory)} {display.outlook(memory, workflow.now())}", tuple(memory.notes))
+        parts = (display.sentence(memory), display.outlook(memory, workflow.now()), display.about_run(memory))
+        return Why(" ".join(part for part in parts if part), tuple(memory.notes))
 
     @workflow.query(name=QUERY_ORDER_OF)
     def order_of(self, key: str) -> str:

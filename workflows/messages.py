@@ -16,9 +16,12 @@ from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, in_utc
 from issuebox.domain.memory import KEY_BYTES_MAX, Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
+from issuebox.domain.run_gate import Answer
 from issuebox.domain.sandbox import NAME_BYTES_MAX, Sandbox
 from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import Inspection
+from workflows.run_gate_messages import SIGNAL_RUN_SLOT, SIGNAL_SAID, SaidToGate
+from workflows.run_messages import SIGNAL_CANCEL_RUN, CancelRun, RunView
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
 TASK_QUEUE = "issuebox"
@@ -58,6 +61,8 @@ class Aside(StrEnum):
     """What happens inside a sandbox: seconds to minutes, each with a request under way."""
     NOTICES = "notices"
     """Notices to a receiver that may be slow or away, and must hold up nothing else."""
+    RUNS = "runs"
+    """Followers of runs: minutes to hours, with a request every few seconds. What begins or ends one goes elsewhere."""
 
     def queue(self, task_queue: str) -> str:
         """The name of its task queue, beside the installation's own."""
@@ -148,8 +153,11 @@ SIGNALS: Mapping[str, tuple[type, ...]] = {
     SIGNAL_STOP: (StopRequest,),
     SIGNAL_DELETE: (DeleteRequest,),
     SIGNAL_REPLACE: (OrderKey,),
+    SIGNAL_CANCEL_RUN: (CancelRun,),
+    SIGNAL_RUN_SLOT: (Answer,),
+    SIGNAL_SAID: (SaidToGate,),
 }
-"""The arguments of each signal."""
+"""The arguments of each signal, of the issues' workflows and of the gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,8 @@ class Published:
 
     ``goal`` is what the sandbox should be now, ``goal_due_at`` when time alone changes that. ``timers`` are those that
     a closed issue goes by: `Closing.timers`. ``work`` is the last verdict on unsaved work, and ``undelivered`` the kind
-    of the last notice, when its receiver did not take it in time.
+    of the last notice, when its receiver did not take it in time. ``run`` is the state of the newest run of the agent,
+    one of `RunState`.
     """
 
     phase: str = ""
@@ -182,6 +191,7 @@ class Published:
     issue_updated_at: str = ""
     requested_at: str = ""
     undelivered: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +214,8 @@ class Status:
     """The state of an issue's sandbox as the workflow saw it at ``seen_at``.
 
     ``doing`` is a phrase for what the workflow is doing now, ``goal_due_at`` when time alone changes the goal.
-    ``inspection`` is the last inspection for unsaved work.
+    ``inspection`` is the last inspection for unsaved work, ``run`` the newest run of the agent, and
+    ``run_requests_waiting`` counts the requests that no run serves yet.
     """
 
     issue_id: int
@@ -221,6 +232,8 @@ class Status:
     deliveries_seen: int = 0
     goal_due_at: datetime | None = None
     inspection: Inspection | None = None
+    run: RunView | None = None
+    run_requests_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

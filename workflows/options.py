@@ -18,6 +18,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
+from issuebox.domain.run_comment import TOLD_WITHIN
 from workflows.messages import Aside
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
@@ -117,6 +118,45 @@ NOTICE_RETRY = RetryPolicy(
     maximum_interval=timedelta(minutes=15),
     non_retryable_error_types=["RefusedError"],
 )
+
+
+REPORT_TIMEOUT = timedelta(minutes=2)
+"""One attempt at telling an issue of a run: some requests to GitHub, and the looks after one that nobody answered."""
+
+HEARD_WITHIN = timedelta(minutes=10)
+"""How long it is tried to show under a comment that it was heard. Later, the run's own comment says more."""
+
+REPORT_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=5),
+    non_retryable_error_types=["RefusedError"],
+)
+
+REPORT_PACE = timedelta(seconds=30)
+"""How often a run's comment is edited at most, but for the last time."""
+
+
+STEP_TIMEOUT = timedelta(minutes=3)
+"""One step of a run inside the sandbox: some short requests, each with limits well below this."""
+
+FOLLOW_SLICE = timedelta(minutes=10)
+"""A follower returns after so long: Temporal then knows how far it came, and the history grows by a few events."""
+
+FOLLOW_TIMEOUT = FOLLOW_SLICE + timedelta(minutes=5)
+"""One attempt at such a slice."""
+
+FOLLOW_RETRY = RetryPolicy(
+    # Another worker goes on where a dead one stopped. What says that the sandbox does not run leads to a lookup.
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=30),
+    non_retryable_error_types=["RefusedError", "GoneError", "NotInStateError"],
+)
+
+
+GATE_TIMEOUT = timedelta(seconds=30)
+"""One try to reach the gate of the runs: two calls to Temporal, or one for each of some holders."""
 
 
 class Options(TypedDict, total=False):
@@ -230,6 +270,67 @@ def notice(age: timedelta) -> Options:
         schedule_to_close_timeout=max(NOTICE_TIMEOUT, NOTICE_WITHIN - age),
         retry_policy=NOTICE_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def heard() -> Options:
+    """Best effort, beside everything else."""
+    return Options(
+        task_queue=_queue(Aside.NOTICES),
+        start_to_close_timeout=REPORT_TIMEOUT,
+        schedule_to_close_timeout=HEARD_WITHIN,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=REPORT_RETRY,
+    )
+
+
+def report(age: timedelta) -> Options:
+    """Retried as long as it is worth telling. One under way ends before a newer one is sent."""
+    return Options(
+        task_queue=_queue(Aside.NOTICES),
+        start_to_close_timeout=REPORT_TIMEOUT,
+        schedule_to_close_timeout=max(REPORT_TIMEOUT, TOLD_WITHIN - age),
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=REPORT_RETRY,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def run_step() -> Options:
+    """A step that is safe to repeat: preparing, probing, interrupting, fencing, collecting."""
+    return Options(
+        task_queue=_queue(Aside.INSIDE),
+        start_to_close_timeout=STEP_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=THRICE,
+    )
+
+
+def begin_run() -> Options:
+    """One attempt. Whatever becomes of it, a probe says whether the command has begun."""
+    return Options(
+        task_queue=_queue(Aside.INSIDE),
+        schedule_to_start_timeout=QUEUE_TIMEOUT,
+        start_to_close_timeout=STEP_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=ONCE,
+    )
+
+
+def follow_run() -> Options:
+    """Retried for as long as the workflow wants it followed: it only reads."""
+    return Options(
+        task_queue=_queue(Aside.RUNS),
+        start_to_close_timeout=FOLLOW_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=FOLLOW_RETRY,
+    )
+
+
+def run_gate() -> Options:
+    """A word to the gate of the runs, or its question who has ended. Later it is said again, or asked again."""
+    return Options(
+        start_to_close_timeout=GATE_TIMEOUT, schedule_to_close_timeout=timedelta(minutes=2), retry_policy=LOOKUP_RETRY
     )
 
 

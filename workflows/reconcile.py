@@ -63,6 +63,9 @@ REACHED: dict[Goal, Outcome] = {
 LATE = frozenset({Action.STOP, Action.ARCHIVE, Action.DELETE})
 """Commands that do harm when Daytona executes them late. A create is known as open; a start is idle-stopped."""
 
+UNDER_A_RUN = frozenset({Action.INSPECT, Action.STOP, Action.ARCHIVE, Action.DELETE})
+"""What never meets a run that may be alive: the loop ends that first, and then reconciles again."""
+
 STAYS_UP = AWAKE - {Phase.STOPPING}
 """Phases in which a sandbox runs, or soon will."""
 
@@ -152,6 +155,12 @@ class Reconciliation:
         self._make_sure(sandbox)
         while not self._cancellation.is_requested:
             situation = self._situation(sandbox)
+            if sandbox is None and not self._is_doubtful(sandbox):
+                self._memory.seen.gone_id = self._memory.seen.sandbox_id
+            elif sandbox is None and self._memory.is_held and not self._memory.requests.is_waiting:
+                # Only with a sandbox that is proven to be gone is the run in it over.
+                sandbox = await self._lookup_later(situation.goal)
+                continue
             if situation.goal is Goal.RUNNING and not self._memory.requests.is_waiting:
                 # No request for the running sandbox is left, or somebody only asked for a lookup.
                 self._memory.progress.unblock()
@@ -160,6 +169,8 @@ class Reconciliation:
             self._note(decision, sandbox)
             if decision.action is Action.BLOCK:
                 raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            if decision.action in UNDER_A_RUN and self._memory.is_held:
+                return
             if decision.action in {Action.USE, Action.REST}:
                 if not self._is_doubtful(sandbox):
                     await self._finish(decision.action, sandbox)
@@ -418,10 +429,7 @@ class Reconciliation:
         return await self._newest(reply.sandbox)
 
     async def _hand_over(self, sandbox: Sandbox) -> None:
-        """The sandbox runs and is set up: adopt it and keep it awake where needed, and serve the requests.
-
-        Running an agent's job inside the sandbox will be one more step here, before serving.
-        """
+        """The sandbox runs and is set up: adopt it and keep it awake where needed, and serve the requests."""
         memory = self._memory
         self._show(DOING[Action.USE])
         if ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.UNLABELLED:

@@ -14,5 +14,6 @@ NUMBER = SearchAttributeKey.for_int("IssueNumber")
 ISSUE_STATE = SearchAttributeKey.for_keyword("IssueState")
 PHASE = SearchAttributeKey.for_keyword("SandboxPhase")
 BLOCKED = SearchAttributeKey.for_keyword("SandboxBlocked")
+RUN = SearchAttributeKey.for_keyword("RunState")
 
-ALL = (REPOSITORY, NUMBER, ISSUE_STATE, PHASE, BLOCKED)
+ALL = (REPOSITORY, NUMBER, ISSUE_STATE, PHASE, BLOCKED, RUN)

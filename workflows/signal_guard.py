@@ -17,8 +17,9 @@ from temporalio import workflow
 from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_STOP, SIGNALS
+from workflows.run_messages import SIGNAL_CANCEL_RUN
 
-OPTIONAL: Final = frozenset({SIGNAL_STOP, SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY})
+OPTIONAL: Final = frozenset({SIGNAL_STOP, SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_CANCEL_RUN})
 """Signals that may also come without arguments."""
 
 

@@ -19,7 +19,10 @@ const TONES = {
   pending: "moving", thawing: "moving", unprepared: "moving", busy: "moving", stopping: "moving", leaving: "moving",
   recoverable: "bad", broken: "bad", unbuilt: "bad", unknown: "bad",
 };
+/** How a run is: what is not here is over, and was not done. */
+const RUN_TONES = { waiting: "", working: "moving", paused: "", ending: "moving", done: "up", cancelled: "" };
 const sandboxPath = (id) => `/v1/issues/${id}/sandbox`;
+const runsPath = (id) => `/v1/issues/${id}/runs`;
 const ACTS = {
   ensure: { method: "PUT", path: (id) => `${sandboxPath(id)}?wait_s=5` },
   retry: { method: "POST", path: (id) => `/v1/issues/${id}/retry` },
@@ -32,6 +35,12 @@ const ACTS = {
     method: "POST", path: (id) => `/v1/issues/${id}/replace`, confirm: "Replace it",
     question: (name) => `Replace the sandbox of ${name}?`,
     consequence: "Everything in it is lost, unsaved work included. When it is gone, a new one is created.",
+  },
+  cancel: {
+    method: "POST", path: (id) => `${runsPath(id)}/cancel`, confirm: "Cancel it",
+    question: (name) => `Cancel the agent's work for ${name}?`,
+    said: "asked; the agent ends in order, which takes some seconds",
+    consequence: "It is interrupted, and all requests that wait are refused. The sandbox and what is in it stay.",
   },
   delete: {
     method: "DELETE", path: (id, isForced) => `${sandboxPath(id)}?force=${isForced}`, confirm: "Delete it",
@@ -90,7 +99,12 @@ function outside(address, text) {
 
 /** "3 d", "2 min": how far away the time is, in either direction; "" for no time. */
 function span(iso) {
-  const seconds = Math.abs(Date.parse(iso) - Date.now()) / 1000;
+  return lasted(Math.abs(Date.parse(iso) - Date.now()));
+}
+
+/** "3 d", "2 min": so many milliseconds; "" for what is no number. */
+function lasted(ms) {
+  const seconds = ms / 1000;
   if (Number.isNaN(seconds)) return "";
   const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60]].find(([, size]) => seconds >= size) ?? ["s", 1];
   return `${Math.round(seconds / length)} ${unit}`;
@@ -122,6 +136,13 @@ function chips(from, { state, phase, blocked, stuck, work }) {
   put($(".blocked", from), stuck ? "stuck" : blocked ? `blocked: ${words(blocked)}` : "");
   $(".blocked", from).title = stuck ?? "";
   put($(".work", from), work === "unsaved" ? "unsaved work" : "");
+}
+
+/** The chip of the agent's newest run. */
+function runChip(node, state) {
+  put(node, words(state));
+  node.dataset.tone = state ? RUN_TONES[state] ?? "bad" : "";
+  node.title = state ? "the agent's newest run" : "";
 }
 
 async function refresh() {
@@ -231,7 +252,7 @@ async function act(holder, id, name, button) {
   say("asked");
   try {
     const [answer] = await ask(wanted.method, wanted.path(id, isForced));
-    say(answer.blocked ? answer.blocked.reason : answer.outcome ? `the sandbox was ${words(answer.outcome)}` : "asked; the sandbox is being looked up");
+    say(answer.blocked ? answer.blocked.reason : answer.outcome ? `the sandbox was ${words(answer.outcome)}` : wanted.said ?? "asked; the sandbox is being looked up");
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     say(refusal.message);

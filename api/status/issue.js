@@ -10,14 +10,16 @@ const KINDS = [
   ["failure", (note) => / failed$|could not be asked/.test(note.what)],
   ["request", (note) => /^((rest|cli)\.)?ensure$/.test(note.what)],
   ["delivery", (note) => /^\w+\.\w+$/.test(note.what)],
-  ["order", (note) => ["stop", "delete", "replace", "retry", "look"].includes(note.what)],
+  ["order", (note) => ["stop", "delete", "replace", "retry", "look", "cancel_run", "cancel of the runs"].includes(note.what)],
   ["inspection", (note) => /^work is /.test(note.what)],
   ["decision", (note) => Boolean(note.action)],
   ["seen", () => true],
 ];
 const kindOf = (note) => KINDS.find(([, fits]) => fits(note))[0];
 
-let known = { status: "", why: null };
+const NOTHING = { runs: [], receipts: [] };
+
+let known = { status: "", why: null, work: NOTHING };
 let name = `issue ${ID}`;
 
 async function readIssue() {
@@ -28,29 +30,32 @@ async function readIssue() {
     if (!(refusal instanceof Refusal) || !(refusal.status === 404 || refusal.type.endsWith("workflow-stuck"))) throw refusal;
     return { draw: () => drawRefusal(refusal), age_s: 0 };
   }
-  const text = JSON.stringify(status);
-  const [why] = known.status === text ? [known.why] : await ask("GET", `${sandboxPath(ID)}/why`);
-  return { draw: () => ((known = { status: text, why }), draw(status, why)), age_s: 0 };
+  const text = JSON.stringify(status), isKnown = known.status === text;
+  const [why] = isKnown ? [known.why] : await ask("GET", `${sandboxPath(ID)}/why`);
+  const hasWork = status.run || status.run_requests_waiting;
+  const [work] = isKnown ? [known.work] : hasWork ? await ask("GET", runsPath(ID)) : [NOTHING];
+  return { draw: () => ((known = { status: text, why, work }), draw(status, why, work)), age_s: 0 };
 }
 
 /** There is no workflow that answers: the API's sentence says why, and what helps. */
 function drawRefusal(refusal) {
   const isStuck = refusal.status !== 404;
   put($("#summary"), sentence(refusal.message));
-  $("#facts").hidden = $("#timeline").hidden = true;
+  $("#facts").hidden = $("#timeline").hidden = $("#runs").hidden = true;
   offer(isStuck ? [] : ["ensure"]);
   chips($(".chips"), { stuck: isStuck ? refusal.message : "", state: "not known" });
   drawLinks(isStuck ? outside(TEMPORAL, "Workflow in Temporal") : []);
 }
 
-function draw(status, why) {
+function draw(status, why, work) {
   const { issue, sandbox, blocked, inspection } = status;
   name = named(issue?.repository, issue?.number, ID);
   document.title = `${name} – issuebox`;
   put($("#number"), name);
   put($("#title"), issue?.title || name);
-  put($("#summary"), why.summary.replaceAll("**", ""));
+  put($("#summary"), why.summary.replace(/^\*\*(.*?)\*\*/, "$1"));
   chips($(".chips"), { state: sandbox?.state, phase: status.phase, blocked: blocked?.cause, work: inspection?.state });
+  runChip($(".run"), status.run?.state ?? (status.run_requests_waiting ? "waiting" : ""));
   put($(".issue-state"), issue ? `issue ${words(issue.state)}` : "");
   drawLinks([
     ...outside(issue?.url ?? "", "Issue at GitHub"),
@@ -60,8 +65,12 @@ function draw(status, why) {
   const facts = factsOf(status, why).filter(([, value]) => value);
   redraw($("#facts dl"), facts, () => facts.flatMap(([fact, value]) => [element("dt", fact), element("dd", value)]));
   redraw($("#timeline ol"), why.notes, () => why.notes.toReversed().map(noted));
+  const unmet = work.receipts.filter((receipt) => !receipt.run).toReversed();
+  redraw($("#runs ol"), work, () => [...unmet.map(unserved), ...work.runs.toReversed().map((run, place) => ran(run, work.receipts, place === 0))]);
   $("#facts").hidden = $("#timeline").hidden = false;
-  offer(Object.keys(ACTS));
+  $("#runs").hidden = unmet.length + work.runs.length === 0;
+  const isOpen = status.run_requests_waiting > 0 || (status.run && !status.run.outcome);
+  offer(Object.keys(ACTS).filter((act) => act !== "cancel" || isOpen));
 }
 
 /** Show the buttons of these orders alone. */
@@ -105,6 +114,38 @@ function factsOf(status, why) {
   ];
 }
 
+/** An entry with a chip, a heading, and a line for each text. */
+function entry(state, heading, texts) {
+  const item = document.createElement("li"), head = document.createElement("p"), chip = element("span", "", "run");
+  runChip(chip, state);
+  head.append(chip, element("span", heading, "done"));
+  item.append(head, ...texts.filter(Boolean).map((text) => element("p", text)));
+  return item;
+}
+
+/** One run: what it does or came to, what happens next or helps, and who asked for it. */
+function ran(run, receipts, isNewest) {
+  const times = [
+    run.attempt > 1 && `attempt ${run.attempt}`,
+    run.first_begun_at && `begun ${local(run.first_begun_at)}`,
+    run.first_begun_at && run.ended_at && `took ${lasted(Date.parse(run.ended_at) - Date.parse(run.first_begun_at))}`,
+    run.exit_code !== null && `exit code ${run.exit_code}`,
+    run.cost_usd > 0 && `${run.cost_usd.toFixed(2)} USD`,
+    run.branch && `branch ${run.branch}`,
+  ];
+  const said = run.outcome ? run.summary : run.progress;
+  const item = entry(run.state, run.id, [said, run.reason && sentence(run.reason), run.trouble && sentence(run.trouble), isNewest && run.next_step]);
+  const asked = receipts.filter((receipt) => receipt.run === run.id).map((receipt) => [receipt.key, receipt.author && `by ${receipt.author}`].filter(Boolean).join(" "));
+  item.append(element("p", [...times, asked.join(", ")].filter(Boolean).join(" · "), "dim"), ...outside(run.pull_request, "Pull request"));
+  return item;
+}
+
+/** A request that no run serves: it waits, or was refused. */
+function unserved(receipt) {
+  const place = receipt.place ? `, place ${receipt.place}` : "";
+  return entry(receipt.state, `${receipt.key}${receipt.author ? ` by ${receipt.author}` : ""}${place}`, [receipt.reason && sentence(receipt.reason), receipt.next_step]);
+}
+
 const DOORS = { "rest.ensure": "REST", "cli.ensure": "the command line" };
 
 /** Who asked, as far as the note says: a login, a door, or what GitHub reported. */
@@ -134,14 +175,14 @@ put($("#title"), name);
 begin({
   read: readIssue,
   clear() {
-    known = { status: "", why: null };
+    known = { status: "", why: null, work: NOTHING };
     name = `issue ${ID}`;
     document.title = "issuebox";
-    for (const node of document.querySelectorAll("#facts dl, #timeline ol, #links")) redraw(node, null, () => []);
+    for (const node of document.querySelectorAll("#facts dl, #runs ol, #timeline ol, #links")) redraw(node, null, () => []);
     for (const node of document.querySelectorAll(".chips span")) put(node, "");
     put($("#title"), name);
     put($("#number"), name);
     put($("#summary"), "Loading the issue.");
-    $("#orders").hidden = $("#facts").hidden = $("#timeline").hidden = true;
+    $("#orders").hidden = $("#facts").hidden = $("#runs").hidden = $("#timeline").hidden = true;
   },
 });

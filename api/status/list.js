@@ -111,6 +111,7 @@ function fill(row, issue) {
   put($(".number", row), name);
   put($(".title", row), issue.title || "(no title yet)");
   chips(row, issue);
+  runChip($(".run", row), issue.run);
   put($(".outcome", row), words(issue.outcome) || "–");
   put($(".aim", row), words(issue.goal) || "–");
   timed($(".due", row), issue.goal_due_at, issue.goal_due_at ? `changes ${near(issue.goal_due_at)}` : "");

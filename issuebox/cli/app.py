@@ -29,6 +29,7 @@ from issuebox.cli.help import App, Panel, PassingOn, show_version
 from issuebox.cli.inside import EXEC_EPILOG, SSH_EPILOG, execute, ssh
 from issuebox.cli.read import list_issues, show, why
 from issuebox.cli.resync import resync
+from issuebox.cli.runs import cancel, logs, run_agent, runs
 from issuebox.cli.send import send
 from issuebox.cli.temporal import EPILOG as TEMPORAL_EPILOG
 from issuebox.cli.temporal import temporal
@@ -76,6 +77,8 @@ app.add_typer(connect, name="connect", rich_help_panel=Panel.BEGIN)
 app.add(Panel.BEGIN, doctor, epilog=EPILOG)
 app.add(Panel.BEGIN, send)
 app.add(Panel.ISSUE, ensure, start, wait, stop, delete, replace, retry, epilog=EPILOG)
+app.command("run", rich_help_panel=Panel.AGENT, epilog=EPILOG)(run_agent)
+app.add(Panel.AGENT, runs, cancel, logs, epilog=EPILOG)
 app.command("exec", cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=EXEC_EPILOG)(execute)
 app.command(cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=SSH_EPILOG)(ssh)
 app.command("list", rich_help_panel=Panel.LOOK, epilog=EPILOG)(list_issues)

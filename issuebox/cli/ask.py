@@ -46,9 +46,9 @@ def ensure(
         from issuebox.domain.phase import READY  # noqa: PLC0415
         from workflows.messages import Handover  # noqa: PLC0415
 
-        wanted = await _wanted(issues, issue, repo, number, title)
+        wanted = await wanted_issue(issues, issue, repo, number, title)
         with waiting(f"Waiting for {issues.name(wanted.id)}"):
-            handover = await issues.ensure(wanted, wait, _caller())
+            handover = await issues.ensure(wanted, wait, caller())
         if as_json:
             show_json(Handover, handover)
         else:
@@ -74,8 +74,8 @@ def start(
 
     async def work(issues: Issues) -> Exit:
 
-        wanted = await _wanted(issues, issue, repo, number, title)
-        await issues.request(wanted, _caller())
+        wanted = await wanted_issue(issues, issue, repo, number, title)
+        await issues.request(wanted, caller())
         _say(issues, wanted.id, "start", "to run its sandbox", as_json=as_json)
         return Exit.DONE
 
@@ -141,7 +141,8 @@ def _signal(data: Path, issue: str, asked: str, doing: str, *, is_forced: bool |
     run(data, work)
 
 
-async def _wanted(issues: Issues, text: str, repository: str, number: int, title: str) -> Issue:
+async def wanted_issue(issues: Issues, text: str, repository: str, number: int, title: str) -> Issue:
+    """The issue as the options describe it, by its global ID."""
     from issuebox.cli.issue_names import resolve  # noqa: PLC0415
     from issuebox.domain.issue import Issue  # noqa: PLC0415
 
@@ -161,7 +162,8 @@ def _say(issues: Issues, issue_id: int, asked: str, doing: str, *, as_json: bool
         show(Text(f"{name} was asked {doing}. Follow it with: issuebox show {issue_id}"))
 
 
-def _caller() -> Caller:
+def caller() -> Caller:
+    """The command line, as decisions and requests name it."""
     from issuebox.temporal.issues import Caller  # noqa: PLC0415
 
     return Caller("cli", "the command line")

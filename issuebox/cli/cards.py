@@ -21,11 +21,14 @@ from issuebox.domain.sandbox import Sandbox
 from issuebox.temporal.index import Row
 from issuebox.temporal.waits import WaitEnd
 from workflows.messages import Handover, Status, Why
+from workflows.run_messages import RunState, RunView
 
 NOTHING_YET = (
     "There are no issues yet. Open one in a connected repository, or try `issuebox send opened`, which sends to a "
     "running `issuebox dev` what GitHub would send."
 )
+
+NEVER_FOLDED = frozenset({"id", "phase", "age", "time (UTC)", "run", "took"})
 
 TABLE_WIDTH_MIN = 72
 """In a narrower terminal columns would fold into single letters: each issue gets several lines instead."""
@@ -74,6 +77,11 @@ def status_card(status: Status, now: datetime) -> RenderableType:
         *(_block(status.blocked) if status.blocked else []),
         ("Goal", _goal(status)),
         ("Now", status.doing),
+        ("Run", _run(status.run)),
+        (
+            "Work waits",
+            f"{status.run_requests_waiting} request(s) for the next run" if status.run_requests_waiting else "",
+        ),
         ("Unsaved work", _work(status)),
         ("Issue", f"{issue.state}, updated {when(issue.updated_at) or 'at an unknown time'}" if issue else ""),
         ("Link", issue.url if issue else ""),
@@ -95,7 +103,7 @@ def why_card(why: Why, width: int) -> RenderableType:
             for note in why.notes
         ]
         return Group(Markdown(plain(why.summary)), Text(), *lines)
-    table = _table(("time (UTC)", "what", "phase", "state", "reason"))
+    table = columns(("time (UTC)", "what", "phase", "state", "reason"))
     for note in why.notes:
         at = f"{note.at:%Y-%m-%d %H:%M:%S}"
         table.add_row(at, plain(note.what), str(note.phase or ""), plain(note.state), Text(plain(note.reason)))
@@ -129,31 +137,41 @@ def issues_card(rows: Sequence[Row], width: int, now: datetime) -> RenderableTyp
     if width < TABLE_WIDTH_MIN:
         return Group(*(_narrow(row, now) for row in rows))
     is_troubled = any(_trouble(row) for row in rows)
-    names = ("issue", "id", "phase", "state", *(["blocked"] if is_troubled else []), "age", "title")
-    table = _table(names)
+    has_runs = any(row.published.run for row in rows)
+    names = (
+        *("issue", "id", "phase", "state"),
+        *(["blocked"] if is_troubled else []),
+        *(["run"] if has_runs else []),
+        *("age", "title"),
+    )
+    table = columns(names)
     for row in rows:
         known = row.published
         table.add_row(
-            Text(_place(row)), str(row.issue_id), known.phase, plain(known.state),
-            *([_trouble(row)] if is_troubled else []), age(now, row.started_at), Text(plain(known.title)),
-        )  # fmt: skip
+            *(Text(place(row)), str(row.issue_id), known.phase, plain(known.state)),
+            *([_trouble(row)] if is_troubled else []),
+            *([known.run.replace("_", " ")] if has_runs else []),
+            *(age(now, row.started_at), Text(plain(known.title))),
+        )
     return table
 
 
-def _table(names: Sequence[str]) -> Table:
+def columns(names: Sequence[str]) -> Table:
+    """An empty table with these columns."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name in {"id", "phase", "age", "time (UTC)"})
+        table.add_column(name, overflow="fold", no_wrap=name in NEVER_FOLDED)
     return table
 
 
 def _narrow(row: Row, now: datetime) -> RenderableType:
     known = row.published
     rows = [
-        ("Issue", _place(row)),
+        ("Issue", place(row)),
         ("ID", str(row.issue_id)),
         ("Phase", _seen(known.phase, known.state)),
         ("Blocked", _trouble(row)),
+        ("Run", known.run.replace("_", " ")),
         ("Age", age(now, row.started_at)),
         ("Title", known.title),
     ]
@@ -167,7 +185,8 @@ def _trouble(row: Row) -> str:
     return "stuck" if row.stuck is not None else row.published.blocked
 
 
-def _place(row: Row) -> str:
+def place(row: Row) -> str:
+    """The issue as people call it, or its sandbox's name."""
     known = row.published
     return plain(f"{known.repository}#{known.number}") if known.repository else row.name
 
@@ -198,6 +217,14 @@ def _block(blocked: Blocked) -> list[tuple[str, str]]:
         ("Since", since),
         ("Next try", when(blocked.next_try_at) or "on `issuebox retry`, or with the next event"),
     ]
+
+
+def _run(run: RunView | None) -> str:
+    """The agent's newest run in a line."""
+    if run is None:
+        return ""
+    said = run.progress if run.state is RunState.WORKING else run.reason or run.trouble
+    return f"{run.id}, {run.state.replace('_', ' ')}{f': {said}' if said else ''}"
 
 
 def _goal(status: Status) -> str:

@@ -125,30 +125,23 @@ def expected(data: Path) -> str:
 
 
 def _end_of(error: IssuesError) -> tuple[Exit, str]:
-    """The exit code for an error of `Issues`, and a sentence about what helps."""
-    from issuebox.temporal.issues import (  # noqa: PLC0415
-        EndedError,
-        IssueDeletedError,
-        StuckError,
-        UnknownIssueError,
-        WrongIssueError,
-    )
+    """The exit code for an error of `Issues`, and a sentence about what helps. The first row that fits counts."""
+    from issuebox.temporal import issues  # noqa: PLC0415
     from issuebox.temporal.numbers import UnknownNumberError  # noqa: PLC0415
 
-    match error:
-        case EndedError():
-            return Exit.UNKNOWN, "`issuebox ensure` requests it."
-        case UnknownNumberError():
-            return Exit.UNKNOWN, "`issuebox ensure ID` requests one."
-        case UnknownIssueError():
-            hint = "If it is an issue number, not a global ID, give owner/repo#number."
-            return Exit.UNKNOWN, f"`issuebox ensure` requests one. {hint}"
-        case StuckError():
-            return Exit.NO, "`issuebox doctor` finds all that are stuck."
-        case WrongIssueError() | IssueDeletedError():
-            return Exit.NO, "`issuebox why` may say more."
-        case _:
-            return Exit.AWAY, "{expected}"
+    number = "If it is an issue number, not a global ID, give owner/repo#number."
+    rows: tuple[tuple[type[IssuesError], Exit, str], ...] = (
+        (issues.EndedError, Exit.UNKNOWN, "`issuebox ensure` requests it."),
+        (UnknownNumberError, Exit.UNKNOWN, "`issuebox ensure ID` requests one."),
+        (issues.UnknownIssueError, Exit.UNKNOWN, f"`issuebox ensure` requests one. {number}"),
+        (issues.UnknownRunError, Exit.UNKNOWN, "`issuebox runs ISSUE` lists what is known."),
+        (issues.NoRunsError, Exit.NO, "`issuebox ensure` requests the sandbox alone."),
+        (issues.RunRefusedError, Exit.NO, "`issuebox runs ISSUE` shows what became of each request."),
+        (issues.StuckError, Exit.NO, "`issuebox doctor` finds all that are stuck."),
+        (issues.WrongIssueError, Exit.NO, "`issuebox why` may say more."),
+        (issues.IssueDeletedError, Exit.NO, "`issuebox why` may say more."),
+    )
+    return next(((code, hint) for kind, code, hint in rows if isinstance(error, kind)), (Exit.AWAY, "{expected}"))
 
 
 async def _awaited(work: Awaitable[Exit]) -> Exit:

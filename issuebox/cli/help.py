@@ -22,6 +22,7 @@ class Panel(StrEnum):
 
     BEGIN = "Begin"
     ISSUE = "Have a sandbox for an issue"
+    AGENT = "Have its agent work"
     INSIDE = "Work in it"
     LOOK = "See what is there"
     OPERATE = "Operate"

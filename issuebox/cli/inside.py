@@ -173,7 +173,7 @@ def _account(data: Path) -> Account:
 async def _found(issues: Issues, issue: str) -> Found:
     """The sandbox that the issue's workflow has published. It needs no worker."""
     from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-    from issuebox.domain.runs import what_follows  # noqa: PLC0415
+    from issuebox.domain.workflow_ends import what_follows  # noqa: PLC0415
     from issuebox.temporal.index import Index  # noqa: PLC0415
     from issuebox.temporal.issues import EndedError, UnknownIssueError  # noqa: PLC0415
 

@@ -65,7 +65,7 @@ def list_issues(
         is_filtered = bool(repo or phase or state or issue_state or blocked or ended)
 
         async def read() -> IssueList:
-            rows, is_more = await _first(_ended(index) if ended else _running(index), fits, limit)
+            rows, is_more = await first(_ended(index) if ended else running(index), fits, limit)
             return IssueList(tuple(rows), is_more, is_filtered)
 
         if watch:
@@ -127,7 +127,7 @@ def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None
     run(data, work)
 
 
-async def _first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
+async def first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
     """The newest issues that fit, and whether there are more.
 
     The filter runs here, not in Temporal, on what the workflows published: that exists even without search
@@ -142,7 +142,8 @@ async def _first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: 
     return rows, False
 
 
-def _running(index: Index) -> AsyncIterator[Row]:
+def running(index: Index) -> AsyncIterator[Row]:
+    """All issues with a running workflow, the newest first."""
     from issuebox.temporal.index import RUNNING  # noqa: PLC0415
 
     return index.rows(RUNNING, is_examined=True)

@@ -71,6 +71,7 @@ class DevStack(BaseModel):
     daytona_api_url: str
     daytona_page_url: str | None
     daytona_api_key: str | None
+    run_log_dir: str = ""
     processes: Mapping[str, int]
 
     @classmethod

@@ -190,6 +190,7 @@ class _Stack:
             daytona_api_url=services.worker_service(around).environment.get("DAYTONA_API_URL", ""),
             daytona_page_url=around.daytona_page_url,
             daytona_api_key=around.secrets.daytona_api_key if ports.daytona else None,
+            run_log_dir=environment["ISSUEBOX_RUN_LOG_DIR"],
             processes=self.supervisor.pids,
         ).write(around.data_dir)
 

@@ -90,7 +90,11 @@ class Surroundings:
 
     def environment(self) -> dict[str, str]:
         """What our own processes share: how to reach Temporal, and how to log."""
-        own = {"PYTHONUNBUFFERED": "1", "ISSUEBOX_LOG_FORMAT": self.inherited.get("ISSUEBOX_LOG_FORMAT", "console")}
+        own = {
+            "PYTHONUNBUFFERED": "1",
+            "ISSUEBOX_LOG_FORMAT": self.inherited.get("ISSUEBOX_LOG_FORMAT", "console"),
+            "ISSUEBOX_RUN_LOG_DIR": self.inherited.get("ISSUEBOX_RUN_LOG_DIR", str(self.data_dir / "runs")),
+        }
         if self.ports.temporal is None:
             return {**self.inherited, **own}
         # A profile in the user's Temporal configuration may carry TLS and keys for another cluster.
@@ -132,6 +136,9 @@ def worker_service(around: Surroundings) -> Service:
     """One worker, ready when it polls its task queue."""
     ready_file = around.data_dir / "worker.ready"
     environment = _needed(around.environment(), (WorkerSettings,), *OURS_PREFIXES, *WORKER_PREFIXES)
+    for name in load(WorkerSettings, around.inherited).run_env:
+        given = {key: around.inherited[key] for key in (name, f"{name}_FILE") if key in around.inherited}
+        environment |= given
     if around.ports.daytona:
         environment = {key: value for key, value in environment.items() if not key.startswith("DAYTONA_")}
         environment |= {

@@ -19,8 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.dev.temporal_server import SERVER_MINIMUM
 from issuebox.doctor.check_results import CheckResult, Part, Verdict
-from issuebox.domain.runs import advice_for
 from issuebox.domain.text import one_line
+from issuebox.domain.workflow_ends import advice_for
 from issuebox.temporal import search_attributes as setup
 from issuebox.temporal.connect import TemporalConfigError, configuration, connect
 from issuebox.temporal.fitting import misfits

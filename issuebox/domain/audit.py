@@ -14,7 +14,6 @@ from functools import partial
 from issuebox.domain.issue import issue_id_of, sandbox_name
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.records import IssueRecord
-from issuebox.domain.runs import IS_ADOPTED, advice_for
 from issuebox.domain.sandbox import (
     LABEL_INSTANCE,
     LABEL_ISSUE_ID,
@@ -24,6 +23,7 @@ from issuebox.domain.sandbox import (
     Sandbox,
 )
 from issuebox.domain.text import Clean, clean, prose, word
+from issuebox.domain.workflow_ends import IS_ADOPTED, advice_for
 
 SUSPECTS_MAX = 200
 """Per walk. Heartbeats and histories carry them, and Temporal limits those to 2 MB: the findings of both walks, each at

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 
 from issuebox.domain.issue import Issue, in_utc
+from issuebox.domain.run import RunRequest
 from issuebox.domain.text import Clean, clean, word
 
 DELIVERY_BYTES_MAX = 160
@@ -47,7 +48,7 @@ class IssueEvent:
     close. None: GitHub did not tell, because the request came by REST or the command line. It counts from its arrival.
     ``is_resync`` marks an event that resync found at GitHub: it counts only when it is new to the workflow.
     ``sender`` is the login of who caused the delivery, '' where GitHub names none. People read it; nothing is decided
-    by it.
+    by it. ``request`` is what the agent is asked, None for nothing.
     """
 
     issue: Issue
@@ -60,6 +61,7 @@ class IssueEvent:
     requested_at: datetime | None = None
     is_resync: bool = False
     sender: str = ""
+    request: RunRequest | None = None
 
     def __post_init__(self) -> None:
         """A time without a zone counts as UTC, as in `Issue`. Texts become clean and short: somebody may type them."""

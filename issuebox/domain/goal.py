@@ -7,7 +7,7 @@ learned, or when the sandbox was handed over to somebody who asked for it later.
     close ── stop_after_s ──> stopped ── archive_after_s ──> archived ── delete_after_s ──> deleted
 
 No timer ends what was requested since the close before it is handed over. When such a request is blocked, the times
-count from the block.
+count from the block. Nor does one end a run: the times count from the run's end.
 
 A deleted issue and a person's order take effect at once. Only `steer` sets the goal. A person's order never applies
 to a sandbox that came later: the memory holds the ID of the one that was meant.
@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from issuebox.domain.memory import Answer, Memory, Order
 from issuebox.domain.phase import Goal, Outcome
 from issuebox.domain.policy import Closing
+from issuebox.domain.run import RunGoal
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 
 CALLED_OFF: Mapping[Goal, Outcome] = {
@@ -61,6 +62,10 @@ def give(
     memory.orders.stand(order, min(ordered_at or now, now), is_forced=is_forced)
     memory.orders.forced_id = memory.seen.sandbox.id if is_forced and memory.seen.sandbox else ""
     memory.progress.reached = None
+    if order is Order.STOP:
+        memory.runs.want(RunGoal.PAUSE)
+    else:
+        memory.runs.call_off("the sandbox was to be deleted", now)
     call_off(memory, now)
     steer(memory, now)
 
@@ -68,6 +73,8 @@ def give(
 def give_up(memory: Memory, now: datetime) -> None:
     """Take a person's order to exchange the sandbox: the one that is known, or else the one of the next lookup."""
     memory.ask(now)
+    memory.runs.want(RunGoal.CANCEL)
+    memory.runs.forget_session()
     memory.orders.is_replace_asked = memory.seen.sandbox is None
     memory.orders.abandoned_id = memory.seen.sandbox.id if memory.seen.sandbox else ""
     steer(memory, now)
@@ -88,10 +95,18 @@ def course(memory: Memory, now: datetime) -> tuple[Goal, datetime | None]:
 def _counts_from(memory: Memory) -> datetime | None:
     """When the timers of a closed issue began. None for an open issue, and while a request is on its way."""
     ended_at = memory.told.ended_at
+    if _works_on(memory):
+        return None
     if ended_at is None or not memory.requests.is_waiting:
         return ended_at
     blocked = memory.progress.blocked
     return None if blocked is None else max(ended_at, blocked.since)
+
+
+def _works_on(memory: Memory) -> bool:
+    """Whether a run is to be finished: it keeps the sandbox of a closed issue up."""
+    run = memory.runs.active
+    return run is not None and run.goal is RunGoal.WORK
 
 
 def _rung(began_at: datetime | None, closing: Closing, now: datetime) -> tuple[Goal, datetime | None]:

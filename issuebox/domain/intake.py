@@ -20,6 +20,7 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import call_off, steer
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.memory import AHEAD_MAX, Memory, Note
+from issuebox.domain.run import RequestKind, RunGoal, RunPhase, RunRequest
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
 """A state of a higher rank is final against those of a lower one, whatever their times: the issue left for good."""
@@ -47,6 +48,8 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and return what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries.seen += 1
     event = _believable(event, now)
+    if event.request is not None and event.request.kind is RequestKind.CANCEL:
+        cancel_runs(memory, event.request, now)
     if event.intention is Intention.IGNORE:
         return _take_snapshot(memory, event, now)
     if memory.deliveries.is_repeated(event.delivery, event.digest):
@@ -55,6 +58,8 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     is_known = event.is_resync and not _is_news(memory, event)
     is_learned = learn(memory, event.issue, now, is_end=event.intention in ENDS)
     verdict = Verdict.KNOWN if is_known else _judge(memory, event, now, is_learned=is_learned)
+    if verdict is Verdict.TAKEN and event.request is not None:
+        take_request(memory, event.request, now)
     what = f"{event.event}.{event.action}" if event.event else str(event.intention)
     by = f", by {event.sender}" if event.sender else ""
     memory.note(Note(now, what, f"{event.intention}: {verdict}{by}", deliveries=(event.delivery,)))
@@ -105,7 +110,42 @@ def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, 
         told.ended_at = now
         if not told.is_requested_since_close:
             call_off(memory, now)
+            _end_runs(memory, issue, now)
     return True
+
+
+def take_request(memory: Memory, request: RunRequest, now: datetime) -> str:
+    """Take what the agent is asked. Returns the key of the request that serves it; '' when nothing will run."""
+    if memory.policy_hash and not memory.policy.runs.is_configured:
+        return ""  # Before the first lookup nobody knows: `RunSteps` drops it then.
+    key = memory.runs.take(request, now)
+    active = memory.runs.active
+    if key and memory.policy.runs.interrupts_for_follow_up and active is not None and active.phase is RunPhase.RUNNING:
+        memory.runs.want(RunGoal.CANCEL)
+    if key:
+        memory.note(Note(now, f"run request {key}", f"by {request.author}" if request.author else ""))
+    return key
+
+
+def cancel_runs(memory: Memory, request: RunRequest, now: datetime) -> None:
+    """Take the wish that nothing more be done. Its time says what it is about, so a repetition changes nothing."""
+    if not memory.runs.is_open:
+        return
+    memory.note(Note(now, "cancel of the runs", f"by {request.author}" if request.author else ""))
+    memory.runs.call_off("somebody called it off", now, asked_at=request.at)
+    memory.progress.is_woken = True
+
+
+def _end_runs(memory: Memory, issue: Issue, now: datetime) -> None:
+    """The issue ended. What has begun is finished, as far as the settings have it so; what waits is refused."""
+    active = memory.runs.active
+    if active is None and not memory.runs.queue:
+        return
+    goal = active.goal if active else RunGoal.WORK
+    memory.runs.call_off(f"the issue was {issue.state}", now)
+    may_finish = active is not None and active.first_begun_at is not None and issue.state is IssueState.CLOSED
+    if active is not None and may_finish and not memory.policy.runs.is_cancelled_on_close:
+        active.goal = goal
 
 
 def correct(memory: Memory, issue: Issue, now: datetime) -> None:

@@ -108,6 +108,14 @@ def sandbox_name(issue_id: int, prefix: str = DEFAULT_NAME_PREFIX) -> SandboxNam
     return SandboxName(f"{prefix}{issue_id}")
 
 
+def run_gate_name(prefix: str = DEFAULT_NAME_PREFIX, queue: str = "") -> str:
+    """The ID of the workflow that hands out the installation's slots. No issue's ends like it: theirs end in digits.
+
+    `queue` is the task queue where it is not the usual one: installations may share a namespace.
+    """
+    return f"{prefix}{queue}-runs" if queue else f"{prefix}runs"
+
+
 def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:
     """The issue whose sandbox or workflow has this name; None when the name is not one of ours."""
     digits = name.removeprefix(prefix)

@@ -16,6 +16,7 @@ from functools import partial
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
+from issuebox.domain.run import RunGoal, Runs
 from issuebox.domain.sandbox import LABEL_SET_UP, SET_UP_DONE, Sandbox
 from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import LastInspection
@@ -260,7 +261,7 @@ class Seen:
     """What lookups showed. The known ID is kept on *not found*: one 404 proves nothing.
 
     ``phase_since`` is when the sandbox was first seen in its phase, of lookups without a rest in between; ``set_up_id``
-    the sandbox whose set-up is known to be finished.
+    the sandbox whose set-up is known to be finished; ``gone_id`` the one that is proven to be gone.
     """
 
     sandbox: Sandbox | None = None
@@ -268,6 +269,7 @@ class Seen:
     at: datetime | None = None
     phase_since: datetime | None = None
     set_up_id: str = ""
+    gone_id: str = ""
 
     @property
     def phase(self) -> Phase | None:
@@ -287,6 +289,7 @@ class Seen:
         if self.phase_since is None or before != (self.phase, sandbox.id if sandbox else ""):
             self.phase_since = now
         self.sandbox_id = sandbox.id if sandbox else self.sandbox_id
+        self.gone_id = "" if sandbox else self.gone_id
 
     def shows_past(self, read: Sandbox | None, now: datetime) -> bool:
         """Whether a read shows a state from before the last one seen."""
@@ -422,6 +425,7 @@ class Memory:
     policy: Policy = field(default_factory=Policy)
     policy_hash: str = ""
     notices: Notices = field(default_factory=Notices)
+    runs: Runs = field(default_factory=Runs)
     notes: list[Note] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -438,9 +442,16 @@ class Memory:
         return self.told.ended_at is not None and is_untouched and not self.orders.is_lookup_asked
 
     @property
+    def is_held(self) -> bool:
+        """Whether something of a run may be alive: its end comes before any stop or delete that nobody forces."""
+        run, orders = self.runs.active, self.orders
+        is_given_up = orders.is_forced or self.seen.sandbox_id == orders.abandoned_id != ""
+        return run is not None and run.may_live() and not is_given_up
+
+    @property
     def has_work(self) -> bool:
         """Whether there is anything to do: a request, a lookup, or a goal that is not reached yet."""
-        is_open = self.progress.is_open and not self.is_only_told
+        is_open = self.progress.is_open and not self.is_only_told and not self.is_held
         return self.requests.is_waiting or self.orders.is_lookup_asked or is_open
 
     def note(self, note: Note) -> None:
@@ -456,8 +467,9 @@ class Memory:
             self.told.ended_at = now
 
     def ask(self, now: datetime, delivery: str = "") -> int:
-        """Count one more request for a running sandbox; returns its ticket. This ends a standing order."""
+        """Count one more request for a running sandbox; returns its ticket. This ends a standing order, and a pause."""
         self.orders.lift()
+        self.runs.want(RunGoal.WORK)
         if self.told.ended_at is not None:
             self.told.ended_at = now
         return self.requests.ask(delivery)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from issuebox.domain.decision import Limits
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import Goal
+from issuebox.domain.run import RunTerms
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 
 
@@ -69,6 +70,8 @@ class Policy:
     republish_after_s: float = 60.0
     """How far the published time of the last request may lag while nothing else changes. Publishing costs an event in
     the history and a write to Temporal's index."""
+
+    runs: RunTerms = field(default_factory=RunTerms)
 
     name_prefix: str = DEFAULT_NAME_PREFIX
     """What the worker puts before the issue ID. A workflow under any other name touches nothing."""

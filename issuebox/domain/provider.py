@@ -8,7 +8,7 @@ What runs inside a sandbox (`execute`, `clone`, `run_job`) changes nothing at th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,9 +16,9 @@ from issuebox.domain.errors import TransientError
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.text import cut_to_bytes
 
-OUTPUT_BYTES_MAX = 256 * 1024
-"""Limit on a command's output: a report on fifty repositories has a tenth of it. A report that is cut has no end, and
-is not believed."""
+OUTPUT_BYTES_MAX = 1024 * 1024
+"""Limit on a command's output: the end of a run has half of it, a report on fifty repositories a fortieth. What is cut
+has no end, and is not believed."""
 
 CURSOR_BYTES_MAX = 4096
 
@@ -104,11 +104,24 @@ class SandboxProvider(Protocol):
     async def label(self, sandbox_id: str, labels: dict[str, str]) -> None:
         """Add these labels to those that are there. Safe to repeat."""
 
-    async def execute(self, sandbox_id: str, command: str, timeout_s: float) -> Execution:
+    async def execute(
+        self,
+        sandbox_id: str,
+        command: str,
+        timeout_s: float,
+        *,
+        environment: Mapping[str, str] | None = None,
+        toolbox_url: str = "",
+    ) -> Execution:
         """Run a command line in a shell of the running sandbox and wait for its end, `timeout_s` at most.
 
-        The platform may run it twice, so it must be safe to repeat. Only for commands that end within a minute.
+        The platform may run it twice, so it must be safe to repeat. Only for commands that end within a minute. The
+        `environment` is in this one request and in the memory of the processes, and nowhere else. With `toolbox_url`,
+        from an earlier read, the sandbox is not read first: one request instead of two.
         """
+
+    async def upload(self, sandbox_id: str, contents: Mapping[str, bytes], timeout_s: float) -> None:
+        """Write files, by their absolute paths, into the running sandbox. After an error some may be there."""
 
     async def clone(self, sandbox_id: str, url: str, path: str, *, token: str, timeout_s: float) -> None:
         """Clone a git repository into `path` of the running sandbox. Raises RefusedError when git cannot.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from issuebox.domain.issue import Issue
-from issuebox.domain.runs import Ended, Stuck
+from issuebox.domain.workflow_ends import Ended, Stuck
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from issuebox.domain.issue_source import (
     Reading,
 )
 from issuebox.domain.known_issues import KnownIssue
+from issuebox.domain.run import RequestKind, RunRequest
 from issuebox.domain.triggers import Criteria, Facts, asks, at_best, detect, says
 
 OVERLAP = timedelta(minutes=2)
@@ -317,8 +318,16 @@ def judge_comment(
     event = IssueEvent(
         issue=issue, intention=Intention.ENSURE, delivery=f"resync-comment-{comment.id}", event="issue_comment",
         action="created", is_explicit=True, requested_at=asked_at, is_resync=True,
+        request=_asked_in(comment) if detection.run else None,
     )  # fmt: skip
     return Judgement(Answer.SENT, event, "a comment asks for it")
+
+
+def _asked_in(comment: ListedComment) -> RunRequest:
+    return RunRequest(
+        RequestKind.COMMENT, f"comment-{comment.id}", comment.author, comment.body, comment_id=comment.id,
+        at=comment.created_at,
+    )  # fmt: skip
 
 
 def judge_absent(known: KnownIssue, reading: Reading) -> Judgement:
@@ -371,6 +380,7 @@ def _acted(case: Case, acts: Acts) -> Judgement:
             event = IssueEvent(
                 issue=issue, intention=Intention.ENSURE, delivery=f"resync-event-{act.id}-{issue.state}",
                 event="issues", action=act.kind, is_explicit=detection.is_explicit, requested_at=act.at, is_resync=True,
+                request=RunRequest(RequestKind.START, author=act.actor, at=act.at) if detection.run else None,
             )  # fmt: skip
             return Judgement(Answer.SENT, event, detection.reason)
         reason = reason or (detection.reason if act.actor else NOT_TOLD)

@@ -70,6 +70,15 @@ def prose(text: str, bytes_max: int) -> str:
     return one_line(text, bytes_max, keeps_markup=True)
 
 
+def passage(text: str, bytes_max: int) -> str:
+    """What a person wrote, with its lines: no other control characters, and nothing that turns the direction of
+    writing. What cannot be printed is left out, because an agent reads this as it is."""
+    head = text[: bytes_max + 1].replace("\r\n", "\n").replace("\r", "\n")
+    if not head.isprintable():
+        head = "".join(char for char in head if char in "\n\t" or char.isprintable())
+    return cut_to_bytes(head if len(text) <= bytes_max + 1 else f"{head}…", bytes_max)
+
+
 def as_markdown(text: str) -> str:
     """The line as it may stand in Markdown: it makes no link, no image and no tag there, and reads as it is.
 

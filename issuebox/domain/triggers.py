@@ -15,6 +15,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from issuebox.domain.events import Intention
+from issuebox.domain.run import RequestKind
+from issuebox.domain.run_comment import BEGINNING
 
 
 class Association(StrEnum):
@@ -45,7 +47,8 @@ class Criteria:
     """What people do to ask for a sandbox ('' switches a way off), and who may ask.
 
     ``allowed_repositories`` are globs over ``owner/name``, or ``*`` for all; ``min_association`` is the least
-    association that may ask; ``required_label`` is a label that the issue must carry, '' for none.
+    association that may ask; ``required_label`` is a label that the issue must carry, '' for none. ``run_on`` are the
+    `OCCASIONS` on which the agent is asked to work, none for never, and ``run_min_association`` says who may do that.
     """
 
     label: str = "claude"
@@ -54,6 +57,12 @@ class Criteria:
     allowed_repositories: tuple[str, ...] = ("*",)
     min_association: Association = Association.NONE
     required_label: str = ""
+    run_on: tuple[str, ...] = ()
+    run_min_association: Association = Association.COLLABORATOR
+
+
+OCCASIONS: tuple[str, ...] = ("label", "comment", "opened", "reopened", "assigned")
+"""What may ask for a run, by the names of ``ISSUEBOX_RUN_ON``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +94,16 @@ class Detection:
     """What the delivery asks for, and the reason in words. ``is_explicit``: a person's own request.
 
     ``start_objection`` is why the delivery must not start a workflow, '' when it may. A delivery that asks for nothing,
-    or that ends an issue whose opening would be refused, goes only to a workflow that already runs.
+    or that ends an issue whose opening would be refused, goes only to a workflow that already runs. ``run`` is what the
+    agent is asked by it, None for nothing, and ``run_objection`` says why, where somebody may have expected otherwise.
     """
 
     intention: Intention
     reason: str
     is_explicit: bool = False
     start_objection: str = ""
+    run: RequestKind | None = None
+    run_objection: str = ""
 
 
 Objection = Callable[[Facts, Criteria], str]
@@ -108,6 +120,8 @@ class Row:
     reason: str
     objection: Objection
     is_explicit: bool = False
+    occasion: str = ""
+    """On which the agent is asked to work too, if ``run_on`` has it."""
 
 
 def _none(_facts: Facts, _criteria: Criteria) -> str:
@@ -137,18 +151,49 @@ def _phrase(facts: Facts, criteria: Criteria) -> str:
         return "the comment is on a pull request"
     if not criteria.phrase:
         return "no trigger phrase is configured"
+    if facts.comment.startswith(BEGINNING):
+        return "the comment tells of a run"
     return "" if says(facts.comment, criteria.phrase) else f"the comment does not say {criteria.phrase!r}"
 
 
+def _stop(facts: Facts, criteria: Criteria) -> str:
+    """The phrase and *stop*, and nothing else: a sentence that has both words in it asks for work."""
+    if not criteria.run_on or facts.is_pull_request or not criteria.phrase:
+        return "no run can be called off by it"
+    said = " ".join(facts.comment.split()).casefold().rstrip(".!")
+    return "" if said == f"{criteria.phrase} stop".casefold() else "the comment does not call a run off"
+
+
+def _label_off(facts: Facts, criteria: Criteria) -> str:
+    return _label(facts, criteria) if criteria.run_on else "no run can be called off by it"
+
+
+CANCEL = "cancel"
+"""The occasion of the rows that call the agent's work off."""
+
 TABLE: tuple[Row, ...] = (
     Row("ping", "", Intention.PONG, "GitHub checks the hook", _none),
-    Row("issues", "opened", Intention.ENSURE, "the issue was opened", _none),
-    Row("issues", "reopened", Intention.ENSURE, "the issue was reopened", _none),
-    Row("issues", "labeled", Intention.ENSURE, "the trigger label was put on the issue", _label, is_explicit=True),
+    Row("issues", "opened", Intention.ENSURE, "the issue was opened", _none, occasion="opened"),
+    Row("issues", "reopened", Intention.ENSURE, "the issue was reopened", _none, occasion="reopened"),
+    Row(
+        *("issues", "labeled", Intention.ENSURE, "the trigger label was put on the issue", _label),
+        is_explicit=True,
+        occasion="label",
+    ),
     # An issue that was refused at `opened` because it lacks this label is admitted when somebody adds it.
     Row("issues", "labeled", Intention.ENSURE, "the required label was put on the issue", _newly_required),
-    Row("issues", "assigned", Intention.ENSURE, "the issue was assigned to the trigger login", _assignee),
-    Row("issue_comment", "created", Intention.ENSURE, "a comment asks for it", _phrase, is_explicit=True),
+    Row(
+        *("issues", "assigned", Intention.ENSURE, "the issue was assigned to the trigger login", _assignee),
+        occasion="assigned",
+    ),
+    # Before the row of any other comment: it asks for no sandbox.
+    Row("issue_comment", "created", Intention.IGNORE, "a comment calls the agent's work off", _stop, occasion=CANCEL),
+    Row("issues", "unlabeled", Intention.IGNORE, "the trigger label was taken off", _label_off, occasion=CANCEL),
+    Row(
+        *("issue_comment", "created", Intention.ENSURE, "a comment asks for it", _phrase),
+        is_explicit=True,
+        occasion="comment",
+    ),
     Row("issues", "closed", Intention.STOP, "the issue was closed", _none),
     Row("issues", "transferred", Intention.STOP, "the issue left this repository", _none),
     Row("issues", "deleted", Intention.DELETE, "the issue was deleted", _none),
@@ -156,6 +201,9 @@ TABLE: tuple[Row, ...] = (
 
 BOT = "[bot]"
 """What the login of a GitHub App's user ends with."""
+
+KINDS = {"comment": RequestKind.COMMENT}
+"""The kind of request by occasion. All others are of one kind: the issue itself asks."""
 
 EVENTS = frozenset(row.event for row in TABLE)
 """The GitHub events that have a row."""
@@ -199,15 +247,45 @@ def detect(facts: Facts, criteria: Criteria) -> Detection:
         if row.event != facts.event or row.action not in {"", facts.action}:
             continue
         if objection := row.objection(facts, criteria):
-            objections.append(objection)
+            if row.occasion != CANCEL:  # Why it calls nothing off explains no answer.
+                objections.append(objection)
+        elif row.occasion == CANCEL:
+            return _cancelling(row, facts, criteria)
         elif row.intention is not Intention.ENSURE:
             return Detection(row.intention, row.reason, start_objection=_against_opening(facts, criteria))
         elif refusal := _refusal(facts, criteria):
             return _ignored(refusal)
         else:
-            return Detection(row.intention, row.reason, row.is_explicit)
+            return _asking(row, facts, criteria)
     reason = "; ".join(dict.fromkeys(objections))
     return _ignored(reason or f"the action {facts.action!r} of {facts.event!r} is not used")
+
+
+def _asking(row: Row, facts: Facts, criteria: Criteria) -> Detection:
+    """It asks for the sandbox; perhaps for a run as well, which fewer people may do."""
+    asked = Detection(row.intention, row.reason, row.is_explicit)
+    if row.occasion not in criteria.run_on:
+        return asked
+    if objection := _against_run(facts, criteria):
+        return replace(asked, run_objection=objection)
+    return replace(asked, run=KINDS.get(row.occasion, RequestKind.START))
+
+
+def _cancelling(row: Row, facts: Facts, criteria: Criteria) -> Detection:
+    """Whoever may ask for runs may call them off. The workflow knows who asked, and lets him as well."""
+    called_off = replace(_ignored(row.reason), run=RequestKind.CANCEL)
+    if objection := _refusal(facts, criteria) or _against_run(facts, criteria):
+        return replace(called_off, run_objection=objection)
+    return called_off
+
+
+def _against_run(facts: Facts, criteria: Criteria) -> str:
+    association = _whose(facts)
+    if association is None or not association.is_below(criteria.run_min_association):
+        return ""
+    return (
+        f"the author's association is {association}, below ISSUEBOX_RUN_MIN_ASSOCIATION {criteria.run_min_association}"
+    )
 
 
 def asks(facts: Facts, criteria: Criteria) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
@@ -163,10 +163,27 @@ class DaytonaProvider:
         except DaytonaError as error:
             raise translate(error, is_command=True) from error
 
-    async def execute(self, sandbox_id: str, command: str, timeout_s: float) -> Execution:
+    async def upload(self, sandbox_id: str, contents: Mapping[str, bytes], timeout_s: float) -> None:
         toolbox = await self._toolbox(sandbox_id)
         try:
-            reply = await toolbox.send_execute(command, timeout_s, timeout_s + self._options.request_timeout_s)
+            await toolbox.send_upload(contents, timeout_s)
+        except DaytonaError as error:
+            raise translate_toolbox(error, is_command=True) from error
+
+    async def execute(
+        self,
+        sandbox_id: str,
+        command: str,
+        timeout_s: float,
+        *,
+        environment: Mapping[str, str] | None = None,
+        toolbox_url: str = "",
+    ) -> Execution:
+        known = self._client.toolbox_at(sandbox_id, toolbox_url) if toolbox_url else None
+        toolbox = known or await self._toolbox(sandbox_id)
+        request_timeout_s = timeout_s + self._options.request_timeout_s
+        try:
+            reply = await toolbox.send_execute(command, environment, timeout_s, request_timeout_s)
         except DaytonaError as error:
             if is_out_of_time(error):
                 return Execution(None)

@@ -204,7 +204,12 @@ class DaytonaClient(AsyncDaytona):
     async def toolbox(self, sandbox: SandboxDto, timeout_s: float) -> ToolboxClient:
         """The sandbox's toolbox. Requests its URL when the read did not return it."""
         url = sandbox.toolbox_proxy_url or await self._send_toolbox_url(sandbox.id, timeout_s)
-        return ToolboxClient(ToolboxApiClientProxy(self._toolbox_api_client, sandbox.id, url))
+        return self.toolbox_at(sandbox.id, url)
+
+    def toolbox_at(self, sandbox_id: str, url: str) -> ToolboxClient:
+        """The toolbox of a sandbox whose URL is known, with or without the sandbox's ID at its end."""
+        url = url.removesuffix(f"/{sandbox_id}")
+        return ToolboxClient(ToolboxApiClientProxy(self._toolbox_api_client, sandbox_id, url))
 
     async def _send_toolbox_url(self, sandbox_id: str, timeout_s: float) -> str:
         send = self._sandbox_api.get_toolbox_proxy_url_with_http_info

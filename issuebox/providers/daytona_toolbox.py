@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
+from daytona._async.filesystem import AsyncFileSystem
 from daytona._async.process import AsyncProcess
 from daytona._utils.errors import intercept_errors
 from daytona.common.errors import DaytonaConnectionTimeoutError, DaytonaError
+from daytona.common.filesystem import FileUpload
 from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 from daytona_toolbox_api_client_async import (
     ApiClient,
@@ -22,6 +24,7 @@ from daytona_toolbox_api_client_async import (
     CreateSessionRequest,
     ExecuteRequest,
     ExecuteResponse,
+    FileSystemApi,
     GitApi,
     GitCloneRequest,
     ProcessApi,
@@ -73,11 +76,19 @@ class ToolboxClient:
     def __init__(self, api: ToolboxApiClientProxy[ApiClient]) -> None:
         self._process = ProcessApi(api)
         self._git = GitApi(api)
+        self._files = AsyncFileSystem(FileSystemApi(api))
 
     @intercept_errors()
-    async def send_execute(self, command: str, limit_s: float, timeout_s: float) -> ExecuteResponse:
-        request = ExecuteRequest(command=command, timeout=math.ceil(limit_s))
+    async def send_execute(
+        self, command: str, environment: Mapping[str, str] | None, limit_s: float, timeout_s: float
+    ) -> ExecuteResponse:
+        envs = dict(environment) if environment else None
+        request = ExecuteRequest(command=command, envs=envs, timeout=math.ceil(limit_s))
         return await self._process.execute_command(request, _request_timeout=timeout_s)
+
+    async def send_upload(self, contents: Mapping[str, bytes], timeout_s: float) -> None:
+        files = [FileUpload(source=content, destination=path) for path, content in contents.items()]
+        await self._files.upload_files(files, timeout=math.ceil(timeout_s))
 
     @intercept_errors()
     async def send_clone(self, url: str, path: str, token: str, timeout_s: float) -> None:

@@ -63,7 +63,7 @@ class GitHubSource:
 
     async def read_issue(self, repository: str, number: int, issue_id: int = 0) -> Reading:
         """Read one issue. See `IssueSource`."""
-        question = Question(repository, f"/issues/{number}", is_issue=True)
+        question = Question(repository, f"/issues/{number}", may_be_gone=True)
         answer = await self._client.get(question)
         if answer.reply.status == NOT_FOUND:
             return Reading(Presence.UNKNOWN, None, question.requests)

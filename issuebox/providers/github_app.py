@@ -34,11 +34,11 @@ class Permission:
 
 PERMISSIONS: Final = (
     Permission("metadata", "read", "GitHub demands it of every App: names of repositories, and nothing in them."),
-    Permission("issues", "write", "Resync reads issues and comments that deliveries missed. Runs will answer there."),
+    Permission("issues", "write", "Resync reads issues and comments that deliveries missed. Runs are told there."),
     Permission("contents", "write", "Runs will clone the repository and push their branch."),
     Permission("pull_requests", "write", "Runs will open a pull request with their work."),
 )
-"""All that is ever needed, so that the App is approved once. Today only issues are read; nothing is written."""
+"""All that is ever needed, so that the App is approved once. Today issues are read, and only comments are written."""
 
 EVENTS: Final = {
     "issues": "An issue is opened, closed, reopened, labelled, assigned, transferred or deleted.",

@@ -1,13 +1,15 @@
 """One question to GitHub's REST API: credentials, one deadline, redirects, rate limits; no retries.
 
 Requests go to the configured API and to nowhere else: a page's link or a redirect that leads to another
-host is refused, so that the token cannot follow it. Sends nothing but GETs, and one POST for an App's token.
+host is refused, so that the token cannot follow it. Only `write` changes anything at GitHub.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +22,7 @@ from issuebox.domain.errors import RefusedError, TransientError
 from issuebox.domain.issue_source import is_repository
 from issuebox.domain.phase import Cause
 from issuebox.providers import github_models as models
-from issuebox.providers.github_auth import AppTokens, Credential
+from issuebox.providers.github_auth import AppTokens, Credential, proof_of
 from issuebox.providers.github_errors import Pauses, Reply, error_for
 
 BODY_MAX_BYTES = 64 * 1024 * 1024
@@ -30,12 +32,13 @@ QUERY_MAX = 2000
 CONNECT_TIMEOUT_S = 5.0
 ANONYMOUS = Credential("anonymous")
 
-OK = frozenset({200, 201})
+OK = frozenset({200, 201, 204})
 REDIRECTS = frozenset({301, 302, 307, 308})
 NOT_MODIFIED, NOT_FOUND, GONE, UNAUTHORIZED = 304, 404, 410, 401
 
 _PLACE = re.compile(
-    r"/(?:repos/[^/]+/[^/]+|repositories/[0-9]+)(/issues/comments|/issues/[0-9]+/events|/issues/[0-9]+|/issues|)"
+    r"/(?:repos/[^/]+/[^/]+|repositories/[0-9]+)(/issues/comments|/issues/comments/[0-9]+(?:/reactions)?"
+    r"|/issues/[0-9]+/(?:events|comments)|/issues/[0-9]+|/issues|)"
 )
 """Where a link may lead: GitHub names a repository by its ID in the links of its own making."""
 
@@ -57,13 +60,13 @@ class GitHubOptions:
 
 @dataclass(slots=True)
 class Question:
-    """What is asked, and how many requests it took. ``is_issue``: an answer of 404 or 410 is an answer."""
+    """What is asked, and how many requests it took. ``may_be_gone``: an answer of 404 or 410 is an answer."""
 
     repository: str
     place: str = ""
     query: str = ""
     etag: str = ""
-    is_issue: bool = False
+    may_be_gone: bool = False
     requests: int = 0
 
     @property
@@ -79,7 +82,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success, a 304, or for one issue a 404 or 410. ``is_redirected``: it was found at another place."""
+    """A success, a 304, or for what may be gone a 404 or 410. ``is_redirected``: it was found at another place."""
 
     reply: Reply
     is_redirected: bool = False
@@ -103,16 +106,35 @@ class GitHubClient:
 
     async def get(self, question: Question) -> Answer:
         """Ask. Raises a `ProviderError` for whatever is no answer."""
+        return await self._ask("GET", question)
+
+    async def write(self, method: str, question: Question, body: Mapping[str, str] | None = None) -> Answer:
+        """Change something. Raises as `get` does; after a `TransientError` nobody knows whether it was done."""
+        return await self._ask(method, question, b"" if body is None else json.dumps(body).encode())
+
+    async def login(self) -> str:
+        """Who we are at GitHub: the author of what we write. Raises as `get` does."""
+        options = self._options
+        question = Question("these credentials", "/the account")
+        if options.app_id:
+            proof = Credential("app", proof_of(options.app_id, options.private_key))
+            reply = await self._send("GET", self._url("/app"), proof, question, is_app=True)
+            app = self._made(reply, models.APP, question, "the account")
+            return f"{app.slug}[bot]"
+        reply = await self._send("GET", self._url("/user"), Credential("token", options.token), question)
+        return self._made(reply, models.ACCOUNT, question, "the account").login
+
+    async def _ask(self, method: str, question: Question, content: bytes = b"") -> Answer:
         if not is_repository(question.repository):
             raise RefusedError("a repository is owner/name", cause=Cause.INVALID)
         credential = await self._credential(question)
         url, hops = self._url(question.path, question.query), 0
-        reply = await self._send("GET", url, credential, question)
+        reply = await self._send(method, url, credential, question, content=content)
         while reply.status in REDIRECTS:
             if hops == REDIRECTS_MAX:
                 raise RefusedError(f"GitHub leads from place to place for {question.what}", cause=Cause.INVALID)
             url, hops = self._redirected(reply, question), hops + 1
-            reply = await self._send("GET", url, credential, question)
+            reply = await self._send(method, url, credential, question, content=content)
         self._require_answer(reply, credential, question)
         return Answer(reply, is_redirected=hops > 0)
 
@@ -138,7 +160,7 @@ class GitHubClient:
 
     def _require_answer(self, reply: Reply, credential: Credential, question: Question) -> None:
         is_answer = reply.status in OK or reply.status == NOT_MODIFIED
-        if is_answer or (question.is_issue and reply.status in {NOT_FOUND, GONE}):
+        if is_answer or (question.may_be_gone and reply.status in {NOT_FOUND, GONE}):
             return
         if reply.status == UNAUTHORIZED and self._apps is not None:
             self._apps.forget(question.repository)
@@ -178,7 +200,14 @@ class GitHubClient:
         return await self._apps.credential(question.repository, find, make)
 
     async def _send(
-        self, method: str, url: str, credential: Credential, question: Question, *, is_app: bool = False
+        self,
+        method: str,
+        url: str,
+        credential: Credential,
+        question: Question,
+        *,
+        content: bytes = b"",
+        is_app: bool = False,
     ) -> Reply:
         """One request, with one deadline. Raises TransientError when there is no answer that can be read."""
         self._pauses.require_none(credential.key)
@@ -186,10 +215,12 @@ class GitHubClient:
         headers = sansio.create_headers("issuebox", **token) | {"x-github-api-version": "2022-11-28"}
         if question.etag and not is_app:
             headers["if-none-match"] = question.etag
+        if content:
+            headers["content-type"] = "application/json"
         question.requests += 1
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                async with self._client().stream(method, url, headers=headers) as response:
+                async with self._client().stream(method, url, headers=headers, content=content or None) as response:
                     reply = Reply(response.status_code, _lowered(response), await _body(response))
         except (TimeoutError, httpx.TimeoutException):
             raise TransientError(f"GitHub did not answer in time when asked for {question.what}") from None

@@ -30,7 +30,7 @@ _LIMIT_WORDS = ("secondary rate limit", "abuse detection")
 
 REFUSED: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.CREDENTIALS, "GitHub does not accept the credentials"),
-    403: (Cause.FORBIDDEN, "GitHub does not let these credentials read"),
+    403: (Cause.FORBIDDEN, "GitHub does not let these credentials read or write"),
     404: (Cause.FORBIDDEN, "GitHub does not show these credentials"),
     410: (Cause.INVALID, "GitHub has no issues (they are switched off) in"),
     451: (Cause.FORBIDDEN, "GitHub may not show"),

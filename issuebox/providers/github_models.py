@@ -155,6 +155,18 @@ class RepositoryBody(_Part):
     full_name: str
 
 
+class AppBody(_Part):
+    """A GitHub App as it sees itself. Its account is named after its slug."""
+
+    slug: str = Field(min_length=1)
+
+
+class MadeBody(_Part):
+    """Something that was just made."""
+
+    id: Id
+
+
 class InstallationBody(_Part):
     """Where a GitHub App is installed."""
 
@@ -173,5 +185,8 @@ ISSUES = TypeAdapter(tuple[IssueBody, ...])
 COMMENTS = TypeAdapter(tuple[CommentBody, ...])
 EVENTS = TypeAdapter(tuple[EventBody, ...])
 REPOSITORY = TypeAdapter(RepositoryBody)
+ACCOUNT = TypeAdapter(Account)
+APP = TypeAdapter(AppBody)
+MADE = TypeAdapter(MadeBody)
 INSTALLATION = TypeAdapter(InstallationBody)
 TOKEN = TypeAdapter(TokenBody)

@@ -21,7 +21,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.issue import issue_id_of
-from issuebox.domain.runs import Ended, Stuck
+from issuebox.domain.workflow_ends import Ended, Stuck
 from issuebox.temporal import runs
 from issuebox.temporal.issues import Issues, IssuesError, found
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published

@@ -35,8 +35,8 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.domain.memory import keyed
 from issuebox.domain.phase import Outcome
-from issuebox.domain.runs import advice_for, what_follows
 from issuebox.domain.text import as_markdown, cut_to_bytes, json_bytes
+from issuebox.domain.workflow_ends import advice_for, what_follows
 from issuebox.temporal import runs
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
@@ -59,6 +59,18 @@ from workflows.messages import (
     StartInput,
     Status,
     StopRequest,
+)
+from workflows.run_messages import (
+    ERROR_NO_RUNS,
+    ERROR_REQUEST_REFUSED,
+    QUERY_RUNS,
+    SIGNAL_CANCEL_RUN,
+    UPDATE_RUN,
+    CancelRun,
+    RunOrder,
+    RunReceipt,
+    RunsView,
+    RunView,
 )
 
 TIMED: Mapping[str, type[StopRequest | DeleteRequest]] = {SIGNAL_STOP: StopRequest, SIGNAL_DELETE: DeleteRequest}
@@ -136,9 +148,23 @@ class IssueDeletedError(IssuesError):
     """The issue was deleted at GitHub, which is final."""
 
 
+class NoRunsError(IssuesError):
+    """No agent is set up here, so a request for work would never be served."""
+
+
+class RunRefusedError(IssuesError):
+    """The request for work was not taken. The same request under another key may be."""
+
+
+class UnknownRunError(IssuesError):
+    """The issue has no run of this ID, or has forgotten it."""
+
+
 _REFUSALS: Mapping[str, type[IssuesError]] = {
     ERROR_WRONG_ISSUE: WrongIssueError,
     ERROR_ISSUE_DELETED: IssueDeletedError,
+    ERROR_NO_RUNS: NoRunsError,
+    ERROR_REQUEST_REFUSED: RunRefusedError,
 }
 """The final refusals of an update by the workflow."""
 
@@ -306,7 +332,8 @@ class Issues:
         # What has a key goes as an update even if nobody waits: that keeps the answer for those who repeat it.
         if (wait_s > 0 or key) and use is not _Use.UNTOLD:
             try:
-                handle = await self._accepted(issue, caller, key)
+                asked = EnsureRequest(issue, caller.title, key)
+                handle = await self._accepted(issue, UPDATE_ENSURE, asked, Handover, key)
                 return await _result(handle, wait_s) or self._pending(issue)
             except _NotTakenError:
                 pass
@@ -324,6 +351,51 @@ class Issues:
         )  # fmt: skip
         await self.deliver(event, timeout_s=timeout_s)
         return self._pending(issue)
+
+    async def run(self, issue: Issue, prompt: str, caller: Caller, *, key: str = "") -> RunReceipt:
+        """Ask the issue's agent for work. Returns what became of the request; the same `key` is the same request.
+
+        The workflow has taken it when this returns. Raises NoRunsError, RunRefusedError, WrongIssueError,
+        IssueDeletedError, and UnavailableError when no worker took it in time: one may take it later, so repeat it
+        under the same key.
+        """
+        order = RunOrder(issue, prompt, f"call-{key or uuid.uuid4().hex}", caller.title)
+        try:
+            receipt = await _result(await self._accepted(issue, UPDATE_RUN, order, RunReceipt), self.timeout_s / 2)
+        except _NotTakenError:
+            receipt = None
+        if receipt is None:
+            async with self.within():
+                await self._raise_if_stuck(issue.id)
+            raise UnavailableError("no worker answers for this issue")
+        if receipt.state == "refused":
+            raise RunRefusedError(receipt.reason)
+        return receipt
+
+    async def runs(self, issue_id: int) -> RunsView:
+        """The last runs of the issue, and the receipts of the last requests. Raises as `query`."""
+        return await self.query(issue_id, QUERY_RUNS, RunsView)
+
+    async def find_run(self, issue_id: int, run: str) -> RunView:
+        """One run of the issue. Raises UnknownRunError, and as `query`."""
+        for view in (await self.runs(issue_id)).runs:
+            if view.id == run:
+                return view
+        raise UnknownRunError(f"issue {issue_id} has no run {run}, or has forgotten it: it keeps the last ones")
+
+    async def cancel_run(self, issue_id: int, run: str = "") -> None:
+        """Have the run ended; without `run`, whatever runs and waits. Stored when this returns, and safe to repeat.
+
+        Raises UnknownIssueError, and UnknownRunError if a worker can tell.
+        """
+        try:
+            if run:
+                await self.find_run(issue_id, run)
+        except AwayError:
+            raise
+        except (UnavailableError, StuckError):
+            pass  # The workflow ignores the name of a run that is none of its own.
+        await self.order(issue_id, SIGNAL_CANCEL_RUN, CancelRun(run))
 
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
         """The start of an update-with-start for the issue's workflow. The SDK allows only one use of it."""
@@ -391,6 +463,7 @@ class Issues:
         became of it is known: whether it still waits, or else how the sandbox is now.
         """
         handle = (await self.client()).get_workflow_handle(self.name(issue.id))
+        answer: Handover | None
         try:
             answer = await _result(handle.get_update_handle(key, result_type=Handover), max(wait_s, KEPT_ANSWER_S))
         except _NotTakenError:
@@ -401,7 +474,9 @@ class Issues:
         outcome = Outcome.PENDING if status.requests_waiting else status.outcome or Outcome.PENDING
         return Handover(issue.id, status.name, outcome, status.sandbox, status.blocked)
 
-    async def _accepted(self, issue: Issue, caller: Caller, key: str) -> WorkflowUpdateHandle[Handover]:
+    async def _accepted(
+        self, issue: Issue, update: str, asked: object, kind: type[T], update_id: str = ""
+    ) -> WorkflowUpdateHandle[T]:
         """The update once the workflow has accepted or refused it. Raises `_NotTakenError` when it did neither.
 
         Temporal stores an update only when a worker has accepted it, but a signal at once.
@@ -413,12 +488,12 @@ class Issues:
         try:
             async with self.within(self.timeout_s / 2):
                 return await (await self.client()).start_update_with_start_workflow(
-                    UPDATE_ENSURE,
-                    EnsureRequest(issue, caller.title, key),
-                    id=key or str(uuid.uuid4()),
+                    update,
+                    asked,
+                    id=update_id or str(uuid.uuid4()),
                     start_workflow_operation=operation,
                     wait_for_stage=WorkflowUpdateStage.ACCEPTED,
-                    result_type=Handover,
+                    result_type=kind,
                 )
         except (WorkflowUpdateRPCTimeoutOrCancelledError, UnavailableError) as error:
             raise_if_cancelled()
@@ -495,7 +570,7 @@ def raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def _result(handle: WorkflowUpdateHandle[Handover], wait_s: float) -> Handover | None:
+async def _result(handle: WorkflowUpdateHandle[T], wait_s: float) -> T | None:
     """The result of the update; None when it does not come within `wait_s`. The work continues either way.
 
     Raises `_NotTakenError` when the workflow refused the update for now or ended before serving it.

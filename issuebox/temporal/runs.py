@@ -17,7 +17,7 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverse
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.client import WorkflowExecution as Execution
 
-from issuebox.domain.runs import STUCK_FAILURES, End, Ended, Stuck, failure_text
+from issuebox.domain.workflow_ends import STUCK_FAILURES, End, Ended, Stuck, failure_text
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE
 
 EVENTS_GLANCED = 100

@@ -44,6 +44,8 @@ const TEMPLATES = {
   "events: connection refused": RULE("events", { kind: "drop" }),
   "toolbox: 502": RULE("toolbox", { kind: "status", status: 502 }),
   "toolbox: done, reply lost": RULE("toolbox", { kind: "drop_after" }),
+  "toolbox: done twice": RULE("toolbox", { kind: "twice" }),
+  "toolbox: a followed log is cut": RULE("toolbox", { kind: "cut_log", after: "prefix" }),
   "anything: 503, one in five": RULE("*", { kind: "status", status: 503 }, { times: null, probability: 0.2 }),
   "anything: 2 s late": RULE("*", { kind: "delay", seconds: 2 }, { times: 10 }),
   "anything: never answers": RULE("*", { kind: "hang" }),

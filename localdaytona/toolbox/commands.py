@@ -44,16 +44,27 @@ async def finish(run: Run, launch: Launch, timeout_s: float | None) -> Finished:
         raise unreachable() from error
     except OSError as error:
         return Finished(NOT_STARTED, f"{error.strerror}: {error.filename or launch.argv[0]}\n")
+    ending = asyncio.create_task(_end(process))
+    leaving = asyncio.create_task(run.gone.wait())
     try:
         async with asyncio.timeout(timeout_s):
-            output = await _read(process)
-            code = await process.wait()
+            await asyncio.wait((ending, leaving), return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError as error:
         kill_group(process, signal.SIGKILL)
         raise ToolboxError(408, "request timeout: command execution timeout") from error
+    finally:
+        leaving.cancel()
+        if not ending.done():
+            ending.cancel()
     if run.over:
         raise unreachable()
-    return Finished(max(code, NOT_STARTED), output.decode(errors="replace"))
+    return ending.result()
+
+
+async def _end(process: asyncio.subprocess.Process) -> Finished:
+    """Return how a process ended, once nobody holds its output open any more."""
+    output = await _read(process)
+    return Finished(max(await process.wait(), NOT_STARTED), output.decode(errors="replace"))
 
 
 async def _read(process: asyncio.subprocess.Process) -> bytes:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -13,12 +14,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from localdaytona import fault_model as effects
 from localdaytona.admission import IN_PROGRESS, MODIFIED, SCIP
 from localdaytona.fault_model import Fault
-from localdaytona.interruption import DroppedReply, HangingReply, until_gone
+from localdaytona.interruption import HANG_MAX_S, DroppedReply, HangingReply, left_within, until_gone
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox_host import ToolboxHost
 
@@ -45,6 +47,14 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "error": NO_CONTAINER,
     "build_failed": NO_CONTAINER,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A web socket may be opened; a fault may yet cut what it sends."""
+
+    fault: Fault | None
+
 
 Handle = Callable[[Request], Awaitable[Response]]
 
@@ -77,14 +87,15 @@ class Gate:
         try:
             fault = self._admit(request)
             async with self.active(str(request.path_params["sandbox_id"])):
-                response = await _faulted(fault, lambda: self._answered(request, handle))
+                response = await _faulted(fault, request, lambda request: self._answered(request, handle))
         except ToolboxError as error:
             response = error.response(request)
         self._note(request, None if isinstance(response, LOST) else response.status_code, time.monotonic() - began)
         return response
 
-    async def admit_socket(self, socket: WebSocket) -> bool:
-        """Return whether a web socket may be opened. If not, its handshake has been answered."""
+    async def admit_socket(self, socket: WebSocket) -> Admitted | None:
+        """Return how a web socket may be opened. If None, its handshake has been answered."""
+        fault: Fault | None = None
         refusal: Response | None = None
         try:
             fault = self._admit(socket)
@@ -96,7 +107,7 @@ class Gate:
         elif refusal is not None:
             await self.refuse_socket(socket, refusal)
         self._note(socket, 101 if refusal is None else refusal.status_code, 0.0)
-        return refusal is None
+        return Admitted(fault) if refusal is None else None
 
     async def refuse_socket(self, socket: WebSocket, refusal: Response) -> None:
         """Answer a handshake with an error and wait for its end; otherwise uvicorn logs an error."""
@@ -135,7 +146,7 @@ class Gate:
         if not self._host.sandbox_status(sandbox_id).exists:
             raise ToolboxError(*NO_SANDBOX)
         self._host.touch(sandbox_id)
-        return self._host.take_fault("toolbox", sandbox_id)
+        return self._host.take_fault("toolbox", sandbox_id, _path(request))
 
     def _refuse_wrong_key(self, authorization: str) -> None:
         if self._api_key is None:
@@ -162,11 +173,16 @@ class Gate:
             sandbox_id,
             {
                 "method": request.scope.get("method", "WEBSOCKET"),
-                "path": request.url.path.removeprefix(f"/toolbox/{sandbox_id}"),
+                "path": _path(request),
                 "status": status,
                 "seconds": round(took_s, 3),
             },
         )
+
+
+def _path(request: HTTPConnection) -> str:
+    """Return the path within the sandbox's toolbox."""
+    return request.url.path.removeprefix(f"/toolbox/{request.path_params['sandbox_id']}")
 
 
 def _complaint(error: RequestValidationError) -> str:
@@ -175,17 +191,19 @@ def _complaint(error: RequestValidationError) -> str:
     return f"bad request: invalid request body: {'; '.join(places)}"
 
 
-async def _faulted(fault: Fault | None, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def _faulted(fault: Fault | None, request: Request, answer: Handle) -> Response:
     """Apply a fault around an answer. Effects on transitions and stale reads do not apply here."""
     effect = None if fault is None else fault.effect
     early = await _instead(effect)
     if early is not None:
         return early
-    response = await answer()
+    if isinstance(effect, effects.Late):
+        await _until_late(request, effect)
+    response = await (_replayed(request, answer, effect) if isinstance(effect, effects.Twice) else answer(request))
     match effect:
         case effects.StatusAfter(status=status, message=message, headers=headers):
             raise ToolboxError(status, message, headers=headers)
-        case effects.DropAfter():
+        case effects.DropAfter() | effects.Late():
             return DroppedReply()
         case effects.Hang():
             return HangingReply()
@@ -194,6 +212,35 @@ async def _faulted(fault: Fault | None, answer: Callable[[], Awaitable[Response]
         case effects.Malformed(field=field):
             return _without(response, field)
     return response
+
+
+async def _until_late(request: Request, effect: effects.Late) -> None:
+    """Keep the body, and wait until the client has left and then for as long as the effect says."""
+    await request.body()
+    await left_within(request.receive, HANG_MAX_S)
+    await asyncio.sleep(effect.seconds)
+
+
+async def _replayed(request: Request, answer: Handle, effect: effects.Twice) -> Response:
+    """Answer a request two times, and return the second answer: the proxy has lost the first."""
+    body = await request.body()
+
+    async def again() -> Response:
+        await asyncio.sleep(effect.seconds)
+        return await answer(_copy(request, body))
+
+    _, second = await asyncio.gather(answer(_copy(request, body)), again())
+    return second
+
+
+def _copy(request: Request, body: bytes) -> Request:
+    """Return a request with a state of its own, whose body can be read anew."""
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> Message:
+        return next(messages, None) or await request.receive()
+
+    return Request(dict(request.scope), receive)
 
 
 async def _instead(effect: effects.Effect | None) -> Response | None:

@@ -1,7 +1,7 @@
 """The output of a session's command so far, in order, and its followers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from enum import Enum
 
 LOG_MAX = 16 * 1024 * 1024
@@ -53,6 +53,14 @@ class OutputLog:
             if ended:
                 return
             await changed.wait()
+
+    def beginning(self, share: float) -> Iterator[bytes]:
+        """Yield marked pieces of this share of the output so far."""
+        left = int(share * self._size)
+        for stream, data in self._pieces:
+            if left > 0:
+                yield stream.value + data[:left]
+            left -= len(data)
 
     def text(self, *streams: Stream) -> str:
         """Return the output on these streams."""

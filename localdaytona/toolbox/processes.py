@@ -1,6 +1,6 @@
 """Process groups: start one, find its members, end it. Nothing about HTTP or sandboxes' states.
 
-Every process carries a mark in its environment. Where /proc shows environments (Linux), the mark
+Every process carries a mark in its environment. Where /proc shows environments (proc.py), the mark
 also finds processes that left their group (`setsid`) and those of a killed server; a process that
 clears its environment escapes. Elsewhere only the groups are known.
 """
@@ -10,19 +10,16 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from localdaytona.toolbox.proc import HAS_MARKS, MARK, marked_with, of_sandbox, started_at
+
 # The SDK documents: the first of these that exists.
 SHELLS = ("zsh", "bash", "sh")
-MARK = "LOCALDAYTONA_RUN"
-GRACE_S = 0.3
 KILL_MAX_S = 5.0
 POLL_S = 0.02
-PROC = Path("/proc")
-HAS_MARKS = (PROC / "self" / "environ").exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +35,21 @@ class Launch:
 
 
 class Run:
-    """The processes of a sandbox from one start to the next stop."""
+    """The processes of a sandbox from one start to the next stop, or to the next restart of its daemon.
 
-    def __init__(self, owner: str) -> None:
+    `inherited` are the marks of processes that live on from before a restart: the next stop ends them, too. The
+    directory `notes` has a file for each leader of a group, so that a restarted server can end the calls of a killed
+    one.
+    """
+
+    def __init__(self, owner: str, notes: Path, inherited: frozenset[str] = frozenset()) -> None:
         self.mark = f"{owner}/{uuid.uuid4().hex}"
         self.over = False
+        # Set when nobody answers for its calls any more.
+        self.gone = asyncio.Event()
+        self._owner = owner
+        self._notes = notes
+        self._marks = frozenset({self.mark}) | inherited
         self._leaders: dict[int, asyncio.subprocess.Process] = {}
 
     async def start(self, launch: Launch) -> asyncio.subprocess.Process:
@@ -64,14 +71,28 @@ class Run:
         if self.over:
             kill_group(process, signal.SIGKILL)
             raise ProcessLookupError(process.pid, "the sandbox stopped meanwhile")
+        self._notes.mkdir(parents=True, exist_ok=True)
+        (self._notes / str(process.pid)).write_text(started_at(process.pid), "ascii")
         return process
 
-    async def end(self) -> None:
-        """Terminate every process, kill those left after a short grace period, and wait until all are gone."""
+    async def end(self, grace_s: float) -> None:
+        """Terminate every process, kill those left after the grace, and wait until all are gone."""
         self.over = True
-        for number, limit_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, KILL_MAX_S)):
+        for number, limit_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_MAX_S)):
             if await self._gone_after(number, limit_s):
-                return
+                break
+        self._forget(list(self._leaders))
+        self.gone.set()
+
+    def restarted(self) -> "Run":
+        """End as a daemon does that is restarted: kill its groups, and return the run of those that left them."""
+        self.over = True
+        self._prune()
+        for process in self._leaders.values():
+            kill_group(process, signal.SIGKILL)
+        self._forget(list(self._leaders))
+        self.gone.set()
+        return Run(self._owner, self._notes, self._marks)
 
     async def _gone_after(self, number: signal.Signals, limit_s: float) -> bool:
         """Signal each process once, also those forked meanwhile, and return whether all ended in time."""
@@ -92,13 +113,17 @@ class Run:
     def _living(self) -> set[int]:
         """Return arguments for `kill`: groups as negative numbers, and marked processes."""
         self._prune()
-        return {-pid for pid in self._leaders} | set(marked_with(self.mark))
+        return {-pid for pid in self._leaders} | {each.pid for each in marked_with(*self._marks)}
 
     def _prune(self) -> None:
         """Forget dead groups: once the leader is reaped, the system may reuse the group's number."""
         dead = [pid for pid, process in self._leaders.items() if process.returncode is not None and _forgotten(pid)]
-        for pid in dead:
+        self._forget(dead)
+
+    def _forget(self, pids: list[int]) -> None:
+        for pid in pids:
             del self._leaders[pid]
+            (self._notes / str(pid)).unlink(missing_ok=True)
 
 
 def shell_path() -> str:
@@ -113,20 +138,21 @@ def kill_group(process: asyncio.subprocess.Process, number: signal.Signals) -> N
         os.killpg(process.pid, number)
 
 
-def marked_with(mark: str) -> Iterator[int]:
-    """Yield the processes whose mark starts with this. Zombies have no environment and are not among them."""
-    needle = f"{MARK}={mark}".encode()
-    for entry in PROC.glob("[0-9]*/environ") if HAS_MARKS else ():
-        with suppress(OSError):
-            if any(line.startswith(needle) for line in entry.read_bytes().split(b"\0")):
-                yield int(entry.parent.name)
+def adopt(owner: str, notes: Path) -> Run:
+    """Return the run of what a killed server left behind, once the groups of its calls and sessions are killed."""
+    for note in notes.glob("*"):
+        if note.read_text("ascii") == started_at(int(note.name)) != "":
+            with suppress(ProcessLookupError):
+                os.killpg(int(note.name), signal.SIGKILL)
+        note.unlink()
+    marks = (each.value(MARK) for each in of_sandbox(owner))
+    return Run(owner, notes, frozenset(mark for mark in marks if mark is not None))
 
 
 def kill_marked(owner: str) -> None:
-    """Kill an owner's processes that a crashed server left behind."""
-    for pid in marked_with(f"{owner}/"):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kill an owner's processes that a killed server left behind."""
+    for each in of_sandbox(owner):
+        each.kill()
 
 
 def _forgotten(pid: int) -> bool:

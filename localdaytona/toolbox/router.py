@@ -6,6 +6,7 @@ from localdaytona.toolbox.errors import ToolboxError
 from localdaytona.toolbox.file_routes import add_file_routes
 from localdaytona.toolbox.gate import Gate
 from localdaytona.toolbox.git_routes import add_git_routes
+from localdaytona.toolbox.inside import Inside
 from localdaytona.toolbox.process_routes import add_process_routes
 from localdaytona.toolbox.session_routes import add_session_routes
 from localdaytona.toolbox.workspaces import Workspaces
@@ -21,6 +22,7 @@ def toolbox_router(host: ToolboxHost, api_key: str | None = None) -> APIRouter:
     """
     workspaces, gate = Workspaces(host), Gate(host, api_key)
     host.add_listener(workspaces)
+    host.add_inside(Inside(host, workspaces))
     router = APIRouter(
         prefix=PREFIX, route_class=gate.route_class(), lifespan=workspaces.serving, include_in_schema=False
     )

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Response, WebSocket
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from localdaytona.fault_model import CutLog, Fault
 from localdaytona.interruption import until_gone
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox.gate import Gate
-from localdaytona.toolbox.output_log import Stream
-from localdaytona.toolbox.sessions import Command, Session
+from localdaytona.toolbox.output_log import OutputLog, Stream
+from localdaytona.toolbox.sessions import Command, Session, Wanted
 from localdaytona.toolbox.workspaces import Workspace, Workspaces
 from localdaytona.types import JSONObject
 
@@ -37,6 +38,13 @@ class RunInSession(_Asked):
     command: str = ""
     run_async: bool = Field(default=False, alias="runAsync")
     older_async: bool = Field(default=False, alias="async")
+    suppress_input_echo: bool = Field(default=False, alias="suppressInputEcho")
+
+
+class SendInput(_Asked):
+    """What `process.send_session_command_input` sends."""
+
+    data: str
 
 
 def add_session_routes(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
@@ -77,8 +85,15 @@ def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
         workspace = workspaces.open(sandbox_id)
         run = workspace.run
         session = _session(workspaces, sandbox_id, session_id)
-        command = await session.begin(asked.command)
-        if asked.run_async or asked.older_async:
+        is_async = asked.run_async or asked.older_async
+        wanted = Wanted(
+            asked.command,
+            takes_input=is_async,
+            echoes_input=not asked.suppress_input_echo,
+            waits_for_output=workspaces.exit_code_waits_for_output,
+        )
+        command = await session.begin(wanted)
+        if is_async:
             return JSONResponse({"cmdId": command.id}, 202)
         await command.log.ended()
         if run.over:
@@ -91,6 +106,13 @@ def _add_commands(router: APIRouter, workspaces: Workspaces) -> None:
     async def get_command(sandbox_id: str, session_id: str, command_id: str) -> JSONObject:
         return _shown_command(_session(workspaces, sandbox_id, session_id).command(command_id))
 
+    @router.post(f"{COMMAND}/input", status_code=204)
+    async def send_input(sandbox_id: str, session_id: str, command_id: str, asked: SendInput) -> Response:
+        if session_id == RESERVED:
+            raise ToolboxError(400, "bad request: can't send input to entrypoint session")
+        _session(workspaces, sandbox_id, session_id).send(command_id, asked.data)
+        return Response(status_code=204)
+
     @router.get(f"{COMMAND}/logs")
     async def get_logs(sandbox_id: str, session_id: str, command_id: str) -> JSONObject:
         return _logs(_session(workspaces, sandbox_id, session_id).command(command_id))
@@ -100,7 +122,8 @@ def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
     @router.websocket(f"{COMMAND}/logs")
     async def follow_logs(socket: WebSocket, sandbox_id: str, session_id: str, command_id: str) -> None:
         """Send the output from its beginning, piece by piece, and close when the command ends or is killed."""
-        if not await gate.admit_socket(socket):
+        admitted = await gate.admit_socket(socket)
+        if admitted is None:
             return
         try:
             gate.refuse_unless_started(sandbox_id)
@@ -111,13 +134,13 @@ def _add_follow(router: APIRouter, workspaces: Workspaces, gate: Gate) -> None:
             return
         await socket.accept()
         async with gate.active(sandbox_id):
-            if await _sent(socket, command):
+            if await _sent(socket, command.log, admitted.fault):
                 await socket.close(GONE if run.over else NORMAL)
 
 
-async def _sent(socket: WebSocket, command: Command) -> bool:
-    """Send all output of the command and return whether the client stayed until its end."""
-    sending = asyncio.create_task(_send(socket, command))
+async def _sent(socket: WebSocket, log: OutputLog, fault: Fault | None) -> bool:
+    """Send all output of a command, or what a fault leaves of it, and return whether the client stayed until then."""
+    sending = asyncio.create_task(_send(socket, log, fault))
     leaving = asyncio.create_task(until_gone(socket.receive))
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -128,9 +151,14 @@ async def _sent(socket: WebSocket, command: Command) -> bool:
         await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
-async def _send(socket: WebSocket, command: Command) -> None:
-    async for piece in command.log.follow():
-        await socket.send_bytes(piece)
+async def _send(socket: WebSocket, log: OutputLog, fault: Fault | None) -> None:
+    match fault:
+        case Fault(effect=CutLog(after=after), draw=draw):
+            for piece in log.beginning(draw if after == "prefix" else 0.0):
+                await socket.send_bytes(piece)
+        case _:
+            async for piece in log.follow():
+                await socket.send_bytes(piece)
 
 
 async def _create(workspace: Workspace, session_id: str) -> None:
@@ -160,7 +188,7 @@ def _shown(session: Session) -> JSONObject:
 
 
 def _shown_command(command: Command) -> JSONObject:
-    shown: JSONObject = {"id": command.id, "command": command.text}
+    shown: JSONObject = {"id": command.id, "command": command.wanted.text}
     return shown if command.exit_code is None else {**shown, "exitCode": command.exit_code}
 
 

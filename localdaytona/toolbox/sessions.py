@@ -2,6 +2,9 @@
 
 The shell reads one line per command. The line sources the command's file with output into two named
 pipes and then reports the exit code on the shell's own output. Commands run one after another.
+
+As in the daemon (apps/daemon/pkg/session, `wrapper_linux.go` and `input.go`), an asynchronous command
+reads what is sent to it and never comes to an end of its input; a synchronous one has none.
 """
 
 import asyncio
@@ -16,10 +19,21 @@ from pathlib import Path
 
 from localdaytona.toolbox.errors import ToolboxError, unreachable
 from localdaytona.toolbox.output_log import OutputLog, Stream
+from localdaytona.toolbox.pipes import Feed, Tap
 from localdaytona.toolbox.processes import Launch, Run, kill_group, shell_path
 
-CHUNK = 64 * 1024
 NEVER_RAN = -1
+NOWHERE = Path(os.devnull)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller wants to run, and how."""
+
+    text: str
+    takes_input: bool = False
+    echoes_input: bool = True
+    waits_for_output: bool = False
 
 
 @dataclass(slots=True)
@@ -27,54 +41,9 @@ class Command:
     """A command of a session. The exit code is None until it has ended."""
 
     id: str
-    text: str
+    wanted: Wanted
     log: OutputLog = field(default_factory=OutputLog)
     exit_code: int | None = None
-
-
-class Tap:
-    """A named pipe whose content goes into a log, until its last writer is gone."""
-
-    def __init__(self, path: Path, stream: Stream, log: OutputLog) -> None:
-        self.path = path
-        os.mkfifo(path, 0o600)
-        self._stream = stream
-        self._log = log
-        self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        # While this end is open, the pipe does not end before the shell has opened it.
-        self._guard = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        asyncio.get_running_loop().add_reader(self._reader, self._read)
-
-    def drain(self) -> None:
-        """Read what is there. A background child may continue to write."""
-        self._release()
-        while self._reader >= 0 and self._read():
-            continue
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._release()
-        if self._reader >= 0:
-            asyncio.get_running_loop().remove_reader(self._reader)
-            os.close(self._reader)
-            self._reader = -1
-
-    def _release(self) -> None:
-        if self._guard >= 0:
-            os.close(self._guard)
-            self._guard = -1
-
-    def _read(self) -> bool:
-        """Move one piece and return whether there was one."""
-        try:
-            data = os.read(self._reader, CHUNK)
-        except BlockingIOError:
-            return False
-        if data:
-            self._log.append(self._stream, data)
-        else:
-            self.close()
-        return bool(data)
 
 
 class Session:
@@ -86,6 +55,7 @@ class Session:
         self._run = run
         self._directory = directory
         self._taps: dict[str, tuple[Tap, Tap]] = {}
+        self._feeds: dict[str, list[Feed]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._listener: asyncio.Task[None] | None = None
 
@@ -101,12 +71,12 @@ class Session:
             raise ToolboxError(500, f"internal server error: {error.strerror}") from error
         self._listener = asyncio.create_task(self._listen(self._process))
 
-    async def begin(self, text: str) -> Command:
+    async def begin(self, wanted: Wanted) -> Command:
         """Pass a command to the shell and return at once. Raises ToolboxError 410 when the shell has ended."""
         process = self._process
         if process is None or process.stdin is None or process.returncode is not None:
             raise ToolboxError(410, f"gone: session {self.id} has ended", "SESSION_ENDED")
-        command = Command(str(uuid.uuid4()), text)
+        command = Command(str(uuid.uuid4()), wanted)
         line = self._prepare(command)
         self.commands[command.id] = command
         with suppress(ConnectionError):  # the shell has just ended; its listener ends the command
@@ -119,6 +89,18 @@ class Session:
         if command_id not in self.commands:
             raise ToolboxError(404, "not found: command not found")
         return self.commands[command_id]
+
+    def send(self, command_id: str, text: str) -> None:
+        """Pass a line to a running command. Raises ToolboxError: 404 unknown, 410 ended, 500 when it reads nothing."""
+        command = self.command(command_id)
+        if command.exit_code is not None:
+            raise ToolboxError(410, f"gone: command has already completed with exit code {command.exit_code}")
+        if not command.wanted.takes_input:
+            raise ToolboxError(500, "internal server error: failed to open input pipe")
+        line = (text if text.endswith("\n") else f"{text}\n").encode()
+        self._feeds[command_id][0].write(line)
+        if command.wanted.echoes_input:
+            command.log.append(Stream.STDOUT, line)
 
     def kill(self) -> None:
         """Kill the shell's group and release everything."""
@@ -140,14 +122,23 @@ class Session:
         directory = self._directory / command.id
         directory.mkdir()
         script = directory / "command"
-        script.write_text(f"{command.text}\n", "utf-8")
+        script.write_text(f"{command.wanted.text}\n", "utf-8")
         taps = (
             Tap(directory / "stdout", Stream.STDOUT, command.log),
             Tap(directory / "stderr", Stream.STDERR, command.log),
         )
         self._taps[command.id] = taps
-        out, err, file = (shlex.quote(str(path)) for path in (taps[0].path, taps[1].path, script))
-        return f". {file} >{out} 2>{err} </dev/null; printf '%s %s\\n' {command.id} $?\n"
+        feeds = self._feeds[command.id] = []
+        if command.wanted.takes_input:
+            feeds.append(Feed(directory / "stdin"))
+        read = feeds[0].path if command.wanted.takes_input else NOWHERE
+        out, err, into, file = (shlex.quote(str(path)) for path in (taps[0].path, taps[1].path, read, script))
+        line = f". {file} >{out} 2>{err} <{into}; printf '%s %s\\n' {command.id} $?"
+        if command.wanted.waits_for_output:
+            # The shell waits here until the command has ended for its callers, too.
+            feeds.append(Feed(directory / "hold"))
+            line = f"{line}; cat {shlex.quote(str(feeds[-1].path))} >{NOWHERE} 2>&1"
+        return f"{line}\n"
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Read exit codes until the shell ends."""
@@ -155,6 +146,8 @@ class Session:
             command_id, _, code = line.decode(errors="replace").partition(" ")
             command = self.commands.get(command_id)
             if command is not None:
+                if command.wanted.waits_for_output:
+                    await asyncio.gather(*(tap.ended() for tap in self._taps.get(command.id, ())))
                 self._end(command, int(code))
         code_of_shell = await process.wait()
         self._end_all(max(code_of_shell, NEVER_RAN))
@@ -167,8 +160,13 @@ class Session:
                 code = NEVER_RAN
 
     def _end(self, command: Command, code: int) -> None:
+        """Record a command's end; the first counts."""
+        if command.exit_code is not None:
+            return
         for tap in self._taps.get(command.id, ()):
             tap.drain()
+        for feed in self._feeds.pop(command.id, ()):
+            feed.close()
         command.exit_code = code
         command.log.end()
         shutil.rmtree(self._directory / command.id, ignore_errors=True)

@@ -14,10 +14,16 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from localdaytona.toolbox.errors import ToolboxError
-from localdaytona.toolbox.processes import Run, kill_marked
+from localdaytona.toolbox.processes import Run, adopt, kill_marked
 from localdaytona.toolbox.sessions import Session
 from localdaytona.toolbox_host import ToolboxHost
 
+# The grace of a server that ends: it has two seconds for all.
+SHUTDOWN_GRACE_S = 0.3
+# Where a container finds the counters of its memory; a sandbox starts with these.
+CGROUP = Path("sys/fs/cgroup")
+MEMORY_EVENTS = "memory.events"
+NO_EVENTS = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -31,7 +37,8 @@ class Workspace:
         self.directory = directory
         self.home = directory / "home"
         self.root = directory / "root"
-        self.run = Run(sandbox_id)
+        self.cgroup = self.root / CGROUP
+        self.run = adopt(sandbox_id, directory / "groups")
         self.sessions: dict[str, Session] = {}
         self._user = user
         self._env = env
@@ -40,6 +47,10 @@ class Workspace:
         """Make the directories."""
         self.home.mkdir(parents=True, exist_ok=True)
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+        events = self.cgroup / MEMORY_EVENTS
+        if not events.exists():
+            self.cgroup.mkdir(parents=True, exist_ok=True)
+            events.write_text(NO_EVENTS, "ascii")
 
     def locate(self, asked: str) -> Path:
         """Return where a path of the sandbox is; a relative one starts at its home, and `..` stops at its root.
@@ -48,19 +59,22 @@ class Workspace:
         """
         place = self._place(asked)
         parent = place if place in {self.home, self.root} else place.parent
-        if not _resolved(parent, asked).is_relative_to(self.directory):
+        if not resolved(parent, asked).is_relative_to(self.directory):
             raise ToolboxError(403, f"forbidden: path leaves the sandbox: {asked}", "FILE_ACCESS_DENIED")
         return place
 
     def follow(self, asked: str) -> Path:
         """Return where a path leads through its links. Raises ToolboxError as `locate` does."""
-        place = _resolved(self.locate(asked), asked)
+        place = resolved(self.locate(asked), asked)
         if not place.is_relative_to(self.directory):
             raise ToolboxError(403, f"forbidden: path leaves the sandbox: {asked}", "FILE_ACCESS_DENIED")
         return place
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a process in the sandbox; of the server's it holds only PATH."""
+        """Return the environment of a process in the sandbox; of the server's it holds only PATH.
+
+        A command sees this machine's `/sys`, so a variable tells where the sandbox's own counters are.
+        """
         return {
             "PATH": os.environ.get("PATH", SYSTEM_PATH),
             "LANG": "C.UTF-8",
@@ -68,6 +82,7 @@ class Workspace:
             "LOGNAME": self._user,
             "HOME": str(self.home),
             "TMPDIR": str(self.root / "tmp"),
+            "LOCALDAYTONA_CGROUP": str(self.cgroup),
             **self._env,
             **(more or {}),
         }
@@ -76,13 +91,25 @@ class Workspace:
         """Return a directory for a session's pipes, which is not created yet."""
         return self.directory / "sessions" / uuid.uuid4().hex
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float) -> None:
         """End all processes and forget the sessions. Processes started meanwhile belong to the next run."""
         run, sessions = self.run, self.sessions
-        self.run, self.sessions = Run(self.directory.name), {}
-        await run.end()
+        self.run, self.sessions = Run(self.directory.name, self.directory / "groups"), {}
+        await run.end(grace_s)
         for session in sessions.values():
             session.close()
+        self.forget_memory_events()
+
+    def forget_memory_events(self) -> None:
+        """Let the counters begin anew at the next start."""
+        (self.cgroup / MEMORY_EVENTS).unlink(missing_ok=True)
+
+    def restart_daemon(self) -> None:
+        """End the sessions and the calls in flight; what left their process groups lives on."""
+        sessions, self.sessions = self.sessions, {}
+        self.run = self.run.restarted()
+        for session in sessions.values():
+            session.kill()
 
     def _place(self, asked: str) -> Path:
         if "\0" in asked:
@@ -98,7 +125,8 @@ class Workspace:
         return self.root / path.relative_to(path.anchor)
 
 
-def _resolved(place: Path, asked: str) -> Path:
+def resolved(place: Path, asked: str) -> Path:
+    """Return where a path leads through its links. Raises ToolboxError for a cycle of them."""
     try:
         return place.resolve()
     except (RuntimeError, OSError) as error:  # a cycle of links: RuntimeError until Python 3.12, OSError since
@@ -113,12 +141,21 @@ class Workspaces:
         self._directory = (host.data_dir / "sandboxes").resolve()
         self._open: dict[str, Workspace] = {}
 
+    @property
+    def exit_code_waits_for_output(self) -> bool:
+        """Whether commands of sessions end only when nobody holds their output any more."""
+        return self._host.exit_code_waits_for_output
+
+    def directory(self, sandbox_id: str) -> Path:
+        """Return the directory of a sandbox, which need not exist."""
+        return self._directory / sandbox_id
+
     def open(self, sandbox_id: str) -> Workspace:
-        """Return a sandbox's workspace; the gate has ensured that the sandbox runs."""
+        """Return a sandbox's workspace, with its directories."""
         workspace = self._open.get(sandbox_id)
         if workspace is None:
             status = self._host.sandbox_status(sandbox_id)
-            workspace = Workspace(sandbox_id, self._directory / sandbox_id, status.user, status.env)
+            workspace = Workspace(sandbox_id, self.directory(sandbox_id), status.user, status.env)
             self._open[sandbox_id] = workspace
         workspace.prepare()
         return workspace
@@ -127,29 +164,34 @@ class Workspaces:
         """End the sandbox's processes and forget its sessions; its files stay."""
         workspace = self._open.get(sandbox_id)
         if workspace is not None:
-            await workspace.stop()
+            await workspace.stop(self._host.stop_grace_s)
 
     async def sandbox_destroyed(self, sandbox_id: str) -> None:
         """End the sandbox's processes and remove its files."""
         workspace = self._open.pop(sandbox_id, None)
         if workspace is not None:
-            await workspace.stop()
-        await _remove(self._directory / sandbox_id)
+            await workspace.stop(self._host.stop_grace_s)
+        await _remove(self.directory(sandbox_id))
 
     @asynccontextmanager
     async def serving(self, _: object) -> AsyncIterator[None]:
-        """Remove what a killed server left, and at the end leave no process behind."""
-        await self._clear_leftovers()
+        """Take over what a killed server left, and at the end leave no process behind."""
+        for directory in self._directory.glob("*"):
+            await self._take_over(directory)
         try:
             yield
         finally:
-            await asyncio.gather(*(workspace.stop() for workspace in self._open.values()))
+            await asyncio.gather(*(workspace.stop(SHUTDOWN_GRACE_S) for workspace in self._open.values()))
 
-    async def _clear_leftovers(self) -> None:
-        for directory in self._directory.glob("*"):
-            kill_marked(directory.name)
-            if not self._host.sandbox_status(directory.name).exists:
-                await _remove(directory)
+    async def _take_over(self, directory: Path) -> None:
+        """Adopt the processes of a started sandbox, as a restarted daemon does; end those of any other."""
+        status = self._host.sandbox_status(directory.name)
+        if status.exists and status.state == "started":
+            self.open(directory.name)
+            return
+        kill_marked(directory.name)
+        if not status.exists:
+            await _remove(directory)
 
 
 async def _remove(directory: Path) -> None:

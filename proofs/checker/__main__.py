@@ -44,13 +44,18 @@ def _document(evidence: Evidence, violations: Sequence[Violation]) -> str:
 
 def _report(evidence: Evidence, violations: Sequence[Violation]) -> str:
     counts = _counts(measure(evidence), evidence)
-    lines = [counts, *(_line(letter, evidence, violations) for letter in RULES)]
+    lines = [counts, *(_line(letter, evidence, violations) for letter in _told(evidence))]
     for letter in RULES:
         broken = [violation for violation in violations if violation.rule == letter]
         lines += [_details(violation, evidence) for violation in broken[:SHOWN_MAX]]
         if len(broken) > SHOWN_MAX:
             lines.append(f"({letter}) and {len(broken) - SHOWN_MAX} more")
     return "\n".join(lines)
+
+
+def _told(evidence: Evidence) -> list[str]:
+    """The rules that are named: those about runs only where anything is known of runs."""
+    return [letter for letter in RULES if letter.islower() or is_checked(letter, evidence)]
 
 
 def _counts(measures: Measures, evidence: Evidence) -> str:

@@ -39,7 +39,7 @@ class Delivery(_Noted):
 
     Times are epoch seconds. `updated_at`: GitHub's time in the body, which orders the events of an issue. `closed_at`:
     the time of an earlier close that the body reports too, as a comment on a closed issue does. `status`: the HTTP
-    status, None without an answer.
+    status, None without an answer. `asks`: the key of the request for work that it makes, '' for none of its own.
     """
 
     delivery: str
@@ -51,6 +51,7 @@ class Delivery(_Noted):
     sent_at: float
     answered_at: float | None = None
     status: int | None = None
+    asks: str = ""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -97,6 +98,49 @@ class Block(_Noted):
     cause: str
 
 
+class Begun(_Noted):
+    """A line of a sandbox's ledger: at that second, an attempt of a run began in it. The service never reads it."""
+
+    sandbox_id: str
+    run: str
+    attempt: int
+    at: float
+
+
+class Alive(_Noted):
+    """A process that carries the mark of a run was alive in a sandbox at that time."""
+
+    sandbox_id: str
+    run: str
+    at: float
+
+
+class RunStep(_Noted):
+    """An activity that carried out a step of a run, in a workflow's history.
+
+    ``phase``: what its result says of the attempt; '' while it has none. ``keys``: the requests that it was given.
+    """
+
+    workflow_id: str
+    step: str
+    run: str
+    attempt: int
+    sandbox_id: str
+    at: float
+    ended_at: float | None = None
+    phase: str = ""
+    keys: tuple[str, ...] = ()
+
+
+class Receipt(_Noted):
+    """What the service said at the end of a request for work: ``state`` is waiting, given, over or refused."""
+
+    issue: int
+    key: str
+    state: str
+    run: str = ""
+
+
 class End(_Noted):
     """A workflow run that a person or a wrong setting ended, and not its issue: `canceled`, `terminated` or `failed`.
 
@@ -130,6 +174,8 @@ class Evidence(_Noted):
     `worked_in`: the IDs of the sandboxes in which the run left unsaved work; None: the run did not note them.
     `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it. `instance`: the name
     of the installation under test, which is on its sandboxes. `lost`: Temporal's database was restored in the run.
+    `ledger`, `run_steps` and `receipts` are None when nobody read the sandboxes' ledgers, the histories, or the
+    receipts of requests for work. `left`: what of any run was alive at the end.
     """
 
     journal: list[Entry]
@@ -143,10 +189,14 @@ class Evidence(_Noted):
     is_at_rest: bool = True
     instance: str = "default"
     lost: Lost | None = None
+    ledger: list[Begun] | None = None
+    run_steps: list[RunStep] | None = None
+    receipts: list[Receipt] | None = None
+    left: list[Alive] = []
 
 
 class Violation(_Noted):
-    """One broken promise. `rule`: a letter from a to i. `entries`: the numbers of the journal entries that show it."""
+    """One broken promise. `rule`: its letter. `entries`: the numbers of the journal entries that show it."""
 
     rule: str
     issue: int | None

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
@@ -21,10 +22,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from proofs.checker.ends import bad_cancels, ends_of, is_reset
-from proofs.checker.evidence import Block, End, Signal
+from proofs.checker.evidence import Block, End, RunStep, Signal
 
 AT_ONCE = 16
 """How many histories are read at the same time."""
+
+STEPS = frozenset(f"{step}_run" for step in ("prepare", "begin", "probe", "follow", "interrupt", "fence", "collect"))
+"""Activities that carry out a step of a run."""
 
 MEMO = "status"
 """The memo's field that lists read."""
@@ -41,6 +45,7 @@ class Histories:
     ends: list[End] = field(default_factory=list)
     bad_cancels: list[str] = field(default_factory=list)
     """The cancels that did not settle the command in flight and then end the run, one sentence for each."""
+    run_steps: list[RunStep] = field(default_factory=list)
 
 
 async def read_histories(client: Client, workflow_ids: Iterable[str]) -> Histories:
@@ -85,6 +90,7 @@ async def _of_workflow(client: Client, workflow_id: str) -> Histories:
             list(signals_of(workflow_id, run_id, events)),
             list(blocks_of(workflow_id, run_id, events)),
             failed_tasks_of(events),
+            run_steps=list(run_steps_of(workflow_id, events)),
         )
         for run_id, events in runs.items()
     )
@@ -94,6 +100,7 @@ async def _of_workflow(client: Client, workflow_id: str) -> Histories:
         joined.failed_tasks,
         ends_of(workflow_id, runs),
         bad_cancels(workflow_id, runs),
+        joined.run_steps,
     )
 
 
@@ -119,6 +126,7 @@ def _joined(several: Iterable[Histories]) -> Histories:
         joined.failed_tasks.update(one.failed_tasks)
         joined.ends.extend(one.ends)
         joined.bad_cancels.extend(one.bad_cancels)
+        joined.run_steps.extend(one.run_steps)
     return joined
 
 
@@ -167,6 +175,38 @@ def blocks_of(workflow_id: str, run_id: str, events: Sequence[HistoryEvent]) -> 
         before = cause
 
 
+def run_steps_of(workflow_id: str, events: Sequence[HistoryEvent]) -> Iterator[RunStep]:
+    """The steps of runs that a workflow run scheduled, each with what its result says."""
+    ends = {
+        done.scheduled_event_id: (_time(event), _object_in(done.result.payloads))
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+        for done in [event.activity_task_completed_event_attributes]
+    }
+    for event in events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        if (
+            event.event_type != EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+            or scheduled.activity_type.name not in STEPS
+        ):
+            continue
+        given = _object_in(scheduled.input.payloads)
+        about = given.get("about", given)
+        ended_at, result = ends.get(event.event_id, (None, {}))
+        seen = result.get("seen", result)
+        yield RunStep(
+            workflow_id=workflow_id,
+            step=scheduled.activity_type.name,
+            run=str(about.get("run", "")),
+            attempt=int(about.get("attempt", 0)),
+            sandbox_id=str(about.get("sandbox_id", "")),
+            at=_time(event),
+            ended_at=ended_at,
+            phase=str(seen.get("phase", "")),
+            keys=tuple(str(request.get("key", "")) for request in given.get("requests", ())),
+        )
+
+
 def failed_tasks_of(events: Sequence[HistoryEvent]) -> Counter[str]:
     """How often workflow tasks failed, by code; without a code, by Temporal's word for the cause. A reset is none."""
     found: Counter[str] = Counter()
@@ -198,11 +238,16 @@ def _message(event: HistoryEvent) -> tuple[str, Sequence[Payload]]:
 
 def _text_in(payloads: Sequence[Payload], field: str) -> str:
     """A field of the first argument; '' when it is missing, is no text, or the argument is no JSON."""
-    if not payloads or not payloads[0].metadata.get("encoding", b"").startswith(b"json/"):
-        return ""
-    try:
-        argument = json.loads(payloads[0].data)
-    except (ValueError, RecursionError):  # Anybody may send a signal, with any bytes.
-        return ""
-    text = argument.get(field) if isinstance(argument, dict) else None
+    text = _object_in(payloads).get(field)
     return text if isinstance(text, str) else ""
+
+
+def _object_in(payloads: Sequence[Payload]) -> dict[str, Any]:
+    """The first argument or result; empty when there is none, or it is no JSON object."""
+    if not payloads or not payloads[0].metadata.get("encoding", b"").startswith(b"json/"):
+        return {}
+    try:
+        found = json.loads(payloads[0].data)
+    except (ValueError, RecursionError):  # Anybody may send a signal, with any bytes.
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,7 +1,8 @@
-"""The promise as nine rules, each a function from one issue's case to its violations. Pure.
+"""The promise as rules, each a function from one issue's case to its violations. Pure.
 
 (a), (b), (d) and (h) hold at every moment. (c), (e) and (f) are checked once a run has come to rest. (g) is checked
-when the workflows' histories were read, and (i) when the sender noted the answers.
+when the workflows' histories were read, and (i) when the sender noted the answers. The rules about runs have capital
+letters, and are checked when the sandboxes' ledgers were read: `proofs.checker.runs`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from proofs.checker import answers, openings, rest, whose, work
+from proofs.checker import answers, openings, rest, runs, whose, work
 from proofs.checker.cases import Case, CaseBuilder, Message, index
 from proofs.checker.evidence import Delivery, Evidence, Expectation, Violation
 from proofs.checker.expectations import is_on_closed, superseders
@@ -20,7 +21,7 @@ Check = Callable[[Case], Iterator[Violation]]
 SAFETY = frozenset("abdh")
 """The rules that are checked at any moment, from the journal."""
 
-AT_REST = frozenset("cef")
+AT_REST = frozenset("cefHJ")
 """The rules that a run may still come to keep until it has come to rest."""
 
 FOREIGN = "foreign"
@@ -40,7 +41,7 @@ class Rule:
 
 
 def check(
-    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghi")
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghiGHIJK")
 ) -> list[Violation]:
     """All violations, in the order of the journal. Without rest, (c), (e) and (f) are not checked."""
     return _judge(index(evidence, identity), evidence, only)
@@ -52,7 +53,14 @@ def is_checked(letter: str, evidence: Evidence) -> bool:
         return evidence.blocks is not None
     if letter == "i":
         return answers.are_noted(evidence.orders)
-    return evidence.is_at_rest or letter not in AT_REST
+    is_read = {
+        "G": evidence.ledger is not None,
+        "H": evidence.receipts is not None,
+        "I": evidence.ledger is not None and evidence.run_steps is not None,
+        "J": evidence.ledger is not None,
+        "K": evidence.ledger is not None and evidence.run_steps is not None,
+    }
+    return is_read.get(letter, True) and (evidence.is_at_rest or letter not in AT_REST)
 
 
 class Watch:
@@ -282,5 +290,10 @@ RULES: Mapping[str, Rule] = {
         Rule("g", "At no time is an issue blocked by a bug of the service.", _no_bug),
         Rule("h", "No command of the service reaches a sandbox that is labelled as another's.", _hands_off),
         Rule("i", "Nobody is answered with a sandbox that did not run.", _answers),
+        Rule("G", "No attempt of a run begins twice, and none beside another one.", runs.once),
+        Rule("H", "At rest, each request for work is in one run that has ended, or was refused.", runs.each_request),
+        Rule("I", "An attempt follows only the proven end of the one before, in the same sandbox.", runs.in_turn),
+        Rule("J", "At rest, nothing of a run is alive.", runs.nothing_left),
+        Rule("K", "No stop, archive or delete that nobody forced meets an attempt at work.", runs.undisturbed),
     )
 }

@@ -9,10 +9,25 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from localdaytona.journal import Entry, Journal
-from proofs.checker.evidence import Block, Delivery, End, Evidence, Lost, Order, Signal, read_lines, write_lines
+from proofs.checker.evidence import (
+    Alive,
+    Begun,
+    Block,
+    Delivery,
+    End,
+    Evidence,
+    Lost,
+    Order,
+    Receipt,
+    RunStep,
+    Signal,
+    read_lines,
+    write_lines,
+)
 
 JOURNAL, DELIVERIES, ORDERS = "journal.jsonl", "deliveries.jsonl", "orders.jsonl"
 HISTORIES, BLOCKS, ENDS = "histories.jsonl", "blocks.jsonl", "ends.jsonl"
+LEDGER, RUN_STEPS, RECEIPTS, LEFT = "ledger.jsonl", "run_steps.jsonl", "receipts.jsonl", "left.jsonl"
 RUN, DATABASE = "run.json", "localdaytona.sqlite3"
 
 
@@ -42,6 +57,14 @@ def write_run(directory: Path, evidence: Evidence) -> None:
         write_lines(directory / HISTORIES, evidence.histories)
     if evidence.blocks is not None:
         write_lines(directory / BLOCKS, evidence.blocks)
+    for name, lines in (
+        (LEDGER, evidence.ledger),
+        (RUN_STEPS, evidence.run_steps),
+        (RECEIPTS, evidence.receipts),
+    ):
+        if lines is not None:
+            write_lines(directory / name, lines)
+    write_lines(directory / LEFT, evidence.left)
     write_lines(directory / ENDS, evidence.ends)
     run = _Run.model_validate({field: getattr(evidence, field) for field in _Run.model_fields})
     (directory / RUN).write_text(run.model_dump_json(indent=1) + "\n")
@@ -62,6 +85,10 @@ def read_run(directory: Path) -> Evidence:
         histories=read_lines(histories, Signal) if histories.exists() else None,
         blocks=read_lines(blocks, Block) if blocks.exists() else None,
         ends=read_lines(directory / ENDS, End),
+        ledger=read_lines(directory / LEDGER, Begun) if (directory / LEDGER).exists() else None,
+        run_steps=read_lines(directory / RUN_STEPS, RunStep) if (directory / RUN_STEPS).exists() else None,
+        receipts=read_lines(directory / RECEIPTS, Receipt) if (directory / RECEIPTS).exists() else None,
+        left=read_lines(directory / LEFT, Alive),
         **dict(run),
     )
 

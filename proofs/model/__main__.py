@@ -11,19 +11,27 @@ import sys
 from bench.machine import describe, one_line
 from issuebox.domain.policy import Policy
 from proofs.model import report
-from proofs.model.bounds import BOUNDS, PREPARED, WIDER
+from proofs.model.bounds import BOUNDS, ENDED_RUNS, LONG_RUNS, PREPARED, WIDER, WITH_RUNS
 from proofs.model.outside import Allowance
-from proofs.model.plants import PLANTS, Plant
+from proofs.model.plants import PLANTS as PLANTS_OF_SANDBOXES
+from proofs.model.plants import Plant
+from proofs.model.policies import CANCELLING, POLICY, PREPARING, WORKING
+from proofs.model.run_plants import PLANTS_OF_RUNS
 from proofs.model.search import Found, Search, Violation
 from proofs.model.system import System
-from proofs.model.workflow_states import POLICY, PREPARING, WorkflowStates
+from proofs.model.workflow_states import WorkflowStates
 
 GROUPS = (
     ("Deliveries, orders, acts and faults", BOUNDS, POLICY),
     ("Updates, long histories, long activities, several messages in a task, and others at Daytona", WIDER, POLICY),
     ("With a set-up in each sandbox", PREPARED, PREPARING),
+    ("With runs", (*WITH_RUNS, *LONG_RUNS), WORKING),
+    ("With runs that a close or a request ends", ENDED_RUNS, CANCELLING),
 )
 """What `make model` checks: what it is about, its bounds, and the policy."""
+
+
+PLANTS = PLANTS_OF_SANDBOXES | PLANTS_OF_RUNS
 
 
 def check(bounds: tuple[Allowance, ...], policy: Policy = POLICY, states_max: int | None = None) -> Found:

@@ -46,6 +46,8 @@ class Mistakes:
     unchecked: bool = False
     unclaimed: bool = False
     unwatched: bool = False
+    unclaims_earlier: bool = False
+    unclaimed_fence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,8 @@ def _answer(
         # The planted lookup by label leaves out the name on purpose: only its consequences count.
         return replace(answer, broken="") if mistakes.lists and "without the name" in answer.broken else answer
     if activity == "delete_sandbox":
-        return daytona.checked_delete(world, sandbox_id, is_unchecked=mistakes.unchecked)
-    return daytona.command(world, OPERATIONS[activity], sandbox_id, Actor.ISSUEBOX, fate)
+        return daytona.checked_delete(world, sandbox_id, is_unchecked=mistakes.unchecked, is_late=is_late)
+    return daytona.command(world, OPERATIONS[activity], sandbox_id, Actor.ISSUEBOX, fate, is_late=is_late)
 
 
 def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes) -> Iterator[Outcome]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, OPENED, REOPENED
+from proofs.model.deliveries import ASKED, CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, OPENED, REOPENED
 from proofs.model.outside import Allowance
 
 
@@ -52,6 +52,43 @@ PREPARED: tuple[Allowance, ...] = (_of(OPENED, acts=1, faults=1), _of(OPENED, CL
 """The bounds of the model in which each sandbox has to be set up."""
 
 
+def with_runs(*events: int, **more: Any) -> Allowance:
+    """A bound in which runs are set up."""
+    return _of(*events, has_runs=True, **more)
+
+
+WITH_RUNS: tuple[Allowance, ...] = (
+    with_runs(OPENED, faults=2),
+    with_runs(OPENED, strikes=2),
+    with_runs(OPENED, strikes=1, faults=1),
+    with_runs(OPENED, ASKED, faults=1),
+    with_runs(OPENED, ASKED, strikes=1),
+    with_runs(OPENED, orders=1, faults=1),
+    with_runs(OPENED, CLOSED, COMMENTED),
+    with_runs(OPENED, CLOSED, faults=1),
+    with_runs(OPENED, strikes=1, rolls=1),
+)
+"""The bounds of the model in which an agent works in the sandbox: a close lets it finish."""
+
+ENDED_RUNS: tuple[Allowance, ...] = (
+    with_runs(OPENED, cancels=1, strikes=1),
+    with_runs(OPENED, cancels=1, faults=1),
+    with_runs(OPENED, CLOSED, strikes=1),
+    with_runs(OPENED, CLOSED, faults=1),
+    with_runs(OPENED, ASKED, faults=1),
+    with_runs(OPENED, DELETED, faults=1),
+)
+"""The same, where a close ends its work, and a request while it works, too."""
+
+LONG_RUNS: tuple[Allowance, ...] = (
+    with_runs(OPENED, strikes=2, faults=1),
+    with_runs(OPENED, ASKED, strikes=1, faults=1),
+    with_runs(OPENED, CLOSED, strikes=1, faults=1),
+    with_runs(OPENED, cancels=1, strikes=1, faults=1),
+)
+"""Wider bounds with runs, for `make model` alone."""
+
+
 def describe(bound: Allowance) -> str:
     """The bound in words."""
     events = ", ".join(_name(number) for number in sorted(bound.awaited)) or "no delivery"
@@ -67,6 +104,8 @@ def describe(bound: Allowance) -> str:
         "act of another installation": bound.claims,
         "sandbox made by hand": bound.handmade,
         "visit": bound.visits,
+        "cancel": bound.cancels,
+        "strike at a run": bound.strikes,
     }
     extras = [f"{count} {kind if count == 1 else _plural(kind)}" for kind, count in kinds.items() if count]
     return "; ".join([events, *extras])
@@ -85,6 +124,7 @@ _PLURALS = {
     "sandbox made by hand": "sandboxes made by hand",
     "act of another installation": "acts of another installation",
     "act at Daytona": "acts at Daytona",
+    "strike at a run": "strikes at a run",
     "repeated delivery": "repeated deliveries",
     "activity that outlasts a timer": "activities that outlast a timer",
     "workflow task with two messages": "workflow tasks with two messages",

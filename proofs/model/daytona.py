@@ -22,11 +22,16 @@ from localdaytona.config import Config
 from localdaytona.fault_model import FailTransition
 from localdaytona.flights import Cause
 from localdaytona.model import DERIVED, Flight, Intervals, Sandbox, Spec
+from proofs.model.jobs import End, Jobs, are_alive, stopped
 from proofs.model.views import View
 
 NAME = "the name"
+ENDING = frozenset({"stop", "archive", "delete"})
+"""Commands that end whatever runs in a sandbox."""
 _CONFIG = Config()
 _SCIP_STATUS = 409
+_RUNS_STILL = frozenset({"started", "stopping"})
+"""States of a sandbox in which something in it may still be alive."""
 
 
 class Actor(StrEnum):
@@ -68,7 +73,7 @@ class Row:
     said that its content may be lost. ``is_unchecked``: the last inspection had no result. ``is_seen``: the workflow
     knew its ID. ``is_denied``: the last read of it was a false 404. ``is_foreign``: it has the labels of another
     installation. ``is_hand_deleted``: a person deleted it at Daytona. ``is_handmade``: a person created it there, and
-    enters it as soon as it runs.
+    enters it as soon as it runs. ``jobs``: the attempts of runs on its disk.
     """
 
     id: str
@@ -94,6 +99,7 @@ class Row:
     is_denied: bool = False
     is_hand_deleted: bool = False
     is_handmade: bool = False
+    jobs: Jobs = ()
 
     @property
     def is_dying(self) -> bool:
@@ -136,11 +142,31 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A line of the ledger: this attempt of a run began in this sandbox."""
+
+    run: str
+    attempt: int
+    sandbox_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A step of a run: what is sent to which sandbox, about which attempt."""
+
+    activity: str
+    sandbox_id: str
+    run: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """All rows that a client can see, oldest first.
 
     ``made``: how many were ever created. ``is_next_abandoned``: a person's order also abandons the sandbox that is
-    being created. ``unbuilt``: how many failed before their first start.
+    being created. ``unbuilt``: how many failed before their first start. ``ledger``: the attempts of runs that ever
+    began, and ``errands`` what was given up and may still be executed in a sandbox.
     """
 
     rows: tuple[Row, ...] = ()
@@ -148,6 +174,8 @@ class World:
     trouble: Trouble = Trouble.NONE
     is_next_abandoned: bool = False
     unbuilt: int = 0
+    ledger: tuple[Begun, ...] = ()
+    errands: tuple[Errand, ...] = ()
 
     @property
     def named(self) -> Row | None:
@@ -218,8 +246,16 @@ def _broken_by_create(world: World, actor: Actor, *, is_unnamed: bool, is_late: 
     return f"(b) a create was accepted while {known[0].id} is still dying" if known else ""
 
 
-def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, fate: Fate = Fate.WELL) -> Answer:
-    """Send a lifecycle command by ID."""
+def command(
+    world: World,
+    operation: Lifecycle,
+    sandbox_id: str,
+    actor: Actor,
+    fate: Fate = Fate.WELL,
+    *,
+    is_late: bool = False,
+) -> Answer:
+    """Send a lifecycle command by ID. `is_late`: it was sent, and given up, some time ago."""
     row = world.row(sandbox_id)
     if row is None:
         return Answer(world, "GoneError")
@@ -231,6 +267,9 @@ def command(world: World, operation: Lifecycle, sandbox_id: str, actor: Actor, f
         return Answer(world, broken=broken)
     if operation == "delete" and actor is Actor.ISSUEBOX and row.may_hold_work and not row.is_abandoned:
         broken = f"(d) {row.id}, which may hold work, was deleted and nobody abandoned it"
+    is_ours = actor is Actor.ISSUEBOX and not is_late and not row.is_abandoned
+    if is_ours and operation in ENDING and are_alive(row.jobs):
+        broken = f"(K) {operation} was sent to {row.id}, and something of a run is alive in it"
     return Answer(_put(world, _departed(row, verdict.transition, actor, fate)), broken=broken)
 
 
@@ -239,12 +278,12 @@ def touched(row: Row, operation: str) -> str:
     return f"{operation} touches {row.id}, which is another installation's" if row.is_foreign else ""
 
 
-def checked_delete(world: World, sandbox_id: str, *, is_unchecked: bool = False) -> Answer:
+def checked_delete(world: World, sandbox_id: str, *, is_unchecked: bool = False, is_late: bool = False) -> Answer:
     """The activity `delete_sandbox`: read, refuse to delete a running sandbox, delete."""
     row = world.row(sandbox_id)
     if row is not None and row.phase in AWAKE and not is_unchecked:
         return Answer(world, "NotInStateError")
-    return command(world, "delete", sandbox_id, Actor.ISSUEBOX)
+    return command(world, "delete", sandbox_id, Actor.ISSUEBOX, is_late=is_late)
 
 
 def advanced(world: World) -> Iterator[tuple[str, World]]:
@@ -259,12 +298,23 @@ def advanced(world: World) -> Iterator[tuple[str, World]]:
             moved = replace(world, unbuilt=world.unbuilt + is_unbuilt)
             stepped = _put(moved, replace(after, is_occupied=after.is_occupied and is_up))
             is_theirs = row.is_handmade and after.has_started and not row.has_started
-            yield row.id, entered(stepped, row.id, is_abandoned=True) if is_theirs else stepped
+            for each in _with_jobs(stepped, row.id):
+                yield row.id, entered(each, row.id, is_abandoned=True) if is_theirs else each
+
+
+def _with_jobs(world: World, sandbox_id: str) -> Iterator[World]:
+    """The world with what becomes of the jobs: none outlives its sandbox, and a supervisor may or may not write so."""
+    row = world.row(sandbox_id)
+    if row is None or row.state in _RUNS_STILL or not are_alive(row.jobs):
+        yield world
+        return
+    for end in (End.STOPPED, End.NONE) if row.state == "stopped" else (End.NONE,):
+        yield world.put(replace(row, jobs=stopped(row.jobs, end)))
 
 
 def aged(world: World) -> World:
-    """The world a minute later: no read is stale any more."""
-    return replace(world, rows=tuple(_aged(row) for row in world.rows))
+    """The world a minute later: no read is stale any more, and nothing that was given up is still on its way."""
+    return replace(world, rows=tuple(_aged(row) for row in world.rows), errands=())
 
 
 def broken_down(world: World, sandbox_id: str, *, recoverable: bool) -> World:
@@ -273,7 +323,8 @@ def broken_down(world: World, sandbox_id: str, *, recoverable: bool) -> World:
     if row is None:
         return world
     failed = flights.break_down(_sandbox(row), "error", None, 0.0, recoverable=recoverable)
-    return _put(world, _aged(replace(_row(failed, row), is_occupied=False)))
+    jobs = stopped(row.jobs, End.NONE)
+    return _put(world, _aged(replace(_row(failed, row), is_occupied=False, jobs=jobs)))
 
 
 def entered(world: World, sandbox_id: str, *, is_abandoned: bool = False) -> World:

@@ -38,12 +38,15 @@ from issuebox.domain.memory import (
 )
 from issuebox.domain.phase import READY, TRANSITIONAL
 from issuebox.domain.policy import Policy
+from issuebox.domain.run import Refused, Run, RunPhase, RunRequest, Runs
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import SLACK, LastInspection
 from proofs.model import runtime
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import StartInput
 from workflows.reconcile import Reconciliation
+from workflows.run_slots import RunSlots
+from workflows.runs import RunSteps
 
 Print = tuple[Hashable, ...]
 
@@ -117,7 +120,8 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
     is_new = seen.at is not None and at.now - seen.at < PAST_SHOWN_MAX
     budget_s = at.memory.policy.limits.budget_s.get(seen.phase, 0.0) if seen.phase else 0.0
     is_overdue = seen.phase in TRANSITIONAL and seen.waited_s(at.now) > budget_s
-    return _print(seen.sandbox, at), seen.sandbox_id, seen.phase, seen.set_up_id, is_new, is_overdue
+    gone_id = seen.gone_id if at.memory.policy.runs.is_configured else ""
+    return _print(seen.sandbox, at), seen.sandbox_id, seen.phase, seen.set_up_id, gone_id, is_new, is_overdue
 
 
 def _progress(progress: Progress, at: Moment) -> Hashable:
@@ -176,6 +180,48 @@ def _last_inspection(last_inspection: LastInspection, _at: Moment) -> Hashable:
     )
 
 
+def _runs(runs: Runs, at: Moment) -> Hashable:
+    """The requests that wait, the run that is not over, and of the rest which requests and runs they were.
+
+    Which conversation it is decides nothing, nor does how many there were.
+    """
+    return (
+        _print(runs.queue, at),
+        _print(runs.active, at),
+        frozenset((run.id, run.keys) for run in runs.runs if run.is_over),
+        frozenset(runs.keys),
+        tuple(sorted(each.key for each in runs.refused)),
+        runs.starts,
+    )
+
+
+def _run(run: Run, at: Moment) -> Hashable:
+    """Everything but texts, figures and times. Of those: what is due, and which timers come before the time limit."""
+    terms = at.memory.policy.runs
+    limit: Hashable = None
+    if run.phase is RunPhase.RUNNING and run.begun_at is not None:
+        due_at = run.begun_at + timedelta(seconds=terms.time_limit_s + terms.closing_margin_s)
+        unsure = at.memory.progress.unsure_until
+        limit = due_at <= at.now, unsure is not None and unsure <= due_at, _earlier_timers(due_at, at)
+    waits = run.next_step_at is not None and run.next_step_at > at.now
+    # How many pauses after failed steps there still are before a blocked issue is tried again.
+    retry_at = at.memory.progress.blocked.next_try_at if at.memory.progress.blocked else None
+    retry_in = None if retry_at is None else max(0.0, (retry_at - at.now).total_seconds())
+    known = run.id, run.keys, run.goal, run.phase, run.attempt, run.is_begun, run.sandbox_id, run.outcome
+    return (
+        *known,
+        run.is_sent,
+        run.has_slept,
+        run.first_begun_at is not None,
+        run.ending,
+        min(run.interruptions, 2),
+        run.cut_off,
+        waits,
+        retry_in,
+        limit,
+    )
+
+
 PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Told: _told,
     Requests: _requests,
@@ -185,6 +231,10 @@ PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Blocked: _blocked,
     Sandbox: _sandbox,
     LastInspection: _last_inspection,
+    Runs: _runs,
+    Run: _run,
+    RunRequest: lambda request, _at: (request.kind, request.key, request.author, request.comment_id),
+    Refused: lambda refused, _at: refused.key,
     Issue: lambda issue, _at: (issue.state, issue.updated_at),
     Deliveries: lambda deliveries, _at: frozenset(deliveries.ids),
     Refusal: lambda refusal, _at: (refusal.action, refusal.cause),
@@ -198,6 +248,8 @@ NEVER_COUNT = (
     Policy,
     Memory,
     Reconciliation,
+    RunSteps,
+    RunSlots,
     IssueSandboxWorkflow,
     StartInput,
     timedelta,

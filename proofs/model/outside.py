@@ -14,7 +14,19 @@ from issuebox.domain.phase import Goal
 from localdaytona.admission import Lifecycle
 from proofs.model import daytona
 from proofs.model.daytona import Actor, Row, Trouble, World
-from proofs.model.deliveries import CLOSED, CLOSED_AGAIN, COMMENTED, DELETED, EVENTS, LOOK, ORDERS, STANDING, Order
+from proofs.model.deliveries import (
+    CANCEL,
+    CLOSED,
+    CLOSED_AGAIN,
+    COMMENTED,
+    DELETED,
+    EVENTS,
+    LOOK,
+    ORDERS,
+    STANDING,
+    Order,
+    key_of,
+)
 from proofs.model.views import Kind, Observation
 
 ASKING = frozenset(number for number, event in enumerate(EVENTS) if event.intention is Intention.ENSURE)
@@ -35,6 +47,8 @@ class Allowance:
     ``pairs``: workflow tasks that may bring two messages, or a message and the end of an activity or a timer.
     ``updates``: calls of the update `ensure` that may come; ``is_updated``: one has come. It asks now, and so after all
     that the deliveries are about.
+    ``cancels``: how often a person may cancel what an agent does. ``strikes``: how often something may happen to a run
+    in its sandbox. ``requested``: the keys of the requests for work that the workflow has to take.
     ``standing``: a person's order that no later request has ended. ``is_wanted``: somebody asked for a running sandbox,
     and nothing has called that off. ``abandoning_order``: the standing order by which a person abandoned the sandbox.
     """
@@ -51,11 +65,17 @@ class Allowance:
     claims: int = 0
     handmade: int = 0
     visits: int = 0
+    cancels: int = 0
+    strikes: int = 0
+    requested: frozenset[str] = frozenset()
     taken: frozenset[int] = frozenset()
     standing: str = ""
     is_wanted: bool = False
     abandoning_order: str = ""
     is_updated: bool = False
+
+    has_runs: bool = False
+    """Whether runs are set up."""
 
     @property
     def newest(self) -> IssueState:
@@ -96,7 +116,8 @@ def messages(allowance: Allowance) -> tuple[Message, ...]:
     again = [_repeated(allowance, number) for number in sorted(allowance.taken) if allowance.repeats]
     orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
     updates = [_updated(allowance)] if allowance.updates else []
-    return (*news, *again, *orders, *updates)
+    cancels = [_cancelled(allowance)] if allowance.cancels else []
+    return (*news, *again, *orders, *updates, *cancels)
 
 
 def in_one_task(first: Message, after: Sequence[Message]) -> Iterator[tuple[Message, Observation]]:
@@ -203,6 +224,8 @@ def _delivered(allowance: Allowance, number: int, *, is_after_order: bool = True
         after = replace(
             after, standing="", is_wanted=True, abandoning_order=_unless(allowance.abandoning_order, "delete --force")
         )
+        if after.has_runs:
+            after = replace(after, requested=after.requested | {key_of(number)})
     elif after.newest is not IssueState.OPEN and not _is_asked_since_close(after):
         after = replace(after, is_wanted=False, abandoning_order=_unless(allowance.abandoning_order, "replace"))
     observation = Observation(Kind.DELIVERED, number=number, is_after_order=is_after_order)
@@ -256,6 +279,11 @@ def _updated(allowance: Allowance) -> Message:
         asks=not is_refused,
         takes_back=allowance.abandoning_order != after.abandoning_order,
     )
+
+
+def _cancelled(allowance: Allowance) -> Message:
+    after = replace(allowance, cancels=allowance.cancels - 1)
+    return Message("a person cancels the run", Observation(Kind.ORDERED, word=CANCEL), after)
 
 
 def _may_ask(allowance: Allowance, number: int) -> bool:

@@ -22,7 +22,7 @@ from issuebox.domain.unsaved_work import LastInspection, WorkState
 from proofs.model.activity_outcomes import Mistakes
 from proofs.model.deliveries import CLOSED, COMMENTED, DELETED, OPENED, REOPENED
 from proofs.model.outside import Allowance
-from proofs.model.workflow_states import POLICY, PREPARING
+from proofs.model.policies import POLICY, PREPARING
 from workflows import display, issue_sandbox, reconcile
 from workflows.failures import BlockedError, Failure
 from workflows.issue_sandbox import IssueSandboxWorkflow
@@ -45,7 +45,8 @@ class Plant:
 
 
 @contextmanager
-def _set(owner: object, name: str, value: object) -> Iterator[None]:
+def set_to(owner: object, name: str, value: object) -> Iterator[None]:
+    """Give the owner's name another value for the duration of the block."""
     kept = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -56,7 +57,7 @@ def _set(owner: object, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def _planted(owner: type, name: str, value: object) -> Iterator[None]:
-    """As `_set`, for a name that the class itself does not have."""
+    """As `set_to`, for a name that the class itself does not have."""
     setattr(owner, name, value)
     try:
         yield
@@ -90,7 +91,7 @@ def _replace_on_transient() -> Iterator[None]:
 
 
 def _trust_the_first_404() -> AbstractContextManager[None]:
-    return _set(Reconciliation, "_is_doubtful", lambda _self, _sandbox: False)
+    return set_to(Reconciliation, "_is_doubtful", lambda _self, _sandbox: False)
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def _take_dying_for_gone() -> Iterator[None]:
         def sent(self: Reconciliation, action: Action, sandbox: Sandbox | None) -> object:
             return send(self, action, None if action is Action.CREATE else sandbox)
 
-        with _set(Reconciliation, "_send", sent):
+        with set_to(Reconciliation, "_send", sent):
             yield
 
 
@@ -113,7 +114,7 @@ def _trust_any_inspection() -> AbstractContextManager[None]:
         is_about = last_inspection is not None and sandbox is not None and last_inspection.sandbox_id == sandbox.id
         return last_inspection.result.state if is_about and last_inspection is not None else None
 
-    return _set(reconcile, "standing_verdict", verdict)
+    return set_to(reconcile, "standing_verdict", verdict)
 
 
 def _keep_the_force() -> AbstractContextManager[None]:
@@ -126,11 +127,11 @@ def _keep_the_force() -> AbstractContextManager[None]:
         self.orders.is_forced, self.orders.forced_id = force
         return ticket
 
-    return _set(Memory, "ask", asked)
+    return set_to(Memory, "ask", asked)
 
 
 def _forget_the_create() -> AbstractContextManager[None]:
-    return _set(Builds, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
+    return set_to(Builds, "is_create_open", property(lambda _self: False, lambda _self, _value: None))
 
 
 def _act_on_the_old_decision() -> AbstractContextManager[None]:
@@ -157,7 +158,7 @@ def _act_on_the_old_decision() -> AbstractContextManager[None]:
             previous = decision.action
             sandbox = await self._carry_out(decision, sandbox)
 
-    return _set(Reconciliation, "_run", run)
+    return set_to(Reconciliation, "_run", run)
 
 
 def _trust_any_set_up() -> AbstractContextManager[None]:
@@ -168,7 +169,7 @@ def _trust_any_set_up() -> AbstractContextManager[None]:
         self._memory.seen.set_up_id = sandbox.id
         return reply
 
-    return _set(Reconciliation, "_set_up", believed)
+    return set_to(Reconciliation, "_set_up", believed)
 
 
 def _count_each_delete() -> AbstractContextManager[None]:
@@ -178,11 +179,11 @@ def _count_each_delete() -> AbstractContextManager[None]:
         self.counted_id = ""
         fail(self, sandbox_id)
 
-    return _set(Builds, "fail", counted)
+    return set_to(Builds, "fail", counted)
 
 
 def _forget_the_stop() -> AbstractContextManager[None]:
-    return _set(Inspected, "is_stopping", property(lambda _self: False, lambda _self, _value: None))
+    return set_to(Inspected, "is_stopping", property(lambda _self: False, lambda _self, _value: None))
 
 
 def _keep_the_quiet() -> AbstractContextManager[None]:
@@ -194,7 +195,7 @@ def _keep_the_quiet() -> AbstractContextManager[None]:
         self._inspected.quiet_id = quiet_id
         return sandbox
 
-    return _set(Reconciliation, "_after_failure", kept)
+    return set_to(Reconciliation, "_after_failure", kept)
 
 
 def _start_whatever_it_is() -> AbstractContextManager[None]:
@@ -202,11 +203,11 @@ def _start_whatever_it_is() -> AbstractContextManager[None]:
         del only_at_rest
         return command_input(memory, sandbox)
 
-    return _set(reconcile, "command_input", unconditional)
+    return set_to(reconcile, "command_input", unconditional)
 
 
 def _accept_older_reads() -> AbstractContextManager[None]:
-    return _set(Seen, "shows_past", lambda _self, _read, _now: False)
+    return set_to(Seen, "shows_past", lambda _self, _read, _now: False)
 
 
 def _skip_the_set_up() -> AbstractContextManager[None]:
@@ -214,19 +215,19 @@ def _skip_the_set_up() -> AbstractContextManager[None]:
 
 
 def _forget_when_it_was_ordered() -> AbstractContextManager[None]:
-    return _set(Orders, "is_after", lambda _self, _asked_at, _now: False)
+    return set_to(Orders, "is_after", lambda _self, _asked_at, _now: False)
 
 
 def _follow_no_late_command() -> AbstractContextManager[None]:
-    return _set(reconcile, "LATE", frozenset())
+    return set_to(reconcile, "LATE", frozenset())
 
 
 def _count_from_the_request() -> AbstractContextManager[None]:
-    return _set(goal, "_counts_from", lambda memory: memory.told.ended_at)
+    return set_to(goal, "_counts_from", lambda memory: memory.told.ended_at)
 
 
 def _hand_over_in_no_time() -> AbstractContextManager[None]:
-    return _set(Memory, "hand_over", lambda self, ticket, answer, _now: self.requests.serve(ticket, answer))
+    return set_to(Memory, "hand_over", lambda self, ticket, answer, _now: self.requests.serve(ticket, answer))
 
 
 def _serve_who_came_since() -> AbstractContextManager[None]:
@@ -235,7 +236,7 @@ def _serve_who_came_since() -> AbstractContextManager[None]:
     def served(self: Memory, _ticket: int, answer: Answer, now: Any) -> None:
         hand_over(self, self.requests.asked, answer, now)
 
-    return _set(Memory, "hand_over", served)
+    return set_to(Memory, "hand_over", served)
 
 
 def _answer_when_sent() -> AbstractContextManager[None]:
@@ -243,19 +244,19 @@ def _answer_when_sent() -> AbstractContextManager[None]:
         outcome = memory.progress.outcome or Outcome.REUSED
         return Handover(memory.issue_id, memory.name, outcome, memory.seen.sandbox, memory.progress.blocked)
 
-    return _set(display, "handover", handover)
+    return set_to(display, "handover", handover)
 
 
 def _answer_again() -> AbstractContextManager[None]:
     def answer(self: Requests, ticket: int, answer: Answer) -> None:
         self.answers.update({waiting: answer for waiting in self.answers if waiting <= ticket})
 
-    return _set(Requests, "answer", answer)
+    return set_to(Requests, "answer", answer)
 
 
 def _compare_within_a_task() -> AbstractContextManager[None]:
     is_after = Orders.is_after
-    return _set(Orders, "is_after", lambda self, asked_at, now: is_after(self, asked_at, now + timedelta(seconds=1)))
+    return set_to(Orders, "is_after", lambda self, asked_at, now: is_after(self, asked_at, now + timedelta(seconds=1)))
 
 
 def _roll_at_once() -> AbstractContextManager[None]:
@@ -274,7 +275,7 @@ def _rolling(carried: Callable[[Memory], Memory]) -> Iterator[None]:
         memory = self._memory
         cast("Any", issue_sandbox).workflow.continue_as_new(StartInput(memory.issue_id, memory.name, carried(memory)))
 
-    with _set(IssueSandboxWorkflow, "_roll", roll):
+    with set_to(IssueSandboxWorkflow, "_roll", roll):
         yield
 
 
@@ -284,7 +285,7 @@ def _ignore_the_instance() -> AbstractContextManager[None]:
     def shared(issue_id: int, instance: str) -> dict[str, str]:
         return {label: own for label, own in identity(issue_id, instance).items() if label != sandbox.LABEL_INSTANCE}
 
-    return _set(sandbox, "_identity", shared)
+    return set_to(sandbox, "_identity", shared)
 
 
 def _tie_to_the_next_lookup() -> AbstractContextManager[None]:
@@ -294,16 +295,16 @@ def _tie_to_the_next_lookup() -> AbstractContextManager[None]:
         give(memory, *order, **more)
         memory.orders.forced_id = ""
 
-    return _set(issue_sandbox, "give", given)
+    return set_to(issue_sandbox, "give", given)
 
 
 def _force_whatever_is_there() -> AbstractContextManager[None]:
     is_forced = goal.is_forced
-    return _set(reconcile, "is_forced", lambda memory, found: memory.orders.is_forced or is_forced(memory, found))
+    return set_to(reconcile, "is_forced", lambda memory, found: memory.orders.is_forced or is_forced(memory, found))
 
 
 def _take_stopping_for_up() -> AbstractContextManager[None]:
-    return _set(reconcile, "STAYS_UP", AWAKE)
+    return set_to(reconcile, "STAYS_UP", AWAKE)
 
 
 def _keep_the_reached() -> AbstractContextManager[None]:
@@ -314,7 +315,7 @@ def _keep_the_reached() -> AbstractContextManager[None]:
         block(self, *arguments)
         self.progress.reached = reached
 
-    return _set(Memory, "block", blocked)
+    return set_to(Memory, "block", blocked)
 
 
 def _trust_any_delete() -> AbstractContextManager[None]:
@@ -326,7 +327,7 @@ def _trust_any_delete() -> AbstractContextManager[None]:
             self._gone.destroyed_id = leaving.id
         return found
 
-    return _set(Reconciliation, "_wait", waited)
+    return set_to(Reconciliation, "_wait", waited)
 
 
 def _of(*events: int, **more: Any) -> Allowance:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from issuebox.domain.audit import Installation, judge_record
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import ASLEEP, READY, Action, Cause, Goal, Phase
+from issuebox.domain.run import RunGoal
 from proofs.model.daytona import Row, Trouble, World
 from proofs.model.outside import Allowance, is_awake
+from proofs.model.policies import POLICY
 from proofs.model.runtime import EPOCH
-from proofs.model.workflow_states import POLICY, Answered, Served, WorkflowState
+from proofs.model.workflow_states import Answered, Served, WorkflowState
 
 OURS = Installation("default", DEFAULT_NAME_PREFIX)
 """The installation of the model's workflow."""
@@ -59,9 +61,26 @@ def of_answer(answered: Answered) -> str:
     return ""
 
 
+def of_run_requests(workflow: WorkflowState) -> str:
+    """The promise that is broken when a request for work stands twice, '' for none."""
+    keys = workflow.runs.keys
+    doubled = next((key for key in keys if keys.count(key) > 1), "")
+    return f"(H) the request {doubled} stands twice" if doubled else ""
+
+
+def of_jobs(world: World, workflow: WorkflowState) -> str:
+    """The promise that is broken when something of a run is alive that is over, '' for none."""
+    over = workflow.runs.over
+    alive = [job.run for row in world.rows for job in row.jobs if job.is_alive and job.run in over] if over else []
+    return f"(J) run {alive[0]} is over, and something of it is alive" if alive else ""
+
+
 def is_audit_due(workflow: WorkflowState, world: World) -> bool:
-    """Whether the audit's real rule finds a difference to Daytona, and so signals the workflow."""
-    if not workflow.is_idle or workflow.is_condition_met:
+    """Whether the audit's real rule finds a difference to Daytona, and so signals the workflow.
+
+    An audit comes once in a while, and not before the end of each short pause between two tries of a run's step.
+    """
+    if not workflow.is_idle or workflow.is_condition_met or workflow.is_pause:
         return False
     row = world.row(workflow.record.sandbox_id) if workflow.record.sandbox_id else None
     return judge_record(workflow.record, row.view().at(EPOCH) if row is not None else None, OURS) is not None
@@ -75,11 +94,20 @@ def is_right(workflow: WorkflowState, world: World, allowance: Allowance) -> boo
         return False
     if workflow.has_updates:
         return False  # Whoever waits gets an answer.
-    if workflow.goal not in allowance.goals:
+    if workflow.goal not in allowance.goals or not _are_runs_right(workflow, allowance):
         return False
     if workflow.blocked is not None:
         return _is_rightly_blocked(workflow.blocked, world)
     return _is_as_wanted(workflow, world, allowance)
+
+
+def _are_runs_right(workflow: WorkflowState, allowance: Allowance) -> bool:
+    """Whether each request for work is where it belongs, and no run is open that could go on."""
+    runs = workflow.runs
+    if not allowance.requested <= set(runs.keys):
+        return False
+    is_paused = allowance.standing == "stop" and runs.goal != RunGoal.WORK
+    return not runs.is_open or is_paused or workflow.blocked is not None
 
 
 def _is_as_wanted(workflow: WorkflowState, world: World, allowance: Allowance) -> bool:

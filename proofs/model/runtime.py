@@ -20,7 +20,10 @@ import workflows.issue_sandbox
 import workflows.lookups
 import workflows.options
 import workflows.reconcile
+import workflows.run_slots
+import workflows.runs
 from activities.messages import CommandInput, CreateInput, LookupInput
+from activities.run_messages import BeginInput, FollowInput, InterruptInput, PrepareInput, RunInput
 from issuebox.domain.goal import course
 from issuebox.domain.phase import Action
 from issuebox.domain.policy import Policy
@@ -28,7 +31,14 @@ from issuebox.domain.sandbox import Sandbox
 from workflows.messages import StartInput
 from workflows.reconcile import Reconciliation
 
-ON_THE_RUNTIME = (workflows.issue_sandbox, workflows.reconcile, workflows.lookups, workflows.options)
+ON_THE_RUNTIME = (
+    workflows.issue_sandbox,
+    workflows.reconcile,
+    workflows.lookups,
+    workflows.options,
+    workflows.runs,
+    workflows.run_slots,
+)
 """The modules of the workflow that call Temporal."""
 NAME = "claude-issue-1"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,13 +47,64 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ActivityCall:
-    """The workflow scheduled an activity and waits for its end. `within_s`: when Temporal gives it up, in seconds."""
+    """The workflow scheduled an activity and waits for its end. `within_s`: when Temporal gives it up, in seconds.
+
+    `run` and `attempt`: which attempt a step of a run is about.
+    """
 
     activity: str
     sandbox_id: str
     within_s: float
     only_at_rest: bool = False
     is_ours: bool = False
+    run: str = ""
+    attempt: int = 0
+
+
+class Follower:
+    """A follower that works beside the loop, as the handle that the workflow gets."""
+
+    def __init__(self, request: FollowInput) -> None:
+        self.about = request.about
+        self.is_let_go = False
+        self.answer: object = None
+        self.word = ""
+
+    def done(self) -> bool:
+        return self.answer is not None
+
+    def cancel(self) -> None:
+        self.is_let_go = True
+
+    def add_done_callback(self, _callback: object) -> None:
+        """Does nothing: the workflow's callback only keeps Temporal from complaining."""
+
+    def __await__(self) -> Generator[None, None, object]:
+        """Give the answer, or raise it. The workflow awaits only a follower that has returned."""
+        if self.answer is None:
+            raise RuntimeError("the workflow waits for a follower that is at work")
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+        yield
+
+
+Request = LookupInput | CreateInput | CommandInput | RunInput | PrepareInput | BeginInput | InterruptInput
+"""What an activity that the workflow awaits is given."""
+
+
+def call_of(activity: str, request: Request, within_s: float) -> ActivityCall:
+    """The call of an activity, as the model needs it."""
+    match request:
+        case CreateInput():
+            return ActivityCall(activity, "", within_s)
+        case CommandInput():
+            return ActivityCall(activity, request.sandbox_id, within_s, request.only_at_rest, request.is_ours)
+        case LookupInput():
+            return ActivityCall(activity, request.sandbox_id, within_s)
+        case _:
+            about = request if isinstance(request, RunInput) else request.about
+            return ActivityCall(activity, about.sandbox_id, within_s, run=about.run, attempt=about.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +233,14 @@ class Runtime:
     async def execute_activity_method(
         self,
         method: Callable[..., Awaitable[object]],
-        request: LookupInput | CreateInput | CommandInput,
+        request: Request,
         *,
         schedule_to_close_timeout: timedelta | None = None,
         **_options: object,
     ) -> object:
         """Returns the model's answer. Raises it when it is an ActivityError."""
         within_s = schedule_to_close_timeout.total_seconds() if schedule_to_close_timeout else 0.0
-        sandbox_id = "" if isinstance(request, CreateInput) else request.sandbox_id
-        only_at_rest = isinstance(request, CommandInput) and request.only_at_rest
-        is_ours = isinstance(request, CommandInput) and request.is_ours
-        answer = await _suspend(ActivityCall(method.__name__, sandbox_id, within_s, only_at_rest, is_ours))
+        answer = await _suspend(call_of(method.__name__, request, within_s))
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -199,6 +257,12 @@ class Runtime:
         if request is None:
             return self.policy
         return await self.execute_activity_method(method, request, schedule_to_close_timeout=schedule_to_close_timeout)
+
+    def start_activity_method(
+        self, _method: Callable[..., Awaitable[object]], request: FollowInput, **_options: object
+    ) -> Follower:
+        """The follower of a run, which works beside the loop."""
+        return Follower(request)
 
     async def sleep(self, seconds: float) -> None:
         """Replaces `asyncio.sleep`."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from issuebox.domain.phase import Action, Goal
-from proofs.model import activity_outcomes, daytona, outside, promises
+from proofs.model import activity_outcomes, daytona, outside, promises, run_steps
 from proofs.model.activity_outcomes import COMMANDS, Attempt, Late, Mistakes, Outcome
-from proofs.model.daytona import Trouble, World
+from proofs.model.daytona import Errand, Trouble, World
 from proofs.model.outside import Allowance, Message
+from proofs.model.run_steps import STEPS
 from proofs.model.views import Kind, Observation
 from proofs.model.workflow_states import Served, WorkflowState, WorkflowStates
 
@@ -113,7 +114,7 @@ class System:
         )
         blocked = f", blocked ({workflow.blocked})" if workflow.blocked else ""
         shown = ", ".join(f"{row.id} {row.shown}" for row in rows) or "no sandbox"
-        return f"goal {workflow.goal}, workflow {doing}{blocked}; {shown}"
+        return f"goal {workflow.goal}, workflow {doing}{blocked}; {shown}{_described(workflow, self.world(state))}"
 
     def steps(self, state: State) -> Iterator[Step]:
         """Every step from this state."""
@@ -124,6 +125,10 @@ class System:
 
     def _of_workflow(self, state: State) -> Iterator[Step]:
         workflow, attempt = self.workflow(state), self._attempts.things[state[2]]
+        if workflow.runs.follows is not None:
+            label, seen = run_steps.followed(self.world(state), *workflow.runs.follows)
+            # A slice that is over changes nothing; it may last as long as the job.
+            yield self._observed(state, seen, f"the follower {label}", is_fair=seen.word != "running")
         if workflow.activity:
             if attempt is None:
                 yield from self._sent(state, workflow)
@@ -162,6 +167,15 @@ class System:
     def _sent(self, state: State, workflow: WorkflowState) -> Iterator[Step]:
         if workflow.activity in COMMANDS and state[3]:
             state = (*state[:3], self._overtaken(state[3]), state[4])
+        if workflow.activity in STEPS:
+            errand = Errand(workflow.activity, workflow.sandbox_id, workflow.run, workflow.attempt)
+            yield from self._outcomes(
+                state,
+                workflow,
+                ("step", state[1], errand),
+                lambda: run_steps.sent(self.world(state), errand, self._mistakes),
+            )
+            return
         yield from self._outcomes(
             state,
             workflow,
@@ -224,6 +238,24 @@ class System:
             yield Step(f"the late {_word(late.activity)} is executed after all", True, after, answer.broken)
         for label, world in self._moves(state[1], "advance", self._advanced):
             yield Step(label, True, (state[0], world, *state[2:]))
+        yield from self._of_jobs(state, self.world(state))
+
+    def _of_jobs(self, state: State, world: World) -> Iterator[Step]:
+        """What happens to the jobs of runs by itself: they end, and what was given up is executed after all."""
+        if not world.ledger and not world.errands:
+            return
+        for label, after in self._moves(state[1], "end", run_steps.ends):
+            yield Step(label, True, (state[0], after, *state[2:]))
+        for errand in dict.fromkeys(world.errands):
+            left = list(world.errands)
+            left.remove(errand)
+            executed = run_steps.executed(replace(world, errands=tuple(left)), errand, self._mistakes)
+            for effect in executed:
+                if effect.is_fault:
+                    continue
+                broken = effect.broken or promises.of_jobs(effect.world, self.workflow(state))
+                label = f"a late or second {_word(errand.activity)} {effect.label}"
+                yield Step(label, True, (state[0], self.worlds.of(effect.world), *state[2:]), broken)
 
     def _of_people(self, state: State) -> Iterator[Step]:
         allowance = self.allowance(state)
@@ -284,6 +316,7 @@ class System:
             ("claims", allowance.claims, outside.claims),
             ("handmade", allowance.handmade, self._handmade_for(state)),
             ("visits", allowance.visits, outside.visits),
+            ("strikes", allowance.strikes, run_steps.strikes),
         ):
             if left:
                 change: dict[str, Any] = {kind: left - 1}
@@ -388,6 +421,7 @@ class System:
             states = self._workflow_states.states
             result = _known_by(self.worlds.things[world], states[before], states[after])
             broken = "" if is_told else promises.of_requests(states[before], states[after], served)
+            broken = broken or promises.of_run_requests(states[after]) or promises.of_jobs(result, states[after])
             for each in served:
                 broken = broken or promises.of_service(each)
                 trouble = Trouble.NONE if result.trouble is Trouble.READ else result.trouble
@@ -436,3 +470,12 @@ def _known_by(world: World, before: WorkflowState, after: WorkflowState) -> Worl
 
 def _word(activity: str) -> str:
     return activity.removesuffix("_sandbox").replace("_", " ")
+
+
+def _described(workflow: WorkflowState, world: World) -> str:
+    runs = workflow.runs
+    if not (runs.keys or world.ledger):
+        return ""
+    jobs = [f"{row.id}/{job.attempt} {job.word}" for row in world.rows for job in row.jobs]
+    now = f"attempt {runs.attempt} {runs.phase} ({runs.goal})" if runs.goal else "none open"
+    return f"; run: {now}, {runs.waiting} waiting, {len(runs.over)} over; on disk: {', '.join(jobs) or 'nothing'}"

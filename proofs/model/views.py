@@ -14,9 +14,10 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from activities.failures import NOT_SETTLED, to_failure
 from activities.messages import CommandReply, LookupResult
+from activities.run_messages import AttemptSeen, Collected
 from issuebox.domain.errors import ProviderError, RefusedError, TransientError
 from issuebox.domain.phase import Cause
-from issuebox.domain.policy import Policy
+from issuebox.domain.run import Report, RunOutcome, RunPhase
 from issuebox.domain.sandbox import (
     DEFAULT_INSTANCE,
     LABEL_INSTANCE,
@@ -30,6 +31,7 @@ from issuebox.domain.sandbox import (
 from issuebox.domain.unsaved_work import SLACK, Inspection, WorkState
 from issuebox.providers.daytona import as_never_ran
 from issuebox.providers.daytona_states import NEVER_RAN, phase_of
+from proofs.model.jobs import ORPHAN, End
 from proofs.model.runtime import EPOCH, NAME
 
 ANOTHER = "another"
@@ -110,10 +112,14 @@ class Kind(StrEnum):
     """The history is long: Temporal suggests to continue as new."""
     OUTLASTED = "outlasted"
     """The next timer of a closed issue is due, and the activity is still under way."""
+    PROBED = "probed"
+    """A step of a run ended with this probe of the attempt."""
+    FOLLOWED = "followed"
+    """The follower of a run returns, or fails, beside the loop."""
 
 
 MESSAGES = frozenset({Kind.DELIVERED, Kind.ORDERED, Kind.UPDATED})
-COMES_BY_ITSELF = MESSAGES | {Kind.OUTLASTED, Kind.GROWN}
+COMES_BY_ITSELF = MESSAGES | {Kind.OUTLASTED, Kind.GROWN, Kind.FOLLOWED}
 """Observations that end no wait of the workflow's code."""
 READS = frozenset({Kind.SEEN, Kind.NOT_SENT})
 """Observations that show the sandbox."""
@@ -121,7 +127,7 @@ READS = frozenset({Kind.SEEN, Kind.NOT_SENT})
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One observation of the workflow. ``word``, by kind: an error's type, an order, or an inspection's verdict.
+    """One observation of the workflow. ``word``, by kind: an error's type, an order, a verdict, or what a probe shows.
 
     ``is_after_order``: what a delivery is about happened after the person's order that stands. ``together``: the
     observations of one workflow task.
@@ -157,18 +163,38 @@ BUDGET_SPENT = "BudgetSpent"
 """A wait for a state change that used up its time."""
 
 
-def answer(observation: Observation, activity: str, policy: Policy, now: datetime) -> object:
+def answer(observation: Observation, activity: str, now: datetime) -> object:
     """What the awaited activity returns, or the error with which it ends."""
     match observation.kind:
         case Kind.INSPECTED:
             return Inspection(WorkState(observation.word))
         case Kind.FAILED:
             return failure(observation.word)
+        case Kind.PROBED:
+            return _collected(observation.word) if activity == "collect_run" else seen_in(observation.word)
         case _:
             sandbox = observation.view.at(now) if observation.view is not None else None
             if activity == "lookup_sandbox":
-                return LookupResult(sandbox, policy)
+                return LookupResult(sandbox)  # The workflow has read the settings by itself.
             return CommandReply(sandbox, is_sent=observation.kind is not Kind.NOT_SENT)
+
+
+def seen_in(word: str) -> AttemptSeen:
+    """What a probe showed, as the workflow gets it."""
+    phase, _, end = word.partition(":")
+    if phase == ORPHAN:
+        return AttemptSeen(RunPhase.RUNNING, is_orphan=True)
+    return AttemptSeen(phase, exit_code=_CODES.get(end), why=_WHY.get(end, end))
+
+
+_WHY = {End.DONE.value: "finished", End.KILLED.value: "finished"}
+_CODES = {End.DONE.value: 0, End.KILLED.value: 137, End.INTERRUPTED.value: 130, End.STOPPED.value: 143}
+
+
+def _collected(word: str) -> Collected:
+    seen = seen_in(word)
+    is_well = seen.exit_code == 0
+    return Collected(seen, Report(RunOutcome.DONE) if is_well else Report(RunOutcome.FAILED, f"exit {seen.exit_code}"))
 
 
 def failure(word: str) -> ActivityError:

@@ -26,6 +26,9 @@ from issuebox.domain.records import IssueRecord
 from issuebox.domain.sandbox import LABEL_INSTANCE
 from issuebox.temporal.connect import DATA_CONVERTER
 from proofs.model import deliveries, fingerprint
+from proofs.model.policies import POLICY
+from proofs.model.run_state import NO_RUNS, RunState, run_state_of
+from proofs.model.run_steps import STEPS
 from proofs.model.runtime import (
     EPOCH,
     NAME,
@@ -33,31 +36,30 @@ from proofs.model.runtime import (
     Awaited,
     Condition,
     Finished,
+    Follower,
     RolledError,
     Runtime,
     Sleep,
     installed,
 )
-from proofs.model.views import ANOTHER, BUDGET_SPENT, READS, SESSION, UNREACHABLE, Kind, Observation, answer
+from proofs.model.views import (
+    ANOTHER,
+    BUDGET_SPENT,
+    READS,
+    SESSION,
+    UNREACHABLE,
+    Kind,
+    Observation,
+    answer,
+    failure,
+    seen_in,
+)
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import EnsureRequest, Handover, StartInput
 
-POLICY = Policy(
-    # Pauses and retries do not grow: the model lets everything happen in each of them, however short.
-    backoff_initial_s=0.0,
-    backoff_max_s=0.0,
-    blocked_retry_initial_s=60.0,
-    blocked_retry_max_s=60.0,
-    unreachable_after_s=60.0,
-)
-"""The product's defaults, except where they would only add states of the same kind."""
-
-PREPARING = replace(POLICY, is_setup_configured=True)
-"""The same policy, with a set-up of each sandbox before its use."""
-
 _MOMENT = timedelta(seconds=1)
 
-NO_READ = frozenset({"label_sandbox", "refresh_activity", "inspect_sandbox"})
+NO_READ = frozenset({"label_sandbox", "refresh_activity", "inspect_sandbox", *STEPS})
 """Activities that bring no read of the sandbox."""
 
 
@@ -127,6 +129,9 @@ class WorkflowState:
     blocked: Cause | None
     is_tried_again: bool
     record: IssueRecord
+    run: str = ""
+    attempt: int = 0
+    runs: RunState = NO_RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +248,8 @@ class _Instance:
                     # Which of the two people did first is free: the order has the time that makes it so.
                     apart = timedelta(days=-2 if observation.is_after_order else 2)
                     self.memory.orders.ordered_at = EPOCH + apart
-                self.entity.issue_event(deliveries.EVENTS[observation.number])
+                has_runs = runtime.policy.runs.is_configured
+                self.entity.issue_event(deliveries.event(observation.number, has_runs=has_runs))
             case Kind.ORDERED:
                 deliveries.give(self.entity, observation.word)
             case Kind.UPDATED:
@@ -256,11 +262,29 @@ class _Instance:
                 self.is_long = runtime.is_long = True
             case Kind.OUTLASTED:
                 pass  # The code goes on when the activity ends.
+            case Kind.FOLLOWED:
+                self._return(observation.word)
             case _:
-                activity = self.awaited.activity if isinstance(self.awaited, ActivityCall) else ""
-                for update in self.updates:
-                    update.take_reply(observation, activity)
-                self.awaited = self._go_on(answer(observation, activity, runtime.policy, self.clock))
+                self._reply(observation)
+
+    def _reply(self, observation: Observation) -> None:
+        """The activity that the loop waits for ends."""
+        activity = self.awaited.activity if isinstance(self.awaited, ActivityCall) else ""
+        for update in self.updates:
+            update.take_reply(observation, activity)
+        self.awaited = self._go_on(answer(observation, activity, self.clock))
+
+    @property
+    def follower(self) -> Follower | None:
+        """The follower of the run, at work or returned."""
+        return cast("Follower | None", self.entity._runs._following)  # noqa: SLF001 -- the model answers for it
+
+    def _return(self, word: str) -> None:
+        """The follower returns with what it saw, or with an error."""
+        follower = self.follower
+        if follower is None or follower.done():
+            raise RuntimeError("no follower is at work")
+        follower.word, follower.answer = word, failure(word[1:]) if word.startswith("!") else seen_in(word)
 
     def _meet(self, runtime: Runtime) -> None:
         """Have the runtime answer as this instance's runtime."""
@@ -307,6 +331,7 @@ class _Instance:
             unsure_until,
             course(memory, self.clock)[1],
             self.entity._forget_at(),  # noqa: SLF001
+            self.entity._runs.due_at(),  # noqa: SLF001
         )
         return sorted(moment for moment in moments if moment is not None)
 
@@ -468,8 +493,16 @@ def print_of(instance: _Instance) -> object:
         fingerprint.of_reconciliation(instance.coroutine, memory, instance.clock),
         fingerprint.of_wait(instance.coroutine, memory, instance.clock),
         instance.is_long,
+        _print_of_follower(instance.follower),
         frozenset(Counter(_print_of_update(update, memory) for update in instance.updates).items()),
     )
+
+
+def _print_of_follower(follower: Follower | None) -> object:
+    if follower is None:
+        return None
+    about = follower.about
+    return about.sandbox_id, about.run, about.attempt, follower.word
 
 
 def _print_of_update(update: _Update, memory: Memory) -> object:
@@ -496,7 +529,7 @@ def _state_of(instance: _Instance) -> WorkflowState:
         is_over=awaited is None,
         is_condition_met=isinstance(awaited, Condition) and awaited.condition(),
         has_timer=has_timer,
-        is_pause=isinstance(awaited, Sleep),
+        is_pause=isinstance(awaited, Sleep) or (is_idle and _is_run_next(instance)),
         has_later_timer=is_idle and len(instance.moments()) > 1,
         can_outlast=isinstance(awaited, ActivityCall) and not is_at_once and bool(instance.closing_moments()),
         has_updates=bool(instance.updates),
@@ -515,7 +548,16 @@ def _state_of(instance: _Instance) -> WorkflowState:
             str(memory.progress.goal),
             str(memory.progress.blocked.cause) if memory.progress.blocked else "",
         ),
+        run=awaited.run if isinstance(awaited, ActivityCall) else "",
+        attempt=awaited.attempt if isinstance(awaited, ActivityCall) else 0,
+        runs=run_state_of(memory.runs, instance.follower),
     )
+
+
+def _is_run_next(instance: _Instance) -> bool:
+    """Whether the next timer is the pause after a step of a run that failed."""
+    run, moments = instance.memory.runs.active, instance.moments()
+    return run is not None and bool(moments) and run.next_step_at == moments[0]
 
 
 def _served(finished: Finished, policy: Policy) -> Served:

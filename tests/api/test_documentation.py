@@ -18,8 +18,9 @@ COMMANDS = [block for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) i
 
 async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id: int) -> None:  # noqa: F811
     """Pasted into a shell one after the other, every command succeeds."""
-    stack = await start(name_prefix=f"docs{issue_id}-")
-    api = await serve(task_queue=stack.settings.task_queue, name_prefix=stack.settings.name_prefix)
+    runs = {"run_preset": "command", "run_command": "sleep 60"}
+    stack = await start(name_prefix=f"docs{issue_id}-", **runs)
+    api = await serve(task_queue=stack.settings.task_queue, name_prefix=stack.settings.name_prefix, **runs)
     variables = {
         "API": str(api.client.base_url),
         "TOKEN": TOKEN,
@@ -27,7 +28,7 @@ async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id
         "DAYTONA_API_KEY": stack.daytona.api_key,
         "no_proxy": "*",
     }
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euo", "pipefail", "-c", "\n".join(COMMANDS)),
         env=os.environ | variables,
@@ -40,6 +41,7 @@ async def test_commands_run_as_they_stand(serve: Serve, start: Started, issue_id
     assert b'"state":"started"' in output
     assert b'"waited":"usable"' in output
     assert b"git version" in output
+    assert b'"key":"call-nightly-1"' in output
 
 
 async def test_table_is_what_openapi_says(serve: Serve, closed_address: str) -> None:

@@ -38,13 +38,14 @@ EVERYTHING = Published(
     issue_updated_at="2026-01-03T04:05:06+00:00",
     requested_at="2026-01-02T04:05:06+00:00",
     undelivered="sandbox.ready",
+    run="working",
 )
 
 ISSUES: dict[int, Published] = {
     1: Published(repository="octo/repo", phase="usable", issue_state="open"),
     2: Published(repository="octo/repo", phase="stopped", issue_state="closed", blocked="unsaved"),
-    3: Published(repository="octo/other", phase="stopped", issue_state="closed"),
-    4: Published(repository="octo/other", phase="missing", issue_state="open", blocked="quota"),
+    3: Published(repository="octo/other", phase="stopped", issue_state="closed", run="done"),
+    4: Published(repository="octo/other", phase="missing", issue_state="open", blocked="quota", run="waiting"),
 }
 
 
@@ -73,7 +74,7 @@ async def test_row_has_all_that_the_workflow_published(serve: Serve, temporal: C
     rows = await until(lambda: listed(api, page_size=200), lambda rows: len(rows) == 2, "both listed")
     row, bare = sorted(rows, key=lambda row: row["issue_id"])
     times = {"goal_due_at", "issue_updated_at", "requested_at"}
-    words = {"phase", "outcome", "blocked", "goal", "work", "issue_state"}
+    words = {"phase", "outcome", "blocked", "goal", "work", "issue_state", "run"}
     shown = {name: datetime.fromisoformat(row[name]).isoformat() if name in times else row[name] for name in row}
     assert {field.name: shown[field.name] for field in fields(Published)} == asdict(EVERYTHING)
     empty = asdict(Published()) | dict.fromkeys(times | words)
@@ -133,6 +134,8 @@ def _attributes(published: Published) -> TypedSearchAttributes:
     ]
     if published.blocked:
         pairs.append(SearchAttributePair(search_attributes.BLOCKED, published.blocked))
+    if published.run:
+        pairs.append(SearchAttributePair(search_attributes.RUN, published.run))
     return TypedSearchAttributes(pairs)
 
 
@@ -144,6 +147,8 @@ FILTERS: list[tuple[dict[str, str], set[int]]] = [
     ({"issue_state": "open"}, {1, 4}),
     ({"blocked": "quota"}, {4}),
     ({"blocked": "any"}, {2, 4}),
+    ({"run": "waiting"}, {4}),
+    ({"run": "done", "phase": "stopped"}, {3}),
     ({"repository": "octo/repo", "phase": "stopped", "issue_state": "closed", "blocked": "unsaved"}, {2}),
     ({"repository": "octo/other", "blocked": "unsaved"}, set()),
 ]

@@ -30,6 +30,12 @@ IDS = {
     ("post", "/v1/issues/{issue_id}/stop"): "stopSandbox",
     ("post", "/v1/issues/{issue_id}/replace"): "replaceSandbox",
     ("post", "/v1/issues/{issue_id}/retry"): "retryIssue",
+    ("post", "/v1/issues/{issue_id}/runs"): "askForRun",
+    ("get", "/v1/issues/{issue_id}/runs"): "listRuns",
+    ("get", "/v1/issues/{issue_id}/runs/{run}"): "getRun",
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log"): "readRunLog",
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel"): "cancelRun",
+    ("post", "/v1/issues/{issue_id}/runs/cancel"): "cancelRuns",
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}"): "findIssue",
     ("get", "/v1/sandboxes"): "listSandboxes",
     ("post", "/webhooks/github"): "takeDelivery",
@@ -46,10 +52,10 @@ def test_names_of_the_calls_are_the_known_ones(schema: dict[str, Any]) -> None:
 
 
 def test_calls_say_what_they_need(schema: dict[str, Any]) -> None:
-    """A token under /v1 and nowhere else; a body only where one is taken, and there it may be left out."""
-    for method, path, op in operations(schema):
+    """A token under /v1 and nowhere else; a body only where one is taken, and that of the sandbox may be left out."""
+    for _, path, op in operations(schema):
         assert (path, op.get("security")) == (path, None if path in OPEN else [{"token": []}])
-        assert ("requestBody" in op) == (method == "put" or path == "/webhooks/github")
+        assert ("requestBody" in op) == (op["operationId"] in {"ensureSandbox", "askForRun", "takeDelivery"})
     [body] = [op["requestBody"] for method, _, op in operations(schema) if method == "put"]
     assert body == {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/IssueBody"}}}}
 
@@ -63,14 +69,14 @@ def test_parameters_are_given_or_not_and_never_null(schema: dict[str, Any]) -> N
             if part["name"] == "Idempotency-Key":
                 keyed.add(op["operationId"])
         assert (method != "get") or op["operationId"] not in keyed
-    assert keyed == {"ensureSandbox", "stopSandbox", "replaceSandbox", "retryIssue", "deleteSandbox"}
+    assert keyed == {"ensureSandbox", "stopSandbox", "replaceSandbox", "retryIssue", "deleteSandbox", "askForRun"}
 
 
 def test_answers_have_all_of_their_fields(schema: dict[str, Any]) -> None:
-    """What is not known is null or empty. Only the body that callers send has fields that may be missing."""
+    """What is not known is null or empty. Only the bodies that callers send have fields that may be missing."""
     for name, found in schema["components"]["schemas"].items():
         missing = found.get("properties", {}).keys() - set(found.get("required", ()))
-        assert (name, bool(missing)) == (name, name in {"IssueBody", "Accepted"})
+        assert (name, bool(missing)) == (name, name in {"IssueBody", "RunBody", "Accepted"})
 
 
 def test_whole_numbers_have_64_bits(schema: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ async def test_every_route_but_the_open_ones_requires_a_token(serve: Serve, clos
 
 
 def _filled(path: str) -> str:
-    return path.format(issue_id="x", owner="o", repo="r", number="x")
+    return path.format(issue_id="x", owner="o", repo="r", number="x", run="x")
 
 
 async def test_no_token_configured_refuses_every_call(serve: Serve, closed_address: str) -> None:
@@ -255,7 +255,7 @@ async def test_unknown_parameter_is_a_400_that_names_the_known_ones(serve: Serve
     }
     assert known["put", "/v1/issues/{issue_id}/sandbox"] == ["wait_s"]
     for (method, path), names in known.items():
-        url = path.format(issue_id=1, owner="o", repo="r", number=1)
+        url = path.format(issue_id=1, owner="o", repo="r", number=1, run=A_RUN)
         reply = await api.client.request(method, url, headers=BEARER, params={"wait": "30"})
         assert (path, reply.status_code, reply.json()["type"]) == (path, 400, "urn:issuebox:problem:unknown-parameter")
         said = f"the known ones are {', '.join(names)}" if names else "there are none here"
@@ -279,6 +279,8 @@ async def test_documentation_needs_no_token(serve: Serve, closed_address: str) -
     api = await serve(closed_address)
     assert (await api.client.get("/docs")).status_code == 200
 
+
+A_RUN = "r-0123456789ab"
 
 CALLS: dict[tuple[str, str, int], dict[str, Any]] = {
     ("post", "/webhooks/github", 202): {"signed": encoded(payload(1))},
@@ -321,6 +323,31 @@ CALLS: dict[tuple[str, str, int], dict[str, Any]] = {
     ("delete", "/v1/issues/{issue_id}/sandbox", 401): {"token": False},
     ("delete", "/v1/issues/{issue_id}/sandbox", 404): {"issue_id": "77777"},
     ("delete", "/v1/issues/{issue_id}/sandbox", 503): {"away": True},
+    ("post", "/v1/issues/{issue_id}/runs", 400): {"json": {}},
+    ("post", "/v1/issues/{issue_id}/runs", 401): {"token": False},
+    ("post", "/v1/issues/{issue_id}/runs", 413): {"json": {"prompt": "x" * 100_000}},
+    ("post", "/v1/issues/{issue_id}/runs", 503): {"json": {"prompt": "x"}, "away": True},
+    ("get", "/v1/issues/{issue_id}/runs", 400): {"issue_id": "x"},
+    ("get", "/v1/issues/{issue_id}/runs", 401): {"token": False},
+    ("get", "/v1/issues/{issue_id}/runs", 404): {"issue_id": "77777"},
+    ("get", "/v1/issues/{issue_id}/runs", 503): {"away": True},
+    ("get", "/v1/issues/{issue_id}/runs/{run}", 400): {"issue_id": "x"},
+    ("get", "/v1/issues/{issue_id}/runs/{run}", 401): {"token": False},
+    ("get", "/v1/issues/{issue_id}/runs/{run}", 404): {"issue_id": "77777"},
+    ("get", "/v1/issues/{issue_id}/runs/{run}", 503): {"away": True},
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log", 400): {"issue_id": "x"},
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log", 401): {"token": False},
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log", 404): {},
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel", 202): {"started": True},
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel", 400): {"issue_id": "x"},
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel", 401): {"token": False},
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel", 404): {"issue_id": "77777"},
+    ("post", "/v1/issues/{issue_id}/runs/{run}/cancel", 503): {"away": True},
+    ("post", "/v1/issues/{issue_id}/runs/cancel", 202): {"started": True},
+    ("post", "/v1/issues/{issue_id}/runs/cancel", 400): {"issue_id": "x"},
+    ("post", "/v1/issues/{issue_id}/runs/cancel", 401): {"token": False},
+    ("post", "/v1/issues/{issue_id}/runs/cancel", 404): {"issue_id": "77777"},
+    ("post", "/v1/issues/{issue_id}/runs/cancel", 503): {"away": True},
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 400): {"number": "07"},
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 401): {"token": False},
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 404): {},
@@ -346,6 +373,13 @@ ELSEWHERE = {
     ("post", "/v1/issues/{issue_id}/stop", 422),
     ("post", "/v1/issues/{issue_id}/replace", 422),
     ("delete", "/v1/issues/{issue_id}/sandbox", 422),
+    # With an agent, in `test_runs.py`.
+    ("post", "/v1/issues/{issue_id}/runs", 202),
+    ("post", "/v1/issues/{issue_id}/runs", 409),
+    ("get", "/v1/issues/{issue_id}/runs", 200),
+    ("get", "/v1/issues/{issue_id}/runs/{run}", 200),
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log", 200),
+    ("get", "/v1/issues/{issue_id}/runs/{run}/log", 503),
     # With more issues than one, in `test_number.py`.
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 200),
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}", 409),
@@ -371,7 +405,7 @@ async def test_each_documented_status_has_the_documented_body(
     monkeypatch.setattr(webhooks, "WEBHOOK_BODY_MAX_BYTES", 2048)
     api = await (serve(closed_address) if given.pop("away", False) else serve())
     number = given.pop("number", issue_id)
-    where = path.format(issue_id=given.pop("issue_id", issue_id), owner="octo", repo="repo", number=number)
+    where = path.format(issue_id=given.pop("issue_id", issue_id), owner="octo", repo="repo", number=number, run=A_RUN)
     headers = given.pop("headers", {}) | (BEARER if given.pop("token", True) and path.startswith("/v1") else {})
     if given.pop("started", False):
         await api.client.put(f"/v1/issues/{issue_id}/sandbox?wait_s=0", headers=BEARER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import uuid
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,7 @@ from tests.browser import CHROMIUM, LOOKS, PATIENCE_MS, Watched, browsing, is_wi
 from tests.stuck import make_stuck
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
+from tests.workflow.test_agent_runs import in_the_sandbox, over, working
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 expect.set_options(timeout=PATIENCE_MS)
@@ -285,6 +287,49 @@ async def test_ensure_and_retry_reach_the_workflow(page: Page, api: Api, stack: 
     await page.get_by_role("button", name="Retry octo/repo#5").click()
     await expect(page.locator(".said")).to_contain_text("asked;")
     assert "retry" in [note.what for note in (await stack.why()).notes]
+
+
+async def test_agent_is_shown_and_cancelled(browser: Browser, serve: Serve, start: Started) -> None:  # noqa: F811
+    """The list has its state; the issue's page has each run with what it came to, what waits, and the way to end it."""
+    stack = await start(run_preset="command", run_command=f"echo {shlex.quote(HOSTILE)}; [ ! -e ~/hold ] || sleep 60")
+    api = await serve(task_queue=stack.settings.task_queue)
+
+    async def ask(prompt: str, key: str) -> None:
+        headers, path = BEARER | {"Idempotency-Key": key}, f"/v1/issues/{stack.issue_id}/runs"
+        reply = await api.client.post(path, headers=headers, json={"prompt": prompt, "repository": "octo/repo"})
+        assert reply.status_code == 202, reply.text
+
+    await ask("Do it", "first")
+    await over(stack)
+    await in_the_sandbox(stack, "touch ~/hold")
+    await ask("And that", "second")
+    await working(stack)
+    await ask("And this", "third")
+    for width, scheme in LOOKS:
+        await shows_the_agent(await opened(browser, width, scheme), api, stack)
+    page = await opened(browser)
+    await entered_issue(page, api, stack)
+    await page.get_by_role("button", name="Cancel the run").click()
+    await page.get_by_role("button", name="Cancel it").click()
+    runs = page.locator("#runs li")
+    await expect(runs.locator(".run")).to_have_text(["refused", "cancelled", "done"])
+    await expect(runs.nth(1)).to_contain_text("Ask again to have it done after all.")
+    await expect(page.get_by_role("button", name="Cancel the run")).to_be_hidden()
+
+
+async def shows_the_agent(page: Page, api: Api, stack: Stack) -> None:
+    """The list and the issue's page, with one request that waits, one run that works, and one that is done."""
+    watched = Watched(page)
+    await entered(page, api, stack)
+    await expect(page.locator("tr.issue .run")).to_have_text("working")
+    assert (await violations(page), await is_wider_than_the_screen(page)) == ("", False)
+    await entered_issue(page, api, stack)
+    runs = page.locator("#runs li")
+    await expect(runs.locator(".run")).to_have_text(["waiting", "working", "done"])
+    await expect(runs.first).to_contain_text("call-third by REST, place 1")
+    await expect(runs.last).to_contain_text(HOSTILE)
+    assert (await violations(page), await is_wider_than_the_screen(page)) == ("", False)
+    assert watched.console == []
 
 
 async def test_order_that_ends_work_asks_first(page: Page, api: Api, stack: Stack) -> None:

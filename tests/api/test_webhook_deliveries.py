@@ -17,6 +17,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from issuebox.dev.mock_delivery import ACTIONS, MockIssue, build
+from issuebox.domain.run_comment import marker
 from tests.api.conftest import SECRET, Api, Serve
 from tests.api.deliveries import MARKER, encoded, payload, signed
 from tests.waiting import until
@@ -95,6 +96,21 @@ async def test_request_of_a_comment_dates_from_the_comment(api: Api, temporal: C
     await api.client.post("/webhooks/github", content=body, headers=signed(body, "issue_comment"))
     (event,) = await stored(temporal, issue_id)
     assert event["requested_at"].startswith("2026-01-01T00:00:00")
+
+
+@pytest.mark.parametrize("action", ["created", "edited", "deleted"])
+async def test_delivery_about_our_own_comment_goes_to_no_workflow(
+    api: Api, temporal: Client, issue_id: int, action: str
+) -> None:
+    """A run's comment is edited every 30 s while the agent works, and GitHub delivers each edit."""
+    opened = encoded(payload(issue_id))
+    await api.client.post("/webhooks/github", content=opened, headers=signed(opened))
+    for said in (f"{marker('r-0123456789ab')}\n**The agent is at work.**", "nothing"):
+        comment = {"id": 1, "body": said, "created_at": "2026-01-01T00:00:00Z"}
+        body = encoded(payload(issue_id, action, comment=comment))
+        reply = await api.client.post("/webhooks/github", content=body, headers=signed(body, "issue_comment"))
+        assert reply.status_code == 202
+    assert [event["action"] for event in await stored(temporal, issue_id)] == ["opened", action]
 
 
 async def test_name_prefix_names_workflow_and_sandbox(serve: Serve, issue_id: int) -> None:

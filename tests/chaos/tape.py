@@ -15,7 +15,20 @@ from localdaytona.ledger import entries
 from localdaytona.model import Intervals, Sandbox, Spec
 from localdaytona.timers import destroying
 from localdaytona.types import JSON, JSONObject
-from proofs.checker.evidence import Delivery, End, Evidence, Expectation, Lost, Order, Signal, Violation
+from proofs.checker.evidence import (
+    Alive,
+    Begun,
+    Delivery,
+    End,
+    Evidence,
+    Expectation,
+    Lost,
+    Order,
+    Receipt,
+    RunStep,
+    Signal,
+    Violation,
+)
 from proofs.checker.rules import check
 
 RUNNING, STOPPED, GONE = Expectation.RUNNING, Expectation.STOPPED, Expectation.GONE
@@ -34,6 +47,10 @@ class Tape:
     signals: list[Signal] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     rows: dict[str, Sandbox] = field(default_factory=dict)
+    ledger: list[Begun] = field(default_factory=list)
+    run_steps: list[RunStep] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    left: list[Alive] = field(default_factory=list)
 
     def send(
         self,
@@ -49,6 +66,7 @@ class Tape:
         is_handled: bool = True,
         handled_after_s: float = 0.2,
         workflow_id: str = "",
+        asks: str = "",
     ) -> str:
         """One POST. `second`: GitHub's time, by default the present."""
         key = delivery or f"d{len(self.deliveries)}"
@@ -57,7 +75,7 @@ class Tape:
         self.deliveries.append(
             Delivery(
                 delivery=key, issue=issue, action=action, expects=expects, updated_at=moment, sent_at=sent_at,
-                closed_at=closed_at, answered_at=None if status is None else sent_at + 0.2, status=status,
+                closed_at=closed_at, answered_at=None if status is None else sent_at + 0.2, status=status, asks=asks,
             )
         )  # fmt: skip
         if is_recorded and (status is None or status < 300):
@@ -82,6 +100,28 @@ class Tape:
         """The answer to an `ensure` that was sent at `since`: it hands this sandbox over."""
         facts = {"sent_at": since, "answered_at": self._tick(), "status": status, "sandbox_id": sandbox_id}
         self.orders.append(Order.model_validate({"order": "ensure", "issue": issue} | facts))
+
+    def begin(self, sandbox_id: str, attempt: int = 1, *, run: str = "r-1") -> None:
+        """An attempt of a run begins, as its ledger says."""
+        self.ledger.append(Begun(sandbox_id=sandbox_id, run=run, attempt=attempt, at=self._tick()))
+
+    def step(self, word: str, sandbox_id: str, phase: str, attempt: int = 1, *, run: str = "r-1") -> None:
+        """An activity carries out a step of a run, and says how the attempt is."""
+        at = self._tick()
+        self.run_steps.append(
+            RunStep(
+                workflow_id="claude-issue-1", step=word, run=run, attempt=attempt, sandbox_id=sandbox_id, at=at,
+                ended_at=self._tick(), phase=phase,
+            )
+        )  # fmt: skip
+
+    def receive(self, key: str, state: str = "over", run: str = "r-1") -> None:
+        """What the service says at the end of a request for work."""
+        self.receipts.append(Receipt(issue=1, key=key, state=state, run=run))
+
+    def find_alive(self, sandbox_id: str, run: str = "r-1") -> None:
+        """Something of a run is alive at the end."""
+        self.left.append(Alive(sandbox_id=sandbox_id, run=run, at=self._tick()))
 
     def restore(self, since: float) -> Lost:
         """Temporal's database is put back to how it was then: what was recorded since is in no history any more."""
@@ -204,6 +244,8 @@ class Tape:
             "journal": self.journal, "deliveries": self.deliveries, "orders": self.orders, "histories": self.signals,
             "ends": self.ends,
         }  # fmt: skip
+        if self.ledger or self.receipts:
+            given |= {"ledger": self.ledger, "run_steps": self.run_steps, "receipts": self.receipts, "left": self.left}
         return Evidence.model_validate(given | facts)
 
     def broken(self, **facts: object) -> list[Violation]:

@@ -151,7 +151,7 @@ async def test_dangerous_settings_are_warnings(doctor: Run) -> None:
 async def test_queue_without_workers_is_a_failure(doctor: Run) -> None:
     """All kinds of polls are missing, and the advice is to start a worker. No query is sent."""
     ran = await doctor("--json", "--only", "temporal", ISSUEBOX_TASK_QUEUE="nobody-serves-this")
-    kinds = ("workflows", "activities", "waits", "inside", "notices")
+    kinds = ("workflows", "activities", "waits", "inside", "notices", "runs")
     assert failed(ran) == [f"temporal: worker: {kind}" for kind in kinds]
     assert seen(ran, "temporal: worker: waits") == "nobody polls the task queue nobody-serves-this-waits"
     assert "issuebox worker" in advice(ran, "temporal: worker: workflows")

@@ -70,7 +70,8 @@ async def dev(directory: Path) -> AsyncIterator[Place]:
     }.items():
         (commands / name).write_text(f"#!/bin/sh\n{text}\n")
         (commands / name).chmod(stat.S_IRWXU)
-    given = {"PYTHONPATH": str(REPOSITORY), "PATH": f"{commands}:{os.environ['PATH']}", "no_proxy": "*"}
+    agent = {"ISSUEBOX_RUN_PRESET": "command", "ISSUEBOX_RUN_COMMAND": "echo done"}
+    given = agent | {"PYTHONPATH": str(REPOSITORY), "PATH": f"{commands}:{os.environ['PATH']}", "no_proxy": "*"}
     variables = environment(directory, given)
     ports = [text for part in ("api", "temporal", "ui", "daytona") for text in (f"--{part}-port", str(free_port()))]
     log = directory / "dev.log"

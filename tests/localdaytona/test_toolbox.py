@@ -267,19 +267,24 @@ async def test_sessions_are_forgotten_by_a_stop(sandbox: AsyncSandbox) -> None:
     await sandbox.process.create_session("s")
 
 
-async def test_killed_server_leaves_nothing_running_after_its_restart(tmp_path: Path) -> None:
-    """The restarted server ends the processes that its SIGKILL orphaned, and keeps files."""
+async def test_server_that_ends_leaves_nothing_running(tmp_path: Path) -> None:
+    """A restarted server takes over the processes of started sandboxes, ends those of others, and in the end all."""
     async with running(tmp_path, speed=10) as server:
         # Without the event stream: the SDK leaks an HTTP session when it is closed while the stream reconnects.
         async with sdk_of(server, polling=True) as sdk:
             sandbox = await create(sdk, "orphans")
             pid = await child_of(sandbox, "setsid sleep 1000")
+            stopping = await create(sdk, "stopping")
+            stubborn = await child_of(stopping, "setsid bash -c 'trap \"\" TERM; while :; do sleep 0.1; done'")
             await sandbox.process.exec("echo kept > file")
-            await server.kill()
+            await server.admin.config(stop_grace_s=60)
+            await server.admin.act(stopping.id, "stop")
+            await reaches(server, stopping.id, "stopping")
+            await server.restart()
+            await dead(stubborn)
             assert alive(pid)
-            await server.start()
-            await dead(pid)
             assert (await sandbox.process.exec("cat file")).result == "kept\n"
             last = await child_of(sandbox, "sleep 1000")
         await server.stop()
         await dead(last)
+        await dead(pid)

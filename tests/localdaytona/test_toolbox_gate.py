@@ -8,7 +8,7 @@ import pytest
 from daytona import AsyncDaytona, AsyncSandbox, DaytonaError, SessionExecuteRequest
 
 from localdaytona.testing import NO_TLS, Server
-from tests.localdaytona.clients import create, reaches
+from tests.localdaytona.clients import create, eventually, reaches
 
 EXEC = {"command": "echo ran >> ran; echo hello"}
 
@@ -202,3 +202,72 @@ async def test_refusal_has_the_daemons_envelope(
     assert (said["statusCode"], said["source"], said["method"]) == (answer[0], "DAYTONA_DAEMON", method)
     assert said["path"] == f"/toolbox/{sandbox.id}{path.partition('?')[0]}"
     assert set(said) == {"statusCode", "message", "code", "source", "timestamp", "path", "method"}
+
+
+async def counted(sandbox: AsyncSandbox) -> str:
+    """Return how often the command of `EXEC` ran."""
+    return (await sandbox.process.exec("grep -c ran ran")).result
+
+
+async def test_replayed_request_runs_twice_at_once_and_is_answered_once(server: Server, sandbox: AsyncSandbox) -> None:
+    """Both executions are there at the same time: each waits for the other's file."""
+    seen = "[ $(ls seen-* | wc -l) = 2 ] && echo met && exit"
+    meet = f"touch seen-$$; for i in $(seq 250); do {seen}; sleep 0.02; done; rm seen-$$; echo alone"
+    await server.admin.add_fault("toolbox", {"kind": "twice"})
+    assert (await sandbox.process.exec(meet)).result == "met\n"
+    assert (await execute(server, sandbox.id)).text == '{"exitCode":0,"result":"hello\\n"}'
+    assert await counted(sandbox) == "1\n"
+
+
+async def test_replay_comes_later_and_its_answer_counts(server: Server, sandbox: AsyncSandbox) -> None:
+    """A session is created by the request, and the caller sees that its replay was refused."""
+    await server.admin.add_fault("toolbox", {"kind": "twice", "seconds": 0.2})
+    async with toolbox(server) as client:
+        reply = await client.post(f"/{sandbox.id}/process/session", json={"sessionId": "s"})
+    assert reply.status_code == 409
+    assert [each.session_id for each in await sandbox.process.list_sessions()] == ["s"]
+
+
+async def test_late_request_runs_after_its_caller_has_left(server: Server, sandbox: AsyncSandbox) -> None:
+    """What a caller gave up runs in the end."""
+    await server.admin.add_fault("toolbox", {"kind": "late", "seconds": 0.5})
+    async with toolbox(server) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(f"/{sandbox.id}/process/execute", json=EXEC, timeout=0.3)
+    assert await counted(sandbox) != "1\n"
+
+    async def ran() -> bool:
+        return await counted(sandbox) == "1\n"
+
+    await eventually(ran)
+
+
+@pytest.mark.parametrize(("kind", "is_written"), [("drop", False), ("drop_after", True), ("twice", True)])
+async def test_fault_hits_uploads_only(server: Server, sandbox: AsyncSandbox, kind: str, is_written: bool) -> None:
+    """A rule with a path leaves the other requests alone; the reply of an upload is lost before or after it is done."""
+    await server.admin.add_fault("toolbox", {"kind": kind}, path="/files/bulk-upload")
+    assert (await execute(server, sandbox.id)).status_code == 200
+    large = b"0123456789" * 100_000
+    if kind == "twice":
+        await sandbox.fs.upload_file(large, "file")
+    else:
+        with pytest.raises(DaytonaError):
+            await sandbox.fs.upload_file(large, "file")
+    assert await server.admin.file(sandbox.id, "file") == (large if is_written else None)
+    [hit] = await server.admin.journal(kind="fault")
+    assert hit.detail["path"] == "/files/bulk-upload"
+    await sandbox.fs.upload_file(b"again", "file")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"match": {"operation": "create"}, "effect": {"kind": "twice"}},
+        {"match": {"operation": "*"}, "effect": {"kind": "cut_log"}},
+        {"match": {"operation": "get", "path": "/files"}, "effect": {"kind": "drop"}},
+    ],
+)
+async def test_rule_for_the_toolbox_is_refused_elsewhere(server: Server, rule: dict[str, object]) -> None:
+    """A path, a replay and a cut log are of the toolbox; a rule that could never fire is a mistake."""
+    with pytest.raises(httpx.HTTPStatusError, match="toolbox"):
+        await server.admin._ask("POST", "/faults", json=rule)

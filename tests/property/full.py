@@ -20,6 +20,8 @@ from issuebox.domain.issue import Issue
 from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import CURSOR_BYTES_MAX
+from issuebox.domain.run import KEY_BYTES_MAX, KEYS_MAX, QUEUE_MAX, RECEIPTS_MAX, RUNS_MAX
+from issuebox.domain.run_gate import HOLDERS_MAX, STRANGE_MAX, Said, Word
 from issuebox.domain.sandbox import LABELS_MAX, Sandbox
 from issuebox.domain.unsaved_work import FINDINGS_MAX
 from issuebox.providers.github import ETAG_BYTES_MAX, PAGE_SIZE
@@ -63,10 +65,17 @@ MADE_BY_US: Mapping[str, str] = {
     "goal": "archived",
     "blocked": "unknown_state",
     "work": "unchecked",
+    "run": "r-0123456789ab",
+    "next_step": "Raise ISSUEBOX_RUN_STALL_S if it is silent for that long by nature, and some words more.",
     "issue_state": "transferred",
     "goal_due_at": "2026-12-31T23:59:59.999999+00:00",
     "issue_updated_at": "2026-12-31T23:59:59.999999+00:00",
     "requested_at": "2026-12-31T23:59:59.999999+00:00",
+    "keys": "k" * KEY_BYTES_MAX,
+    "session": "01234567-89ab-8cde-8012-3456789abcde",
+    "why": "time_limit",
+    "advice": "Raise ISSUEBOX_RUN_STALL_S if it is silent for that long by nature, and some words more.",
+    "toolbox_url": "https://proxy.app.daytona.io/toolbox/" + "u" * 475,
     "cursor": "c" * max(QUERY_MAX, CURSOR_BYTES_MAX),
 }
 
@@ -80,10 +89,14 @@ COPIES: Mapping[str, Callable[[str], str]] = {
     "delivery": lambda text: IssueEvent(Issue(7), delivery=text).delivery,
     "digests": lambda text: IssueEvent(Issue(7), digest=text).digest,
     "action": lambda text: IssueEvent(Issue(7), action=text).action,
+    "holder": lambda text: Said(text, Word.ASK, datetime(2026, 12, 31, tzinfo=UTC), 0.0).holder,
 }
 COPIED: Mapping[str, str] = {
-    **dict.fromkeys(("sandbox_id", "forced_id", "abandoned_id", "unbuilt_id", "counted_id", "set_up_id"), "sandbox_id"),
+    **dict.fromkeys(
+        ("sandbox_id", "forced_id", "abandoned_id", "unbuilt_id", "counted_id", "set_up_id", "gone_id"), "sandbox_id"
+    ),
     **dict.fromkeys(("delivery", "deliveries", "ids"), "delivery"),
+    **dict.fromkeys(("holder", "holders", "ended", "unanswered"), "holder"),
     **{name: name for name in ("name", "title", "repository", "state", "digests", "action")},
 }
 
@@ -92,7 +105,27 @@ LENGTHS: Mapping[tuple[str, str], int] = {
     ("Deliveries", "digests"): DELIVERIES_MAX,
     ("Memory", "notes"): NOTES_MAX,
     ("Why", "notes"): NOTES_MAX,
+    ("Slot", "strange"): STRANGE_MAX,
+    ("RunGate", "leases"): HOLDERS_MAX,
+    ("RunGate", "waiting"): HOLDERS_MAX,
+    ("RunGate", "unanswered"): HOLDERS_MAX,
+    ("RunGateView", "working"): HOLDERS_MAX,
+    ("RunGateView", "waiting"): HOLDERS_MAX,
+    ("HoldersInput", "holders"): 2 * HOLDERS_MAX,
+    ("HoldersChecked", "ended"): 2 * HOLDERS_MAX,
     ("Note", "deliveries"): 1,
+    ("Runs", "queue"): QUEUE_MAX,
+    ("Runs", "runs"): RUNS_MAX,
+    ("Runs", "keys"): KEYS_MAX,
+    ("Runs", "refused"): RUNS_MAX,
+    ("Runs", "unseen"): QUEUE_MAX,
+    ("Run", "requests"): QUEUE_MAX,
+    ("RunView", "keys"): QUEUE_MAX,
+    ("RunsView", "runs"): RUNS_MAX,
+    ("RunsView", "receipts"): RECEIPTS_MAX + RUNS_MAX + 2 * QUEUE_MAX,
+    ("HeardInput", "comments"): QUEUE_MAX,
+    # All texts of an issue together have `TEXTS_BYTES_MAX`, fewer than those of two such requests.
+    ("PrepareInput", "requests"): 2,
     ("Requests", "answers"): WAITING_UPDATES_MAX,
     ("Inspection", "findings"): FINDINGS_MAX + 100,
     ("Sandbox", "labels"): LABELS_MAX + 4,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from issuebox.domain.policy import Policy
 from proofs.model import report
-from proofs.model.__main__ import check, check_planted
-from proofs.model.bounds import BOUNDS, PREPARED, WIDER, describe
-from proofs.model.deliveries import CLOSED, COMMENTED, OPENED, REOPENED
+from proofs.model.__main__ import PLANTS, check, check_planted
+from proofs.model.bounds import BOUNDS, ENDED_RUNS, PREPARED, WIDER, WITH_RUNS, describe, with_runs
+from proofs.model.deliveries import ASKED, CLOSED, COMMENTED, OPENED, REOPENED
 from proofs.model.outside import Allowance
-from proofs.model.plants import PLANTS
+from proofs.model.policies import CANCELLING, POLICY, PREPARING, WORKING
 from proofs.model.search import Found, Search
 from proofs.model.system import System
-from proofs.model.workflow_states import PREPARING, WorkflowStates, print_of
+from proofs.model.workflow_states import WorkflowStates, print_of
 
 STATES_MIN = 1_000_000
+TESTED = frozenset({*BOUNDS, *WIDER, *WITH_RUNS, *ENDED_RUNS})
 STEPS_MAX = 40
 """Nobody reads a longer counter-example."""
 
@@ -46,6 +48,16 @@ def test_every_interleaving_with_a_set_up_keeps_the_promise() -> None:
     assert found.right > 0
 
 
+@pytest.mark.parametrize(("bounds", "policy"), [(WITH_RUNS, WORKING), (ENDED_RUNS, CANCELLING)], ids=["finish", "end"])
+def test_every_interleaving_with_runs_begins_each_attempt_once_and_ends_each_run(
+    bounds: tuple[Allowance, ...], policy: Policy
+) -> None:
+    """No attempt begins twice, none beside another, none is stopped under its job, and every request gets its end."""
+    found = check(bounds, policy)
+    assert not found.violations, counter_examples(found)
+    assert found.right > 0
+
+
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_mistake_is_found_by_a_short_counter_example(name: str) -> None:
     """The check finds known mistakes; without this, its silence would prove nothing."""
@@ -55,7 +67,7 @@ def test_planted_mistake_is_found_by_a_short_counter_example(name: str) -> None:
     assert len(found.violations[0].steps) <= STEPS_MAX
 
 
-@pytest.mark.parametrize("name", [name for name, plant in PLANTS.items() if plant.bound not in {*BOUNDS, *WIDER}])
+@pytest.mark.parametrize("name", [name for name, plant in PLANTS.items() if plant.bound not in TESTED])
 def test_bound_of_a_plant_is_clean_without_its_mistake(name: str) -> None:
     """A plant's counter-example comes from its mistake alone. The bounds of the whole check are tested above."""
     plant = PLANTS[name]
@@ -79,17 +91,18 @@ def test_full_search_only_follows_states_to_their_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "bound",
+    ("bound", "policy"),
     [
-        Allowance(frozenset({OPENED, CLOSED, REOPENED}), repeats=1, faults=1),
-        Allowance(frozenset({OPENED, CLOSED, COMMENTED}), outlasts=2),
-        Allowance(frozenset({OPENED}), updates=2, orders=1, pairs=1, rolls=1),
+        (Allowance(frozenset({OPENED, CLOSED, REOPENED}), repeats=1, faults=1), POLICY),
+        (Allowance(frozenset({OPENED, CLOSED, COMMENTED}), outlasts=2), POLICY),
+        (Allowance(frozenset({OPENED}), updates=2, orders=1, pairs=1, rolls=1), POLICY),
+        (with_runs(OPENED, ASKED, cancels=1, strikes=1), CANCELLING),
     ],
-    ids=describe,
+    ids=lambda value: describe(value) if isinstance(value, Allowance) else "",
 )
-def test_states_with_the_same_fingerprint_behave_alike(bound: Allowance) -> None:
+def test_states_with_the_same_fingerprint_behave_alike(bound: Allowance, policy: Policy) -> None:
     """After two ways to one fingerprint, the same observation leads to the same fingerprint again."""
-    states = WorkflowStates()
+    states = WorkflowStates(policy)
     search = Search(System(states))
     assert not search.run([bound]).violations
     with states.at_work():

@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from issuebox.dev.temporal_server import DevServer, ensure_binary
 from issuebox.domain.audit import Kind
 from issuebox.domain.issue import IssueState
-from issuebox.domain.runs import Stuck, advice_for
+from issuebox.domain.workflow_ends import Stuck, advice_for
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.temporal.index import Index

@@ -32,8 +32,8 @@ from issuebox.domain.audit import (
 )
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.records import IssueRecord
-from issuebox.domain.runs import SAID, End, Ended, Stuck, advice_for
 from issuebox.domain.sandbox import Sandbox
+from issuebox.domain.workflow_ends import SAID, End, Ended, Stuck, advice_for
 
 OURS = Installation("default", "claude-issue-")
 LABELS = OURS.labels | {"issue-id": "7"}

@@ -88,10 +88,10 @@ def test_findings_and_names_are_bounded() -> None:
 
 def test_output_that_is_too_long_is_cut_and_so_not_believed() -> None:
     """A sandbox that prints for ever is unchecked, and costs no more memory than a report may have."""
-    output = Execution(0, report(REPOSITORY, *["uncommitted\t1\tr\t"] * 30_000)).output
+    output = Execution(0, report(REPOSITORY, *["uncommitted\t1\tr\t"] * 120_000)).output
     assert len(output.encode()) <= OUTPUT_BYTES_MAX
     assert (
-        read_report(Execution(0, report(REPOSITORY, *[REPOSITORY] * 30_000)).output, 0, "~").state
+        read_report(Execution(0, report(REPOSITORY, *[REPOSITORY] * 120_000)).output, 0, "~").state
         is WorkState.UNCHECKED
     )
 

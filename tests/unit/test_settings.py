@@ -33,7 +33,7 @@ DURATION = "a duration such as 90, 90s, 30m, 12h or 7d"
 NEVER = f"{DURATION}, at most 3650d; negative for never"
 INTERVAL = f"{DURATION}, at most 3650d; 0 for never"
 A_NAME = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
-A_QUEUE = "a name that does not end with -waits, -inside or -notices"
+A_QUEUE = "a name that does not end with -waits, -inside, -notices or -runs"
 A_RECEIVER = "an https URL without a user"
 A_SIGNER = "whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)"
 A_KEY = "one word of visible ASCII characters"
@@ -48,6 +48,11 @@ A_LISTENER = "an IP address and a port, such as 127.0.0.1:8788 or [::1]:8788, or
 A_TIME = f"{DURATION}, between 1s and 1h"
 A_CLONE = "an http or https URL without a user or password; a token goes into ISSUEBOX_GITHUB_TOKEN"
 A_GLOB = "owner/name, with * and ? as wildcards, such as acme/*; * alone for every repository"
+A_RUN_TIME = f"{DURATION}, between 1s and 7d"
+A_STALL_TIME = f"{DURATION}, at most 1d; 0 for never"
+A_VARIABLE = "names of environment variables, comma-separated, none of which begins with ISSUEBOX_"
+OCCASIONS_FIT = "some of label, comment, opened, reopened, assigned, comma-separated"
+PRESETS = ", command, claude or codex"
 ROLES = "NONE, MANNEQUIN, FIRST_TIMER, FIRST_TIME_CONTRIBUTOR, CONTRIBUTOR, COLLABORATOR, MEMBER or OWNER"
 
 WRONG: dict[str, tuple[tuple[str, str], ...]] = {
@@ -57,7 +62,23 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "min_association": (("coll", ROLES), ("", ROLES)),
     "instance": (("a/b", f"at most 63 {A_NAME}"), ("", f"at most 63 {A_NAME}"), ("x" * 64, f"at most 63 {A_NAME}")),
     "name_prefix": (("-x", f"at most 80 {A_NAME}"), ("x" * 81, f"at most 80 {A_NAME}")),
-    "task_queue": tuple((queue, A_QUEUE) for queue in (" ", "issuebox-waits", "issuebox-inside", "issuebox-notices")),
+    "task_queue": tuple(
+        (queue, A_QUEUE) for queue in (" ", "issuebox-waits", "issuebox-inside", "issuebox-notices", "issuebox-runs")
+    ),
+    "run_preset": (("gpt", PRESETS),),
+    "run_on": (("label, edited", OCCASIONS_FIT + "; 'edited' is none"),),
+    "run_min_association": (("coll", ROLES),),
+    "run_timeout_s": (("0", A_RUN_TIME), ("8d", A_RUN_TIME)),
+    "run_stall_s": (("-1", A_STALL_TIME), ("2d", A_STALL_TIME)),
+    "run_attempts": (("0", "a whole number between 1 and 100"), ("three", "a whole number between 1 and 100")),
+    "run_env": (("A B", A_VARIABLE), ("ISSUEBOX_API_TOKENS", A_VARIABLE), ("A=b", A_VARIABLE)),
+    "run_follow_up": (("steer", "queue or interrupt"),),
+    "run_on_close": (("kill", "finish or cancel"),),
+    "run_report": (("email", "comment or none"),),
+    "run_log_dir": (
+        ("runs", "a path that begins with /, or empty for none"),
+        ("~/runs", "a path that begins with /, or empty for none"),
+    ),
     "log_format": (("xml", "json or console"),),
     "log_level": (("verbose", "debug, info, warning or error"),),
     "api_tokens": (("good,b ad", A_KEY), ("tökén", A_KEY)),
@@ -98,6 +119,7 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "resync_interval_s": (("-5m", INTERVAL),),
     "audit_interval_s": (("hourly", INTERVAL),),
     "audit_mend": (("maybe", "true or false"), ("", "true or false")),
+    "runs_max": (("-1", "a whole number between 0 and 500"), ("many", "a whole number between 0 and 500")),
     "cached_workflows": (
         ("0", A_CACHE),
         ("99", A_CACHE),
@@ -110,7 +132,7 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
 ANY = {
     # These take any text. Daytona, GitHub or Temporal shows whether it is right.
     "webhook_secrets", "required_label", "trigger_label", "trigger_phrase", "trigger_login", "daytona_target",
-    "snapshot", "setup_command",
+    "snapshot", "setup_command", "run_command", "run_arguments",
 }  # fmt: skip
 
 
@@ -384,9 +406,9 @@ def test_environment_is_read_and_no_dot_env(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_reference_has_every_setting_once_and_those_that_matter_first() -> None:
-    """40 settings, each in one table."""
+    """54 settings, each in one table."""
     names = [name for table in SETTINGS.values() for name in table]
-    assert len(names) == len(set(names)) == 40
+    assert len(names) == len(set(names)) == 54
     assert set(names) == set(ApiSettings.model_fields) | set(WorkerSettings.model_fields)
     assert next(iter(SETTINGS.values()))[:3] == ("webhook_secrets", "api_tokens", "daytona_api_key")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from issuebox.domain.runs import Stuck, advice_for
+from issuebox.domain.workflow_ends import Stuck, advice_for
 
 
 @pytest.mark.parametrize("repeats_orders", [True, False])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.payload import SHAPES
 from issuebox.domain.events import Intention
+from issuebox.domain.run_comment import marker
 from issuebox.domain.triggers import ADMISSION, EVENTS, TABLE, Association, Criteria, Detection, Facts, detect
 from issuebox.environment import load
 from issuebox.settings import ApiSettings, WorkerSettings, criteria_of
@@ -44,6 +45,8 @@ TRUTH: list[tuple[Facts, Intention, bool]] = [
     (Facts("issues"), IGNORE, False),
     (Facts("issue_comment", "created", comment="hey @claude, look"), ENSURE, True),
     (Facts("issue_comment", "created", comment="nothing"), IGNORE, False),
+    (Facts("issue_comment", "created", comment=f"{marker('r-0')}\n@claude"), IGNORE, False),
+    (Facts("issue_comment", "created", comment=f"@claude, what is {marker('r-0')}?"), ENSURE, True),
     (Facts("issue_comment", "created", comment="@claude", is_bot=True), IGNORE, False),
     (Facts("issue_comment", "created", comment="@claude", is_pull_request=True), IGNORE, False),
     (Facts("issue_comment", "edited", comment="@claude"), IGNORE, False),
@@ -65,6 +68,9 @@ def test_facts_are_detected_as_the_table_says(facts: Facts, intention: Intention
 def test_every_row_is_reached() -> None:
     """No row of the table is hidden behind another that matches all of its deliveries."""
     cases = [(facts, CRITERIA) for facts, _, _ in TRUTH] + [(Facts("issues", "labeled", label="agreed"), GATED)]
+    runs = replace(CRITERIA, run_on=("label", "comment"))
+    cases += [(Facts("issues", "unlabeled", label="claude"), runs)]
+    cases += [(Facts("issue_comment", "created", comment="@claude stop"), runs)]
     reached = {(detect(facts, criteria).intention, detect(facts, criteria).reason) for facts, criteria in cases}
     assert {(row.intention, row.reason) for row in TABLE} <= reached
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from issuebox.domain.runs import IS_ADOPTED, REASON_MAX, SAID, End, Ended, failure_text, what_follows
+from issuebox.domain.workflow_ends import IS_ADOPTED, REASON_MAX, SAID, End, Ended, failure_text, what_follows
 from issuebox.temporal.runs import ENDS
 
 GOING_ON = {WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW}

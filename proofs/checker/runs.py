@@ -1,0 +1,160 @@
+"""The rules about runs, by capital letters: each attempt begins once, and no command meets one that is at work. Pure.
+
+What an attempt did stands in its sandbox's ledger, which the service never reads. When an attempt's end was known
+stands in the histories: an activity said so, and had ended by then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from proofs.checker.cases import Case, latest_orders
+from proofs.checker.evidence import Begun, Expectation, Receipt, RunStep, Violation
+from proofs.checker.lives import RESTING, SandboxLife, is_outside
+
+ENDING = frozenset({"stop", "archive", "delete"})
+"""Commands under which nothing in a sandbox stays alive."""
+
+PROVES_END = frozenset({"fence_run", "collect_run"})
+"""Steps after which the next attempt may follow, when they say that this one is over."""
+
+OVER = frozenset({"ended", "dead"})
+"""What a step says of an attempt of which nothing is alive."""
+
+SETTLED = frozenset({"over", "refused"})
+"""What is said of a request about which nothing more will happen."""
+
+SECOND = 1.0
+"""The ledger has whole seconds."""
+
+
+def once(case: Case) -> Iterator[Violation]:
+    """(G) No attempt begins twice, and none before the one before it is over."""
+    lines = _ledger(case)
+    for (run, attempt), count in Counter((line.run, line.attempt) for line in lines).items():
+        if count > 1:
+            yield _violation("G", case, None, f"attempt {attempt} of run {run} began {count} times")
+    for before, after in pairwise(lines):
+        if before.sandbox_id == after.sandbox_id and not _is_over_by(case, before, after.at + SECOND):
+            what = f"{_name(after)} began while {_name(before)} may have been alive"
+            yield _violation("G", case, after.at, what)
+
+
+def each_request(case: Case) -> Iterator[Violation]:
+    """(H) Each request for work is in one run, or refused, and each run ends."""
+    places: dict[str, set[str]] = {}
+    receipts = _receipts(case)
+    for receipt in receipts:
+        places.setdefault(receipt.key, set()).add(receipt.run)
+    for key, runs in places.items():
+        if len(runs) > 1:
+            yield _violation("H", case, None, f"request {key} is in {len(runs)} runs: {', '.join(sorted(runs))}")
+    is_paused = any(order.order == "stop" for order in case.orders)
+    for receipt in receipts:
+        if receipt.state not in SETTLED and not is_paused and not case.blocks:
+            yield _violation("H", case, None, f"request {receipt.key} is still {receipt.state} at rest")
+    for delivery in case.deliveries:
+        is_due = delivery.asks and delivery.is_acknowledged and delivery.expects is Expectation.RUNNING
+        if is_due and delivery.asks not in places and not _may_be_dropped(case, delivery.sent_at):
+            yield _violation("H", case, delivery.answered_at, f"request {delivery.asks} is in no run, and not refused")
+
+
+def in_turn(case: Case) -> Iterator[Violation]:
+    """(I) An attempt follows only the proven end of the one before, in the same sandbox."""
+    lines = _ledger(case)
+    first = {line.run: line for line in reversed(lines)}
+    for line in lines:
+        if first[line.run].sandbox_id != line.sandbox_id:
+            what = f"{_name(line)} began in {line.sandbox_id}, and the run in {first[line.run].sandbox_id}"
+            yield _violation("I", case, line.at, what)
+        for number in range(1, line.attempt):
+            if not any(_proves(step, line.run, number, line.at + SECOND) for step in _steps(case)):
+                what = f"{_name(line)} began, and no step had shown the end of attempt {number}"
+                yield _violation("I", case, line.at, what)
+
+
+def nothing_left(case: Case) -> Iterator[Violation]:
+    """(J) At rest, nothing of a run is alive."""
+    ids = {life.id for life in case.lives}
+    for alive in case.evidence.left:
+        if alive.sandbox_id in ids:
+            yield _violation("J", case, alive.at, f"something of run {alive.run} is alive in {alive.sandbox_id}")
+
+
+def undisturbed(case: Case) -> Iterator[Violation]:
+    """(K) No stop, archive or delete is sent while an attempt may be alive in the sandbox, unless it was forced."""
+    for line in _ledger(case):
+        life = next(life for life in case.lives if life.id == line.sandbox_id)
+        for command in life.commands:
+            is_sent = (
+                command.operation in ENDING and not is_outside(command.operation) and command.at > line.at + SECOND
+            )
+            if not is_sent or _is_over_by(case, line, command.at) or _is_forced(case, command.at):
+                continue
+            what = f"{life.id} was sent {command.operation} while {_name(line)} may have been alive"
+            yield Violation(rule="K", issue=case.issue, at=command.at, what=what, entries=(command.seq,))
+            break
+
+
+def _ledger(case: Case) -> list[Begun]:
+    """The lines of the issue's sandboxes, in order."""
+    ids = {life.id for life in case.lives}
+    lines = [line for line in case.evidence.ledger or () if line.sandbox_id in ids]
+    return sorted(lines, key=lambda line: line.at)
+
+
+def _steps(case: Case) -> list[RunStep]:
+    ids = {life.id for life in case.lives}
+    return [step for step in case.evidence.run_steps or () if step.sandbox_id in ids]
+
+
+def _receipts(case: Case) -> list[Receipt]:
+    return [receipt for receipt in case.evidence.receipts or () if receipt.issue == case.issue]
+
+
+def _proves(step: RunStep, run: str, attempt: int, by: float) -> bool:
+    is_about = (step.run, step.attempt) == (run, attempt) and step.step in PROVES_END
+    return is_about and step.phase in OVER and step.ended_at is not None and step.ended_at <= by
+
+
+def _is_over_by(case: Case, line: Begun, at: float) -> bool:
+    """Whether a step had said by then that the attempt is over, or its sandbox had stopped since it began."""
+    life = next(life for life in case.lives if life.id == line.sandbox_id)
+    if _has_stopped(life, line.at, at):
+        return True
+    if case.evidence.run_steps is None:
+        return True  # Nobody read what was known.
+    return any(
+        (step.run, step.attempt) == (line.run, line.attempt)
+        and step.phase in OVER
+        and step.ended_at is not None
+        and step.ended_at <= at
+        for step in _steps(case)
+    )
+
+
+def _has_stopped(life: SandboxLife, since: float, until: float) -> bool:
+    """Whether the sandbox was in a state meanwhile in which nothing in it runs."""
+    at_rest = RESTING - {"started"}
+    return any(since <= moment.at <= until and moment.state in at_rest for moment in life.moments)
+
+
+def _is_forced(case: Case, at: float) -> bool:
+    orders = latest_orders(case.orders)
+    return any((order.is_forced or order.order == "replace") and order.sent_at <= at for order in orders)
+
+
+def _may_be_dropped(case: Case, since: float) -> bool:
+    """Whether the request came with an end of the issue, an end of its workflow, or was forgotten with a database."""
+    is_ended = any(message.expects in {Expectation.STOPPED, Expectation.GONE} for message in case.messages)
+    return is_ended or case.has_end(since, float("inf")) or case.evidence.lost is not None
+
+
+def _name(line: Begun) -> str:
+    return f"attempt {line.attempt} of run {line.run}"
+
+
+def _violation(rule: str, case: Case, at: float | None, what: str) -> Violation:
+    return Violation(rule=rule, issue=case.issue, at=at, what=what)

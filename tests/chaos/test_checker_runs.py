@@ -1,0 +1,232 @@
+"""The rules about runs, (G) to (K): each violation is found, and nothing else. Each story is a tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from proofs.checker.histories import run_steps_of
+from tests.chaos.tape import RUNNING, STOPPED, Tape
+
+Story = Callable[[Tape], object]
+
+
+def works(tape: Tape) -> str:
+    """The usual beginning: an issue was opened, and the first attempt of its run works."""
+    tape.send("opened", RUNNING)
+    sandbox = tape.create()
+    tape.begin(sandbox)
+    return sandbox
+
+
+def _done(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("start-1")
+
+
+def _begun_twice(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("collect_run", sandbox, "ended")
+    tape.begin(sandbox)
+
+
+def _two_runs_at_once(tape: Tape) -> None:
+    tape.begin(works(tape), run="r-2")
+
+
+def _one_run_after_the_other(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("collect_run", sandbox, "ended")
+    tape.begin(sandbox, run="r-2")
+
+
+def _run_after_a_stop_by_hand(tape: Tape) -> None:
+    """Nothing outlives the stop of its sandbox."""
+    sandbox = works(tape)
+    tape.stop(sandbox, by="admin:stop")
+    tape.start(sandbox)
+    tape.begin(sandbox, run="r-2")
+
+
+def _next_attempt(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("fence_run", sandbox, "dead")
+    tape.begin(sandbox, 2)
+
+
+def _next_attempt_without_proof(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("fence_run", sandbox, "running")
+    tape.begin(sandbox, 2)
+
+
+def _next_attempt_after_a_probe(tape: Tape) -> None:
+    """A probe says that it is dead, and claims nothing."""
+    sandbox = works(tape)
+    tape.step("probe_run", sandbox, "dead")
+    tape.begin(sandbox, 2)
+
+
+def _next_attempt_after_the_fence_of_another(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("probe_run", sandbox, "dead")
+    tape.step("fence_run", sandbox, "dead", run="r-2")
+    tape.begin(sandbox, 2)
+
+
+def _next_attempt_in_another_sandbox(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("fence_run", sandbox, "dead")
+    tape.delete(sandbox, by="admin:delete")
+    tape.send("created", RUNNING)
+    tape.begin(tape.create(), 2)
+
+
+def _left_alive(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("collect_run", sandbox, "ended")
+    tape.find_alive(sandbox)
+
+
+def _closed(tape: Tape) -> str:
+    sandbox = works(tape)
+    tape.send("closed", STOPPED)
+    return sandbox
+
+
+def _stopped_under_it(tape: Tape) -> None:
+    tape.stop(_closed(tape))
+
+
+def _stopped_after_its_end(tape: Tape) -> None:
+    sandbox = _closed(tape)
+    tape.step("collect_run", sandbox, "ended")
+    tape.stop(sandbox)
+
+
+def _stopped_and_only_then_said_to_have_ended(tape: Tape) -> None:
+    sandbox = _closed(tape)
+    tape.stop(sandbox)
+    tape.step("collect_run", sandbox, "ended")
+
+
+def _stopped_by_a_person(tape: Tape) -> None:
+    sandbox = _closed(tape)
+    tape.stop(sandbox, by="admin:stop")
+
+
+def _replaced_under_it(tape: Tape) -> None:
+    """A person gave up the sandbox with all that is in it."""
+    sandbox = works(tape)
+    tape.order("replace")
+    tape.delete(sandbox)
+    tape.create()
+
+
+def _in_two_runs(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("comment-1", run="r-1")
+    tape.receive("comment-1", run="r-2")
+
+
+def _still_given(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("start-1", "given")
+
+
+def _in_no_run(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.send("created", RUNNING, asks="comment-1")
+    tape.receive("start-1")
+
+
+def _refused(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.send("created", RUNNING, asks="comment-1")
+    tape.receive("start-1")
+    tape.receive("comment-1", "refused", "")
+
+
+def _paused_by_an_order(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.order("stop")
+    tape.step("interrupt_run", sandbox, "ended")
+    tape.stop(sandbox)
+    tape.receive("start-1", "given")
+
+
+STORIES: dict[str, tuple[Story, str]] = {
+    "a run is done": (_done, ""),
+    "an attempt begins twice": (_begun_twice, "G"),
+    "two runs at once": (_two_runs_at_once, "G"),
+    "one run after the other": (_one_run_after_the_other, ""),
+    "another run after a person stopped the sandbox": (_run_after_a_stop_by_hand, ""),
+    "the next attempt after a fence": (_next_attempt, ""),
+    "the next attempt after a fence that left something": (_next_attempt_without_proof, "GI"),
+    "the next attempt after a probe alone": (_next_attempt_after_a_probe, "I"),
+    "the next attempt after the fence of another run": (_next_attempt_after_the_fence_of_another, "I"),
+    "the next attempt in another sandbox": (_next_attempt_in_another_sandbox, "I"),
+    "something is left alive": (_left_alive, "J"),
+    "a stop while it works": (_stopped_under_it, "K"),
+    "a stop after its end": (_stopped_after_its_end, ""),
+    "a stop before anybody knew of its end": (_stopped_and_only_then_said_to_have_ended, "K"),
+    "a person's stop while it works": (_stopped_by_a_person, ""),
+    "a replacement while it works": (_replaced_under_it, ""),
+    "a request in two runs": (_in_two_runs, "H"),
+    "a request that is not over at rest": (_still_given, "H"),
+    "a request that nobody knows": (_in_no_run, "H"),
+    "a request that was refused": (_refused, ""),
+    "a run that a person's stop pauses": (_paused_by_an_order, ""),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_story_breaks_exactly_its_rules(name: str) -> None:
+    story, letters = STORIES[name]
+    tape = Tape()
+    story(tape)
+    assert "".join(letter for letter in tape.letters() if letter.isupper()) == letters
+
+
+def test_rules_about_the_end_wait_for_rest() -> None:
+    tape = Tape()
+    _left_alive(tape)
+    _still_given(tape)
+    assert not set(tape.letters(is_at_rest=False)) & set("HJ")
+
+
+def test_without_a_ledger_nothing_is_said_of_runs() -> None:
+    tape = Tape()
+    _begun_twice(tape)
+    assert not any(letter.isupper() for letter in tape.letters(ledger=None))
+
+
+def _payload(text: str) -> Payload:
+    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
+
+
+def test_steps_are_read_from_raw_events() -> None:
+    scheduled = HistoryEvent(event_id=5, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    attributes = scheduled.activity_task_scheduled_event_attributes
+    attributes.activity_type.name = "collect_run"
+    attributes.input.payloads.append(_payload('{"run": "r-1", "attempt": 2, "sandbox_id": "s0"}'))
+    other = HistoryEvent(event_id=6, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    other.activity_task_scheduled_event_attributes.activity_type.name = "stop_sandbox"
+    prepared = HistoryEvent(event_id=7, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    attributes = prepared.activity_task_scheduled_event_attributes
+    attributes.activity_type.name = "prepare_run"
+    attributes.input.payloads.append(
+        _payload('{"about": {"run": "r-1", "attempt": 3, "sandbox_id": "s0"}, "requests": [{"key": "start-1"}]}')
+    )
+    ended = HistoryEvent(event_id=8, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+    ended.event_time.FromSeconds(9)
+    completed = ended.activity_task_completed_event_attributes
+    completed.scheduled_event_id = 5
+    completed.result.payloads.append(_payload('{"seen": {"phase": "ended"}, "report": {}}'))
+    collect, prepare = run_steps_of("w", [scheduled, other, prepared, ended])
+    assert (collect.step, collect.attempt, collect.phase, collect.ended_at) == ("collect_run", 2, "ended", 9.0)
+    assert (prepare.attempt, prepare.keys, prepare.ended_at) == (3, ("start-1",), None)
