@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import shlex
@@ -21,6 +22,12 @@ _ISSUE_IDS = itertools.count(os.getpid() * 10_000 + 1)
 
 EVENTS_BEFORE_CONTINUE_AS_NEW = 120
 """Temporal suggests to continue as new after so many history events; its own default is 4,096."""
+
+
+def pytest_collection_finish() -> None:
+    """As the worker's own process does with its modules. Else a workflow task that makes many objects spends most of
+    its time in collections of the whole test process: 0.6 of the 0.9 s that a flood of 9,000 events takes."""
+    gc.freeze()
 
 
 def new_issue_id() -> int:

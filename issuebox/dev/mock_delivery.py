@@ -88,6 +88,9 @@ def build(
     event, github_action = ACTIONS[action]
     delivery = delivery or str(uuid.uuid4())
     content = _payload(github_action, issue, sender, comment, detail)
+    if isinstance(made := content.get("comment"), dict):
+        # As GitHub's, the same for each copy of the delivery, and for no other one.
+        made["id"] = int.from_bytes(hashlib.sha256(delivery.encode()).digest()[:6]) + 1
     body = json.dumps(content, separators=(",", ":")).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {

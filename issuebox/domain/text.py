@@ -52,9 +52,9 @@ def one_line(text: str, bytes_max: int | None = None, *, keeps_markup: bool = Fa
     be printed.
     """
     head = (text if bytes_max is None else text[: _HEAD * bytes_max]).strip()
-    if keeps_markup:
-        head = _ANSI.sub("", head)
-    if not head.isprintable():
+    if not head.isprintable():  # What begins a control sequence is not.
+        if keeps_markup:
+            head = _ANSI.sub("", head)
         stand_in = " " if keeps_markup else "?"
         head = "".join(char if char.isprintable() else stand_in for char in head)
     line = " ".join(head.split())

@@ -24,8 +24,9 @@ from rich.text import Text
 from issuebox.dev.demo.checks import AT_ONCE, IN_ORDER, LAST, LOG_WORDS, SLOW, Check
 from issuebox.dev.demo.life import LIFE
 from issuebox.dev.demo.stack import Stack, running
+from issuebox.dev.demo.work import ALONGSIDE, WORK
 
-CHECKS = (*IN_ORDER, *AT_ONCE, SLOW, *LIFE, *LAST)
+CHECKS = (*IN_ORDER, *AT_ONCE, SLOW, *LIFE, *ALONGSIDE, *WORK, *LAST)
 
 
 @dataclass
@@ -82,14 +83,19 @@ def _mark(result: Result) -> Text | Spinner:
 
 
 async def run_checks(stack: Stack, console: Console) -> Board:
-    """Run all checks: the first five in order, then failures and one issue's life together, then the kills."""
+    """Run all checks: the first five in order, then failures, one issue's life and an agent's work together, then the
+    kills."""
     board = Board()
     with Live(board, console=console, refresh_per_second=8, transient=False):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(board.run(SLOW, stack))
             await board.run_in_order(IN_ORDER, stack)
-            await asyncio.gather(board.run_in_order(LIFE, stack), *(board.run(check, stack) for check in AT_ONCE))
-        await board.run_in_order(LAST, stack)
+            await asyncio.gather(
+                board.run_in_order(LIFE, stack),
+                board.run_in_order(ALONGSIDE, stack),
+                *(board.run(check, stack) for check in AT_ONCE),
+            )
+        await board.run_in_order((*WORK, *LAST), stack)
     return board
 
 

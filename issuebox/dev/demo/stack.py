@@ -37,6 +37,10 @@ SETTINGS = {
     # Seconds instead of minutes, so that the demo shows the whole way of a closed issue.
     "ISSUEBOX_CLOSE_STOP_AFTER_S": "1",
     "ISSUEBOX_CLOSE_ARCHIVE_AFTER_S": "5",
+    # A stand-in for the agent, which the demo puts into one sandbox. Only comments make it work, and a close ends it.
+    "ISSUEBOX_RUN_PRESET": "claude",
+    "ISSUEBOX_RUN_ON": "comment",
+    "ISSUEBOX_RUN_ON_CLOSE": "cancel",
 }
 
 
@@ -56,12 +60,12 @@ class Stack:
         """The sandbox's name; a mock's global issue ID is its number."""
         return f"claude-issue-{issue}"
 
-    def mock(self, action: str, issue: int) -> MockDelivery:
+    def mock(self, action: str, issue: int, comment: str = "@claude") -> MockDelivery:
         """A signed delivery about the issue, newer than all before it."""
         # GitHub's times have a resolution of one second, and two equal bodies would count as one event.
         self.updated_at = max(datetime.now(UTC), self.updated_at + timedelta(seconds=1))
         about = MockIssue(issue, REPOSITORY, title=f"Demo issue {issue}", updated_at=self.updated_at)
-        return build(action, about, self.stack.webhook_secret)
+        return build(action, about, self.stack.webhook_secret, comment=comment)
 
     async def post(self, action: str, issue: int) -> httpx.Response:
         """POST a mock delivery and return the API's answer, whatever it is."""
@@ -69,7 +73,21 @@ class Stack:
 
     async def send(self, action: str, issue: int, copies: int = 1) -> None:
         """POST this many copies of one delivery at once. Every one must be accepted."""
-        mock = self.mock(action, issue)
+        await self._all_taken(self.mock(action, issue), copies)
+
+    async def comment(self, issue: int, text: str, copies: int = 1) -> None:
+        """POST this many copies of the delivery of one comment."""
+        await self._all_taken(self.mock("comment", issue, text), copies)
+
+    async def runs(self, issue: int) -> list[dict[str, Any]]:
+        """The issue's runs over REST, oldest first; none while the API does not tell."""
+        try:
+            reply = await self.http.get(f"{self.stack.api_url}/v1/issues/{issue}/runs", headers=self._bearer)
+        except httpx.TransportError:
+            return []
+        return list(reply.json()["runs"]) if reply.is_success else []
+
+    async def _all_taken(self, mock: MockDelivery, copies: int) -> None:
         for reply in await asyncio.gather(*(post(self.http, self.stack.api_url, mock) for _ in range(copies))):
             if reply.status_code != httpx.codes.ACCEPTED:
                 raise AssertionError(f"the webhook answered {reply.status_code}: {reply.text}")
