@@ -44,6 +44,7 @@ from issuebox.domain.probe import TAIL_BYTES_MAX, Probe, read_probe
 from issuebox.domain.prompt import prompt, request_json
 from issuebox.domain.provider import Execution, SandboxProvider
 from issuebox.domain.redaction import Redaction
+from issuebox.domain.run import Report
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.set_up import directory_of
 from issuebox.domain.text import one_line
@@ -172,12 +173,12 @@ class RunActivities:
             await self._require_ours(about)
             room = await self._script(about, "run_room", attempt)
             if not room.room:
-                return seen_of(room)
+                return self._seen(room)
             files = self._files(request)
             contents = {f"{room.room}/{name}": text.encode() for name, text in files.items()}
             await self._provider.upload(about.sandbox_id, contents, UPLOAD_TIMEOUT_S)
             placed = await self._script(about, "run_place", attempt)
-            return replace(seen_of(placed), other=room.other)
+            return self._seen(replace(placed, other=room.other))
 
     @activity.defn
     async def begin_run(self, request: BeginInput) -> AttemptSeen:
@@ -200,13 +201,13 @@ class RunActivities:
             }
             probe = await self._script(about, "run_begin", environment=secrets | environment)
         _log.info("run_begun", **_fields(about), phase=probe.phase)
-        return seen_of(probe)
+        return self._seen(probe)
 
     @activity.defn
     async def probe_run(self, request: RunInput) -> AttemptSeen:
         """Read how far the attempt is. Writes nothing."""
         async with typed_failures(), heartbeats():
-            return seen_of(await self._probe(request))
+            return self._seen(await self._probe(request))
 
     @activity.defn
     async def follow_run(self, request: FollowInput) -> AttemptSeen:
@@ -235,8 +236,8 @@ class RunActivities:
                 if probe.out_bytes > out_bytes:
                     out_bytes, quiet_since = probe.out_bytes, now
                 hangs = through_at is not None and loop.time() - through_at >= THROUGH_S
-                seen = replace(seen_of(probe, quiet_since), is_through=hangs)
-                seen = replace(seen, progress=seen.progress or watch.progress)
+                shown = replace(probe, progress=probe.progress or watch.progress)
+                seen = self._seen(shown, quiet_since, is_through=hangs)
                 tell(seen.progress)
                 is_stalled = 0 < request.stall_s <= (now - quiet_since).total_seconds()
                 if probe.phase != "running" or probe.is_orphan or is_stalled or hangs or loop.time() >= ends_at:
@@ -252,7 +253,7 @@ class RunActivities:
         async with typed_failures(), heartbeats():
             probe = await self._script(request.about, "run_interrupt", request.why, str(patience_s))
         _log.info("run_interrupted", **_fields(request.about), why=request.why, phase=probe.phase)
-        return seen_of(probe)
+        return self._seen(probe)
 
     @activity.defn
     async def fence_run(self, request: RunInput) -> AttemptSeen:
@@ -260,7 +261,7 @@ class RunActivities:
         async with typed_failures(), heartbeats():
             probe = await self._script(request, "run_fence")
             await self._copy(request).take_rest(probe, partial(self._probe, request))
-            return seen_of(probe)
+            return self._seen(probe)
 
     @activity.defn
     async def collect_run(self, request: RunInput) -> Collected:
@@ -274,8 +275,22 @@ class RunActivities:
             probe.tail, probe.err_tail, probe.exit_code or 0, probe.why, probe.result
         ).as_report()
         _log.info("run_ended", **_fields(request), exit_code=probe.exit_code, why=probe.why)
-        text = self._redaction().text
-        return Collected(seen_of(probe), replace(report, summary=text(report.summary), reason=text(report.reason)))
+        return Collected(self._seen(probe), redacted_report(report, self._redaction().text))
+
+    def _seen(self, probe: Probe, quiet_since: datetime | None = None, *, is_through: bool = False) -> AttemptSeen:
+        """What the workflow keeps of a probe. The history keeps it, so no known secret is in it."""
+        return AttemptSeen(
+            phase=probe.phase,
+            exit_code=probe.exit_code,
+            why=probe.why,
+            out_bytes=probe.out_bytes,
+            progress=self._redaction().text(probe.progress) if probe.progress else "",
+            is_orphan=probe.is_orphan,
+            oom_kills=probe.oom or 0,
+            quiet_since=quiet_since,
+            is_through=is_through,
+            other=probe.other,
+        )
 
     @contextlib.asynccontextmanager
     async def _telling(self, request: FollowInput) -> AsyncIterator[Callable[[str], None]]:
@@ -351,8 +366,7 @@ class RunActivities:
         execution = await self._provider.execute(
             about.sandbox_id, command, timeout_s, environment=environment, toolbox_url=toolbox_url
         )
-        probe = _read(execution)
-        return replace(probe, progress=self._redaction().text(probe.progress)) if probe.progress else probe
+        return _read(execution)
 
 
 def _read(execution: Execution) -> Probe:
@@ -366,18 +380,14 @@ def _read(execution: Execution) -> Probe:
         raise TransientError(f"a script in the sandbox wrote no whole answer: {error}") from error
 
 
-def seen_of(probe: Probe, quiet_since: datetime | None = None) -> AttemptSeen:
-    """What the workflow keeps of a probe."""
-    return AttemptSeen(
-        phase=probe.phase,
-        exit_code=probe.exit_code,
-        why=probe.why,
-        out_bytes=probe.out_bytes,
-        progress=probe.progress,
-        is_orphan=probe.is_orphan,
-        oom_kills=probe.oom or 0,
-        quiet_since=quiet_since,
-        other=probe.other,
+def redacted_report(report: Report, redact: Callable[[str], str]) -> Report:
+    """The report without secrets: the agent wrote all of its texts."""
+    return replace(
+        report,
+        reason=redact(report.reason),
+        summary=redact(report.summary),
+        branch=redact(report.branch),
+        pull_request=redact(report.pull_request),
     )
 
 

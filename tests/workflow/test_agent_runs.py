@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
+import activities.runs
 from issuebox.domain import agent_output
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
@@ -376,3 +377,19 @@ async def test_close_ends_a_run_that_has_not_begun(start: Started) -> None:
     (run,) = await over(stack)
     assert run.outcome is RunOutcome.CANCELLED
     assert "No such file" in await in_the_sandbox(stack, "cat ~/worked")
+
+
+async def test_secret_that_the_command_prints_is_in_no_progress(
+    start: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower reads progress from the output itself, and histories keep it."""
+    secret = "s3cret-" + uuid.uuid4().hex
+    monkeypatch.setenv("AGENT_KEY", secret)
+    monkeypatch.setattr(activities.runs, "FOLLOW_S", 0.5)
+    stack = await start(**WORK, run_env="AGENT_KEY", run_command=f'echo "the key is $AGENT_KEY"; {UNTIL_TOLD}')
+    await ask(stack, 1)
+    seen = await until(lambda: runs(stack), lambda seen: bool(seen.runs and seen.runs[-1].progress), "progress is told")
+    assert seen.runs[-1].progress == f"the key is {'*' * len(secret)}"
+    await let_go(stack)
+    await over(stack)
+    assert secret not in (await stack.handle.fetch_history()).to_json()
