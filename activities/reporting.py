@@ -11,6 +11,7 @@ import structlog
 from temporalio import activity
 
 from activities.messages import CommandInput, CreateInput, LookupInput
+from activities.run_messages import RunInput
 from issuebox.domain.errors import ProviderError
 from issuebox.domain.phase import Phase
 from issuebox.domain.sandbox import Sandbox
@@ -31,7 +32,7 @@ _EXPECTED = {
 
 _log = structlog.get_logger("issuebox.activities")
 
-Request = LookupInput | CreateInput | CommandInput
+Request = LookupInput | CreateInput | CommandInput | RunInput
 
 
 @asynccontextmanager
@@ -91,10 +92,9 @@ async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIter
 def log_fields(request: Request) -> dict[str, object]:
     """The fields of a log line that identify the sandbox and the delivery."""
     known: dict[str, object] = {"issue_id": request.issue_id, "sandbox": request.name}
-    if sandbox_id := getattr(request, "sandbox_id", ""):
-        known["sandbox_id"] = sandbox_id
-    if request.delivery:
-        known["delivery"] = request.delivery
+    for name in ("sandbox_id", "delivery"):
+        if value := getattr(request, name, ""):
+            known[name] = value
     attempt = activity.info().attempt
     return known if attempt == 1 else known | {"attempt": attempt}
 

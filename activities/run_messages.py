@@ -19,7 +19,7 @@ from issuebox.domain.text import Clean, clean, prose, word
 
 @dataclass(frozen=True, slots=True)
 class RunInput:
-    """One attempt of a run, in one sandbox. ``is_ours`` is as in `CommandInput`. The rest is for the log."""
+    """One attempt of a run, in one sandbox. ``is_ours`` is as in `CommandInput`."""
 
     issue_id: int
     name: str
@@ -27,7 +27,6 @@ class RunInput:
     run: str
     attempt: int
     is_ours: bool = False
-    delivery: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +74,8 @@ class ReportInput:
     is_unsure: bool = False
 
     def __post_init__(self) -> None:
-        """Nobody is told on the issue what stands there."""
-        requests = tuple(replace(request, text="", body="") for request in self.run.requests)
-        object.__setattr__(self, "run", replace(self.run, requests=requests))
+        """Nobody is told on the issue what stands there already."""
+        object.__setattr__(self, "run", replace(self.run, requests=()))
 
 
 @dataclass(frozen=True, slots=True)

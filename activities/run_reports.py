@@ -23,7 +23,7 @@ from activities.run_messages import HeardInput, Reported, ReportInput
 from issuebox.domain.comments import Comments, OwnComment
 from issuebox.domain.errors import ProviderError, RateLimitedError, TransientError
 from issuebox.domain.run import Run, RunPhase
-from issuebox.domain.run_comment import Hints, body_of, is_needed, marker
+from issuebox.domain.run_comment import EDIT_PACE, Hints, body_of, is_needed, marker
 
 LOOK_AGAIN_S: Final = 5.0
 """How long what was written may take to be seen, and a request that nobody waits for any more to be carried out."""
@@ -31,8 +31,7 @@ LOOK_AGAIN_S: Final = 5.0
 CONFIRMATIONS_MAX: Final = 3
 """How often a last report is written again that a late one has overwritten."""
 
-EDIT_PACE_S: Final = 30.0
-"""How often a run's comment is edited at most while the agent works."""
+EDIT_PACE_S: Final = EDIT_PACE.total_seconds()
 
 CLOCKS_APART_MAX: Final = timedelta(minutes=10)
 """How far GitHub's clock and Temporal's may be apart, when comments since a time are read."""

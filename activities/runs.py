@@ -23,7 +23,7 @@ from temporalio import activity
 
 from activities.claims import refuse_foreign
 from activities.failures import typed_failures
-from activities.reporting import heartbeats
+from activities.reporting import heartbeats, log_fields
 from activities.run_log import LogCopy
 from activities.run_messages import (
     AttemptSeen,
@@ -44,7 +44,7 @@ from issuebox.domain.probe import TAIL_BYTES_MAX, Probe, read_probe
 from issuebox.domain.prompt import prompt, request_json
 from issuebox.domain.provider import Execution, SandboxProvider
 from issuebox.domain.redaction import Redaction
-from issuebox.domain.run import Report
+from issuebox.domain.run import FOLLOW_SLICE, Report
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.set_up import directory_of
 from issuebox.domain.text import one_line
@@ -73,7 +73,7 @@ PAUSE_S, PAUSE_MAX_S, PAUSE_GROWTH = 3.0, 10.0, 1.4
 THROUGH_S = 60.0
 """How long an agent may live after it has said how it ended. Then it is ended, and its word counts."""
 
-FOLLOW_S = 600.0
+FOLLOW_S = FOLLOW_SLICE.total_seconds()
 """How long a follower follows before it returns."""
 
 NO_COPIES = RunLogs()
@@ -127,9 +127,13 @@ def known_values(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def redaction_of(own_secrets: tuple[str, ...], names: tuple[str, ...]) -> Redaction:
+    """What is taken out of an agent's words now: the worker's own secrets, and the values of these variables."""
+    return _made((*own_secrets, *known_values(names)))
+
+
 @lru_cache(maxsize=8)
-def redaction_of(secrets: tuple[str, ...]) -> Redaction:
-    """The redaction of these values, made once."""
+def _made(secrets: tuple[str, ...]) -> Redaction:
     return Redaction.of(secrets)
 
 
@@ -200,7 +204,6 @@ class RunActivities:
                 "ISSUEBOX_ISSUE_URL": issue.url if issue else "",
             }
             probe = await self._script(about, "run_begin", environment=secrets | environment)
-        _log.info("run_begun", **_fields(about), phase=probe.phase)
         return self._seen(probe)
 
     @activity.defn
@@ -274,7 +277,6 @@ class RunActivities:
         report = self._work.preset.read_output(
             probe.tail, probe.err_tail, probe.exit_code or 0, probe.why, probe.result
         ).as_report()
-        _log.info("run_ended", **_fields(request), exit_code=probe.exit_code, why=probe.why)
         return Collected(self._seen(probe), redacted_report(report, self._redaction().text))
 
     def _seen(self, probe: Probe, quiet_since: datetime | None = None, *, is_through: bool = False) -> AttemptSeen:
@@ -301,7 +303,7 @@ class RunActivities:
             yield tell
 
     def _redaction(self) -> Redaction:
-        return redaction_of((*self._own_secrets, *known_values(self._work.secrets)))
+        return redaction_of(self._own_secrets, self._work.secrets)
 
     def _copy(self, about: RunInput) -> LogCopy:
         return LogCopy(self._logs, about, self._redaction())
@@ -400,5 +402,4 @@ def _known(request: FollowInput) -> tuple[int, datetime]:
 
 
 def _fields(about: RunInput) -> dict[str, object]:
-    known: dict[str, object] = {"issue_id": about.issue_id, "sandbox": about.name, "sandbox_id": about.sandbox_id}
-    return known | {"run": about.run, "run_attempt": about.attempt}
+    return log_fields(about) | {"run": about.run, "run_attempt": about.attempt}

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, title_line
-from issuebox.domain.run import RequestKind, RunRequest
+from issuebox.domain.run import RequestKind, RunRequest, comment_key
 from issuebox.domain.triggers import TABLE, Detection, Facts
 
 _ID_MAX = 2**63 - 1
@@ -185,7 +185,7 @@ class CommentDelivery(IssueDelivery):
         request, number = super()._request(event, kind), self.comment.id
         if request is None or number is None:
             return None
-        return replace(request, key=f"comment-{number}", text=self.comment.body or "", comment_id=number)
+        return replace(request, key=comment_key(number), text=self.comment.body or "", comment_id=number)
 
 
 SHAPES: Mapping[str, type[IssueDelivery]] = {"issues": IssueDelivery, "issue_comment": CommentDelivery}

@@ -18,8 +18,8 @@ from pydantic import AfterValidator, Field
 from api.problems import RETRY_AFTER_S, ProblemError, responses
 from api.sandboxes import REST, IdempotencyKey, IssueBody, IssueIdPath, OrderReply
 from issuebox.domain.issue import Issue
-from issuebox.domain.run import TEXT_BYTES_MAX
-from issuebox.run_logs import ATTEMPTS_MAX, LOG_BYTES_MAX, RUN_ID, LogName, RunLogs, Stream
+from issuebox.domain.run import RUN_ID, TEXT_BYTES_MAX
+from issuebox.run_logs import ATTEMPTS_MAX, LOG_BYTES_MAX, LogName, RunLogs, Stream
 from issuebox.settings import ApiSettings
 from issuebox.temporal.issues import Issues
 from workflows.run_messages import RunReceipt, RunsView, RunView

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from issuebox.domain.run import RUN_ID
+
 LOG_BYTES_MAX = 16 * 1024 * 1024
 """Of one attempt. What it writes beyond that is not copied."""
 
-RUN_ID = r"r-[0-9a-f]{12}"
 ATTEMPTS_MAX = 10_000
 
 _DIRECTORY_MODE, _FILE_MODE = 0o700, 0o600

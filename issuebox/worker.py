@@ -30,7 +30,7 @@ from activities.inside import InsideActivities
 from activities.notices import NoticeActivities, Receiver
 from activities.run_gate import RunGateActivities
 from activities.run_reports import RunReportActivities
-from activities.runs import RunActivities, Work, known_values, redaction_of
+from activities.runs import RunActivities, Work, redaction_of
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.audit import Installation
 from issuebox.domain.comments import Comments
@@ -349,7 +349,7 @@ def own_secrets(settings: WorkerSettings) -> tuple[str, ...]:
 
 def redacted(settings: WorkerSettings, text: str) -> str:
     """The text without the worker's own secrets and those of a run."""
-    return redaction_of((*own_secrets(settings), *known_values(settings.run_env))).text(text)
+    return redaction_of(own_secrets(settings), settings.run_env).text(text)
 
 
 def work(settings: WorkerSettings) -> Work:

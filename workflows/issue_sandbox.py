@@ -391,12 +391,7 @@ class IssueSandboxWorkflow:
     @ensure.validator
     def validate_ensure(self, request: EnsureRequest) -> None:
         """Refuse requests for another or a deleted issue, and more waiting requests than Temporal admits."""
-        if request.issue.id != self._memory.issue_id:
-            raise ApplicationError(
-                f"this is the workflow of issue {self._memory.issue_id}, not {request.issue.id}", type=ERROR_WRONG_ISSUE
-            )
-        if self._memory.told.is_deleted:
-            raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
+        self._require_served(request.issue)
         if len(self._memory.requests.answers) >= WAITING_UPDATES_MAX:
             raise ApplicationError("too many requests already wait for this sandbox", type=ERROR_TOO_MANY_WAITING)
 
@@ -422,12 +417,7 @@ class IssueSandboxWorkflow:
     @run_order.validator
     def validate_run_order(self, order: RunOrder) -> None:
         """Refuse requests for another or a deleted issue, empty ones, and all where nothing would run."""
-        if order.issue.id != self._memory.issue_id:
-            raise ApplicationError(
-                f"this is the workflow of issue {self._memory.issue_id}, not {order.issue.id}", type=ERROR_WRONG_ISSUE
-            )
-        if self._memory.told.is_deleted:
-            raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
+        self._require_served(order.issue)
         if not order.prompt.strip() or not order.key:
             raise ApplicationError("a request for work needs a prompt and a key", type=ERROR_REQUEST_REFUSED)
         if self._memory.policy_hash and not self._memory.policy.runs.is_configured:
@@ -477,6 +467,16 @@ class IssueSandboxWorkflow:
     def order_of(self, key: str) -> str:
         """The order that came under this key; '' when the key is not known, or was forgotten."""
         return self._memory.deliveries.order_of(key)
+
+    def _require_served(self, issue: Issue) -> None:
+        """Raise for another issue than ours, and for one that is deleted."""
+        known = self._memory
+        if issue.id != known.issue_id:
+            raise ApplicationError(
+                f"this is the workflow of issue {known.issue_id}, not {issue.id}", type=ERROR_WRONG_ISSUE
+            )
+        if known.told.is_deleted:
+            raise ApplicationError("the issue was deleted at GitHub", type=ERROR_ISSUE_DELETED)
 
     def _is_new(self, order: str, request: EnsureRequest | StopRequest | DeleteRequest | OrderKey | None) -> bool:
         """Whether to carry the order out: nothing came under its key before. The key is remembered then."""

@@ -18,7 +18,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
-from issuebox.domain.run_comment import TOLD_WITHIN
+from issuebox.domain.run import FOLLOW_SLICE
+from issuebox.domain.run_comment import EDIT_PACE, TOLD_WITHIN
 from workflows.messages import Aside
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
@@ -126,6 +127,8 @@ REPORT_TIMEOUT = timedelta(minutes=2)
 HEARD_WITHIN = timedelta(minutes=10)
 """How long it is tried to show under a comment that it was heard. Later, the run's own comment says more."""
 
+REPORT_PACE = EDIT_PACE
+
 REPORT_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
@@ -133,15 +136,8 @@ REPORT_RETRY = RetryPolicy(
     non_retryable_error_types=["RefusedError"],
 )
 
-REPORT_PACE = timedelta(seconds=30)
-"""How often a run's comment is edited at most, but for the last time."""
-
-
 STEP_TIMEOUT = timedelta(minutes=3)
 """One step of a run inside the sandbox: some short requests, each with limits well below this."""
-
-FOLLOW_SLICE = timedelta(minutes=10)
-"""A follower returns after so long: Temporal then knows how far it came, and the history grows by a few events."""
 
 FOLLOW_TIMEOUT = FOLLOW_SLICE + timedelta(minutes=5)
 """One attempt at such a slice."""

@@ -14,7 +14,7 @@ from functools import partial
 from issuebox.domain.issue import Issue
 from issuebox.domain.run import (
     KEY_BYTES_MAX,
-    REASON_BYTES_MAX,
+    RECEIPT_TEXTS,
     RUN_TEXTS,
     TEXT_BYTES_MAX,
     Run,
@@ -36,13 +36,6 @@ _ORDER_TEXTS: Mapping[str, Clean] = {
     "prompt": partial(passage, bytes_max=TEXT_BYTES_MAX),
     "requested_by": partial(prose, bytes_max=128),
     "key": partial(word, bytes_max=KEY_BYTES_MAX),
-}
-
-
-_RECEIPT_TEXTS: Mapping[str, Clean] = {
-    "key": partial(word, bytes_max=KEY_BYTES_MAX),
-    "author": partial(word, bytes_max=64),
-    "reason": partial(prose, bytes_max=REASON_BYTES_MAX),
 }
 
 
@@ -115,7 +108,7 @@ class RunReceipt:
     next_step: str = ""
 
     def __post_init__(self) -> None:
-        clean(self, _RECEIPT_TEXTS)
+        clean(self, RECEIPT_TEXTS)
 
 
 _VIEW_TEXTS: Mapping[str, Clean] = {

@@ -6,7 +6,6 @@ a report that is not through yet. What is not told stands in the memory, so the 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from temporalio import workflow
@@ -122,4 +121,4 @@ def report_of(memory: Memory, run: Run) -> ReportInput | None:
         around = Surroundings(issue, NEXT[run.outcome])
     else:
         around = Surroundings(issue, waiting=len(runs.queue), place=runs.slot.place if runs.slot.is_waiting else 0)
-    return ReportInput(memory.issue_id, memory.name, replace(run, requests=()), around, is_unsure=run.told == UNSURE)
+    return ReportInput(memory.issue_id, memory.name, run, around, is_unsure=run.told == UNSURE)

@@ -202,8 +202,6 @@ class RunSteps:
             # An earlier request may still begin it: it is fenced first.
             run.phase, run.ending, run.reason = RunPhase.DEAD, str(RunOutcome.REFUSED), failure.reason
             return
-        if run.phase is RunPhase.PREPARED and run.failures:
-            run.phase = RunPhase.UNKNOWN  # An earlier try may have been stored.
         self._close(run, RunOutcome.REFUSED, failure.reason)
 
     async def _carry_out(self, run: Run, decided: Plan) -> None:
@@ -317,7 +315,9 @@ class RunSteps:
             memory.told.ended_at = now  # The timers of a closed issue count from the end of its last run.
         memory.note(Note(now, f"run {run.id} ended: {run.outcome}", run.reason))
         memory.progress.is_woken = True
-        workflow.logger.info("run_ended", extra=self._fields(run, outcome=str(run.outcome), reason=run.reason))
+        workflow.logger.info(
+            "run_ended", extra=self._fields(run, outcome=str(run.outcome), reason=run.reason, exit_code=run.exit_code)
+        )
 
     def _see(self, run: Run, seen: AttemptSeen) -> None:
         shown = RunPhase.DEAD if seen.is_orphan else RunPhase(seen.phase)
@@ -355,6 +355,6 @@ class RunSteps:
         )
         return RunInput(memory.issue_id, memory.name, run.sandbox_id, run.id, run.attempt, is_ours)
 
-    def _fields(self, run: Run, **more: str) -> dict[str, object]:
+    def _fields(self, run: Run, **more: object) -> dict[str, object]:
         known = {"issue_id": self._memory.issue_id, "sandbox": self._memory.name, "sandbox_id": run.sandbox_id}
         return {**known, "run": run.id, "run_attempt": run.attempt, **more}

@@ -140,8 +140,7 @@ def abandon(memory: Memory, sandbox: Sandbox | None) -> None:
 
 def is_forced(memory: Memory, sandbox: Sandbox | None) -> bool:
     """Whether a person gave up the work in this very sandbox."""
-    is_meant = memory.orders.is_forced and sandbox is not None and sandbox.id == memory.orders.forced_id
-    return is_meant or (sandbox is not None and sandbox.id == memory.orders.abandoned_id)
+    return sandbox is not None and memory.orders.gives_up(sandbox.id)
 
 
 def goal_for(memory: Memory, sandbox: Sandbox | None) -> Goal:

@@ -139,13 +139,10 @@ def cancel_runs(memory: Memory, request: RunRequest, now: datetime) -> None:
 def _end_runs(memory: Memory, issue: Issue, now: datetime) -> None:
     """The issue ended. What has begun is finished, as far as the settings have it so; what waits is refused."""
     active = memory.runs.active
-    if active is None and not memory.runs.queue:
-        return
-    goal = active.goal if active else RunGoal.WORK
-    memory.runs.call_off(f"the issue was {issue.state}", now)
-    may_finish = active is not None and active.first_begun_at is not None and issue.state is IssueState.CLOSED
-    if active is not None and may_finish and not memory.policy.runs.is_cancelled_on_close:
-        active.goal = goal
+    memory.runs.refuse_waiting(f"the issue was {issue.state}", now)
+    has_begun = active is not None and active.first_begun_at is not None
+    if not (has_begun and issue.state is IssueState.CLOSED and not memory.policy.runs.is_cancelled_on_close):
+        memory.runs.want(RunGoal.CANCEL)
 
 
 def correct(memory: Memory, issue: Issue, now: datetime) -> None:

@@ -251,6 +251,11 @@ class Orders:
             return False
         return asked_at < self.ordered_at - CLOCKS_APART_MAX
 
+    def gives_up(self, sandbox_id: str) -> bool:
+        """Whether a person gave up the work in this very sandbox."""
+        is_meant = self.is_forced and sandbox_id == self.forced_id
+        return bool(sandbox_id) and (is_meant or sandbox_id == self.abandoned_id)
+
     def keep_the_sandbox(self) -> None:
         """Cancel the order to replace the sandbox with a new one."""
         self.is_replace_asked, self.abandoned_id = False, ""
@@ -444,9 +449,8 @@ class Memory:
     @property
     def is_held(self) -> bool:
         """Whether something of a run may be alive: its end comes before any stop or delete that nobody forces."""
-        run, orders = self.runs.active, self.orders
-        is_given_up = orders.is_forced or self.seen.sandbox_id == orders.abandoned_id != ""
-        return run is not None and run.may_live() and not is_given_up
+        run = self.runs.active
+        return run is not None and run.may_live() and not self.orders.gives_up(self.seen.sandbox_id)
 
     @property
     def has_work(self) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from issuebox.domain.run import RUN_ID
 from issuebox.domain.text import prose
 
 FIRST = "issuebox probe 1"
@@ -48,12 +49,12 @@ _LINES: Mapping[str, re.Pattern[str]] = {
 }
 
 _ROOM = re.compile(
-    r"issuebox room (/[^\x00-\x1f\x7f]{0,1000}/\.issuebox/runs/r-[0-9a-f]{12}/"
+    r"issuebox room (/[^\x00-\x1f\x7f]{0,1000}/\.issuebox/runs/" + RUN_ID + r"/"
     r"([0-9]{1,9})\.partial-[0-9A-Za-z-]{1,64}/\2)"
 )
 
 
-_OTHER = re.compile(r"issuebox other (?P<run>r-[0-9a-f]{12}) (?P<attempt>[1-9][0-9]{0,8})")
+_OTHER = re.compile(rf"issuebox other (?P<run>{RUN_ID}) (?P<attempt>[1-9][0-9]{{0,8}})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from issuebox.domain.issue_source import (
     Reading,
 )
 from issuebox.domain.known_issues import KnownIssue
-from issuebox.domain.run import RequestKind, RunRequest
+from issuebox.domain.run import RequestKind, RunRequest, comment_key
 from issuebox.domain.triggers import Criteria, Facts, asks, at_best, detect, says
 
 OVERLAP = timedelta(minutes=2)
@@ -325,7 +325,7 @@ def judge_comment(
 
 def _asked_in(comment: ListedComment) -> RunRequest:
     return RunRequest(
-        RequestKind.COMMENT, f"comment-{comment.id}", comment.author, comment.body, comment_id=comment.id,
+        RequestKind.COMMENT, comment_key(comment.id), comment.author, comment.body, comment_id=comment.id,
         at=comment.created_at,
     )  # fmt: skip
 

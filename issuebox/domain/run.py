@@ -37,6 +37,9 @@ SUMMARY_BYTES_MAX = 500
 REASON_BYTES_MAX = 400
 SESSION_BYTES_MAX = 128
 
+FOLLOW_SLICE = timedelta(minutes=10)
+"""A follower returns after so long: Temporal then knows how far it came, and the history grows by a few events."""
+
 
 class RequestKind(StrEnum):
     """What asks for work."""
@@ -139,6 +142,14 @@ RUN_TEXTS: Mapping[str, Clean] = {
 }
 
 
+RECEIPT_TEXTS: Mapping[str, Clean] = {
+    "key": _REQUEST_TEXTS["key"],
+    "author": _REQUEST_TEXTS["author"],
+    "reason": RUN_TEXTS["reason"],
+}
+"""Of what says what became of a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """A person's act that asks for work, as it was delivered: what the agent reads is what the permitted person wrote.
@@ -160,6 +171,10 @@ class RunRequest:
         clean(self, _REQUEST_TEXTS)
         object.__setattr__(self, "at", in_utc(self.at))
 
+    def without_texts(self) -> RunRequest:
+        """The request, without what people wrote."""
+        return replace(self, text="", body="")
+
     @property
     def bytes(self) -> int:
         """What its texts cost in the memory."""
@@ -176,7 +191,7 @@ class Refused:
     at: datetime
 
     def __post_init__(self) -> None:
-        clean(self, {"key": _REQUEST_TEXTS["key"], "author": _REQUEST_TEXTS["author"], "reason": RUN_TEXTS["reason"]})
+        clean(self, RECEIPT_TEXTS)
 
 
 @dataclass(slots=True)
@@ -185,7 +200,7 @@ class Run:
 
     ``requests`` are those that it serves; their texts are given up at its end. ``sandbox_id`` is the sandbox in
     which the current attempt began or is being prepared. ``session`` names the agent's conversation. ``begun_at``
-    is when the current attempt began, ``is_begun`` whether it was ever seen begun. ``is_sent``: an attempt was told
+    is when the current attempt was first seen begun. ``is_sent``: an attempt was told
     to begin, and may have begun; ``has_slept``: the sandbox did not run for a time since then. ``out_bytes`` counts
     what was followed of its output, and ``quiet_since`` says since when that had not grown at ``seen_at``, the time
     of the last probe. ``failures`` counts the steps in a row that failed, ``trouble`` says how, and before
@@ -202,7 +217,6 @@ class Run:
     goal: RunGoal = RunGoal.WORK
     phase: RunPhase = RunPhase.ABSENT
     attempt: int = 1
-    is_begun: bool = False
     is_sent: bool = False
     has_slept: bool = False
     sandbox_id: str = ""
@@ -246,6 +260,11 @@ class Run:
         """Whether nothing will be done about it any more."""
         return self.outcome is not None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the current attempt was ever seen begun."""
+        return self.begun_at is not None
+
     def may_live(self) -> bool:
         """Whether something of it may be alive in the sandbox, or come alive by a request whose reply was lost."""
         return not self.is_over and self.phase not in SETTLED
@@ -268,7 +287,7 @@ class Run:
         """Nothing of this attempt is alive: turn to the next one."""
         self.attempt += 1
         self.phase, self.begun_at = RunPhase.ABSENT, None
-        self.is_begun = self.has_slept = False
+        self.has_slept = False
         self.out_bytes, self.quiet_since, self.progress, self.ending, self.interruptions = 0, None, "", "", 0
         self.is_through = False
 
@@ -276,7 +295,7 @@ class Run:
         """The run is over. What people wrote is given up: it stands on the sandbox's disk."""
         self.outcome, self.reason, self.ended_at = outcome, prose(reason, REASON_BYTES_MAX), now
         self.next_step_at, self.trouble = None, ""
-        self.requests = tuple(replace(request, text="", body="") for request in self.requests)
+        self.requests = tuple(request.without_texts() for request in self.requests)
 
     def fail(self, trouble: str, pause_s: float, now: datetime) -> None:
         """A step failed. Nothing is tried for `pause_s`."""
@@ -316,7 +335,7 @@ class Runs:
         while self.queue and self.texts_bytes > TEXTS_BYTES_MAX:
             self.queue.pop()
         if self.texts_bytes > TEXTS_BYTES_MAX and self.runs:
-            self.runs[-1].requests = tuple(replace(each, text="", body="") for each in self.runs[-1].requests)
+            self.runs[-1].requests = tuple(request.without_texts() for request in self.runs[-1].requests)
 
     @property
     def active(self) -> Run | None:
@@ -334,10 +353,6 @@ class Runs:
         """Whether a request waits, or a run is not over."""
         return bool(self.queue) or self.active is not None
 
-    def find(self, run_id: str) -> Run | None:
-        """The run of this ID; None when it is not known, or was forgotten."""
-        return next((run for run in self.runs if run.id == run_id), None)
-
     def take(self, request: RunRequest, now: datetime) -> str:
         """Take a request. Returns its key, '' when it was not taken: it is known, joins another one, or is refused."""
         request = replace(request, at=request.at or now)
@@ -345,8 +360,10 @@ class Runs:
             if any(each.kind is RequestKind.START for each in self._open()):
                 return ""
             request = replace(request, key=f"start-{self.starts + 1}")
-        if self.know(request.key):
+        if request.key in self.keys:
             return ""
+        self.keys.append(request.key)
+        del self.keys[:-KEYS_MAX]
         if len(self.queue) >= QUEUE_MAX or self.texts_bytes + request.bytes > TEXTS_BYTES_MAX:
             self.refuse(request, "too many requests already wait for this issue's agent", now)
             return ""
@@ -378,7 +395,7 @@ class Runs:
         left = RECEIPTS_MAX
         for run in reversed(self.runs[:-1]):
             kept = run.requests[:left]
-            run.requests = tuple(replace(request, text="", body="") for request in kept)
+            run.requests = tuple(request.without_texts() for request in kept)
             left -= len(kept)
 
     def session_in(self, issue_id: int, sandbox_id: str) -> str:
@@ -404,18 +421,14 @@ class Runs:
         active = self.active
         if active is not None and not any(_is_after(each, asked_at) for each in active.requests):
             self.want(RunGoal.CANCEL)
+        self.refuse_waiting(reason, now, asked_at=asked_at)
+
+    def refuse_waiting(self, reason: str, now: datetime, *, asked_at: datetime | None = None) -> None:
+        """Refuse the requests that wait: those from before `asked_at`, None for all."""
         for request in self.queue:
             if not _is_after(request, asked_at):
                 self.refuse(request, reason, now)
         self.queue = [request for request in self.queue if _is_after(request, asked_at)]
-
-    def know(self, key: str) -> bool:
-        """Remember the key of an act. Returns whether it was known."""
-        if not key or key in self.keys:
-            return bool(key)
-        self.keys.append(key)
-        del self.keys[:-KEYS_MAX]
-        return False
 
     def _open(self) -> Iterable[RunRequest]:
         return (*self.queue, *(self.active.requests if self.active else ()))
@@ -423,6 +436,15 @@ class Runs:
 
 def _is_after(request: RunRequest, asked_at: datetime | None) -> bool:
     return asked_at is not None and request.at is not None and request.at > asked_at
+
+
+RUN_ID = r"r-[0-9a-f]{12}"
+"""What `run_id` makes, as a regular expression."""
+
+
+def comment_key(comment_id: int) -> str:
+    """The key of a request by this comment."""
+    return f"comment-{comment_id}"
 
 
 def run_id(issue_id: int, key: str) -> str:

@@ -20,6 +20,10 @@ TOLD_WITHIN = timedelta(days=3)
 """What happened longer ago is not told any more: as long as a notice is tried."""
 
 
+EDIT_PACE = timedelta(seconds=30)
+"""How often a run's comment is edited at most, but for the last time."""
+
+
 class State(StrEnum):
     """The state of a run that is not over, as people see it on the issue."""
 

@@ -167,7 +167,6 @@ def take_probe(run: Run, shown: RunPhase, now: datetime) -> None:
     # It may have begun before the sandbox slept, and this disk be an older one: then the next attempt follows.
     run.phase = RunPhase.DEAD if run.has_slept and shown not in BEGUN else shown
     if shown in BEGUN and not run.is_begun:
-        run.is_begun = True
         run.begun_at = run.quiet_since = now
         run.first_begun_at = run.first_begun_at or now
 

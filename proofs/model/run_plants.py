@@ -63,7 +63,6 @@ def _trust_any_disk() -> AbstractContextManager[None]:
     def take_probe(run: Run, shown: RunPhase, now: datetime) -> None:
         run.phase = shown
         if shown in BEGUN and not run.is_begun:
-            run.is_begun = True
             run.begun_at = run.quiet_since = now
             run.first_begun_at = run.first_begun_at or now
 

@@ -29,7 +29,7 @@ from tests.waiting import until
 NUMBER = 5
 ISSUE = Issue(7, "octo/repo", NUMBER, url="https://github.com/octo/repo/issues/5")
 RUN = Run("r-0123456789ab", (), datetime.now(UTC))
-WORKING = replace(RUN, phase=RunPhase.RUNNING, is_begun=True, first_begun_at=datetime.now(UTC))
+WORKING = replace(RUN, phase=RunPhase.RUNNING, begun_at=datetime.now(UTC), first_begun_at=datetime.now(UTC))
 OVER = replace(WORKING, outcome=RunOutcome.DONE, ended_at=datetime.now(UTC))
 SECRET = "hunter2-hunter2"
 

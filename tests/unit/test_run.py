@@ -180,7 +180,7 @@ def test_a_cancel_is_final() -> None:
 @pytest.mark.parametrize("shown", [RunPhase.ABSENT, RunPhase.PREPARED])
 def test_what_had_begun_and_shows_less_is_lost(shown: RunPhase) -> None:
     """An older disk came back: nobody knows what the attempt did, so nothing begins it again."""
-    run = a_run(phase=RunPhase.UNKNOWN, is_begun=True)
+    run = a_run(phase=RunPhase.UNKNOWN, begun_at=NOW)
     take_probe(run, shown, NOW)
     assert run.phase is RunPhase.LOST
     assert plan(run, at()).outcome is RunOutcome.LOST
@@ -217,17 +217,17 @@ def test_probe_that_shows_it_begun_starts_its_clocks_once(shown: RunPhase) -> No
 @pytest.mark.parametrize(
     ("run", "sandbox_id", "is_up", "is_down", "phase"),
     [
-        (a_run(phase=RunPhase.RUNNING, is_begun=True), "s", False, True, RunPhase.ASLEEP),
-        (a_run(phase=RunPhase.ASLEEP, is_begun=True), "s", True, False, RunPhase.UNKNOWN),
-        (a_run(phase=RunPhase.RUNNING, is_begun=True), "s", True, False, RunPhase.RUNNING),
-        (a_run(phase=RunPhase.RUNNING, is_begun=True), "", False, True, RunPhase.ASLEEP),
-        (a_run(phase=RunPhase.RUNNING, is_begun=True), "other", True, False, RunPhase.LOST),
+        (a_run(phase=RunPhase.RUNNING, begun_at=NOW), "s", False, True, RunPhase.ASLEEP),
+        (a_run(phase=RunPhase.ASLEEP, begun_at=NOW), "s", True, False, RunPhase.UNKNOWN),
+        (a_run(phase=RunPhase.RUNNING, begun_at=NOW), "s", True, False, RunPhase.RUNNING),
+        (a_run(phase=RunPhase.RUNNING, begun_at=NOW), "", False, True, RunPhase.ASLEEP),
+        (a_run(phase=RunPhase.RUNNING, begun_at=NOW), "other", True, False, RunPhase.LOST),
         (a_run(phase=RunPhase.PREPARED), "other", True, False, RunPhase.ABSENT),
         # It may have begun in the sandbox that is gone, or an earlier attempt has.
         (a_run(phase=RunPhase.UNKNOWN, is_sent=True), "other", True, False, RunPhase.LOST),
         (a_run(attempt=2, first_begun_at=NOW), "other", True, False, RunPhase.LOST),
         (a_run(), "s", False, True, RunPhase.ABSENT),
-        (a_run(phase=RunPhase.RUNNING, is_begun=True), "s", False, False, RunPhase.RUNNING),
+        (a_run(phase=RunPhase.RUNNING, begun_at=NOW), "s", False, False, RunPhase.RUNNING),
     ],
 )
 def test_what_a_lookup_shows_of_the_sandbox(

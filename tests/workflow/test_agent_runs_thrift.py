@@ -7,8 +7,8 @@ from temporalio.api.enums.v1 import EventType
 
 import activities.runs
 from activities.runs import PAUSE_GROWTH, PAUSE_MAX_S, PAUSE_S
+from issuebox.domain.run import FOLLOW_SLICE
 from tests.waiting import until
-from workflows import options
 
 from .conftest import Stack, Started
 from .test_agent_runs import UNTIL_TOLD, WORK, ask, let_go, over, working
@@ -25,7 +25,7 @@ def test_followers_ask_daytona_twelve_times_in_the_first_minute_and_then_six() -
     per_minute = [sum(60 * minute <= moment < 60 * (minute + 1) for moment in moments) for minute in range(3)]
     assert per_minute[0] <= 12
     assert max(per_minute[1:]) <= 6
-    assert 3600 / options.FOLLOW_SLICE.total_seconds() * EVENTS_PER_SLICE_MAX <= 60
+    assert 3600 / FOLLOW_SLICE.total_seconds() * EVENTS_PER_SLICE_MAX <= 60
 
 
 async def test_each_slice_costs_six_events(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
