@@ -66,10 +66,11 @@ check: $(SYNCED) ## Check lint, formatting, types, import contracts, workflows, 
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 	@$(RUN) hadolint Dockerfile
-	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint scripts/client-tools scripts/agents deploy/new-secrets deploy/*.sh
+	@$(RUN) shellcheck .ci/run scripts/uv scripts/actionlint scripts/client-tools scripts/agents scripts/promtool deploy/new-secrets deploy/*.sh
 	@$(RUN) scripts/actionlint
 	@$(RUN) zizmor --offline --quiet --pedantic .github
 	@$(RUN) python -m scripts.reference --check
+	@$(RUN) python -m scripts.observability --check
 	@$(RUN) python -m bench.measure --render --check
 	@$(RUN) python -m scripts.docs_site
 
@@ -79,6 +80,7 @@ format: $(SYNCED) ## Let ruff fix what it can
 
 docs: $(SYNCED) ## Write the generated pages
 	@$(RUN) python -m scripts.reference
+	@$(RUN) python -m scripts.observability
 	@$(RUN) python -m bench.measure --render
 
 site: $(SYNCED) ## Build the documentation as a site, and serve it on loopback until Ctrl-C

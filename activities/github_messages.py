@@ -50,8 +50,9 @@ class Counts:
     """What became of what GitHub listed.
 
     ``known``: nothing was missed; ``unasked``: nobody asks for a sandbox; ``refused``: somebody asks who may
-    not; ``unreadable``: known as open, and GitHub neither lists it nor reports it gone. ``requests`` counts requests
-    to GitHub, ``unchanged`` those that were answered 304 and cost nothing.
+    not; ``unreadable``: known as open, and GitHub neither lists it nor reports it gone; ``left_out``: a missed comment
+    that asks for a run, on an issue for whose agent too many requests wait. ``requests`` counts requests to GitHub,
+    ``unchanged`` those that were answered 304 and cost nothing.
     """
 
     listed: int = 0
@@ -62,6 +63,7 @@ class Counts:
     unreadable: int = 0
     requests: int = 0
     unchanged: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ sent again after a crash has the same delivery ID, so the issue's workflow takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +26,7 @@ from issuebox.domain.issue_source import (
     PageQuery,
     Presence,
 )
-from issuebox.domain.known_issues import KnownIssue, KnownIssues
+from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownRequests
 from issuebox.domain.phase import Cause
 from issuebox.domain.resync import (
     Answer,
@@ -36,7 +36,7 @@ from issuebox.domain.resync import (
     Window,
     acts_needed,
     judge_absent,
-    judge_comment,
+    judge_comments,
     judge_issue,
     may_ask,
 )
@@ -95,6 +95,9 @@ class Progress:
 
 OPEN_MAX = 200_000
 """Open issues of one repository whose IDs a sweep holds in memory: about 15 MB."""
+
+LOGGED: Mapping[Answer, str] = {Answer.REFUSED: "resync_refused", Answer.LEFT_OUT: "resync_left_out"}
+"""The event words of what brings no news, of which somebody may want to know why."""
 
 _log = structlog.get_logger("issuebox.activities")
 
@@ -166,9 +169,12 @@ class RepositoryWalk:
         reach, place = self._request.mark.comments, self._placed(self._request.mark.comments)
         page = await self._source.comments(self._query(place))
         self._count(page)
+        asking: dict[int, list[ListedComment]] = {}
         for comment in page.items:
             if may_ask(comment, reach.floor, self._criteria):
-                await self._judge_comment(comment)
+                asking.setdefault(comment.number, []).append(comment)
+        for number, of_issue in asking.items():
+            await self._judge_comments(number, of_issue)
         if page.is_unchanged or self._is_at_end(
             place, page, [_key(comment.id, comment.updated_at) for comment in page.items]
         ):
@@ -230,19 +236,29 @@ class RepositoryWalk:
         self._progress.count(requests=acts.requests)
         return acts
 
-    async def _judge_comment(self, comment: ListedComment) -> None:
-        key = _key(comment.id, comment.updated_at)
-        if key in self._progress.judged:
+    async def _judge_comments(self, number: int, comments: list[ListedComment]) -> None:
+        """The comments of a page on one issue, which is read once. Its workflow gets them in the order of time."""
+        judged = self._progress.judged
+        left = [comment for comment in comments if _key(comment.id, comment.updated_at) not in judged]
+        if not left:
             return
-        reading = await self._source.read_issue(self._request.repository, comment.number)
+        reading = await self._source.read_issue(self._request.repository, number)
         self._progress.count(requests=reading.requests)
-        if reading.listed is None:
+        found = reading.listed
+        if found is None:
             is_gone = reading.presence in {Presence.GONE, Presence.MOVED}
-            await self._settle(key, Judgement(Answer.UNASKED if is_gone else Answer.UNREADABLE))
+            for comment in left:
+                answer = Answer.UNASKED if is_gone else Answer.UNREADABLE
+                await self._settle(_key(comment.id, comment.updated_at), Judgement(answer))
             return
-        known = await self._known.lookup(reading.listed.issue.id)
-        judgement = judge_comment(comment, reading.listed, known, self._criteria)
-        await self._settle(key, judgement, reading.listed.issue)
+        known = await self._known.lookup(found.issue.id)
+        asked = await self._requests(found.issue.id) if known is not None else None
+        for comment, judgement in judge_comments(left, found, known, self._criteria, asked):
+            await self._settle(_key(comment.id, comment.updated_at), judgement, found.issue)
+
+    async def _requests(self, issue_id: int) -> KnownRequests | None:
+        """What the issue's workflow knows of the requests for its agent, where an agent is set up."""
+        return await self._known.requests(issue_id) if self._criteria.run_on else None
 
     async def _judge_absent(self, listed: KnownIssue) -> None:
         # The index lags, so the workflow's current record decides whether there is anything to read.
@@ -269,9 +285,9 @@ class RepositoryWalk:
                 "resync_sent", issue_id=issue.id, repository=issue.repository, number=issue.number,
                 intention=str(event.intention), action=event.action, delivery=event.delivery, reason=judgement.reason,
             )  # fmt: skip
-        elif judgement.answer is Answer.REFUSED and found is not None:
+        elif judgement.answer in LOGGED and found is not None:
             _log.info(
-                "resync_refused", issue_id=found.id, repository=found.repository, number=found.number,
+                LOGGED[judgement.answer], issue_id=found.id, repository=found.repository, number=found.number,
                 reason=judgement.reason,
             )  # fmt: skip
         progress.count(listed=listed, **{judgement.answer.value: 1})

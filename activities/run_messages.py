@@ -19,7 +19,10 @@ from issuebox.domain.text import Clean, clean, prose, word
 
 @dataclass(frozen=True, slots=True)
 class RunInput:
-    """One attempt of a run, in one sandbox. ``is_ours`` is as in `CommandInput`."""
+    """One attempt of a run, in one sandbox. ``is_ours`` is as in `CommandInput`.
+
+    ``toolbox_url``: where the sandbox's toolbox was at the last lookup; '' for not known.
+    """
 
     issue_id: int
     name: str
@@ -27,6 +30,7 @@ class RunInput:
     run: str
     attempt: int
     is_ours: bool = False
+    toolbox_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,16 @@ class Reported:
 class FollowInput:
     """What to follow, from which byte of its output on. ``quiet_since``: since when it has not grown.
 
-    ``report`` is what the issue is told meanwhile, with the progress of then; None for nothing.
+    ``report`` is what the issue is told meanwhile, with the progress of then; None for nothing. ``is_further``: another
+    follower has followed this attempt before.
     """
 
     about: RunInput
     out_bytes: int
     quiet_since: datetime
     stall_s: float
-    toolbox_url: str = ""
     report: ReportInput | None = None
+    is_further: bool = False
 
 
 @dataclass(frozen=True, slots=True)

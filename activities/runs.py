@@ -50,12 +50,6 @@ from issuebox.domain.set_up import directory_of
 from issuebox.domain.text import one_line
 from issuebox.run_logs import RunLogs
 
-PROBE_TIMEOUT_S = 15.0
-"""For a probe, which reads some files: what takes longer hangs, and a run waits for its answer."""
-
-SCRIPT_TIMEOUT_S = 60.0
-"""For one of our scripts. The longest, an interruption in order, takes 45 s."""
-
 INTERRUPT_PATIENCE_S = 35
 """For a job to end in order. Then what is left of it is killed."""
 
@@ -67,8 +61,8 @@ SLICE_BYTES = 64 * 1024
 BEHIND_PAUSE_S = 1.0
 """Between two probes while the copy of the output is behind it by more than a slice."""
 
-PAUSE_S, PAUSE_MAX_S, PAUSE_GROWTH = 3.0, 10.0, 1.4
-"""Between two probes of a follower: 10 requests in the first minute, then 6."""
+PAUSE_S, PAUSE_MAX_S, PAUSE_GROWTH = 0.25, 10.0, 2.0
+"""Between two probes of a follower: 11 requests in the first minute, then 6. A short command is over at once."""
 
 THROUGH_S = 60.0
 """How long an agent may live after it has said how it ended. Then it is ended, and its word counts."""
@@ -79,6 +73,19 @@ FOLLOW_S = FOLLOW_SLICE.total_seconds()
 NO_COPIES = RunLogs()
 
 _log = structlog.get_logger("issuebox.activities")
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeouts:
+    """How long a request to a sandbox may take, in seconds, before it counts as lost."""
+
+    probe_s: float = 15.0
+    """It reads some files: what takes longer hangs, and a run waits for its answer."""
+    script_s: float = 60.0
+    """The longest of our scripts, an interruption in order, takes 45 s."""
+
+
+TIMEOUTS = RunTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,7 @@ class RunActivities:
         logs: RunLogs = NO_COPIES,
         own_secrets: tuple[str, ...] = (),
         reports: RunReportActivities | None = None,
+        timeouts: RunTimeouts = TIMEOUTS,
     ) -> None:
         self._provider = provider
         self._work = work
@@ -156,6 +164,7 @@ class RunActivities:
         self._logs = logs
         self._own_secrets = own_secrets
         self._reports = reports
+        self._timeouts = timeouts
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker and for tests that loop over all of them."""
@@ -175,13 +184,13 @@ class RunActivities:
         about, attempt = request.about, uuid4().hex
         async with typed_failures(), heartbeats():
             await self._require_ours(about)
-            room = await self._script(about, "run_room", attempt)
+            room = await self._script(about, "run_room", attempt, toolbox_url=_address(about))
             if not room.room:
                 return self._seen(room)
             files = self._files(request)
             contents = {f"{room.room}/{name}": text.encode() for name, text in files.items()}
             await self._provider.upload(about.sandbox_id, contents, UPLOAD_TIMEOUT_S)
-            placed = await self._script(about, "run_place", attempt)
+            placed = await self._script(about, "run_place", attempt, toolbox_url=_address(about))
             return self._seen(replace(placed, other=room.other))
 
     @activity.defn
@@ -221,7 +230,8 @@ class RunActivities:
         """
         out_bytes, quiet_since = _known(request)
         loop = asyncio.get_running_loop()
-        ends_at, pause_s = loop.time() + FOLLOW_S, PAUSE_S
+        goes_on = request.is_further and activity.info().attempt == 1
+        ends_at, pause_s = loop.time() + FOLLOW_S, PAUSE_MAX_S if goes_on else PAUSE_S
         copy, watch = self._copy(request.about), Watch(self._work.preset, out_bytes, SLICE_BYTES)
         through_at: float | None = None
 
@@ -229,6 +239,8 @@ class RunActivities:
             activity.heartbeat(out_bytes, quiet_since.isoformat())
 
         async with typed_failures(), heartbeats(beat), self._telling(request) as tell:
+            if goes_on:
+                await asyncio.sleep(pause_s)  # The follower before has just looked.
             while True:
                 place = await copy.place()
                 probe = await self._look(request, watch.place(out_bytes) if place is None else place)
@@ -254,7 +266,8 @@ class RunActivities:
         """End the attempt in order, or at once. Safe to repeat."""
         patience_s = 0 if request.is_hard else INTERRUPT_PATIENCE_S
         async with typed_failures(), heartbeats():
-            probe = await self._script(request.about, "run_interrupt", request.why, str(patience_s))
+            asked = (request.why, str(patience_s))
+            probe = await self._script(request.about, "run_interrupt", *asked, toolbox_url=_address(request.about))
         _log.info("run_interrupted", **_fields(request.about), why=request.why, phase=probe.phase)
         return self._seen(probe)
 
@@ -262,7 +275,7 @@ class RunActivities:
     async def fence_run(self, request: RunInput) -> AttemptSeen:
         """Make sure that nothing of the attempt lives, and that it can never begin. Safe to repeat."""
         async with typed_failures(), heartbeats():
-            probe = await self._script(request, "run_fence")
+            probe = await self._script(request, "run_fence", toolbox_url=_address(request))
             await self._copy(request).take_rest(probe, partial(self._probe, request))
             return self._seen(probe)
 
@@ -270,7 +283,7 @@ class RunActivities:
     async def collect_run(self, request: RunInput) -> Collected:
         """Read how the attempt ended, and what it says about itself."""
         async with typed_failures(), heartbeats():
-            probe = await self._script(request, "run_collect", str(TAIL_BYTES_MAX))
+            probe = await self._script(request, "run_collect", str(TAIL_BYTES_MAX), toolbox_url=_address(request))
             copy = self._copy(request)
             await copy.take_rest(probe, partial(self._probe, request))
             await copy.take_errors(probe.err_tail, probe.err_bytes)
@@ -343,9 +356,9 @@ class RunActivities:
     async def _look(self, request: FollowInput, offset: int | None) -> Probe:
         """A probe by the toolbox's known URL. When that fails, the sandbox is read first: what the proxy answers does
         not tell a sandbox that is stopped or gone from one that it does not reach just now."""
-        if request.toolbox_url:
+        if request.about.toolbox_url:
             try:
-                return await self._probe(request.about, offset, toolbox_url=request.toolbox_url)
+                return await self._probe(request.about, offset, toolbox_url=request.about.toolbox_url)
             except ProviderError as error:
                 _log.debug("run_not_read", **_fields(request.about), error=type(error).__name__, reason=str(error))
         return await self._probe(request.about, offset)
@@ -363,12 +376,17 @@ class RunActivities:
         environment: Mapping[str, str] | None = None,
         toolbox_url: str = "",
     ) -> Probe:
-        timeout_s = PROBE_TIMEOUT_S if name == "run_probe" else SCRIPT_TIMEOUT_S
+        timeout_s = self._timeouts.probe_s if name == "run_probe" else self._timeouts.script_s
         command = command_line(name, about.run, str(about.attempt), *arguments)
         execution = await self._provider.execute(
             about.sandbox_id, command, timeout_s, environment=environment, toolbox_url=toolbox_url
         )
         return _read(execution)
+
+
+def _address(about: RunInput) -> str:
+    """Where the toolbox was at the last lookup. What fails there is tried again after a lookup, which says more."""
+    return about.toolbox_url if activity.info().attempt == 1 else ""
 
 
 def _read(execution: Execution) -> Probe:

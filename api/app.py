@@ -10,10 +10,13 @@ from fastapi import FastAPI
 
 from api import docs_page, health, listing, openapi, overview, problems, runs, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
+from api.counted import CountedRequests
 from issuebox.environment import load
+from issuebox.health import answering
 from issuebox.settings import ApiSettings
 from issuebox.start_checks import TEMPORAL_PAUSES, Standing, repeated, temporal_check
 from issuebox.temporal.connect import connect
+from issuebox.temporal.counted import TimedCalls
 from issuebox.temporal.issues import ClientFactory, Issues
 
 TEMPORAL_TIMEOUT_S = 4.0
@@ -28,7 +31,9 @@ a text is empty then, and a number 0."""
 
 def from_environment() -> FastAPI:
     """The application with the settings of the process's environment. Raises SettingsError."""
-    return create_app(load(ApiSettings), lambda: connect(lazy=True))
+    settings = load(ApiSettings)
+    interceptors = [TimedCalls()] if settings.admin_address else []
+    return create_app(settings, lambda: connect(lazy=True, interceptors=interceptors))
 
 
 def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
@@ -40,10 +45,16 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         timeout_s=TEMPORAL_TIMEOUT_S,
     )
 
+    async def is_not_ready() -> str:
+        return str(await temporal_check(issues) or "")
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await issues.client()  # An unusable configuration fails the start, not the first delivery.
-        async with repeated({"temporal": lambda: temporal_check(issues)}, Standing(), TEMPORAL_PAUSES):
+        async with (
+            answering(settings.admin_address, is_not_ready),
+            repeated({"temporal": lambda: temporal_check(issues)}, Standing(), TEMPORAL_PAUSES),
+        ):
             yield
 
     app = FastAPI(
@@ -60,6 +71,8 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
         # A redirect for a trailing slash would go to whatever host the caller's Host header names.
         redirect_slashes=False,
     )
+    if settings.admin_address:
+        app.add_middleware(CountedRequests)
     problems.install(app)
     app.include_router(webhooks.router(settings, issues))
     v1 = v1_router(settings)

@@ -1,4 +1,4 @@
-"""REST for the runs of an issue's agent: ask for work, see what became of it, cancel it, read what it wrote.
+"""REST for the runs of an issue's agent: ask for work, see what became of it, pause it, cancel it, read what it wrote.
 
 Asking is an update that the workflow answers at once. What runs write is read from the copies that the workers make;
 nothing is read from inside a sandbox.
@@ -61,15 +61,16 @@ class _Bytes(Response):
 def add(routes: APIRouter, settings: ApiSettings, issues: Issues) -> None:
     """Add the routes of an issue's runs."""
     _add_requests(routes, issues)
+    _add_orders(routes, issues)
     _add_reads(routes, issues)
     _add_log(routes, RunLogs(settings.run_log_dir), issues)
 
 
 def _add_requests(routes: APIRouter, issues: Issues) -> None:
-    ordering = partial(routes.post, tags=["runs"], status_code=202)
-
-    @ordering(
+    @routes.post(
         "/issues/{issue_id}/runs",
+        tags=["runs"],
+        status_code=202,
         operation_id="askForRun",
         response_model=RunRequestReply,
         responses=responses(409, 413),
@@ -92,10 +93,32 @@ def _add_requests(routes: APIRouter, issues: Issues) -> None:
             **{field.name: getattr(receipt, field.name) for field in fields(RunReceipt)}, runs_url=runs_url(issue_id)
         )
 
+
+def _add_orders(routes: APIRouter, issues: Issues) -> None:
+    """A person's orders about the runs. Each is a 404 when no workflow runs for the issue."""
+    ordering = partial(routes.post, tags=["runs"], status_code=202, responses=responses(404))
+
+    @ordering("/issues/{issue_id}/runs/pause", operation_id="pauseRuns", summary="Pause the issue's runs")
+    async def pause(issue_id: IssueIdPath) -> OrderReply:
+        """The agent is interrupted, with some seconds to end in order, and nothing begins until the runs are resumed.
+
+        Requests are taken and wait. The sandbox stays as it is wanted. Safe to repeat: the first pause stands.
+        """
+        await issues.pause_runs(issue_id, REST)
+        return OrderReply(status_url=runs_url(issue_id))
+
+    @ordering("/issues/{issue_id}/runs/resume", operation_id="resumeRuns", summary="Let the issue's runs go on")
+    async def resume(issue_id: IssueIdPath) -> OrderReply:
+        """The paused run goes on with a further attempt, in the same conversation; then what waits is served.
+
+        If there is anything to go on with, the sandbox is started for it. Safe to repeat.
+        """
+        await issues.resume_runs(issue_id, REST)
+        return OrderReply(status_url=runs_url(issue_id))
+
     @ordering(
         "/issues/{issue_id}/runs/{run}/cancel",
         operation_id="cancelRun",
-        responses=responses(404),
         summary="Cancel a run",
     )
     async def cancel(issue_id: IssueIdPath, run: RunPath) -> OrderReply:
@@ -106,7 +129,6 @@ def _add_requests(routes: APIRouter, issues: Issues) -> None:
     @ordering(
         "/issues/{issue_id}/runs/cancel",
         operation_id="cancelRuns",
-        responses=responses(404),
         summary="Cancel whatever runs and waits",
     )
     async def cancel_all(issue_id: IssueIdPath) -> OrderReply:

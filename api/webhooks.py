@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -36,8 +37,10 @@ from api.payload import (
 )
 from api.problems import ProblemError, first_mistake, problem_of, responses
 from api.sandboxes import status_url
+from issuebox import metrics
 from issuebox.domain import markup  # noqa: F401 -- loaded now, and not by the first comment
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.retirement import start_objection
 from issuebox.domain.run_comment import BEGINNING
 from issuebox.domain.triggers import EVENTS, Criteria, Detection, Facts, detect
 from issuebox.settings import ApiSettings, criteria_of
@@ -111,17 +114,25 @@ def router(settings: ApiSettings, issues: Issues) -> APIRouter:
     async def github(request: Request) -> Response:
         began = time.monotonic()
         facts: dict[str, object] = {"delivery": _shown(request, "x-github-delivery")}
+        code = 500
         try:
             accepted = await _take(request, door, facts)
+            code = 202
         except (ProblemError, IssuesError) as error:
             problem = problem_of(error) if isinstance(error, IssuesError) else error
+            code = problem.status
             _log.warning(
                 "webhook_refused", **facts, status=problem.status, reason=problem.detail, duration_ms=ms(began)
             )
             raise
-        word = "webhook_ignored" if accepted.intention in IGNORED else "webhook_accepted"
-        facts |= {"intention": str(accepted.intention), "reason": accepted.reason}
-        _log.info(word, **facts, duration_ms=ms(began))
+        else:
+            word = "webhook_ignored" if accepted.intention in IGNORED else "webhook_accepted"
+            facts |= {"intention": str(accepted.intention), "reason": accepted.reason}
+            _log.info(word, **facts, duration_ms=ms(began))
+        finally:
+            event, intention = (facts.get(name, metrics.NONE) for name in ("github_event", "intention"))
+            metrics.count(metrics.WEBHOOK_DELIVERIES, event=event, intention=intention, code=code)
+            metrics.observe(metrics.WEBHOOK_DURATION, time.monotonic() - began, code=code)
         return JSONResponse(accepted.model_dump(exclude_none=True, mode="json"), 202)
 
     return routes
@@ -233,11 +244,12 @@ async def _stored(message: _Message, delivery: str, issues: Issues, answer_by: f
     detection, event = message.detection, message.event
     if event is None:
         return _ignored(detection, delivery)
-    name = await _deliver(issues, event, answer_by, may_start=not detection.start_objection)
+    objection = detection.start_objection or start_objection(event.issue.updated_at, datetime.now(UTC))
+    name = await _deliver(issues, event, answer_by, may_start=not objection)
     if name is None and detection.intention in IGNORED:
         return _ignored(detection, delivery)
     if name is None:
-        reason = f"no workflow runs for the issue, and {detection.start_objection}"
+        reason = f"no workflow runs for the issue, and {objection}"
         return _ignored(Detection(Intention.IGNORE, reason), delivery)
     return Accepted(
         intention=detection.intention,

@@ -1,9 +1,9 @@
-"""A worker's answers to probes, over HTTP on its admin address.
+"""A process's answers to probes and to Prometheus, over HTTP on its admin address.
 
 `/healthz` is answered by the event loop: an answer means that the loop turns. `/readyz` also asks Temporal whether this
 worker's polls return, which is all that a worker needs to do its work. It also lists what the checks at the start found
-wrong with Daytona and GitHub: a worker is ready without them, and blocks the issues that need them. Neither needs a
-token.
+wrong with Daytona and GitHub: a worker is ready without them, and blocks the issues that need them. `/metrics` has what
+`issuebox.metrics` counts, and behind it what Temporal's SDK does. None needs a token.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from issuebox import metrics
+from issuebox.measured import core_url
 from issuebox.temporal.pollers import KINDS, POLL_MAX_S, pollers
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 3.0
 """How long Temporal has for its answer: less than a probe has for ours."""
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The format of what is shown: that of the SDK's core, to which ours is joined."""
 
 Question = Callable[[], Awaitable[str]]
 """Answers why the worker is not ready; '' when it is."""
@@ -64,7 +69,15 @@ async def answering(
         return web.json_response(body, status=503 if reason else 200)
 
     app = web.Application()
+
+    async def shown(_: web.Request) -> web.Response:
+        async with asyncio.timeout(TIMEOUT_S):
+            core = await _read(core_url())
+        return web.Response(body=metrics.exposition() + core, headers={"Content-Type": METRICS_TYPE})
+
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    if metrics.is_on():
+        app.add_routes([web.get("/metrics", shown)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -77,3 +90,13 @@ async def answering(
         yield
     finally:
         await runner.cleanup()
+
+
+async def _read(url: str) -> bytes:
+    """What the SDK's core shows. It is in this process, so no proxy is asked."""
+    if not url:
+        return b""
+    import aiohttp  # noqa: PLC0415 -- as above
+
+    async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as reply:
+        return await reply.read()

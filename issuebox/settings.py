@@ -274,6 +274,15 @@ def _listener(value: str) -> str:
     return value
 
 
+Listener = Annotated[Text, AfterValidator(_listener)]
+
+_ADMIN_ADDRESS: str = Field(
+    "",
+    description="Address at which this process answers `/healthz`, `/readyz` and `/metrics`, such as 127.0.0.1:8788; "
+    "each on one machine needs its own. Empty for none, and then nothing is counted. It has no access control.",
+)
+
+
 class CommonSettings(BaseModel):
     """What the API and the workers must agree on."""
 
@@ -369,6 +378,7 @@ class ApiSettings(CommonSettings):
         "",
         description="Temporal's Web UI, such as http://127.0.0.1:8233, for links on the status page; empty for none.",
     )
+    admin_address: Listener = _ADMIN_ADDRESS
 
 
 class WorkerSettings(CommonSettings):
@@ -488,11 +498,7 @@ class WorkerSettings(CommonSettings):
         description="Time that a worker gives its commands to end when it is stopped. Those that it cuts off go on at "
         "another worker, or at its next start.",
     )
-    admin_address: Annotated[Text, AfterValidator(_listener)] = Field(
-        "",
-        description="Address at which a worker answers `/healthz` and `/readyz`, such as 127.0.0.1:8788; empty for "
-        "none. It has no access control.",
-    )
+    admin_address: Listener = _ADMIN_ADDRESS
 
     def contradictions(self) -> Iterator[tuple[frozenset[str], str]]:
         """Times after the close in the wrong order, a token sent without TLS, notices without a secret, half an App."""
@@ -527,6 +533,12 @@ class WorkerSettings(CommonSettings):
                 f"({sooner_s:g} s), or negative for never: the sandbox is stopped, then archived, then deleted"
             )
             yield frozenset({sooner, later}), sentence
+
+
+class ExporterSettings(CommonSettings):
+    """Settings of the exporter: whose workflows it counts, and where it shows what it counted."""
+
+    admin_address: Listener = _ADMIN_ADDRESS
 
 
 def criteria_of(settings: CommonSettings) -> Criteria:

@@ -30,8 +30,9 @@ from activities.inside import InsideActivities
 from activities.notices import NoticeActivities, Receiver
 from activities.run_gate import RunGateActivities
 from activities.run_reports import RunReportActivities
-from activities.runs import RunActivities, Work, redaction_of
+from activities.runs import TIMEOUTS, RunActivities, RunTimeouts, Work, redaction_of
 from activities.sandboxes import SandboxActivities
+from issuebox import measured, metrics
 from issuebox.domain.audit import Installation
 from issuebox.domain.comments import Comments
 from issuebox.domain.issue_source import IssueSource
@@ -51,6 +52,7 @@ from issuebox.run_logs import RunLogs
 from issuebox.settings import WorkerSettings, criteria_of
 from issuebox.start_checks import OUTSIDE_PAUSES, Standing, reached, repeated
 from issuebox.temporal.connect import TemporalConfigError, connect, forward_core_log, reason_of
+from issuebox.temporal.counted import CountedCommands
 from issuebox.temporal.fitting import warn_of_misfits
 from issuebox.temporal.run_gate import GateClient
 from issuebox.temporal.schedules import ensure_schedules
@@ -120,6 +122,7 @@ class WorkerOptions:
     github: GitHubOptions
     audit: AuditTerms
     slots: TaskSlots = TaskSlots()
+    runs: RunTimeouts = TIMEOUTS
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
@@ -135,7 +138,10 @@ class WorkerOptions:
 
 def serve(worker: WorkerOptions, ready_file: Path | None = None) -> None:
     """Run a worker process until SIGINT or SIGTERM. Raises `StartError`."""
-    forward_core_log()
+    if worker.settings.admin_address:
+        measured.begin(metrics.Process.WORKER)
+    else:
+        forward_core_log()
     end_when_task_is_lost()
     asyncio.run(watched(run_worker(worker, ready_file)))
 
@@ -238,7 +244,7 @@ async def build_worker(
         Worker,
         client,
         activities=activities,
-        interceptors=[SignalGuard(), *interceptors],
+        interceptors=[SignalGuard(), *([CountedCommands()] if metrics.is_on() else []), *interceptors],
         graceful_shutdown_timeout=timedelta(seconds=settings.grace_s),
         on_fatal_error=on_fatal_error,
     )
@@ -307,6 +313,7 @@ def _activities(
         logs=RunLogs(settings.run_log_dir),
         own_secrets=own_secrets(settings),
         reports=reports,
+        timeouts=worker.runs,
     )
     gate = GateClient(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
     run_gate = RunGateActivities(gate, settings.runs_max)

@@ -50,8 +50,9 @@ DAYTONA: Final = {
 }
 AUDIT: Final = {"audit_recheck_s": "recheck_s", "audit_reads_per_s": "reads_per_s"}
 SLOTS: Final = {f"{name}_slots": name for name in ("own", "waits", "inside", "notices", "runs")}
-FORGET: Final = "forget_after_s"
-NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | {FORGET}
+RUNS: Final = {"run_probe_timeout_s": "probe_s", "run_script_timeout_s": "script_s"}
+CLOSING: Final = frozenset({"forget_after_s", "redelivered_within_s"})
+NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | set(RUNS) | CLOSING
 """The constants that may be shortened."""
 
 
@@ -71,7 +72,7 @@ def shortened(worker: WorkerOptions, changes: Mapping[str, float]) -> WorkerOpti
     limits = _changed(policy.limits, {name: int(changes[name]) for name in LIMITS & set(changes)})
     budgets = {phase: changes[name] for name, phase in BUDGETS.items() if name in changes}
     limits = replace(limits, budget_s={**limits.budget_s, **budgets})
-    closing = replace(policy.closing, forget_after_s=changes.get(FORGET, policy.closing.forget_after_s))
+    closing = _changed(policy.closing, {name: changes[name] for name in CLOSING & set(changes)})
     policy = replace(policy, limits=limits, closing=closing)
     return replace(
         worker,
@@ -79,6 +80,7 @@ def shortened(worker: WorkerOptions, changes: Mapping[str, float]) -> WorkerOpti
         daytona=_changed(worker.daytona, {own: changes[name] for name, own in DAYTONA.items() if name in changes}),
         audit=_changed(worker.audit, {own: changes[name] for name, own in AUDIT.items() if name in changes}),
         slots=_changed(worker.slots, {own: int(changes[name]) for name, own in SLOTS.items() if name in changes}),
+        runs=_changed(worker.runs, {own: changes[name] for name, own in RUNS.items() if name in changes}),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from issuebox import metrics
 from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Limits
 from issuebox.domain.phase import REMEDIES, Action, Phase
 from issuebox.environment import is_secret, variable_of
@@ -25,7 +26,7 @@ _DESIRED_STATES = ("started", "stopped", "archived", "paused", "destroyed")
 
 def pages() -> dict[str, str]:
     """Every generated page by file name."""
-    return {"states.md": states_page(), "settings.md": settings_page()}
+    return {"states.md": states_page(), "settings.md": settings_page(), "metrics.md": metrics_page()}
 
 
 def states_page() -> str:
@@ -151,7 +152,7 @@ def settings_page() -> str:
             "The API and the workers read them from the process environment, and from nowhere else. A process with a "
             "wrong or misspelt setting does not start, and reports all mistakes at once. A variable that begins with "
             "`ISSUEBOX_` and resembles no setting causes a warning in the log and in `issuebox doctor`, unless "
-            "Kubernetes added it for a Service."
+            "Kubernetes added it for a Service. `issuebox exporter` reads those that both read."
         ),
         (
             "Durations are in seconds, or have a unit: `90`, `90s`, `30m`, `12h`, `7d`. Words may be in any case. "
@@ -170,6 +171,48 @@ def settings_page() -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric with its labels, by the process that shows it."""
+    sections = [
+        "# Metrics",
+        NOTICE,
+        (
+            "A process with `ISSUEBOX_ADMIN_ADDRESS` shows its metrics there at `/metrics`, in Prometheus' text "
+            "format. Without one it counts nothing. [operations.md](../operations.md#metrics-alerts-dashboard) says "
+            "how to read them, and has the alerts."
+        ),
+        (
+            "No label is an issue, a sandbox, a delivery or a person, so that the number of series does not grow with "
+            "the installation. A value that nobody expected counts as `other`."
+        ),
+    ]
+    for title, processes in METRICS.items():
+        rows = [_metric_row(metric) for metric in metrics.ALL if metric.processes == processes]
+        sections += [f"## {title}", _table(("metric", "type", "labels", "meaning"), rows)]
+    sections += [
+        "## Of the process, and of Temporal's SDK",
+        (
+            "Every process shows `process_…`: memory, processor time and open files. `temporal_…` are the metrics of "
+            "[Temporal's SDK](https://docs.temporal.io/references/sdk-metrics), with times in seconds: the time until "
+            "a worker takes a task, free slots, failed tasks, and the calls to Temporal."
+        ),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+METRICS: Mapping[str, frozenset[metrics.Process]] = {
+    "API": frozenset({metrics.Process.API}),
+    "Workers": frozenset({metrics.Process.WORKER}),
+    "Exporter": frozenset({metrics.Process.EXPORTER}),
+    "All of them": metrics.EVERY,
+}
+
+
+def _metric_row(metric: metrics.Metric) -> Sequence[str]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"`{metric.name}`", str(metric.kind), labels, metric.meaning
 
 
 def _setting_row(name: str) -> Sequence[str]:

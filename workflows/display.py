@@ -19,7 +19,7 @@ from workflows.messages import Handover, Published, Status
 from workflows.run_messages import RunState, newest_state, state_of, view_of
 
 RUN_WORDS_BYTES_MAX = 150
-"""Of a run's progress or reason in a sentence; the answer to `runs` has all of it."""
+"""Of a run's progress or reason in a sentence, or a pause's; the answer to `runs` has all of it."""
 
 FINDINGS_SHOWN_BYTES_MAX = 900
 """Of the findings in the current details; the answer to `status` has all of them."""
@@ -71,7 +71,7 @@ def outlook(memory: Memory, now: datetime) -> str:
 
 
 def about_run(memory: Memory, quote: Callable[[str], str] = str) -> str:
-    """How the agent's newest run is, and how many requests wait for the next one; '' when nobody has asked for one.
+    """How the agent's newest run is, how many requests wait for the next one, and who has paused them; '' for nothing.
 
     `quote` is as for `sentence`.
     """
@@ -82,12 +82,15 @@ def about_run(memory: Memory, quote: Callable[[str], str] = str) -> str:
         state = state_of(run)
         again = f", attempt {run.attempt}" if run.attempt > 1 else ""
         said = run.progress if state is RunState.WORKING else run.reason or run.trouble
-        words = prose(said, RUN_WORDS_BYTES_MAX)
+        words = prose(said, RUN_WORDS_BYTES_MAX) if runs.pause is None else ""  # The pause is what counts.
         more = f": {quote(words.rstrip('.'))}" if words else ""
         parts.append(f"Run {quote(run.id)}{again} is {SAID.get(state, state)}{more}.")
     if runs.queue:
         count = len(runs.queue)
         parts.append(f"{count} {'request waits' if count == 1 else 'requests wait'} for the next run.")
+    if runs.pause is not None:
+        words = quote(prose(runs.pause.words, RUN_WORDS_BYTES_MAX).rstrip("."))
+        parts.append(f"The agent's work is paused {words}. To let it go on: issuebox resume {memory.issue_id}.")
     return " ".join(parts)
 
 
@@ -181,8 +184,9 @@ def status(memory: Memory, doing: str, now: datetime) -> Status:
         deliveries_seen=memory.deliveries.seen,
         goal_due_at=course(memory, now)[1],
         inspection=memory.last_inspection.result if memory.last_inspection else None,
-        run=view_of(memory.runs.runs[-1]) if memory.runs.runs else None,
+        run=view_of(memory.runs.runs[-1], memory.runs.pause) if memory.runs.runs else None,
         run_requests_waiting=len(memory.runs.queue),
+        run_pause=memory.runs.pause,
     )
 
 

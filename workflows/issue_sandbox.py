@@ -26,13 +26,15 @@ from activities.notices import NoticeActivities
 from issuebox.domain.decision import name_objection
 from issuebox.domain.events import IssueEvent
 from issuebox.domain.goal import course, give, give_up, steer
-from issuebox.domain.intake import Verdict, absorb, correct, take_request
+from issuebox.domain.intake import Verdict, absorb, correct, pause_runs, resume_runs, take_request
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Memory, Note, Order, keyed
 from issuebox.domain.notices import take_notice
-from issuebox.domain.phase import REMEDIES, Cause, Goal, Phase
-from issuebox.domain.run import RequestKind, RunGoal, RunRequest
+from issuebox.domain.phase import REMEDIES, Cause, Goal
+from issuebox.domain.retirement import lightens, retires_at
+from issuebox.domain.run import CALLED_OFF, RequestKind, RunGoal, RunRequest
 from issuebox.domain.run_gate import Answer as SlotAnswer
+from issuebox.domain.run_pause import Pause
 from workflows import display, options
 from workflows.cancellation import Cancellation
 from workflows.lookups import learn_settings
@@ -73,8 +75,11 @@ from workflows.run_messages import (
     ERROR_REQUEST_REFUSED,
     QUERY_RUNS,
     SIGNAL_CANCEL_RUN,
+    SIGNAL_PAUSE,
+    SIGNAL_RESUME,
     UPDATE_RUN,
     CancelRun,
+    PauseOrder,
     RunOrder,
     RunReceipt,
     RunsView,
@@ -124,7 +129,7 @@ class IssueSandboxWorkflow:
         await self._cancellation.settle(self.serve())
 
     async def serve(self) -> None:
-        """The loop. Returns when the issue is forgotten or the run cancelled; raises when it continues as new."""
+        """The loop. Returns when the workflow retires or is cancelled; raises when it continues as new."""
         if not self._memory.policy_hash and not self._is_lookup_next():
             await learn_settings(self._memory)
             self._require_right_name()
@@ -138,12 +143,14 @@ class IssueSandboxWorkflow:
             self._memory.progress.is_woken = False
             if workflow.info().is_continue_as_new_suggested():
                 await self._roll()
-            if self._is_forgettable():
+            if self._is_due_to_retire():
                 break
             await self._settle_contradiction()
             await self._reconcile()
             await self._runs.advance()
             self._show_rest()
+            if lightens(self._memory, workflow.info().get_current_history_length(), self._due_at(), workflow.now()):
+                await self._roll()
         self._runs.let_go()
         self._is_rolling = True  # Who still waits is answered *pending*.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -166,16 +173,24 @@ class IssueSandboxWorkflow:
         has_work = memory.has_work and progress.blocked is None
         return progress.may_unblock or is_woken or has_work or self._runs.is_due
 
+    def _is_due_to_retire(self) -> bool:
+        moment = retires_at(self._memory)
+        return moment is not None and moment <= workflow.now()
+
     def _sleep(self) -> timedelta | None:
         """The time until something is due; None when nothing is."""
+        due_at = self._due_at()
+        return max(timedelta(0), due_at - workflow.now()) if due_at is not None else None
+
+    def _due_at(self) -> datetime | None:
+        """When time alone makes something due; None for never."""
         memory = self._memory
-        moments = [course(memory, workflow.now())[1], self._forget_at(), self._runs.due_at()]
+        moments = [course(memory, workflow.now())[1], retires_at(memory), self._runs.due_at()]
         if not memory.orders.is_lookup_asked:
             moments.append(memory.progress.unsure_until)
         if memory.progress.blocked is not None:
             moments.append(memory.progress.blocked.next_try_at)
-        due = [moment for moment in moments if moment is not None]
-        return max(timedelta(0), min(due) - workflow.now()) if due else None
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _sleep_summary(self) -> str:
         memory = self._memory
@@ -184,23 +199,7 @@ class IssueSandboxWorkflow:
         if memory.progress.unsure_until is not None:
             return "a command whose reply was lost may still take effect"
         following = display.following(memory, workflow.now())
-        return f"{memory.progress.goal}, then {following}" if following else "until the issue is forgotten"
-
-    def _forget_at(self) -> datetime | None:
-        """When the workflow of a deleted issue, or of one that only ended, may end; None when it may not."""
-        memory = self._memory
-        if memory.is_only_told and memory.told.ended_at is not None:
-            return memory.told.ended_at + options.REDELIVERED_WITHIN
-        forget_after_s = memory.policy.closing.forget_after_s
-        is_gone = memory.progress.reached is Goal.DELETED and memory.seen.phase is Phase.MISSING
-        is_over = memory.told.is_deleted and is_gone and memory.notices.pending is None
-        if not is_over or memory.has_work or memory.runs.is_open or memory.told.ended_at is None or forget_after_s < 0:
-            return None
-        return memory.told.ended_at + timedelta(seconds=forget_after_s)
-
-    def _is_forgettable(self) -> bool:
-        moment = self._forget_at()
-        return moment is not None and moment <= workflow.now()
+        return f"{memory.progress.goal}, then {following}" if following else "until the workflow ends as well"
 
     async def _settle_contradiction(self) -> None:
         """When two snapshots of the same second disagree, ask GitHub which one is true, if the worker has a token."""
@@ -436,8 +435,20 @@ class IssueSandboxWorkflow:
         if name:
             memory.runs.want(RunGoal.CANCEL)
         else:
-            memory.runs.call_off("somebody called it off", workflow.now())
+            memory.runs.call_off(CALLED_OFF, workflow.now())
         memory.progress.is_woken = True
+
+    @workflow.signal(name=SIGNAL_PAUSE)
+    def pause(self, order: PauseOrder | None = None) -> None:
+        """Interrupt the run at work, and begin nothing until somebody resumes the runs. The sandbox's goal stands."""
+        order, now = order or PauseOrder(), workflow.now()
+        pause_runs(self._memory, Pause(order.ordered_at or now, order.ordered_by or "somebody"), now)
+
+    @workflow.signal(name=SIGNAL_RESUME)
+    def resume(self, order: PauseOrder | None = None) -> None:
+        """Let the runs go on: the one that is paused with its next attempt, and then the requests that wait."""
+        order = order or PauseOrder()
+        resume_runs(self._memory, order.ordered_by or "somebody", workflow.now())
 
     @workflow.signal(name=SIGNAL_RUN_SLOT)
     def run_slot(self, answer: SlotAnswer) -> None:
@@ -449,7 +460,8 @@ class IssueSandboxWorkflow:
     def runs(self) -> RunsView:
         """The last runs, and what became of the last requests for work."""
         runs = self._memory.runs
-        return RunsView(tuple(view_of(run) for run in runs.runs), receipts_of(runs))
+        views = tuple(view_of(run, runs.pause) for run in runs.runs)
+        return RunsView(views, receipts_of(runs), runs.pause, runs.called_off_at)
 
     @workflow.query(name=QUERY_STATUS)
     def status(self) -> Status:

@@ -17,11 +17,12 @@ from issuebox.domain.issue import Issue, in_utc
 from issuebox.domain.memory import KEY_BYTES_MAX, Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
 from issuebox.domain.run_gate import Answer
+from issuebox.domain.run_pause import Pause
 from issuebox.domain.sandbox import NAME_BYTES_MAX, Sandbox
 from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import Inspection
 from workflows.run_gate_messages import SIGNAL_RUN_SLOT, SIGNAL_SAID, SaidToGate
-from workflows.run_messages import SIGNAL_CANCEL_RUN, CancelRun, RunView
+from workflows.run_messages import SIGNAL_CANCEL_RUN, SIGNAL_PAUSE, SIGNAL_RESUME, CancelRun, PauseOrder, RunView
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
 TASK_QUEUE = "issuebox"
@@ -154,6 +155,8 @@ SIGNALS: Mapping[str, tuple[type, ...]] = {
     SIGNAL_DELETE: (DeleteRequest,),
     SIGNAL_REPLACE: (OrderKey,),
     SIGNAL_CANCEL_RUN: (CancelRun,),
+    SIGNAL_PAUSE: (PauseOrder,),
+    SIGNAL_RESUME: (PauseOrder,),
     SIGNAL_RUN_SLOT: (Answer,),
     SIGNAL_SAID: (SaidToGate,),
 }
@@ -215,7 +218,8 @@ class Status:
 
     ``doing`` is a phrase for what the workflow is doing now, ``goal_due_at`` when time alone changes the goal.
     ``inspection`` is the last inspection for unsaved work, ``run`` the newest run of the agent, and
-    ``run_requests_waiting`` counts the requests that no run serves yet.
+    ``run_requests_waiting`` counts the requests that no run serves yet. ``run_pause`` says who has paused the agent's
+    runs, since when and why.
     """
 
     issue_id: int
@@ -234,6 +238,7 @@ class Status:
     inspection: Inspection | None = None
     run: RunView | None = None
     run_requests_waiting: int = 0
+    run_pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,6 @@ UNATTENDED_MAX = 30
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: Daytona may hold the request for 30 s, then come slow reads. Also one attempt at a wait."""
 
-REDELIVERED_WITHIN = timedelta(days=3)
-"""How long GitHub redelivers what was not taken (its own limit)."""
-
 LATE_MAX = timedelta(seconds=60)
 """How long Daytona may take to execute a command whose reply was lost: up to 20 s were seen."""
 
@@ -143,10 +140,11 @@ FOLLOW_TIMEOUT = FOLLOW_SLICE + timedelta(minutes=5)
 """One attempt at such a slice."""
 
 FOLLOW_RETRY = RetryPolicy(
-    # Another worker goes on where a dead one stopped. What says that the sandbox does not run leads to a lookup.
+    # Another worker goes on where a dead one stopped: soon, also after several deaths. What says that the sandbox does
+    # not run leads to a lookup.
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
-    maximum_interval=timedelta(seconds=30),
+    maximum_interval=timedelta(seconds=10),
     non_retryable_error_types=["RefusedError", "GoneError", "NotInStateError"],
 )
 

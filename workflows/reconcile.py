@@ -29,7 +29,7 @@ from issuebox.domain.memory import Answer, Memory, Note
 from issuebox.domain.phase import AWAKE, READY, Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, standing_verdict
-from workflows import options
+from workflows import measures, options
 from workflows.cancellation import Cancellation
 from workflows.failures import BlockedError, Failure, read_failure
 from workflows.lookups import lookup_at_once, lookup_durably
@@ -136,6 +136,7 @@ class Reconciliation:
         self._inspected = Inspected()
         self._gone = Gone()
         self._pauses = 0
+        self._waiting = measures.Waiting()
         if memory.progress.blocked is None:
             memory.seen.begin()
         memory.requests.observe()
@@ -150,6 +151,7 @@ class Reconciliation:
 
     async def _run(self) -> None:
         previous: Action | None = None
+        self._waiting.see(self._memory)
         sandbox = await self._lookup()
         self._memory.orders.is_lookup_asked = False
         self._make_sure(sandbox)
@@ -373,6 +375,7 @@ class Reconciliation:
         memory = self._memory
         while memory.seen.shows_past(sandbox, workflow.now()):
             state = sandbox.state if sandbox else ""
+            measures.stale_read()
             memory.note(Note(workflow.now(), "stale read", "a later state was already seen", state=state))
             workflow.logger.info("sandbox_stale_read", extra=self._fields(state=state))
             await self._pause()
@@ -442,6 +445,7 @@ class Reconciliation:
         if outcome is Outcome.REUSED:  # Anything else was logged by the activity that did it.
             workflow.logger.info("sandbox_reused", extra=self._fields())
         memory.hand_over(memory.requests.observed, Answer(outcome, memory.seen.sandbox), workflow.now())
+        self._waiting.end(outcome)
 
     async def _best_effort(self, activity: BestEffort, sandbox: Sandbox) -> None:
         """Do what the handover does not depend on. A failure is only noted, unless the sandbox is no longer ours."""
@@ -472,6 +476,8 @@ class Reconciliation:
             observed if refused is None else min(refused, observed),
             Answer(Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked),
         )
+        self._waiting.end(Outcome.BLOCKED)
+        measures.blocked(block.cause)
         fields = self._fields(cause=str(block.cause), reason=block.reason)
         workflow.logger.warning("sandbox_blocked", extra=fields)
 
@@ -483,6 +489,7 @@ class Reconciliation:
 
     def _situation(self, sandbox: Sandbox | None) -> Situation:
         memory = self._memory
+        self._waiting.see(memory)
         abandon(memory, sandbox)
         steer(memory, workflow.now())
         goal = goal_for(memory, sandbox)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
-from issuebox.domain.issue import Issue
+from issuebox.domain.issue import Issue, in_utc
 from issuebox.domain.run import (
     KEY_BYTES_MAX,
     RECEIPT_TEXTS,
@@ -23,10 +23,13 @@ from issuebox.domain.run import (
     RunPhase,
     Runs,
 )
+from issuebox.domain.run_pause import Pause
 from issuebox.domain.text import Clean, clean, passage, prose, word
 
 UPDATE_RUN = "run"
 SIGNAL_CANCEL_RUN = "cancel_run"
+SIGNAL_PAUSE = "pause"
+SIGNAL_RESUME = "resume"
 QUERY_RUNS = "runs"
 
 ERROR_NO_RUNS = "NoRunsError"
@@ -60,6 +63,21 @@ class CancelRun:
 
     def __post_init__(self) -> None:
         clean(self, {"run": partial(word, bytes_max=64)})
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOrder:
+    """The argument of the signals ``pause`` and ``resume``, which may be left out.
+
+    ``ordered_by`` is who gives the order, and ``ordered_at`` when; None: when a worker took it.
+    """
+
+    ordered_by: str = ""
+    ordered_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        clean(self, {"ordered_by": partial(prose, bytes_max=64)})
+        object.__setattr__(self, "ordered_at", in_utc(self.ordered_at))
 
 
 class RunState(StrEnum):
@@ -155,10 +173,16 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class RunsView:
-    """The answer to the query ``runs``: the last runs and the receipts of the last requests, oldest first."""
+    """The answer to the query ``runs``: the last runs and the receipts of the last requests, oldest first.
+
+    ``pause`` says who has paused the runs, since when and why; None: nobody. ``called_off_at`` is when somebody called
+    the work off on the issue last.
+    """
 
     runs: tuple[RunView, ...] = ()
     receipts: tuple[RunReceipt, ...] = ()
+    pause: Pause | None = None
+    called_off_at: datetime | None = None
 
 
 NEXT: Mapping[RunOutcome, str] = {
@@ -192,22 +216,22 @@ def state_of(run: Run) -> RunState:
 
 
 def newest_state(runs: Runs) -> RunState | None:
-    """The state of the newest run, or *waiting* while only requests wait; None for an issue without runs."""
+    """The state of the newest run; *waiting* or *paused* while only requests wait; None for an issue without runs."""
     if runs.active is None and runs.queue:
-        return RunState.WAITING
+        return RunState.WAITING if runs.pause is None else RunState.PAUSED
     return state_of(runs.runs[-1]) if runs.runs else None
 
 
-def view_of(run: Run) -> RunView:
-    """The run as people see it."""
+def view_of(run: Run, pause: Pause | None = None) -> RunView:
+    """The run as people see it. `pause` is that of the issue's runs."""
     return RunView(
         id=run.id, state=state_of(run), phase=run.phase, goal=run.goal, attempt=run.attempt, keys=run.keys,
         asked_at=run.asked_at, first_begun_at=run.first_begun_at, ended_at=run.ended_at, outcome=run.outcome,
-        reason=run.reason,
+        reason=_paused(pause) if run.goal is RunGoal.PAUSE and pause and not run.is_over else run.reason,
         exit_code=run.exit_code, summary=run.summary, progress=run.progress, trouble=run.trouble,
         sandbox_id=run.sandbox_id, session=run.session, out_bytes=run.out_bytes, cut_off=run.cut_off,
         cost_usd=run.cost_usd, branch=run.branch, pull_request=run.pull_request,
-        next_step=NEXT[run.outcome] if run.outcome else _doing(run),
+        next_step=NEXT[run.outcome] if run.outcome else _doing(run, pause),
     )  # fmt: skip
 
 
@@ -217,11 +241,12 @@ GIVEN_MAX = 100
 
 def receipts_of(runs: Runs) -> tuple[RunReceipt, ...]:
     """What became of the last requests: those of the runs, those that wait, those that were refused."""
+    paused = _paused(runs.pause) if runs.pause else ""
     given = [
         RunReceipt(
             request.key, "over" if run.is_over else "given", request.author, request.at, run.id,
-            reason=run.reason if run.is_over else run.trouble or runs.slot.wait,
-            next_step=NEXT[run.outcome] if run.outcome else _doing(run),
+            reason=run.reason if run.is_over else paused or run.trouble or runs.slot.wait,
+            next_step=NEXT[run.outcome] if run.outcome else _doing(run, runs.pause),
         )
         for run in runs.runs
         for request in run.requests
@@ -229,8 +254,8 @@ def receipts_of(runs: Runs) -> tuple[RunReceipt, ...]:
     waiting = [
         RunReceipt(
             request.key, "waiting", request.author, request.at, place=place,
-            reason="" if runs.active else runs.slot.wait,
-            next_step="The next run takes all that wait, in this order.",
+            reason=paused or ("" if runs.active else runs.slot.wait),
+            next_step=f"{RESUME} Then the next run takes all that wait, in this order." if paused else TAKEN_NEXT,
         )
         for place, request in enumerate(runs.queue, 1)
     ]  # fmt: skip
@@ -246,11 +271,26 @@ def receipt_of(runs: Runs, key: str) -> RunReceipt | None:
     return next((receipt for receipt in reversed(receipts_of(runs)) if receipt.key == key), None)
 
 
-def _doing(run: Run) -> str:
+RESUME = "Resume it: issuebox resume ISSUE."
+TAKEN_NEXT = "The next run takes all that wait, in this order."
+
+
+def _paused(pause: Pause) -> str:
+    return f"paused {pause.words}"
+
+
+def _doing(run: Run, pause: Pause | None) -> str:
     """What happens next about a run that is not over."""
     words = {
-        RunGoal.PAUSE: "It is paused. A further request continues it.",
+        RunGoal.PAUSE: RESUME if pause else "It is paused. A further request continues it.",
         RunGoal.CANCEL: "It is being ended.",
     }
-    works = "The agent works." if run.phase is RunPhase.RUNNING else "It begins as soon as its sandbox can be used."
-    return words.get(run.goal, works)
+    return words.get(run.goal) or _working(run)
+
+
+def _working(run: Run) -> str:
+    if run.phase is RunPhase.RUNNING:
+        return "The agent works."
+    if run.next_step_at is not None:
+        return f"It is tried again at {run.next_step_at:%H:%M:%S} UTC."
+    return "It begins as soon as its sandbox can be used."

@@ -120,5 +120,6 @@ def report_of(memory: Memory, run: Run) -> ReportInput | None:
     if run.outcome is not None:
         around = Surroundings(issue, NEXT[run.outcome])
     else:
-        around = Surroundings(issue, waiting=len(runs.queue), place=runs.slot.place if runs.slot.is_waiting else 0)
+        place = runs.slot.place if runs.slot.is_waiting else 0
+        around = Surroundings(issue, waiting=len(runs.queue), place=place, pause=runs.pause)
     return ReportInput(memory.issue_id, memory.name, run, around, is_unsure=run.told == UNSURE)

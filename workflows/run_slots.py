@@ -62,7 +62,7 @@ class RunSlots:
         run, is_blocked = runs.active, memory.progress.blocked is not None
         if run is not None:
             return run.slot_need(workflow.now(), is_held=runs.slot.is_held, is_blocked=is_blocked)
-        is_wanted = bool(runs.queue) and memory.progress.goal is Goal.RUNNING and not is_blocked
+        is_wanted = bool(runs.queue) and runs.pause is None and memory.progress.goal is Goal.RUNNING and not is_blocked
         # A sandbox that somebody asked for comes up by itself. Whoever stands in the queue stays there meanwhile.
         is_wanted = is_wanted and (runs.slot.asked_at is not None or not memory.requests.is_waiting)
         return Need.WANTED if is_wanted else Need.NONE

@@ -29,9 +29,9 @@ from issuebox.domain.memory import Memory, Note
 from issuebox.domain.phase import ASLEEP, AWAKE, Cause, Goal, Phase
 from issuebox.domain.probe import Other
 from issuebox.domain.run import Report, Run, RunGoal, RunOutcome, RunPhase, Step
-from issuebox.domain.run_plan import Circumstances, Plan, finish, observe, plan, take_probe
+from issuebox.domain.run_plan import STOPPED, Circumstances, Plan, finish, observe, pause_for_stops, plan, take_probe
 from issuebox.domain.sandbox import Ownership, ownership
-from workflows import options
+from workflows import measures, options
 from workflows.failures import Failure, read_failure
 from workflows.run_reports import report_of
 from workflows.run_slots import RunSlots
@@ -66,6 +66,7 @@ class RunSteps:
         self._memory = memory
         self._show = show
         self._following: Following | None = None
+        self._followed: tuple[str, int] | None = None
         self._slots = RunSlots(memory)
 
     @property
@@ -137,14 +138,16 @@ class RunSteps:
     def _may_begin(self) -> bool:
         memory = self._memory
         is_served = not memory.requests.is_waiting and memory.progress.blocked is None
-        is_wanted = bool(memory.runs.queue) and memory.progress.goal is Goal.RUNNING
+        is_wanted = bool(memory.runs.queue) and memory.runs.pause is None and memory.progress.goal is Goal.RUNNING
         return is_wanted and is_served and self._slots.has_slot
 
     def _observe(self, run: Run) -> None:
         seen = self._memory.seen
         sandbox_id = seen.sandbox.id if seen.sandbox else ""
         is_gone = seen.phase is Phase.MISSING and seen.gone_id == run.sandbox_id
-        observe(run, sandbox_id, is_up=seen.phase in AWAKE, is_down=seen.phase in DOWN or is_gone)
+        is_down = seen.phase in DOWN or is_gone
+        observe(run, sandbox_id, workflow.now(), is_up=seen.phase in AWAKE, is_down=is_down)
+        self._pause_for_stops(run)
         if run.phase is not RunPhase.RUNNING:
             self.let_go()
 
@@ -195,6 +198,12 @@ class RunSteps:
         else:
             if step is not Step.COLLECT:
                 run.succeed()
+
+    def _pause_for_stops(self, run: Run) -> None:
+        pause = pause_for_stops(run, self._memory.policy.runs, workflow.now())
+        if pause is not None and self._memory.runs.hold(pause):
+            self._memory.note(Note(pause.at, f"run {run.id} paused", pause.reason))
+            workflow.logger.warning("run_paused", extra=self._fields(run, reason=pause.reason))
 
     def _refuse(self, run: Run, failure: Failure) -> None:
         """It was refused before anything was sent that could begin it, and another try would be refused as well."""
@@ -281,8 +290,8 @@ class RunSteps:
             self._close(run, RunOutcome.REFUSED, run.reason)
             return
         if had_begun and run.goal is RunGoal.WORK:
-            run.cut_off += 1
-            run.reason = "it was out of memory" if seen.oom_kills > run.oom_kills else "it was killed"
+            killed = "it was out of memory" if seen.oom_kills > run.oom_kills else "it was killed"
+            run.cut(STOPPED if run.has_slept else killed)
         if run.ending in {"time_limit", "stalled"}:
             finish(run, run.ending, None, _NOTHING, workflow.now())
             self._closed(run)
@@ -311,10 +320,12 @@ class RunSteps:
         memory.runs.slot.spend()
         if run.outcome in {RunOutcome.LOST, RunOutcome.POISONED}:
             memory.runs.forget_session()
-        if memory.told.ended_at is not None:
+        memory.runs.forget_pause_of(run)
+        if memory.told.ended_at is not None and memory.progress.goal is not Goal.DELETED:
             memory.told.ended_at = now  # The timers of a closed issue count from the end of its last run.
         memory.note(Note(now, f"run {run.id} ended: {run.outcome}", run.reason))
         memory.progress.is_woken = True
+        measures.run_ended(run)
         workflow.logger.info(
             "run_ended", extra=self._fields(run, outcome=str(run.outcome), reason=run.reason, exit_code=run.exit_code)
         )
@@ -333,15 +344,16 @@ class RunSteps:
         run.is_through = seen.is_through
 
     def _follow(self, run: Run) -> Following:
-        sandbox = self._memory.seen.sandbox
+        attempt = (run.id, run.attempt)
         request = FollowInput(
             self._about(run),
             run.out_bytes,
             run.quiet_since or workflow.now(),
             self._memory.policy.runs.stall_s,
-            sandbox.toolbox_url if sandbox else "",
             report_of(self._memory, run),
+            is_further=self._followed == attempt,
         )
+        self._followed = attempt
         following = workflow.start_activity_method(
             RunActivities.follow_run, request, **options.follow_run(), summary=f"run {run.id}, attempt {run.attempt}"
         )
@@ -353,7 +365,9 @@ class RunSteps:
         is_ours = sandbox is not None and (
             ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.OURS
         )
-        return RunInput(memory.issue_id, memory.name, run.sandbox_id, run.id, run.attempt, is_ours)
+        is_known = sandbox is not None and sandbox.id == run.sandbox_id
+        toolbox_url = sandbox.toolbox_url if sandbox is not None and is_known else ""
+        return RunInput(memory.issue_id, memory.name, run.sandbox_id, run.id, run.attempt, is_ours, toolbox_url)
 
     def _fields(self, run: Run, **more: object) -> dict[str, object]:
         known = {"issue_id": self._memory.issue_id, "sandbox": self._memory.name, "sandbox_id": run.sandbox_id}

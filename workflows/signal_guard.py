@@ -17,9 +17,11 @@ from temporalio import workflow
 from temporalio.worker import HandleSignalInput, Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_STOP, SIGNALS
-from workflows.run_messages import SIGNAL_CANCEL_RUN
+from workflows.run_messages import SIGNAL_CANCEL_RUN, SIGNAL_PAUSE, SIGNAL_RESUME
 
-OPTIONAL: Final = frozenset({SIGNAL_STOP, SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_CANCEL_RUN})
+OPTIONAL: Final = frozenset(
+    {SIGNAL_STOP, SIGNAL_DELETE, SIGNAL_REPLACE, SIGNAL_RETRY, SIGNAL_CANCEL_RUN, SIGNAL_PAUSE, SIGNAL_RESUME}
+)
 """Signals that may also come without arguments."""
 
 

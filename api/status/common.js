@@ -36,6 +36,13 @@ const ACTS = {
     question: (name) => `Replace the sandbox of ${name}?`,
     consequence: "Everything in it is lost, unsaved work included. When it is gone, a new one is created.",
   },
+  pause: {
+    method: "POST", path: (id) => `${runsPath(id)}/pause`, confirm: "Pause it",
+    question: (name) => `Pause the agent's work for ${name}?`,
+    said: "asked; the agent ends in order, which takes some seconds",
+    consequence: "It is interrupted, and requests wait, until somebody resumes it. The sandbox and what is in it stay.",
+  },
+  resume: { method: "POST", path: (id) => `${runsPath(id)}/resume`, said: "asked; the agent goes on once its sandbox can be used" },
   cancel: {
     method: "POST", path: (id) => `${runsPath(id)}/cancel`, confirm: "Cancel it",
     question: (name) => `Cancel the agent's work for ${name}?`,

@@ -10,7 +10,7 @@ const KINDS = [
   ["failure", (note) => / failed$|could not be asked/.test(note.what)],
   ["request", (note) => /^((rest|cli)\.)?ensure$/.test(note.what)],
   ["delivery", (note) => /^\w+\.\w+$/.test(note.what)],
-  ["order", (note) => ["stop", "delete", "replace", "retry", "look", "cancel_run", "cancel of the runs"].includes(note.what)],
+  ["order", (note) => ["stop", "delete", "replace", "retry", "look", "cancel_run", "cancel of the runs", "pause of the runs", "resume of the runs"].includes(note.what)],
   ["inspection", (note) => /^work is /.test(note.what)],
   ["decision", (note) => Boolean(note.action)],
   ["seen", () => true],
@@ -55,7 +55,7 @@ function draw(status, why, work) {
   put($("#title"), issue?.title || name);
   put($("#summary"), why.summary.replace(/^\*\*(.*?)\*\*/, "$1"));
   chips($(".chips"), { state: sandbox?.state, phase: status.phase, blocked: blocked?.cause, work: inspection?.state });
-  runChip($(".run"), status.run?.state ?? (status.run_requests_waiting ? "waiting" : ""));
+  runChip($(".run"), status.run?.state ?? (status.run_requests_waiting ? (status.run_pause ? "paused" : "waiting") : ""));
   put($(".issue-state"), issue ? `issue ${words(issue.state)}` : "");
   drawLinks([
     ...outside(issue?.url ?? "", "Issue at GitHub"),
@@ -70,7 +70,9 @@ function draw(status, why, work) {
   $("#facts").hidden = $("#timeline").hidden = false;
   $("#runs").hidden = unmet.length + work.runs.length === 0;
   const isOpen = status.run_requests_waiting > 0 || (status.run && !status.run.outcome);
-  offer(Object.keys(ACTS).filter((act) => act !== "cancel" || isOpen));
+  const isPaused = status.run_pause !== null || status.run?.state === "paused";
+  const isOffered = { cancel: isOpen, pause: isOpen && !status.run_pause, resume: isPaused };
+  offer(Object.keys(ACTS).filter((act) => isOffered[act] ?? true));
 }
 
 /** Show the buttons of these orders alone. */
@@ -104,6 +106,7 @@ function factsOf(status, why) {
     ["what helps", blocked?.advice],
     ["next try", blocked?.next_try_at && `${at(blocked.next_try_at)}, try ${blocked.tries + 1}`],
     ["inspection", inspection && [words(inspection.state), ...(inspection.findings ?? [])].join("; ")],
+    ["paused", status.run_pause && `by ${status.run_pause.by || "issuebox"}, ${at(status.run_pause.at)}${status.run_pause.reason && `: ${status.run_pause.reason}`}`],
     ["last asked", asked && `${asker(asked)}, ${at(asked.at)}`],
     ["waiting", status.requests_waiting ? `${status.requests_waiting} for the sandbox` : ""],
     ["sandbox", sandbox && `${sandbox.id}${sandbox.region ? ` in ${sandbox.region}` : ""}`],

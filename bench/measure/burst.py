@@ -156,11 +156,16 @@ def noted_took_s(noted: Sequence[Delivery]) -> float:
 
 def started_at(journal: Iterable[Entry]) -> list[float]:
     """When each name first had a started sandbox, in ascending order; epoch seconds."""
+    return sorted(first_started(journal).values())
+
+
+def first_started(journal: Iterable[Entry]) -> dict[str, float]:
+    """When each name first had a started sandbox; epoch seconds."""
     first: dict[str, float] = {}
     for entry in journal:
         if entry.kind == "state" and entry.detail.get("new") == "started" and entry.name:
             first.setdefault(entry.name, entry.at)
-    return sorted(first.values())
+    return first
 
 
 def curve(samples: Sequence[float], steps: int = STEPS) -> list[float]:

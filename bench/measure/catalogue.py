@@ -6,12 +6,17 @@ from typing import Any
 
 from bench.measure.burst_page import BURST
 from bench.measure.cold_start import COLD_START
+from bench.measure.fairness import FAIRNESS_OF_REPOSITORIES
 from bench.measure.frame import Measurement
 from bench.measure.growth_page import GROWTH
 from bench.measure.history import HISTORY
 from bench.measure.latency import LATENCY
 from bench.measure.recovery import RECOVERY
 from bench.measure.requests import REQUESTS
+from bench.measure.run_history import RUN_HISTORY
+from bench.measure.run_overhead import RUN_OVERHEAD
+from bench.measure.run_recovery import RUN_RECOVERY
+from bench.measure.run_requests import RUN_REQUESTS
 from bench.measure.webhook import WEBHOOK
 
 MEASUREMENTS: tuple[Measurement[Any], ...] = (
@@ -22,5 +27,10 @@ MEASUREMENTS: tuple[Measurement[Any], ...] = (
     WEBHOOK,
     BURST,
     GROWTH,
+    FAIRNESS_OF_REPOSITORIES,
     COLD_START,
+    RUN_OVERHEAD,
+    RUN_REQUESTS,
+    RUN_HISTORY,
+    RUN_RECOVERY,
 )

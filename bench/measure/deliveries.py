@@ -56,6 +56,12 @@ def _post(issue: int, step: int, action: str, secret: str, base: datetime) -> Po
     return Post(request, mock.delivery, issue, action, updated_at)
 
 
+def opened(issue: int, repository: str, secret: str, updated_at: datetime) -> Post:
+    """The delivery of an issue that was opened, and asks for its sandbox by that."""
+    mock = build("opened", MockIssue(issue, repository, title=f"Bench issue {issue}", updated_at=updated_at), secret)
+    return Post(post_request("/webhooks/github", mock.headers, mock.body), mock.delivery, issue, "opened", updated_at)
+
+
 async def send(port: int, posts: Sequence[Post], callers: int) -> list[Delivery]:
     """Post them to the API on this port by `callers` at once. Returns the deliveries in the order of the answers."""
     lines = [Line(port) for _ in range(callers)]

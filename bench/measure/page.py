@@ -41,6 +41,11 @@ def number(value: float, unit: str = "") -> str:
     return f"{shown} {unit}".strip()
 
 
+def loads(values: Sequence[float]) -> str:
+    """A sentence with the machine's load before and after a measurement."""
+    return f"Load average of the machine before and after: {', '.join(number(value) for value in values)}."
+
+
 def section(measurement: Measurement[Any], record: Record | None) -> str:
     """One measurement: what it is, its targets, its figures, its charts, and how to repeat it."""
     parts = [f"## {measurement.title}", measurement.sentence]

@@ -6,7 +6,7 @@ file, localdaytona, some workers, one API. All use free ports on loopback and ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,12 @@ from issuebox.dev.temporal_server import DevServer, ensure_binary
 from issuebox.temporal.connect import connect
 from issuebox.temporal.search_attributes import register
 from localdaytona.testing import AdminClient, free_port
+
+WORKER = ("issuebox", "worker")
+"""The module that is a worker, and its arguments. The last two of every worker say where it reports to be ready."""
+
+
+NOTHING_ELSE: Mapping[str, bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +56,35 @@ class Parts:
         """The processes: temporal, localdaytona, worker-1 and so on, api."""
         return self.supervisor.pids
 
-    async def start_worker(self, number: int) -> None:
+    async def start_worker(self, number: int, program: Sequence[str] = WORKER) -> None:
         """Start another worker of issuebox, and return when it polls."""
         data_dir = self.around.data_dir / f"worker-{number}"
         data_dir.mkdir()
         service = services.worker_service(replace(self.around, data_dir=data_dir))
-        await self.supervisor.start(replace(service, name=f"worker-{number}"))
+        command = [*services.PYTHON, "-m", *program, *service.command[-2:]]
+        await self.supervisor.start(replace(service, name=f"worker-{number}", command=command))
 
 
 @asynccontextmanager
-async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **settings: str) -> AsyncIterator[Parts]:
-    """Run all parts in this directory. `settings` are environment variables in addition to those of every run."""
+async def running(
+    data_dir: Path,
+    *,
+    workers: int,
+    speed: float = 1.0,
+    dynamic_config: Mapping[str, bool] = NOTHING_ELSE,
+    **settings: str,
+) -> AsyncIterator[Parts]:
+    """Run all parts in this directory. `settings` are environment variables in addition to those of every run.
+
+    `dynamic_config` replaces values of Temporal's server.
+    """
     around = _surroundings(data_dir, speed, settings)
     log_dir = data_dir / "logs"
     log_dir.mkdir(parents=True)
     reporter = Reporter(say=lambda _: None, show=lambda _name, _line: None, changed=lambda: None)
     supervisor = Supervisor(log_dir, reporter)
     try:
-        parts = await _start(around, supervisor)
+        parts = await _start(around, supervisor, dynamic_config)
         for number in range(1, workers + 1):
             await parts.start_worker(number)
         await supervisor.start(services.api_service(around))
@@ -77,7 +94,7 @@ async def running(data_dir: Path, *, workers: int, speed: float = 1.0, **setting
         await supervisor.stop()
 
 
-async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
+async def _start(around: Surroundings, supervisor: Supervisor, dynamic_config: Mapping[str, bool]) -> Parts:
     """Start Temporal and localdaytona, and create the clients of both."""
     ports = around.ports
     assert ports.temporal is not None and ports.ui is not None and ports.daytona is not None  # noqa: S101, PT018
@@ -88,6 +105,7 @@ async def _start(around: Surroundings, supervisor: Supervisor) -> Parts:
         ui_port=ports.ui,
         log_level="error",
     )
+    server = replace(server, dynamic_config={**server.dynamic_config, **dynamic_config})
     await supervisor.start(services.temporal_service(server, around))
     client = await connect(environment=around.environment())
     await register(client)

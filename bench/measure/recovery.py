@@ -53,7 +53,7 @@ class End:
 ENDS = (End(signal.SIGKILL, CREATE_S), End(signal.SIGTERM, CREATE_S), End(signal.SIGTERM, LONG_CREATE_S))
 
 
-class _Metronome:
+class Metronome:
     """Spaces the ends of the worker out: `issuebox dev` gives up on a worker that ends too often."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Metronome:
         self._ended_at.append(time.monotonic())
 
 
-_metronome = _Metronome()
+_metronome = Metronome()
 
 
 class Case(BaseModel):

@@ -16,7 +16,7 @@ import typer
 
 from issuebox.cli.ask import delete, ensure, replace, retry, start, stop
 from issuebox.cli.audit import audit
-from issuebox.cli.check import cannot_listen, check_worker
+from issuebox.cli.check import cannot_listen, cannot_serve, check_worker
 from issuebox.cli.command_line import EPILOG, Exit, load_or_fail, require_temporal_configuration
 from issuebox.cli.connect import EPILOG as CONNECT_EPILOG
 from issuebox.cli.connect_daytona import daytona
@@ -29,7 +29,7 @@ from issuebox.cli.help import App, Panel, PassingOn, show_version
 from issuebox.cli.inside import EXEC_EPILOG, SSH_EPILOG, execute, ssh
 from issuebox.cli.read import list_issues, show, why
 from issuebox.cli.resync import resync
-from issuebox.cli.runs import cancel, logs, run_agent, runs
+from issuebox.cli.runs import cancel, logs, pause, resume, run_agent, runs
 from issuebox.cli.send import send
 from issuebox.cli.temporal import EPILOG as TEMPORAL_EPILOG
 from issuebox.cli.temporal import temporal
@@ -78,7 +78,7 @@ app.add(Panel.BEGIN, doctor, epilog=EPILOG)
 app.add(Panel.BEGIN, send)
 app.add(Panel.ISSUE, ensure, start, wait, stop, delete, replace, retry, epilog=EPILOG)
 app.command("run", rich_help_panel=Panel.AGENT, epilog=EPILOG)(run_agent)
-app.add(Panel.AGENT, runs, cancel, logs, epilog=EPILOG)
+app.add(Panel.AGENT, runs, pause, resume, cancel, logs, epilog=EPILOG)
 app.command("exec", cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=EXEC_EPILOG)(execute)
 app.command(cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=SSH_EPILOG)(ssh)
 app.command("list", rich_help_panel=Panel.LOOK, epilog=EPILOG)(list_issues)
@@ -137,6 +137,26 @@ def worker(
 
 
 @app.command(rich_help_panel=Panel.OPERATE)
+def exporter() -> None:
+    """Show Prometheus, at ISSUEBOX_ADMIN_ADDRESS, what Temporal knows of all issues.
+
+    One for an installation: it asks Temporal some sixty questions a minute.
+    """
+    from issuebox.logs import begin  # noqa: PLC0415
+    from issuebox.settings import ExporterSettings  # noqa: PLC0415
+
+    settings = load_or_fail(ExporterSettings, required=("admin_address",))
+    require_temporal_configuration()
+    begin(settings)
+    if reason := cannot_serve(settings.admin_address):
+        logging.getLogger("issuebox.exporter").critical("exporter_start_failed", extra={"reason": reason})
+        raise typer.Exit(Exit.AWAY)
+    from issuebox.exporter import serve  # noqa: PLC0415
+
+    serve(settings)
+
+
+@app.command(rich_help_panel=Panel.OPERATE)
 def api(
     *,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
@@ -156,7 +176,7 @@ def api(
     settings = load_or_fail(ApiSettings)
     require_temporal_configuration()
     begin(settings)
-    if reason := cannot_listen(host, port):
+    if reason := cannot_listen(host, port, "Give another --host or --port") or cannot_serve(settings.admin_address):
         logging.getLogger("issuebox.api").critical("api_start_failed", extra={"reason": reason})
         raise typer.Exit(STARTUP_FAILURE)
     config = uvicorn.Config(
@@ -171,11 +191,15 @@ def api(
         timeout_graceful_shutdown=GRACE_S,
     )
     with uncollected():
+        from issuebox import measured, metrics  # noqa: PLC0415
         from issuebox.temporal.connect import forward_core_log  # noqa: PLC0415
         from issuebox.watchdog import watched  # noqa: PLC0415
 
         config.load()
-    forward_core_log()
+    if settings.admin_address:
+        measured.begin(metrics.Process.API)
+    else:
+        forward_core_log()
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, _end_by)
     # What `uvicorn.run` does, and the watchdog, for which it has no place.

@@ -19,6 +19,7 @@ from temporalio.client import WorkflowExecutionDescription, WorkflowFailureError
 
 from issuebox.cli.screen import fields_table
 from issuebox.domain.audit import Finding, Walked
+from issuebox.temporal.fairness import Urgency, priority_of
 from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
 
@@ -54,6 +55,7 @@ async def run_audit(issues: Issues, *, mend: bool | None) -> AuditReport:
             id=f"issuebox-audit-{uuid.uuid4().hex[:12]}",
             task_queue=task_queue,
             static_summary=f"{AUDIT_SUMMARY}, by hand",
+            priority=priority_of(Urgency.SWEEP),
             result_type=AuditReport,
         )
     result: asyncio.Task[AuditReport] = asyncio.create_task(handle.result())

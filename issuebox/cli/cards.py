@@ -78,6 +78,7 @@ def status_card(status: Status, now: datetime) -> RenderableType:
         ("Goal", _goal(status)),
         ("Now", status.doing),
         ("Run", _run(status.run)),
+        ("Paused", f"{status.run_pause.words}; issuebox resume {status.issue_id}" if status.run_pause else ""),
         (
             "Work waits",
             f"{status.run_requests_waiting} request(s) for the next run" if status.run_requests_waiting else "",

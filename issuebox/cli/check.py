@@ -40,7 +40,16 @@ def check_worker() -> Exit:
     return Exit.DONE
 
 
-def cannot_listen(host: str, port: int) -> str:
+def cannot_serve(admin_address: str) -> str:
+    """Why nobody can listen at the admin address; '' when it is possible, or when there is none."""
+    if not admin_address:
+        return ""
+    host, _, port = admin_address.rpartition(":")
+    reason = cannot_listen(host.strip("[]"), int(port), "Give each process of a machine its own")
+    return reason and f"ISSUEBOX_ADMIN_ADDRESS={reason}"
+
+
+def cannot_listen(host: str, port: int, helps: str) -> str:
     """Why nobody can listen there; '' when it is possible. uvicorn would tell it in a line among others."""
     import socket  # noqa: PLC0415
 
@@ -53,5 +62,5 @@ def cannot_listen(host: str, port: int) -> str:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
     except OSError as error:
-        return f"{host}:{port} cannot be bound: {str(error.strerror).lower()}. Give another --host or --port"
+        return f"{host}:{port} cannot be bound: {str(error.strerror).lower()}. {helps}"
     return ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 10.0
 """A resync of a quiet repository takes less than a second. After this time the command prints what it waits for."""
 
-COUNTED = ("listed", "sent", "known", "unasked", "refused", "unreadable")
+COUNTED = ("listed", "sent", "known", "unasked", "refused", "unreadable", "left_out")
 """What became of the issues and comments that GitHub listed, in the words of the report."""
 
 
@@ -78,13 +78,19 @@ async def _run(task_queue: str, request: ResyncRequest, data: Path) -> ResyncRep
 
     from issuebox.dev.dev_stack import temporal_environment  # noqa: PLC0415
     from issuebox.temporal.connect import TemporalConfigError, connect, reason_of  # noqa: PLC0415
+    from issuebox.temporal.fairness import Urgency, priority_of  # noqa: PLC0415
     from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport  # noqa: PLC0415
 
     workflow_id = f"issuebox-resync-{uuid.uuid4().hex[:12]}"
     try:
         client = await connect(environment=temporal_environment(data))
         handle = await client.start_workflow(
-            RESYNC_WORKFLOW_TYPE, request, id=workflow_id, task_queue=task_queue, result_type=ResyncReport
+            RESYNC_WORKFLOW_TYPE,
+            request,
+            id=workflow_id,
+            task_queue=task_queue,
+            result_type=ResyncReport,
+            priority=priority_of(Urgency.SWEEP),
         )
         result: asyncio.Future[ResyncReport] = asyncio.ensure_future(handle.result())
         done, _ = await asyncio.wait({result}, timeout=TIMEOUT_S)
@@ -117,7 +123,7 @@ def report_lines(report: ResyncReport) -> Iterator[Text]:
     from rich.text import Text  # noqa: PLC0415
 
     for one in report.repositories:
-        counts = ", ".join(f"{getattr(one.counts, name)} {name}" for name in COUNTED)
+        counts = ", ".join(f"{getattr(one.counts, name)} {name.replace('_', ' ')}" for name in COUNTED)
         requests = f"{one.counts.requests} requests, {one.counts.unchanged} of them without news (304)"
         yield Text(f"{one.repository}: {counts}; {requests}")
     for one in report.repositories:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from issuebox.cli.cards import TABLE_WIDTH_MIN, IssueList, age, columns, place
 from issuebox.cli.screen import fields_table, plain, when
+from issuebox.domain.run_pause import Pause
 from workflows.run_messages import RunReceipt, RunState, RunsView, RunView
 
 NONE_YET = "Nobody has asked the agent of this issue for work yet. `issuebox run ISSUE --prompt TEXT` does."
@@ -61,16 +62,25 @@ def run_fields(run: RunView) -> list[tuple[str, str]]:
 
 def runs_card(view: RunsView, issue_id: int, width: int) -> RenderableType:
     """The runs, the newest at the bottom, and the requests that no run serves."""
-    if not view.runs and not view.receipts:
+    if not view.runs and not view.receipts and view.pause is None:
         return Text(NONE_YET)
     now = datetime.now(UTC)
     parts: list[RenderableType] = [_runs(view.runs, width, now)] if view.runs else []
     others = [receipt for receipt in view.receipts if not receipt.run][-_SHOWN_MAX:]
     if others:
         parts.append(_requests(others, width))
+    if view.pause is not None:
+        parts += [Text(plain(paused(view.pause, issue_id)))]
+    elif view.runs:
+        parts += [Text(view.runs[-1].next_step)]
     if view.runs:
-        parts += [Text(view.runs[-1].next_step), Text(f"What it wrote: issuebox logs {issue_id}")]
+        parts += [Text(f"What it wrote: issuebox logs {issue_id}")]
     return Group(*parts)
+
+
+def paused(pause: Pause, issue_id: int) -> str:
+    """Who has paused the runs, since when and why, and how to let them go on."""
+    return f"Paused {pause.words}. To let the agent go on: issuebox resume {issue_id}"
 
 
 def under_way_card(found: IssueList) -> RenderableType:

@@ -1,7 +1,7 @@
-"""The commands about the agent's work: run, runs, cancel, logs.
+"""The commands about the agent's work: run, runs, pause, resume, cancel, logs.
 
-`run` and `cancel` send one message to the issue's workflow, which decides. `logs` reads the copies that the workers
-make, and nothing inside a sandbox.
+All but `runs` and `logs` send one message to the issue's workflow, which decides. `logs` reads the copies that the
+workers make, and nothing inside a sandbox.
 """
 
 from __future__ import annotations
@@ -128,6 +128,40 @@ def runs(
     run(data, work)
 
 
+def pause(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Pause the issue's runs: the agent is interrupted, and nothing begins until `issuebox resume`.
+
+    It has some seconds to end in order. Requests wait meanwhile, and the sandbox stays.
+    """
+
+    async def work(issues: Issues) -> Exit:
+        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+
+        issue_id = await resolve(issues, issue)
+        await issues.pause_runs(issue_id, caller())
+        _say_asked(issues, issue_id, "pause", "to pause its agent", as_json=as_json)
+        return Exit.DONE
+
+    run(data, work)
+
+
+def resume(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Let the issue's runs go on, where they are paused.
+
+    The run goes on in the same conversation and directory; then the requests that wait are served.
+    """
+
+    async def work(issues: Issues) -> Exit:
+        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+
+        issue_id = await resolve(issues, issue)
+        await issues.resume_runs(issue_id, caller())
+        _say_asked(issues, issue_id, "resume", "to let its agent go on", as_json=as_json)
+        return Exit.DONE
+
+    run(data, work)
+
+
 def cancel(issue: IssueName, run_name: RunName = "", *, as_json: AsJson = False, data: Data = DATA) -> None:
     """Cancel a run; without RUN, the one that is not over and all requests that wait.
 
@@ -135,19 +169,12 @@ def cancel(issue: IssueName, run_name: RunName = "", *, as_json: AsJson = False,
     """
 
     async def work(issues: Issues) -> Exit:
-        from rich.text import Text  # noqa: PLC0415
-
-        from issuebox.cli import screen  # noqa: PLC0415
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
 
         issue_id = await resolve(issues, issue)
         await issues.cancel_run(issue_id, run_name)
-        name = issues.name(issue_id)
-        if as_json:
-            screen.show_json(screen.Asked, screen.Asked(issue_id, name, "cancel"))
-        else:
-            what = f"run {run_name}" if run_name else "whatever its agent does and is to do"
-            screen.show(Text(f"{name} was asked to cancel {what}. Follow it with: issuebox runs {issue_id}"))
+        what = f"run {run_name}" if run_name else "whatever its agent does and is to do"
+        _say_asked(issues, issue_id, "cancel", f"to cancel {what}", as_json=as_json)
         return Exit.DONE
 
     run(data, work)
@@ -177,6 +204,19 @@ def logs(
 
     with interruptible():
         run(data, work)
+
+
+def _say_asked(issues: Issues, issue_id: int, asked: str, words: str, *, as_json: bool) -> None:
+    """The order is stored, and how to follow it."""
+    from rich.text import Text  # noqa: PLC0415
+
+    from issuebox.cli import screen  # noqa: PLC0415
+
+    name = issues.name(issue_id)
+    if as_json:
+        screen.show_json(screen.Asked, screen.Asked(issue_id, name, asked))
+    else:
+        screen.show(Text(f"{name} was asked {words}. Follow it with: issuebox runs {issue_id}"))
 
 
 async def _named(issues: Issues, issue_id: int, run_name: str, *, is_waited_for: bool) -> RunView:

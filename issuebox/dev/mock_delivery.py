@@ -80,17 +80,21 @@ def build(
     secret: str,
     *,
     comment: str = "@claude",
+    comment_id: int = 0,
     detail: str = "claude",
     delivery: str = "",
     sender: MockSender = OWNER,
 ) -> MockDelivery:
-    """A delivery for one of `ACTIONS`. `detail` is the label of ``labeled`` or the login of ``assigned``."""
+    """A delivery for one of `ACTIONS`. `detail` is the label of ``labeled`` or the login of ``assigned``.
+
+    `comment_id` is GitHub's; 0: one for each delivery.
+    """
     event, github_action = ACTIONS[action]
     delivery = delivery or str(uuid.uuid4())
     content = _payload(github_action, issue, sender, comment, detail)
     if isinstance(made := content.get("comment"), dict):
         # As GitHub's, the same for each copy of the delivery, and for no other one.
-        made["id"] = int.from_bytes(hashlib.sha256(delivery.encode()).digest()[:6]) + 1
+        made["id"] = comment_id or int.from_bytes(hashlib.sha256(delivery.encode()).digest()[:6]) + 1
     body = json.dumps(content, separators=(",", ":")).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {

@@ -161,6 +161,7 @@ def worker_service(around: Surroundings) -> Service:
 def api_service(around: Surroundings) -> Service:
     """The FastAPI shim. It never calls Daytona, so it gets no API key."""
     environment = _needed(around.environment(), (ApiSettings,), *OURS_PREFIXES, "DAYTONA_API_URL")
+    environment.pop("ISSUEBOX_ADMIN_ADDRESS", None)  # The worker has it, and each process needs its own.
     if around.daytona_page_url:
         environment["DAYTONA_API_URL"] = f"{around.daytona_page_url}/api"
     own = around.configured

@@ -47,6 +47,10 @@ class TemporalBinaryError(Exception):
     """No usable Temporal CLI; the text lists every route and why it failed."""
 
 
+FAIRNESS: Final[Mapping[str, bool]] = {"matching.useNewMatcher": True, "matching.enableFairness": True}
+"""Repositories take turns at a worker: `issuebox.temporal.fairness`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevServer:
     """One Temporal dev server on SQLite: its options, and the command that starts it.
@@ -68,7 +72,7 @@ class DevServer:
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, str] = field(default_factory=dict)
     dynamic_config: Mapping[str, str | int | float | bool] = field(
-        default_factory=lambda: {"history.transferProcessorMaxPollRPS": 1000}
+        default_factory=lambda: {"history.transferProcessorMaxPollRPS": 1000, **FAIRNESS}
     )
     sqlite_pragmas: Mapping[str, str] = field(default_factory=lambda: {"journal_mode": "wal", "synchronous": "normal"})
     log_level: str = "warn"

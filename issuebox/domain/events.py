@@ -38,6 +38,10 @@ class Intention(StrEnum):
     PONG = "pong"
 
 
+EVENT_OF_AUDIT = "audit"
+"""The `event` of what the audit tells a workflow."""
+
+
 @dataclass(frozen=True, slots=True)
 class IssueEvent:
     """One delivery, addressed to the workflow of its issue.

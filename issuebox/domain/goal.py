@@ -7,7 +7,8 @@ learned, or when the sandbox was handed over to somebody who asked for it later.
     close ── stop_after_s ──> stopped ── archive_after_s ──> archived ── delete_after_s ──> deleted
 
 No timer ends what was requested since the close before it is handed over. When such a request is blocked, the times
-count from the block. Nor does one end a run: the times count from the run's end.
+count from the block. Nor does one end a run that works: the times count from the run's end. A paused run holds nothing
+up; the delete of the sandbox cancels it.
 
 A deleted issue and a person's order take effect at once. Only `steer` sets the goal. A person's order never applies
 to a sandbox that came later: the memory holds the ID of the one that was meant.
@@ -42,6 +43,9 @@ def steer(memory: Memory, now: datetime) -> None:
         call_off(memory, now)
     if is_new:
         memory.progress.turn_to(goal)
+    if is_new and goal is Goal.DELETED:
+        # A run that works holds the ladder of a closed issue. What is paused, or waits meanwhile, does not.
+        memory.runs.call_off("the sandbox is deleted", now)
 
 
 def call_off(memory: Memory, now: datetime) -> None:

@@ -13,14 +13,15 @@ refused: the event then has the intention *ignore*, and its snapshot still count
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import call_off, steer
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import AHEAD_MAX, Memory, Note
-from issuebox.domain.run import RequestKind, RunGoal, RunPhase, RunRequest
+from issuebox.domain.memory import AHEAD_MAX, CLOCKS_APART_MAX, Memory, Note
+from issuebox.domain.run import CALLED_OFF, RequestKind, RunGoal, RunPhase, RunRequest
+from issuebox.domain.run_pause import Pause
 
 RANK = {IssueState.OPEN: 0, IssueState.CLOSED: 0, IssueState.TRANSFERRED: 1, IssueState.DELETED: 2}
 """A state of a higher rank is final against those of a lower one, whatever their times: the issue left for good."""
@@ -47,6 +48,7 @@ class Verdict(StrEnum):
 def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     """Take one delivery into the memory and return what became of it. Safe to repeat: a repetition changes nothing."""
     memory.deliveries.seen += 1
+    memory.deliveries.last_at = now
     event = _believable(event, now)
     if event.request is not None and event.request.kind is RequestKind.CANCEL:
         cancel_runs(memory, event.request, now)
@@ -60,6 +62,8 @@ def absorb(memory: Memory, event: IssueEvent, now: datetime) -> Verdict:
     verdict = Verdict.KNOWN if is_known else _judge(memory, event, now, is_learned=is_learned)
     if verdict is Verdict.TAKEN and event.request is not None:
         take_request(memory, event.request, now)
+    elif verdict is Verdict.LATE and event.request is not None and _may_have_agent(memory):
+        memory.runs.refuse_once(event.request, _overtaken_by(memory, event), now)
     what = f"{event.event}.{event.action}" if event.event else str(event.intention)
     by = f", by {event.sender}" if event.sender else ""
     memory.note(Note(now, what, f"{event.intention}: {verdict}{by}", deliveries=(event.delivery,)))
@@ -116,23 +120,54 @@ def learn(memory: Memory, issue: Issue, now: datetime, *, is_end: bool = False, 
 
 def take_request(memory: Memory, request: RunRequest, now: datetime) -> str:
     """Take what the agent is asked. Returns the key of the request that serves it; '' when nothing will run."""
-    if memory.policy_hash and not memory.policy.runs.is_configured:
-        return ""  # Before the first lookup nobody knows: `RunSteps` drops it then.
+    if not _may_have_agent(memory):
+        return ""
     key = memory.runs.take(request, now)
     active = memory.runs.active
-    if key and memory.policy.runs.interrupts_for_follow_up and active is not None and active.phase is RunPhase.RUNNING:
+    is_at_work = active is not None and active.phase is RunPhase.RUNNING and memory.runs.pause is None
+    if key and memory.policy.runs.interrupts_for_follow_up and is_at_work:
         memory.runs.want(RunGoal.CANCEL)
     if key:
         memory.note(Note(now, f"run request {key}", f"by {request.author}" if request.author else ""))
     return key
 
 
+def _may_have_agent(memory: Memory) -> bool:
+    """Whether an agent is set up here. Before the first lookup nobody knows: `RunSteps` drops what waits then."""
+    return not memory.policy_hash or memory.policy.runs.is_configured
+
+
 def cancel_runs(memory: Memory, request: RunRequest, now: datetime) -> None:
     """Take the wish that nothing more be done. Its time says what it is about, so a repetition changes nothing."""
-    if not memory.runs.is_open:
+    known_at = memory.runs.called_off_at
+    if request.at is not None and known_at is not None and request.at <= known_at:
         return
-    memory.note(Note(now, "cancel of the runs", f"by {request.author}" if request.author else ""))
-    memory.runs.call_off("somebody called it off", now, asked_at=request.at)
+    if memory.runs.is_open:
+        memory.note(Note(now, "cancel of the runs", f"by {request.author}" if request.author else ""))
+        memory.progress.is_woken = True
+    memory.runs.call_off(CALLED_OFF, now, asked_at=request.at)
+
+
+def pause_runs(memory: Memory, pause: Pause, now: datetime) -> None:
+    """Take a person's order that the agent rests. The sandbox's goal stands. Safe to repeat."""
+    if memory.runs.hold(replace(pause, at=min(pause.at, now))):
+        memory.note(Note(now, "pause of the runs", f"by {pause.by}"))
+        memory.progress.is_woken = True
+
+
+def resume_runs(memory: Memory, by: str, now: datetime) -> None:
+    """Take a person's order that the agent goes on. Safe to repeat: where nothing is paused, it changes nothing.
+
+    It asks for the sandbox if there is something to go on with, and so it ends an order to stop it.
+    """
+    if not memory.runs.is_paused:
+        return
+    memory.note(Note(now, "resume of the runs", f"by {by}"))
+    if memory.runs.release():
+        memory.told.request_now(now)
+        memory.ask(now)
+        memory.progress.may_unblock = True
+        steer(memory, now)
     memory.progress.is_woken = True
 
 
@@ -178,14 +213,18 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
 
 def _believable(event: IssueEvent, now: datetime) -> IssueEvent:
     """The event with the time of its arrival, by Temporal's clock, for times that are far ahead of it."""
-    issue = event.issue
-    updated_at, closed_at, requested_at = (
-        now if moment is not None and moment > now + AHEAD_MAX else moment
-        for moment in (issue.updated_at, issue.closed_at, event.requested_at)
-    )
-    if (updated_at, closed_at, requested_at) == (issue.updated_at, issue.closed_at, event.requested_at):
+    issue, request = event.issue, event.request
+    told = (issue.updated_at, issue.closed_at, event.requested_at, request.at if request else None)
+    believed = tuple(now if moment is not None and moment > now + AHEAD_MAX else moment for moment in told)
+    if believed == told:
         return event
-    return replace(event, issue=replace(issue, updated_at=updated_at, closed_at=closed_at), requested_at=requested_at)
+    updated_at, closed_at, requested_at, asked_at = believed
+    return replace(
+        event,
+        issue=replace(issue, updated_at=updated_at, closed_at=closed_at),
+        requested_at=requested_at,
+        request=replace(request, at=asked_at) if request else None,
+    )
 
 
 def _may_run(memory: Memory, event: IssueEvent) -> bool:
@@ -201,14 +240,24 @@ def _may_run(memory: Memory, event: IssueEvent) -> bool:
     return event.requested_at > memory.told.closed_at
 
 
+def _overtaken_by(memory: Memory, event: IssueEvent) -> str:
+    """Why a late request for work is not taken."""
+    if _may_run(memory, event):
+        return f"an order to {memory.orders.standing} the sandbox came after that"
+    state = memory.told.issue.state if memory.told.issue else IssueState.CLOSED
+    return f"the issue was {state} after that"
+
+
 def _is_news(memory: Memory, event: IssueEvent) -> bool:
     """Whether resync found something new. It sends again what was delivered already, under its own delivery IDs."""
     if event.intention is not Intention.ENSURE:
         return memory.told.issue is None or event.issue.state is not memory.told.issue.state
+    if event.request is not None and event.request.key:
+        return event.request.key not in memory.runs.keys
     if event.is_explicit:
-        return memory.told.requested_at is None or (
-            event.requested_at is not None and event.requested_at > memory.told.requested_at
-        )
+        # GitHub's events may be a second apart from the snapshots of their deliveries. A run is not begun for that.
+        known_at, apart = memory.told.requested_at, CLOCKS_APART_MAX if event.request else timedelta(0)
+        return known_at is None or (event.requested_at is not None and event.requested_at > known_at + apart)
     return memory.told.issue is None or memory.told.issue.state is not IssueState.OPEN
 
 

@@ -31,7 +31,7 @@ def is_repository(name: str) -> bool:
 class ListedIssue:
     """An issue as GitHub has it now. ``author``, ``association`` and ``is_bot`` describe who wrote it.
 
-    ``is_reopened``: it is open because somebody reopened it.
+    ``body`` is its text. ``is_reopened``: it is open because somebody reopened it.
     """
 
     issue: Issue
@@ -43,6 +43,7 @@ class ListedIssue:
     assignees: tuple[str, ...] = ()
     is_pull_request: bool = False
     is_reopened: bool = False
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True)

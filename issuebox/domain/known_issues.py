@@ -27,6 +27,19 @@ class KnownIssue:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownRequests:
+    """What an issue's workflow knows of the requests for the issue's agent.
+
+    ``keys`` are those of the last requests, whatever became of them, and ``waiting`` is how many wait for a run.
+    ``called_off_at`` is when somebody called the work off on the issue last.
+    """
+
+    keys: frozenset[str] = frozenset()
+    waiting: int = 0
+    called_off_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownPage:
     """Known issues, and where to read on; '' at the end."""
 
@@ -42,6 +55,9 @@ class KnownIssues(Protocol):
 
     async def list_open(self, repositories: tuple[str, ...], token: str = "") -> KnownPage:
         """One page of the issues known as open in any of these repositories, from an index that lags a moment."""
+
+    async def requests(self, issue_id: int) -> KnownRequests | None:
+        """What the issue's workflow knows of the requests for its agent now; None when it cannot say."""
 
     async def deliver(self, event: IssueEvent) -> None:
         """Hand the event to its workflow, starting one if none runs. Temporal has stored the event when this returns.

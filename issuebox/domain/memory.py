@@ -134,12 +134,13 @@ def keyed(order: str, key: str) -> str:
 class Deliveries:
     """Which deliveries were taken, so that none is taken twice. ``seen`` counts all that arrived.
 
-    ``ids`` also has the orders that came under a key: `keyed`.
+    ``ids`` also has the orders that came under a key: `keyed`. ``last_at`` is when the last one arrived.
     """
 
     ids: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     seen: int = 0
+    last_at: datetime | None = None
 
     def __post_init__(self) -> None:
         """A memory that somebody typed may hold more."""
@@ -471,7 +472,10 @@ class Memory:
             self.told.ended_at = now
 
     def ask(self, now: datetime, delivery: str = "") -> int:
-        """Count one more request for a running sandbox; returns its ticket. This ends a standing order, and a pause."""
+        """Count one more request for a running sandbox; returns its ticket.
+
+        This ends a standing order, and the pause of a run that came with it.
+        """
         self.orders.lift()
         self.runs.want(RunGoal.WORK)
         if self.told.ended_at is not None:

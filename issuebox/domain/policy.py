@@ -11,6 +11,9 @@ from issuebox.domain.phase import Goal
 from issuebox.domain.run import RunTerms
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 
+REDELIVERED_WITHIN_S = 3 * 86400.0
+"""How long GitHub redelivers what was not taken (its own limit)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -20,7 +23,9 @@ class Closing:
     archive_after_s: float = 86400.0
     delete_after_s: float = 30 * 86400.0
     forget_after_s: float = 7 * 86400.0
-    """How long after an issue's deletion its workflow stays for late deliveries, if the sandbox is gone by then."""
+    """How long the workflow of an issue that ended stays once its sandbox is gone; < 0: for ever."""
+    redelivered_within_s: float = REDELIVERED_WITHIN_S
+    """It stays at least so long after a delivery."""
 
     @property
     def ladder(self) -> tuple[tuple[Goal, float], ...]:

@@ -5,11 +5,13 @@
 3. A label, an assignment or a reopening counts by who did it, as for a delivery. The listing does not tell. Where the
    answer depends on it (`acts_needed`), the issue's acts are read. Who is not known may not ask.
 4. Only GitHub's answer *deleted* leads to a delete. *Not found* proves nothing.
+5. A comment that asks for a run is known by its key, so a newer one does not hide it. A run is requested only by what
+   was done within the window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,9 +29,9 @@ from issuebox.domain.issue_source import (
     Presence,
     Reading,
 )
-from issuebox.domain.known_issues import KnownIssue
-from issuebox.domain.run import RequestKind, RunRequest, comment_key
-from issuebox.domain.triggers import Criteria, Facts, asks, at_best, detect, says
+from issuebox.domain.known_issues import KnownIssue, KnownRequests
+from issuebox.domain.run import QUEUE_MAX, RequestKind, RunRequest, comment_key
+from issuebox.domain.triggers import Criteria, Detection, Facts, asks, at_best, detect, says
 
 OVERLAP = timedelta(minutes=2)
 """How far each run reads back over what was read already: GitHub's listings may show updates out of order."""
@@ -128,6 +130,13 @@ NOT_TOLD = "GitHub does not tell who asked for it"
 """Why a request is refused that the webhook might have taken."""
 
 
+EDITED = "the comment was edited: what it said at first is not known"
+"""Why a comment is refused that somebody may have changed. An edit asks for nothing: nobody else's speaks for you."""
+
+LEFT_OUT = f"more than {QUEUE_MAX} requests would wait for this issue's agent"
+"""Why a missed request is not sent: the issue's workflow would refuse it."""
+
+
 class Answer(StrEnum):
     """Completes "the issue was …". ``unasked``: nobody asks for a sandbox."""
 
@@ -136,6 +145,7 @@ class Answer(StrEnum):
     UNASKED = "unasked"
     REFUSED = "refused"
     UNREADABLE = "unreadable"
+    LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +235,12 @@ class Case:
         for assignee in found.assignees:
             yield at_best(self.facts("assigned", Act(0, ActKind.ASSIGNED, at, assignee=assignee)))
 
+    def started(self, detection: Detection, by: str, at: datetime) -> RunRequest | None:
+        """What the issue itself asks of the agent by what somebody did. Only what is as new as the window asks."""
+        if not detection.run or at < self.window.since:
+            return None
+        return RunRequest(RequestKind.START, author=by, body=self.found.body, at=at)
+
     def counts(self, facts: Facts, at: datetime) -> bool:
         """Whether this asks for something new if it was done at that time, by one who may ask."""
         detection = detect(at_best(facts), self.criteria)
@@ -243,7 +259,7 @@ class Case:
 def acts_needed(found: ListedIssue, known: KnownIssue | None, window: Window, criteria: Criteria) -> datetime | None:
     """Since when it must be known who did what to the issue; None when the answer does not depend on that."""
     case = Case(found, known, window, criteria)
-    if not _depends_on_who(case):
+    if case.is_told or not _depends_on_who(case):
         return None
     if case.is_settled:
         return window.since
@@ -257,15 +273,27 @@ def judge_issue(
     case = Case(found, known, window, criteria)
     if case.is_told:
         return Judgement(Answer.KNOWN, reason="it left, or a newer state is known")
-    asked = _opened(case) or _acted(case, acts)
-    return asked if asked.event is not None else _unasked(case, asked.reason)
+    admitted = [_by(case, act, detection) for act, detection in _asking(case, acts) if _is_admitted(act, detection)]
+    opened = _opened(case)
+    asked = max([opened, *admitted] if opened else admitted, key=_weight, default=None)
+    return asked or _unasked(case, _refused(case, acts))
+
+
+def _weight(judgement: Judgement) -> int:
+    """Of several requests one is sent. One for a run asks for the sandbox as well, and so does an explicit one, which
+    is known by its time from then on: no later resync takes it for a new one.
+    """
+    event = judgement.event
+    return 0 if event is None or event.request is None else 1 + event.is_explicit
 
 
 def _depends_on_who(case: Case) -> bool:
-    if case.is_told or _opened(case) is not None:
-        return False
     updated_at = case.found.issue.updated_at or case.found.created_at
-    return any(case.counts(facts, updated_at) for facts in case.shown())
+    shown = [facts for facts in case.shown() if case.counts(facts, updated_at)]
+    if _opened(case) is None:
+        return bool(shown)
+    # The sandbox is asked for by the opening. A label that came with it may ask for a run, too.
+    return any(case.started(detect(at_best(facts), case.criteria), "", updated_at) for facts in shown)
 
 
 def _unasked(case: Case, refusal: str) -> Judgement:
@@ -290,20 +318,43 @@ def may_ask(comment: ListedComment, since: datetime, criteria: Criteria) -> bool
     return is_spoken and not comment.is_pull_request and comment.created_at >= since
 
 
+def judge_comments(
+    comments: Iterable[ListedComment],
+    found: ListedIssue,
+    known: KnownIssue | None,
+    criteria: Criteria,
+    asked: KnownRequests | None = None,
+) -> Iterator[tuple[ListedComment, Judgement]]:
+    """What becomes of comments on one issue, in the order in which they are to be sent: that of their time.
+
+    `asked` is None when nobody can say what the workflow knows. It takes no request twice.
+    """
+    room, has_workflow = QUEUE_MAX - (asked.waiting if asked else 0), known is not None
+    for comment in sorted(comments, key=lambda one: (one.created_at, one.id)):
+        judgement = judge_comment(comment, found, known, criteria, asked)
+        event = judgement.event
+        match event.request.kind if event and event.request else None:
+            case RequestKind.CANCEL if not has_workflow:
+                judgement = Judgement(Answer.UNASKED, reason="nothing was asked of the agent before")
+            case RequestKind.CANCEL:
+                room = QUEUE_MAX
+            case RequestKind.COMMENT if room <= 0:
+                judgement = Judgement(Answer.LEFT_OUT, reason=f"{LEFT_OUT}: comment {comment.id}")
+            case RequestKind.COMMENT:
+                room -= 1
+        yield comment, judgement
+        has_workflow = has_workflow or judgement.event is not None
+
+
 def judge_comment(
-    comment: ListedComment, found: ListedIssue, known: KnownIssue | None, criteria: Criteria
+    comment: ListedComment,
+    found: ListedIssue,
+    known: KnownIssue | None,
+    criteria: Criteria,
+    asked: KnownRequests | None = None,
 ) -> Judgement:
     """What becomes of a comment that contains the trigger phrase."""
     issue, asked_at = found.issue, comment.created_at
-    if known is not None and (
-        (known.requested_at is not None and known.requested_at >= asked_at) or standing_of(known) is Standing.DELETED
-    ):
-        return Judgement(Answer.KNOWN)
-    # Closing with a comment creates both in the same second.
-    if found.is_pull_request or (issue.closed_at is not None and issue.closed_at >= asked_at):
-        return Judgement(Answer.UNASKED, reason="it is a pull request, or was closed after the comment")
-    if comment.is_edited:
-        return Judgement(Answer.REFUSED, reason="the comment was edited: what it said at first is not known")
     facts = replace(
         Case(found, known, Window(asked_at), criteria).facts("created"),
         event="issue_comment",
@@ -311,22 +362,50 @@ def judge_comment(
         sender=comment.author,
         comment_association=comment.association,
         is_bot=comment.is_bot,
+        is_pull_request=found.is_pull_request,
     )
     detection = detect(facts, criteria)
-    if detection.intention is not Intention.ENSURE:
-        return Judgement(Answer.REFUSED, reason=detection.reason)
-    event = IssueEvent(
-        issue=issue, intention=Intention.ENSURE, delivery=f"resync-comment-{comment.id}", event="issue_comment",
-        action="created", is_explicit=True, requested_at=asked_at, is_resync=True,
-        request=_asked_in(comment) if detection.run else None,
-    )  # fmt: skip
-    return Judgement(Answer.SENT, event, "a comment asks for it")
+    if detection.run is RequestKind.CANCEL:
+        return _judge_stop(comment, found, detection, asked)
+    if known is not None and (standing_of(known) is Standing.DELETED or _is_known(comment, known, detection, asked)):
+        return Judgement(Answer.KNOWN)
+    # Closing with a comment creates both in the same second.
+    if found.is_pull_request or (issue.closed_at is not None and issue.closed_at >= asked_at):
+        return Judgement(Answer.UNASKED, reason="it is a pull request, or was closed after the comment")
+    if comment.is_edited or detection.intention is not Intention.ENSURE:
+        return Judgement(Answer.REFUSED, reason=EDITED if comment.is_edited else detection.reason)
+    event = _said(comment, found, Intention.ENSURE, detection.run)
+    return Judgement(Answer.SENT, event, detection.reason)
 
 
-def _asked_in(comment: ListedComment) -> RunRequest:
-    return RunRequest(
-        RequestKind.COMMENT, comment_key(comment.id), comment.author, comment.body, comment_id=comment.id,
-        at=comment.created_at,
+def _is_known(comment: ListedComment, known: KnownIssue, detection: Detection, asked: KnownRequests | None) -> bool:
+    """Whether the workflow knows the request: for a run by its key, for the sandbox alone by a request as new."""
+    if detection.run is not None:
+        return asked is not None and comment_key(comment.id) in asked.keys
+    return known.requested_at is not None and known.requested_at >= comment.created_at
+
+
+def _judge_stop(
+    comment: ListedComment, found: ListedIssue, detection: Detection, asked: KnownRequests | None
+) -> Judgement:
+    """What becomes of a comment that calls the agent's work off. Its time says which requests it is about."""
+    called_off_at = asked.called_off_at if asked else None
+    if called_off_at is not None and called_off_at >= comment.created_at:
+        return Judgement(Answer.KNOWN)
+    if comment.is_edited or detection.run_objection:
+        return Judgement(Answer.REFUSED, reason=EDITED if comment.is_edited else detection.run_objection)
+    return Judgement(Answer.SENT, _said(comment, found, Intention.IGNORE, RequestKind.CANCEL), detection.reason)
+
+
+def _said(comment: ListedComment, found: ListedIssue, intention: Intention, kind: RequestKind | None) -> IssueEvent:
+    """The event that the delivery of the comment would have made."""
+    request = RunRequest(
+        kind, comment_key(comment.id), comment.author, comment.body, found.body, comment.id, comment.created_at
+    ) if kind else None  # fmt: skip
+    return IssueEvent(
+        issue=found.issue, intention=intention, delivery=f"resync-comment-{comment.id}", event="issue_comment",
+        action="created", is_explicit=intention is Intention.ENSURE, requested_at=comment.created_at, is_resync=True,
+        request=request,
     )  # fmt: skip
 
 
@@ -364,29 +443,39 @@ def _opened(case: Case) -> Judgement | None:
     detection = detect(case.facts("opened"), case.criteria)
     if not case.is_opening or detection.intention is not Intention.ENSURE:
         return None
-    return _send(case.found.issue, Intention.ENSURE, "opened", detection.reason)
+    request = case.started(detection, case.found.author, case.found.created_at)
+    return _send(case.found.issue, Intention.ENSURE, "opened", detection.reason, request=request)
 
 
-def _acted(case: Case, acts: Acts) -> Judgement:
-    """The newest request by an act that the criteria admit; without one, why it is refused, or '' when nobody asks."""
-    reason = _refusal(case)
+def _asking(case: Case, acts: Acts) -> Iterator[tuple[Act, Detection]]:
+    """The acts by which somebody asks for something new, may he or not. The newest first."""
     for act in _since_the_close(acts):
         facts = case.facts(act.kind, act)
-        if not _is_carried(act, case.found) or not case.counts(facts, act.at):
-            continue
-        detection = detect(facts, case.criteria)
-        if act.actor and detection.intention is Intention.ENSURE:
-            issue = case.found.issue
-            event = IssueEvent(
-                issue=issue, intention=Intention.ENSURE, delivery=f"resync-event-{act.id}-{issue.state}",
-                event="issues", action=act.kind, is_explicit=detection.is_explicit, requested_at=act.at, is_resync=True,
-                request=RunRequest(RequestKind.START, author=act.actor, at=act.at) if detection.run else None,
-            )  # fmt: skip
-            return Judgement(Answer.SENT, event, detection.reason)
-        reason = reason or (detection.reason if act.actor else NOT_TOLD)
-    if not reason and _depends_on_who(case) and not _is_answered(case, acts):
-        reason = NOT_TOLD
-    return Judgement(Answer.REFUSED, reason=reason)
+        if _is_carried(act, case.found) and case.counts(facts, act.at):
+            yield act, detect(facts, case.criteria)
+
+
+def _is_admitted(act: Act, detection: Detection) -> bool:
+    return bool(act.actor) and detection.intention is Intention.ENSURE
+
+
+def _by(case: Case, act: Act, detection: Detection) -> Judgement:
+    """The request that somebody made by an act."""
+    issue = case.found.issue
+    event = IssueEvent(
+        issue=issue, intention=Intention.ENSURE, delivery=f"resync-event-{act.id}-{issue.state}", event="issues",
+        action=act.kind, is_explicit=detection.is_explicit, requested_at=act.at, is_resync=True,
+        request=case.started(detection, act.actor, act.at),
+    )  # fmt: skip
+    return Judgement(Answer.SENT, event, detection.reason)
+
+
+def _refused(case: Case, acts: Acts) -> str:
+    """Why a request is refused; '' when nobody asks."""
+    reasons = (detection.reason if act.actor else NOT_TOLD for act, detection in _asking(case, acts))
+    if reason := _refusal(case) or next(reasons, ""):
+        return reason
+    return NOT_TOLD if _depends_on_who(case) and not _is_answered(case, acts) else ""
 
 
 def _is_answered(case: Case, acts: Acts) -> bool:
@@ -421,11 +510,19 @@ def _is_carried(act: Act, found: ListedIssue) -> bool:
             return True
 
 
-def _send(issue: Issue, intention: Intention, action: str, reason: str, answer: Answer = Answer.SENT) -> Judgement:
+def _send(
+    issue: Issue,
+    intention: Intention,
+    action: str,
+    reason: str,
+    answer: Answer = Answer.SENT,
+    *,
+    request: RunRequest | None = None,
+) -> Judgement:
     """An event whose delivery ID names the state of the issue, so that finding it again is a repeated delivery."""
     stamp = int(issue.updated_at.timestamp()) if issue.updated_at else 0
     event = IssueEvent(
         issue=issue, intention=intention, delivery=f"resync-{issue.id}-{stamp}-{issue.state}", event="issues",
-        action=action, is_resync=True,
+        action=action, is_resync=True, request=request,
     )  # fmt: skip
     return Judgement(answer, event, reason)

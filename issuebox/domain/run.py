@@ -8,7 +8,7 @@ whatever brings the same act again changes nothing. A *run* is one piece of work
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from hashlib import sha256
 
 from issuebox.domain.issue import in_utc
 from issuebox.domain.run_gate import Need, Slot
+from issuebox.domain.run_pause import STOPPED_AGAIN_WITHIN, Pause
 from issuebox.domain.text import Clean, clean, passage, prose, word
 
 TEXT_BYTES_MAX = 32 * 1024
@@ -36,6 +37,9 @@ KEY_BYTES_MAX = 140
 SUMMARY_BYTES_MAX = 500
 REASON_BYTES_MAX = 400
 SESSION_BYTES_MAX = 128
+
+CALLED_OFF = "somebody called it off"
+"""Why a request is refused that a person's *stop* came after."""
 
 FOLLOW_SLICE = timedelta(minutes=10)
 """A follower returns after so long: Temporal then knows how far it came, and the history grows by a few events."""
@@ -206,7 +210,8 @@ class Run:
     of the last probe. ``failures`` counts the steps in a row that failed, ``trouble`` says how, and before
     ``next_step_at`` nothing is tried. ``ending`` is why we end the attempt, '' while we do not; ``interruptions``
     counts how often that was tried. ``is_through``: the agent has said how it ended, and lives on. ``cut_off``
-    counts the attempts that something else ended. ``comment_id`` is the comment that tells of it on the issue: 0
+    counts the attempts that something else ended. ``stops`` says when the sandbox was last seen stopped under one that
+    worked: at most two times, since the last pause. ``comment_id`` is the comment that tells of it on the issue: 0
     before there is one, -1 when somebody deleted it. ``told`` is the state that it was last told in, at
     ``told_at``: see `issuebox.domain.run_comment`.
     """
@@ -235,6 +240,7 @@ class Run:
     next_step_at: datetime | None = None
     interruptions: int = 0
     cut_off: int = 0
+    stops: tuple[datetime, ...] = ()
     oom_kills: int = 0
     outcome: RunOutcome | None = None
     reason: str = ""
@@ -249,6 +255,7 @@ class Run:
 
     def __post_init__(self) -> None:
         clean(self, RUN_TEXTS)
+        self.stops = self.stops[-2:]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -291,6 +298,16 @@ class Run:
         self.out_bytes, self.quiet_since, self.progress, self.ending, self.interruptions = 0, None, "", "", 0
         self.is_through = False
 
+    def cut(self, reason: str) -> None:
+        """Something else has ended the attempt."""
+        self.cut_off += 1
+        self.reason = reason
+
+    @property
+    def is_stopped_again(self) -> bool:
+        """Whether the sandbox was stopped under it twice, so soon that it would only be stopped once more."""
+        return len(self.stops) == 2 and self.stops[1] - self.stops[0] <= STOPPED_AGAIN_WITHIN  # noqa: PLR2004
+
     def close(self, outcome: RunOutcome, reason: str, now: datetime) -> None:
         """The run is over. What people wrote is given up: it stands on the sandbox's disk."""
         self.outcome, self.reason, self.ended_at = outcome, prose(reason, REASON_BYTES_MAX), now
@@ -313,7 +330,9 @@ class Runs:
 
     ``starts`` counts the *start* requests, ``sessions`` the conversations that were given up. ``session`` is the last
     one in which an attempt has begun. ``refused`` are the last requests that were not taken.
-    ``unseen`` are the comments that asked, and under which nothing shows yet that they were heard.
+    ``unseen`` are the comments that asked, and under which nothing shows yet that they were heard. While there is a
+    ``pause`` nothing begins, and the active run has no goal but to pause or to be cancelled. ``called_off_at`` is when
+    somebody called the work off on the issue last, by GitHub's clock: what was asked there before comes too late.
     """
 
     queue: list[RunRequest] = field(default_factory=list)
@@ -325,6 +344,8 @@ class Runs:
     sessions: int = 0
     slot: Slot = field(default_factory=Slot)
     unseen: list[int] = field(default_factory=list)
+    pause: Pause | None = None
+    called_off_at: datetime | None = None
 
     def __post_init__(self) -> None:
         """A memory that somebody typed may hold more."""
@@ -355,19 +376,24 @@ class Runs:
 
     def take(self, request: RunRequest, now: datetime) -> str:
         """Take a request. Returns its key, '' when it was not taken: it is known, joins another one, or is refused."""
-        request = replace(request, at=request.at or now)
+        asked_at = request.at or now
+        request = replace(request, at=asked_at)
         if request.kind is RequestKind.START:
-            if any(each.kind is RequestKind.START for each in self._open()):
+            if self._is_started(request):
                 return ""
             request = replace(request, key=f"start-{self.starts + 1}")
         if request.key in self.keys:
             return ""
-        self.keys.append(request.key)
-        del self.keys[:-KEYS_MAX]
+        self._remember(request.key)
+        self.starts += request.kind is RequestKind.START
         if len(self.queue) >= QUEUE_MAX or self.texts_bytes + request.bytes > TEXTS_BYTES_MAX:
             self.refuse(request, "too many requests already wait for this issue's agent", now)
             return ""
-        self.starts += request.kind is RequestKind.START
+        # Within one second, which is GitHub's precision, it counts. A call is dated by another clock, and never late.
+        is_called_off = self.called_off_at is not None and asked_at < self.called_off_at
+        if is_called_off and request.kind is not RequestKind.CALL:
+            self.refuse(request, CALLED_OFF, now)
+            return ""
         # The issue's own text stands in the newest request that has it.
         self.queue = [replace(each, body="") if request.body else each for each in self.queue]
         self.queue.append(request)
@@ -375,6 +401,16 @@ class Runs:
             self.unseen.append(request.comment_id)
             del self.unseen[:-QUEUE_MAX]
         return request.key
+
+    def refuse_once(self, request: RunRequest, reason: str, now: datetime) -> None:
+        """Refuse a request that came too late, unless its key is known. What asks without a key has no receipt."""
+        if request.key and request.key not in self.keys:
+            self._remember(request.key)
+            self.refuse(request, reason, now)
+
+    def _remember(self, key: str) -> None:
+        self.keys.append(key)
+        del self.keys[:-KEYS_MAX]
 
     def refuse(self, request: RunRequest, reason: str, now: datetime) -> None:
         """Remember a request that was not taken."""
@@ -409,16 +445,54 @@ class Runs:
         self.sessions += 1
 
     def want(self, goal: RunGoal) -> bool:
-        """Set the goal of the active run. A run that is to be cancelled stays so. Returns whether that is new."""
+        """Set the goal of the active run. Returns whether that is new.
+
+        A run that is to be cancelled stays so, and one that somebody paused works only once it is resumed.
+        """
         run = self.active
         if run is None or goal is run.goal or run.goal is RunGoal.CANCEL:
+            return False
+        if goal is RunGoal.WORK and self.pause is not None:
             return False
         run.goal, run.next_step_at = goal, None
         return True
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether something waits until somebody resumes it, or, after a stop of the sandbox, asks again."""
+        active = self.active
+        return self.pause is not None or (active is not None and active.goal is RunGoal.PAUSE)
+
+    def hold(self, pause: Pause) -> bool:
+        """Begin nothing until somebody resumes the runs. Returns whether that is new: the first person's pause stands.
+
+        What issuebox itself has paused, a person may pause as well: then it outlasts the run.
+        """
+        if self.pause is not None and (self.pause.by or not pause.by):
+            return False
+        self.pause = pause
+        self.want(RunGoal.PAUSE)
+        if self.active is not None:
+            self.active.stops = ()  # They count anew.
+        return True
+
+    def release(self) -> bool:
+        """End the pause. Returns whether something can go on now: a run that was paused, or requests that wait."""
+        if not self.is_paused:
+            return False
+        self.pause = None
+        return self.want(RunGoal.WORK) or bool(self.queue)
+
+    def forget_pause_of(self, run: Run) -> None:
+        """The run is over, and with it the pause that issuebox itself made under it."""
+        if self.pause is not None and not self.pause.by and run.is_over:
+            self.pause = None
+
     def call_off(self, reason: str, now: datetime, *, asked_at: datetime | None = None) -> None:
         """Cancel the active run, and refuse all requests that wait: those from before `asked_at`, None for all."""
         active = self.active
+        if asked_at is not None:
+            self.called_off_at = max(asked_at, self.called_off_at or asked_at)
         if active is not None and not any(_is_after(each, asked_at) for each in active.requests):
             self.want(RunGoal.CANCEL)
         self.refuse_waiting(reason, now, asked_at=asked_at)
@@ -430,8 +504,11 @@ class Runs:
                 self.refuse(request, reason, now)
         self.queue = [request for request in self.queue if _is_after(request, asked_at)]
 
-    def _open(self) -> Iterable[RunRequest]:
-        return (*self.queue, *(self.active.requests if self.active else ()))
+    def _is_started(self, request: RunRequest) -> bool:
+        """Whether a start is open, which this one joins, or one as new was taken: then it comes late, or once more."""
+        is_open = (*self.queue, *(self.active.requests if self.active else ()))
+        taken = (each for run in self.runs for each in run.requests if not _is_after(request, each.at))
+        return any(each.kind is RequestKind.START for each in (*is_open, *taken))
 
 
 def _is_after(request: RunRequest, asked_at: datetime | None) -> bool:

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from issuebox.domain.issue import Issue
 from issuebox.domain.run import Run, RunGoal, RunOutcome, RunPhase
+from issuebox.domain.run_pause import Pause
 
 TOLD_WITHIN = timedelta(days=3)
 """What happened longer ago is not told any more: as long as a notice is tried."""
@@ -76,13 +77,14 @@ class Surroundings:
     """What a comment says besides the run. ``advice`` is what helps, for a run that is over.
 
     ``waiting`` counts the requests that wait for the issue's next run, ``place`` is this run's place among those of the
-    installation that wait for a slot; 0 for none.
+    installation that wait for a slot; 0 for none. ``pause`` says who has paused the issue's runs, and why.
     """
 
     issue: Issue
     advice: str = ""
     waiting: int = 0
     place: int = 0
+    pause: Pause | None = None
 
 
 BEGINNING = "<!-- issuebox run "
@@ -112,12 +114,12 @@ def state_of(run: Run) -> State | RunOutcome:
 def has_news(run: Run, now: datetime) -> bool:
     """Whether the workflow has something to tell: the first report, the last one, and what stops the work in between.
 
-    That the agent works, and at what, is told by the run's follower.
+    That the agent works, and at what, is told by the run's follower; only that a paused run works again is news here.
     """
     state = state_of(run)
     if run.comment_id < 0 or run.told == state or (run.ended_at is not None and now - run.ended_at > TOLD_WITHIN):
         return False
-    return state is not State.WORKING or run.told in {"", UNSURE}
+    return state is not State.WORKING or run.told in {"", UNSURE, State.PAUSED}
 
 
 def is_needed(run: Run) -> bool:
@@ -132,8 +134,10 @@ def body_of(run: Run, around: Surroundings, hints: Hints) -> str:
         f"**{_WORDS[state]}**{_times(run)}",
         _quoted(run.summary if run.is_over else run.progress),
         _reason(run, state),
+        _paused(state, around),
         _results(run, around.issue),
         _queue(around) if not run.is_over else "",
+        f"To let it go on: run {_code(f'issuebox resume {around.issue.id}')}." if state is State.PAUSED else "",
         around.advice if run.is_over else _stopping(run, around.issue, hints),
         f"<sub>run {_code(run.id)}, attempt {run.attempt}</sub>",
     ]
@@ -157,6 +161,12 @@ def _reason(run: Run, state: State | RunOutcome) -> str:
         return ""
     after = f" It is tried again at {_stamp(run.next_step_at)}." if run.next_step_at else ""
     return f"The last step failed: {inert(run.trouble)}.{after}"
+
+
+def _paused(state: State | RunOutcome, around: Surroundings) -> str:
+    """By whom, since when and why. A pause that came with a stop of the sandbox has none of it."""
+    is_said = state is State.PAUSED and around.pause is not None
+    return f"It was paused {inert(around.pause.words)}." if is_said and around.pause else ""
 
 
 def _results(run: Run, issue: Issue) -> str:

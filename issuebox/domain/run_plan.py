@@ -27,6 +27,7 @@ from issuebox.domain.run import (
     RunTerms,
     Step,
 )
+from issuebox.domain.run_pause import Pause
 from issuebox.domain.text import prose
 
 TABLE: Mapping[RunPhase, Mapping[RunGoal, Step]] = {
@@ -143,7 +144,10 @@ def _hangs(run: Run, step: Step, _at: Circumstances) -> Plan | None:
 RULES: tuple[Rule, ...] = (_waits, _attempts, _no_slot, _hangs, _overdue, _stalled)
 
 
-def observe(run: Run, sandbox_id: str, *, is_up: bool, is_down: bool) -> None:
+STOPPED = "the sandbox was stopped under it"
+
+
+def observe(run: Run, sandbox_id: str, now: datetime, *, is_up: bool, is_down: bool) -> None:
     """Take what the last lookup showed of the sandbox: what `sandbox_id` is, '' for none, and whether it runs.
 
     Neither up nor down: it changes, and the attempt stays as it was known.
@@ -154,6 +158,9 @@ def observe(run: Run, sandbox_id: str, *, is_up: bool, is_down: bool) -> None:
             return
         run.sandbox_id, run.phase = sandbox_id, RunPhase.ABSENT
     if is_down and run.phase is not RunPhase.ABSENT:
+        worked = run.is_begun and run.phase in {RunPhase.RUNNING, RunPhase.UNKNOWN} and not run.has_slept
+        if worked and run.goal is RunGoal.WORK:
+            run.stops = (*run.stops, now)[-2:]
         run.phase, run.has_slept = RunPhase.ASLEEP, run.is_sent
     elif is_up and run.phase is RunPhase.ASLEEP:
         run.phase = RunPhase.UNKNOWN
@@ -193,6 +200,16 @@ def finish(run: Run, why: str, exit_code: int | None, report: Report, now: datet
     else:
         # A pause, or the sandbox was stopped under it.
         if why == "stopped" and run.goal is RunGoal.WORK:
-            run.cut_off += 1
-            run.reason = "the sandbox was stopped under it"
+            run.cut(STOPPED)
         run.move_on()
+
+
+def pause_for_stops(run: Run, terms: RunTerms, now: datetime) -> Pause | None:
+    """The pause for a run whose sandbox somebody has stopped again; None for any other one.
+
+    It would only be started to be stopped once more. Where this stop uses the last attempt up, the run ends instead.
+    """
+    is_asleep = run.phase is RunPhase.ASLEEP and run.goal is RunGoal.WORK
+    if not (is_asleep and run.is_stopped_again) or run.cut_off + 1 >= terms.attempts_max:
+        return None
+    return Pause(now, reason="its sandbox was stopped under it twice within 10 minutes")

@@ -45,6 +45,7 @@ class IssueBody(_Part):
     title: str = ""
     state: Literal["open", "closed"]
     state_reason: str | None = None
+    body: str | None = None
     html_url: str = ""
     repository_url: str = ""
     created_at: AwareDatetime
@@ -78,6 +79,7 @@ class IssueBody(_Part):
             assignees=tuple(account.login for account in self.assignees or ()),
             is_pull_request=self.pull_request is not None,
             is_reopened=self.state_reason == "reopened",
+            body=self.body or "",
         )
 
     def _repository(self) -> str:

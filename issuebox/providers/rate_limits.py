@@ -24,9 +24,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
+from issuebox import metrics
 from issuebox.domain.errors import RateLimitedError
 from issuebox.domain.text import number_of
 
@@ -158,6 +160,8 @@ class RateLimiter:
     def __init__(self) -> None:
         self._windows = {limiter: Window() for limiter in Limiter}
         self._probes = {limiter: _Probes() for limiter in Limiter}
+        for limiter, window in self._windows.items():
+            metrics.follow(metrics.DAYTONA_PAUSED, partial(_is_paused, window), limiter=limiter)
 
     @asynccontextmanager
     async def entered(self, limiter: Limiter) -> AsyncIterator[Ticket]:
@@ -182,6 +186,8 @@ class RateLimiter:
         told = told_by(headers or {}, ticket.limiter)
         if told is not None:
             self._windows[ticket.limiter].learn(ticket, told)
+            metrics.put(metrics.DAYTONA_LIMIT, told.limit, limiter=ticket.limiter)
+            metrics.put(metrics.DAYTONA_REMAINING, told.remaining, limiter=ticket.limiter)
 
     def refused(self, ticket: Ticket, headers: Mapping[str, str] | None, message: str) -> RateLimitedError:
         """Close the limiters that a 429 is about, and return the error for the caller that met it, with its slot."""
@@ -197,6 +203,10 @@ class RateLimiter:
         # Else the slots of all workers would coincide: all of them learned of the same end of the pause.
         jitter_s = random.random() * window.interval_s  # noqa: S311
         return RateLimitedError(message, status=status, retry_after_s=window.slot_s(_now()) + jitter_s)
+
+
+def _is_paused(window: Window) -> float:
+    return float(_now() < window.closed_until)
 
 
 def told_by(headers: Mapping[str, str], limiter: Limiter) -> Told | None:

@@ -19,11 +19,11 @@ from dataclasses import replace
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from issuebox.domain.text import one_line
@@ -79,18 +79,24 @@ class TemporalConfigError(ValueError):
     """Temporal's environment configuration is unusable; the text says what to change."""
 
 
-async def connect(*, lazy: bool = False, environment: Mapping[str, str] | None = None) -> Client:
+async def connect(
+    *, lazy: bool = False, environment: Mapping[str, str] | None = None, interceptors: Sequence[Interceptor] = ()
+) -> Client:
     """Connect to the Temporal that the variables name; with `lazy`, not before the first call.
 
     They are read from `environment` when it is given, else from the process's environment. A lazy client tries
     again with each call, so that the API starts even when Temporal is down. Raises `TemporalConfigError`, and
     without `lazy` the SDK's RuntimeError when Temporal cannot be reached.
     """
-    return await Client.connect(**configuration(environment), lazy=lazy, data_converter=DATA_CONVERTER)
+    return await Client.connect(
+        **configuration(environment), lazy=lazy, data_converter=DATA_CONVERTER, interceptors=interceptors
+    )
 
 
-def forward_core_log() -> None:
+def forward_core_log(metrics: PrometheusConfig | None = None) -> None:
     """Forward the log of the SDK's core to Python's logging. Call it once per process, before anything connects.
+
+    With `metrics`, the core also shows those. Raises ValueError when it cannot bind their address.
 
     By default the core writes to standard output from its own threads, in colours, and blocks on a slow reader.
     Forwarding drops lines while 2,048 wait, and passes their fields as `temporal_log`, which `issuebox.logs`
@@ -102,7 +108,7 @@ def forward_core_log() -> None:
         prepend_target_on_message=False,
         append_log_fields_to_message=False,
     )
-    telemetry = TelemetryConfig(logging=replace(LoggingConfig.default, forwarding=forwarding))
+    telemetry = TelemetryConfig(logging=replace(LoggingConfig.default, forwarding=forwarding), metrics=metrics)
     Runtime.set_default(Runtime(telemetry=telemetry))
 
 

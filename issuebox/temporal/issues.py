@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Self, TypedDict, TypeVar
+from typing import Self, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -27,17 +27,18 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
-from temporalio.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import QueryRejectCondition
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.events import EVENT_OF_AUDIT, Intention, IssueEvent
 from issuebox.domain.issue import Issue, sandbox_name
 from issuebox.domain.memory import keyed
 from issuebox.domain.phase import Outcome
-from issuebox.domain.text import as_markdown, cut_to_bytes, json_bytes
 from issuebox.domain.workflow_ends import advice_for, what_follows
 from issuebox.temporal import runs
+from issuebox.temporal.fairness import Urgency
+from issuebox.temporal.starts import StartOptions, start_options
 from workflows.messages import (
     ERROR_ISSUE_DELETED,
     ERROR_WRONG_ISSUE,
@@ -65,8 +66,11 @@ from workflows.run_messages import (
     ERROR_REQUEST_REFUSED,
     QUERY_RUNS,
     SIGNAL_CANCEL_RUN,
+    SIGNAL_PAUSE,
+    SIGNAL_RESUME,
     UPDATE_RUN,
     CancelRun,
+    PauseOrder,
     RunOrder,
     RunReceipt,
     RunsView,
@@ -84,10 +88,6 @@ KEPT_ANSWER_S = 0.5
 
 ClientFactory = Callable[[], Awaitable[Client]]
 T = TypeVar("T")
-
-SUMMARY_BYTES_MAX = 160
-"""Of a workflow's summary as JSON: with its envelope, half of Temporal's limit of 400 bytes
-(`limit.userMetadataSummarySize`). The dev server does not enforce it (1.29.1)."""
 
 _PASSING: Mapping[RPCStatusCode, str] = {
     RPCStatusCode.UNAVAILABLE: "Temporal cannot be reached",
@@ -191,15 +191,6 @@ class _Use(Enum):
     FIRST = auto()
     REPEATED = auto()
     UNTOLD = auto()
-
-
-class _StartOptions(TypedDict):
-    id: str
-    task_queue: str
-    id_reuse_policy: WorkflowIDReusePolicy
-    id_conflict_policy: WorkflowIDConflictPolicy
-    static_summary: str
-    static_details: str | None
 
 
 class Issues:
@@ -397,9 +388,20 @@ class Issues:
             pass  # The workflow ignores the name of a run that is none of its own.
         await self.order(issue_id, SIGNAL_CANCEL_RUN, CancelRun(run))
 
+    async def pause_runs(self, issue_id: int, caller: Caller) -> None:
+        """Have the agent rest until somebody resumes its runs. Stored when this returns, and safe to repeat.
+
+        Raises UnknownIssueError.
+        """
+        await self.order(issue_id, SIGNAL_PAUSE, PauseOrder(caller.title, datetime.now(UTC)))
+
+    async def resume_runs(self, issue_id: int, caller: Caller) -> None:
+        """Have the agent go on. Stored when this returns, and safe to repeat. Raises UnknownIssueError."""
+        await self.order(issue_id, SIGNAL_RESUME, PauseOrder(caller.title, datetime.now(UTC)))
+
     def start_operation(self, issue: Issue) -> WithStartWorkflowOperation[object, object]:
         """The start of an update-with-start for the issue's workflow. The SDK allows only one use of it."""
-        return WithStartWorkflowOperation(WORKFLOW_TYPE, self._input(issue), **self._options(issue))
+        return WithStartWorkflowOperation(WORKFLOW_TYPE, self._input(issue), **self._options(issue, Urgency.PERSON))
 
     @asynccontextmanager
     async def within(self, timeout_s: float | None = None) -> AsyncIterator[None]:
@@ -428,7 +430,7 @@ class Issues:
             self._input(event.issue),
             start_signal=SIGNAL_EVENT,
             start_signal_args=[event],
-            **self._options(event.issue),
+            **self._options(event.issue, _urgency(event)),
         )
 
     async def _use_of(self, issue_id: int, key: str, order: str) -> _Use:
@@ -527,24 +529,12 @@ class Issues:
     def _input(self, issue: Issue) -> StartInput:
         return StartInput(issue.id, self.name(issue.id))
 
-    def _options(self, issue: Issue) -> _StartOptions:
-        return {
-            "id": self.name(issue.id),
-            "task_queue": self.task_queue,
-            "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
-            "static_summary": summary(issue),
-            "static_details": issue.url or None,
-        }
+    def _options(self, issue: Issue, urgency: Urgency) -> StartOptions:
+        return start_options(self.name(issue.id), self.task_queue, issue, urgency)
 
 
-def summary(issue: Issue) -> str:
-    """One line for Temporal's Web UI, which shows it as Markdown: repository, number, title."""
-    if not issue.repository:
-        return f"issue {issue.id}"
-    line = as_markdown(f"{issue.repository}#{issue.number} {issue.title}".strip())
-    summary = cut_to_bytes(line, SUMMARY_BYTES_MAX)
-    return summary if json_bytes(summary) <= SUMMARY_BYTES_MAX else cut_to_bytes(line, SUMMARY_BYTES_MAX // 2)
+def _urgency(event: IssueEvent) -> Urgency:
+    return Urgency.SWEEP if event.is_resync or event.event == EVENT_OF_AUDIT else Urgency.EVENT
 
 
 async def found(call: Awaitable[T]) -> T | None:

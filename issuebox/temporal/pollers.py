@@ -39,6 +39,14 @@ class Poller:
         return self.age_s >= POLL_MAX_S
 
 
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Who polls for one kind of work, and about how many tasks of it wait."""
+
+    pollers: list[Poller]
+    backlog: int
+
+
 def queue_of(kind: str, task_queue: str) -> str:
     """The name of the task queue for this kind of work."""
     _, aside = KINDS[kind]
@@ -51,6 +59,11 @@ async def pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
     A task queue has several partitions. The plain describe shows who polls the first one, so that a worker whose poll
     waits at another looks absent for a minute.
     """
+    return (await queue_state(client, task_queue, kind)).pollers
+
+
+async def queue_state(client: Client, task_queue: str, kind: str) -> QueueState:
+    """The same, and how many tasks of this kind wait for one of them. Raises RPCError."""
     name, (kind_of_queue, _) = queue_of(kind, task_queue), KINDS[kind]
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
@@ -58,11 +71,13 @@ async def pollers(client: Client, task_queue: str, kind: str) -> list[Poller]:
         api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
         task_queue_types=[kind_of_queue],
         report_pollers=True,
+        report_stats=True,
     )
     reply = await client.workflow_service.describe_task_queue(request)
-    now, ages = datetime.now(UTC), dict[str, float]()
+    now, ages, backlog = datetime.now(UTC), dict[str, float](), 0
     for version in reply.versions_info.values():
+        backlog += version.types_info[kind_of_queue].stats.approximate_backlog_count
         for poller in version.types_info[kind_of_queue].pollers:
             age_s = (now - poller.last_access_time.ToDatetime(UTC)).total_seconds()
             ages[poller.identity] = min(age_s, ages.get(poller.identity, age_s))
-    return [Poller(identity, age_s) for identity, age_s in ages.items()]
+    return QueueState([Poller(identity, age_s) for identity, age_s in ages.items()], backlog)

@@ -11,6 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from issuebox.domain.errors import TransientError
 from issuebox.domain.issue import run_gate_name
 from issuebox.domain.run_gate import Said
+from issuebox.temporal.fairness import Urgency, priority_of
 from issuebox.temporal.issues import Issues, UnavailableError, found
 from workflows.messages import TASK_QUEUE
 from workflows.run_gate_messages import RUN_GATE_SUMMARY, RUN_GATE_TYPE, SIGNAL_SAID, RunGateInput, SaidToGate
@@ -23,11 +24,15 @@ class GateClient:
     """`RunGates` over Temporal."""
 
     def __init__(self, client: Client, *, name_prefix: str, task_queue: str) -> None:
+        self._name_prefix = name_prefix
         self._issues = Issues.over(client, name_prefix=name_prefix, task_queue=task_queue, timeout_s=CALL_TIMEOUT_S)
         self._client = client
         self.id = run_gate_name(name_prefix, "" if task_queue == TASK_QUEUE else task_queue)
 
     async def say(self, said: Said, runs_max: int) -> None:
+        if not said.holder.startswith(self._name_prefix):
+            # It would speak to a gate of its own name. The next try may meet a worker that is right.
+            raise TransientError(f"{said.holder} is not of this worker, which calls issues {self._name_prefix}…")
         word = SaidToGate(said, runs_max)
         handle = self._client.get_workflow_handle(self.id)
         try:
@@ -64,6 +69,7 @@ class GateClient:
             task_queue=self._issues.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=RUN_GATE_SUMMARY,
+            priority=priority_of(Urgency.PERSON),
             start_signal=SIGNAL_SAID,
             start_signal_args=[word],
         )

@@ -27,6 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.issue_source import is_repository
 from issuebox.settings import WorkerSettings
+from issuebox.temporal.fairness import Urgency, priority_of
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput
 from workflows.messages import TASK_QUEUE
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncRequest
@@ -176,6 +177,7 @@ def _schedule(sweep: Sweep, own_id: str, settings: WorkerSettings) -> Schedule:
             id=own_id,
             task_queue=settings.task_queue,
             static_summary=sweep.summary,
+            priority=priority_of(Urgency.SWEEP),
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=interval)], jitter=interval * JITTER_SHARE),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCHUP_WINDOW),

@@ -10,12 +10,12 @@ from dataclasses import replace
 from temporalio.client import Client
 
 from issuebox.domain.errors import TransientError
-from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.events import EVENT_OF_AUDIT, Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, time_of
-from issuebox.domain.known_issues import KnownIssue, KnownPage
+from issuebox.domain.known_issues import KnownIssue, KnownPage, KnownRequests
 from issuebox.domain.records import IssueRecord, RecordPage
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row, running_on
-from issuebox.temporal.issues import Issues, UnavailableError
+from issuebox.temporal.issues import AwayError, Issues, IssuesError, UnavailableError
 from workflows.search_attributes import ISSUE_STATE, REPOSITORY
 
 PAGE_SIZE = 200
@@ -61,6 +61,18 @@ class SweptIssues:
         ]
         return KnownPage(tuple(is_open), base64.b64encode(page.next_token).decode())
 
+    async def requests(self, issue_id: int) -> KnownRequests | None:
+        """Ask the workflow by query. One that no worker serves, that is stuck or that has ended cannot say."""
+        async with _outages():
+            try:
+                view = await self._issues.runs(issue_id)
+            except AwayError:
+                raise
+            except IssuesError:
+                return None
+        keys = frozenset(receipt.key for receipt in view.receipts)
+        return KnownRequests(keys, sum(receipt.state == "waiting" for receipt in view.receipts), view.called_off_at)
+
     async def deliver(self, event: IssueEvent) -> None:
         """Send what was missed. Only a request starts a workflow: an end has none to end by now."""
         async with _outages():
@@ -86,7 +98,7 @@ class SweptIssues:
             if snapshot.state is not IssueState.OPEN:
                 # The time of the close is not published. It is no later than the last update, and later requests count.
                 snapshot = replace(snapshot, closed_at=snapshot.updated_at)
-            await self._issues.adopt(IssueEvent(snapshot, Intention.IGNORE, event="audit", action="adopted"))
+            await self._issues.adopt(IssueEvent(snapshot, Intention.IGNORE, event=EVENT_OF_AUDIT, action="adopted"))
             await self._issues.look(self._issues.name(issue.id))
 
     async def look(self, name: str) -> bool:

@@ -152,7 +152,7 @@ async def prepared(
             *(_worker(run_dir, name, links, {**settings, **receiver.settings}, constants) for name in WORKERS),
         ]
         parts = {program.name: Part(program) for program in programs}
-        strays = {name: _stray(run_dir, name, ports, receiver.settings) for name in STRAYS}
+        strays = {name: _stray(run_dir, name, ports, {**settings, **receiver.settings}) for name in STRAYS}
         cluster = Cluster(run_dir, parts, links, ports, binary, http, admin, receiver, strays)
         exits.push_async_callback(cluster.stop)
         yield cluster
@@ -209,7 +209,7 @@ def _worker(
 
 def _stray(run_dir: Path, name: str, ports: Mapping[str, int], settings: Mapping[str, str]) -> Program:
     """A worker with a wrong setting. It has no link: its setting is the disturbance."""
-    environment = worker_environment(ports[TEMPORAL], ports[DAYTONA], {**SETTINGS, **settings, **STRAYS[name]})
+    environment = worker_environment(ports[TEMPORAL], ports[DAYTONA], {**settings, **STRAYS[name]})
     return _working(run_dir, name, environment, SHORTENED)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from localdaytona.types import JSONObject
+from proofs.chaos.agents import Agents
 from proofs.chaos.cluster import Cluster
 from proofs.chaos.fault_schedule import (
     Act,
@@ -24,11 +25,13 @@ from proofs.chaos.fault_schedule import (
     Meddle,
     OnLink,
     OnPart,
+    OrderRuns,
     RollingRestart,
     Slow,
     Stall,
     StallReader,
     Stray,
+    StrikeRun,
     Terminate,
     TimedStep,
     Wave,
@@ -61,6 +64,7 @@ class FaultInjector:
         self._base = base
         self._tally = tally
         self._people = People(cluster, base, tally)
+        self._agents = Agents(cluster, tally)
         self._operators = Operators(cluster, tally)
         self._turned: Counter[str] = Counter()
         """How many knobs change a setting of Daytona now."""
@@ -98,6 +102,10 @@ class FaultInjector:
                 await self._raise_wave(step)
             case Act() | Work() | Command():
                 await self._send_people(step)
+            case StrikeRun():
+                await self._agents.strike(step)
+            case OrderRuns():
+                await self._agents.order(step)
             case Meddle() | Stray():
                 await self._send_operators(step)
             case Burst():

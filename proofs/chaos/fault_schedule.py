@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from localdaytona.types import JSONObject
+from proofs.chaos.run_strikes import Strike
 
 MEDDLINGS: Final = ("cancel", "terminate", "reset")
 IN_COMMANDS: Final = ("in a create", "in a command")
@@ -136,6 +137,23 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class StrikeRun:
+    """Processes of a run are killed, once one is at work. `number` chooses among those that are."""
+
+    number: int
+    strike: Strike
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRuns:
+    """A person cancels or pauses the runs of an issue over REST, by one of the two APIs."""
+
+    issue: int
+    order: str
+    api: int
+
+
+@dataclass(frozen=True, slots=True)
 class Meddle:
     """An operator cancels, terminates or resets a workflow: the first one from `issue` on that is in this moment.
 
@@ -168,8 +186,9 @@ class Burst:
 OnPart = Kill | Freeze | Terminate | RollingRestart | StallReader
 OnLink = Cut | Stall | Slow
 ByPerson = Act | Work | Command
+OnRun = StrikeRun | OrderRuns
 ByOperator = Meddle | Stray
-Step = OnPart | OnLink | Knob | Wave | ByPerson | ByOperator | Burst
+Step = OnPart | OnLink | Knob | Wave | ByPerson | OnRun | ByOperator | Burst
 """Everything that the plan does to the system, besides GitHub's deliveries: faults, and people's acts and orders."""
 
 

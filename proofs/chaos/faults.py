@@ -29,6 +29,12 @@ _REPLIES: Final[tuple[JSONObject, ...]] = (
     {"kind": "hang", "after": True},
     {"kind": "malformed", "field": "id"},
 )
+_INSIDE: Final[tuple[JSONObject, ...]] = (
+    {"kind": "twice"},
+    {"kind": "late", "seconds": 1.0},
+    {"kind": "late", "seconds": DELAY_MAX_S},
+)
+"""What a proxy does to requests to a sandbox: it sends one twice, or carries out later one that it gave up."""
 _NAMED: Final[tuple[JSONObject, ...]] = (
     {"kind": "not_found"},
     {"kind": "conflict", "text": "state_change"},
@@ -70,7 +76,7 @@ def _effects(operation: str) -> tuple[JSONObject, ...]:
     if operation == "events":
         return _STREAM
     if operation == "toolbox":
-        return _REPLIES
+        return _REPLIES + _INSIDE
     effects = _REPLIES + _NAMED
     if operation in WITH_TRANSITION:
         effects += _TRANSITIONS

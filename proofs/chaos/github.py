@@ -22,6 +22,7 @@ from proofs.chaos.tally import Tally
 from proofs.chaos.terms import REPOSITORY
 from proofs.checker.evidence import Delivery
 
+TITLE: Final = "of the chaos run"
 GIVE_UP_S: Final = 10.0
 """How long GitHub waits for an answer."""
 TRIES_MAX: Final = 8
@@ -106,6 +107,7 @@ class GitHub:
             updated_at=self._base + event.second,
             closed_at=self._reported_close(event),
             sent_at=time.time(),
+            asks=event.asks,
         )
 
     def _reported_close(self, event: Event) -> float | None:
@@ -118,7 +120,7 @@ class GitHub:
         issue = MockIssue(
             event.issue,
             REPOSITORY,
-            title=f"Issue {event.issue} of the chaos run",
+            title=f"Issue {event.issue} {TITLE}",
             updated_at=self._moment(event.second),
             closed_at=None if event.closed_at is None else self._moment(event.closed_at),
         )
@@ -134,6 +136,7 @@ def _built(event: Event, issue: MockIssue, secret: str, delivery: str) -> MockDe
         issue,
         secret,
         comment=event.comment,
+        comment_id=event.comment_id,
         detail=event.label,
         delivery=delivery,
         sender=SENDERS[event.kind.sender],

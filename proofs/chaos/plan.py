@@ -28,18 +28,21 @@ from proofs.chaos.fault_schedule import (
     Kill,
     Knob,
     Meddle,
+    OrderRuns,
     RollingRestart,
     Slow,
     Stall,
     StallReader,
     Step,
     Stray,
+    StrikeRun,
     Terminate,
     TimedStep,
     Wave,
     Work,
 )
 from proofs.chaos.faults import FALSE_404, deck
+from proofs.chaos.run_strikes import MARKS, Strike
 from proofs.chaos.story import IssueState, Post, stories
 from proofs.chaos.terms import (
     API,
@@ -140,6 +143,7 @@ def make_plan(seed: int, issues: int, seconds: float) -> Plan:
         *_foreign(random.Random(f"{seed}/foreign"), issues, posts),
         *_operators(random.Random(f"{seed}/operators"), issues, seconds, slow_at_s),
         *_strangers(random.Random(f"{seed}/strangers"), seconds, posts),
+        *_on_runs(random.Random(f"{seed}/runs"), issues, seconds, posts),
     ]
     again = [post for timed in schedule if _is_long_stall(timed.step) for post in _again(posts, timed.at_s)]
     in_order = sorted(schedule, key=lambda timed: (timed.at_s, repr(timed.step)))
@@ -384,6 +388,26 @@ def _work(rng: random.Random, posts: tuple[Post, ...], orders: dict[int, float])
         until_s = ended.get(issue, second + 20.0)
         if until_s - second > 4.0 and rng.random() < 0.5:  # noqa: PLR2004 -- time for a create
             yield TimedStep(second + 2.5, Work(issue, until_s - 0.5))
+
+
+STRIKES: Final = (*MARKS, Strike.OOM, *MARKS)
+"""What strikes a run, in turn. A stop in the dashboard is among people's acts, a close among the stories."""
+RUN_ORDERS: Final = ("cancel", "pause")
+STRIKES_MIN: Final = 12
+STRIKES_PER_ISSUE: Final = 0.25
+ORDERED_SHARE: Final = 0.12
+"""Of the requests for work."""
+ORDERED_AFTER_S: Final = (0.5, 6.0)
+
+
+def _on_runs(rng: random.Random, issues: int, seconds: float, posts: tuple[Post, ...]) -> Iterator[TimedStep]:
+    """Processes of runs are killed, and runs cancelled or paused some seconds after somebody asked for work."""
+    for number in range(max(STRIKES_MIN, int(issues * STRIKES_PER_ISSUE))):
+        yield TimedStep(_moment(rng, seconds), StrikeRun(rng.randrange(1_000), STRIKES[number % len(STRIKES)]))
+    for post in posts:
+        if post.event.asks and rng.random() < ORDERED_SHARE:
+            at_s = round(min(seconds, post.at_s + rng.uniform(*ORDERED_AFTER_S)), 3)
+            yield TimedStep(at_s, OrderRuns(post.event.issue, rng.choice(RUN_ORDERS), rng.randrange(len(API))))
 
 
 def _moment(rng: random.Random, seconds: float) -> float:

@@ -85,6 +85,7 @@ def _head(summary: Summary) -> Iterator[str]:
         "deliveries, acknowledged": f"{summary.deliveries - summary.given_up:,} of {summary.deliveries:,}",
         "POSTs, redeliveries included": f"{summary.posts:,}",
         "sandboxes created": f"{summary.sandboxes_created:,}",
+        "executions of the agents' jobs": f"{summary.agents.get('executions', 0):,}",
         "processes killed": f"{killed:,}",
         "processes frozen": f"{_sum(summary.disturbances, 'freeze'):,}",
         "processes that ended in order after SIGTERM": f"{_orderly(summary):,} of {sum(summary.endings.values()):,}",
@@ -140,6 +141,7 @@ def _timeline(picture: str) -> Iterator[str]:
 def _done(summary: Summary) -> Iterator[str]:
     yield '<h2>Disturbances</h2><div class="columns">'
     yield _counts("Processes, links, Daytona", summary.disturbances)
+    yield _counts("Agents", summary.agents)
     yield _counts("People", summary.acts)
     yield _counts("Refused at that moment", summary.refused_acts)
     yield _counts("Outcomes of SIGTERMs", summary.endings)

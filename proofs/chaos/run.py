@@ -9,20 +9,22 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
+from proofs.chaos.agents import Agents, agent_settings, alive_under, places_of, read_ledger, read_receipts
 from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
 from proofs.chaos.fault_injector import FaultInjector
-from proofs.chaos.github import GitHub
+from proofs.chaos.github import TITLE, GitHub
 from proofs.chaos.operators import Operators
 from proofs.chaos.parts import Ending
 from proofs.chaos.people import work_left
 from proofs.chaos.plan import Plan
 from proofs.chaos.receiver import out_of_order, untold
-from proofs.chaos.settling import QUERY, NotAtRestError, settled
+from proofs.chaos.settling import QUERY, NotAtRestError, settled, shown
 from proofs.chaos.strangers import intrusions
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA, NAME_PREFIX
+from proofs.chaos.terms import DAYTONA, NAME_PREFIX, SETTINGS
 from proofs.chaos.watch import JournalWatch, evidence_of
 from proofs.checker.evidence import Evidence, Violation
 from proofs.checker.histories import read_histories
@@ -73,10 +75,11 @@ class Run:
         self._tally = tally
         self._settle_timeout_s = settle_timeout_s
         self._failed_tasks: Counter[str] = Counter()
+        self._secret = token_hex(16)
 
     async def play(self) -> Outcome:
         """Carry out the plan and judge it. Raises `PartError` when a part cannot be started."""
-        async with prepared(self._run_dir) as cluster:
+        async with prepared(self._run_dir, SETTINGS | agent_settings(self._run_dir, self._secret)) as cluster:
             await cluster.start()
             watch = JournalWatch(cluster.admin, self._tally)
             watching = asyncio.create_task(watch.keep_reading())
@@ -108,6 +111,7 @@ class Run:
         ended_at = time.time()
         self._tally.phase = "ending"
         await cluster.end()
+        await self._search()
         ours = cluster.ours
         return Outcome(
             evidence,
@@ -138,12 +142,24 @@ class Run:
                 await self._quiet(cluster, watch)
                 await Operators(cluster, self._tally).revive(github, self._plan.posts)
                 await self._quiet(cluster, watch)
+                while await Agents(cluster, self._tally).resume():
+                    await self._quiet(cluster, watch)
                 await self._told(cluster)
         except NotAtRestError as error:
             return str(error)
         except TimeoutError:
-            return f"{self._tally.waiting} deliveries wait for a redelivery, {self._tally.at_rest} issues are at rest"
+            waiting, restless = self._tally.waiting, self._tally.restless
+            return f"{waiting} deliveries wait for a redelivery, {len(restless)} issues do not rest: {shown(restless)}"
         return ""
+
+    async def _search(self) -> None:
+        """The agents' secret stands nowhere. That an issue's title stands in Temporal's database shows the search."""
+        self._tally.breaches += [f"the agents' secret stands in {place}" for place in await self._places(self._secret)]
+        if not any("temporal.db" in place for place in await self._places(TITLE)):
+            self._tally.breaches.append("the search for secrets does not find an issue's title")
+
+    async def _places(self, text: str) -> list[str]:
+        return await places_of(self._run_dir, text)
 
     async def _told(self, cluster: Cluster) -> None:
         """The receiver of notices has to know each issue's present state, and to have learned all in order."""
@@ -180,9 +196,12 @@ class Run:
         self._failed_tasks = recorded.failed_tasks
         self._tally.breaches += [*recorded.bad_cancels, *await intrusions(client, names, recorded.signals)]
         # Without rest, a delivery may not be in a history yet, which proves nothing; a recorded block is certain.
-        facts: dict[str, object] = {"blocks": recorded.blocks, "ends": recorded.ends}
+        facts: dict[str, object] = {"blocks": recorded.blocks, "ends": recorded.ends, "run_steps": recorded.run_steps}
+        facts["ledger"] = await asyncio.to_thread(read_ledger, self._run_dir)
         if is_at_rest:
             facts["histories"] = recorded.signals
+            facts["receipts"] = await read_receipts(client, range(1, self._plan.issues + 1))
+            facts["left"] = await asyncio.to_thread(alive_under, self._run_dir)
         evidence = evidence.model_copy(update=facts)
         await asyncio.to_thread(write_run, self._run_dir, evidence)
         return evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ POLL_INTERVAL_S: Final = 0.5
 AT_ONCE_MAX: Final = 20
 QUERY_TIMEOUT: Final = timedelta(seconds=5)
 QUERY: Final = 'WorkflowType = "IssueSandboxWorkflow" AND ExecutionStatus = "Running"'
+AT_WORK: Final = frozenset({"working", "ending"})
+"""States of a run in which something of it may be alive."""
 HOLDS: Final = frozenset({"broken", "unbuilt", "foreign", "unsaved"})
 """Causes of a block that wait for a person. All others pass once the faults have ended."""
 
@@ -37,8 +40,14 @@ async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
                 if restless:
                     await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:
-        shown = "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
-        raise NotAtRestError(f"{len(restless)} issues are not at rest after {timeout_s:.0f} s: {shown}") from error
+        raise NotAtRestError(
+            f"{len(restless)} issues are not at rest after {timeout_s:.0f} s: {shown(restless)}"
+        ) from error
+
+
+def shown(restless: Mapping[str, str]) -> str:
+    """What the first of them do."""
+    return "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
 
 
 async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str, str]:
@@ -54,6 +63,7 @@ async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str,
     found = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
     restless = {name: doing for name, doing in found.items() if doing}
     rested |= found.keys() - restless.keys()
+    tally.restless = restless
     tally.workflows, tally.at_rest = len(names), len(names) - len(restless)
     return restless
 
@@ -64,12 +74,25 @@ async def _unrest(client: Client, name: str) -> str:
         status: dict[str, Any] = await client.get_workflow_handle(name).query("status", rpc_timeout=QUERY_TIMEOUT)
     except (RPCError, WorkflowQueryFailedError) as error:
         return f"does not answer ({error})"
-    blocked = status["blocked"]
+    blocked, run = status["blocked"], status["run"]
+    if run and run["state"] in AT_WORK:
+        return f"run {run['id']} is {run['state']}, attempt {run['attempt']} is {run['phase']}: {run['reason']}"
     if blocked and blocked["cause"] in HOLDS and status["doing"].startswith("blocked"):
         return ""
+    if (
+        not blocked
+        and not status["run_pause"]
+        and status["goal"] == "running"
+        and (status["run_requests_waiting"] or _waits(run))
+    ):
+        return f"{status['run_requests_waiting']} requests wait for a run; the last one is {run}"
     is_resting = status["doing"].startswith("resting") and not status["requests_waiting"] and not blocked
     if is_resting and not status["goal_due_at"]:
         return ""
     why = f", blocked: {blocked['cause']}: {blocked['reason']}" if blocked else ""
     due = f", next goal at {status['goal_due_at']}" if status["goal_due_at"] else ""
     return f"{status['doing']}, goal {status['goal']}{why}{due}"
+
+
+def _waits(run: dict[str, Any] | None) -> bool:
+    return run is not None and run["state"] == "waiting"

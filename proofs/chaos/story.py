@@ -19,6 +19,7 @@ LATE_S: Final = 6.0
 """The longest time from an event to its delivery."""
 ON_TIME_S: Final = 0.4
 GAP_MAX_S: Final = 8
+COMMENTS_PER_ISSUE_MAX: Final = 1_000_000
 QUICK: Final = 0.6
 
 
@@ -84,6 +85,20 @@ class Event:
     kind: Kind
     second: int
     closed_at: int | None
+
+    @property
+    def comment_id(self) -> int:
+        """GitHub's ID of the comment, whichever delivery brings it. An issue has at most one a second."""
+        return self.issue * COMMENTS_PER_ISSUE_MAX + self.second
+
+    @property
+    def asks(self) -> str:
+        """The key of the request for work that a comment makes; '' for everything else.
+
+        A label asks as well, and its key depends on what came before.
+        """
+        is_request = self.kind.action == "comment" and self.kind.is_trigger and self.kind.sender == "maintainer"
+        return f"comment-{self.comment_id}" if is_request else ""
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
 from proofs.chaos.tally import ON_PROCESSES, Tally
-from proofs.checker.evidence import Delivery, Violation
+from proofs.checker.evidence import Delivery, Evidence, Violation
 from proofs.checker.rules import RULES, is_checked
 
 
@@ -56,6 +56,8 @@ class Summary(BaseModel):
     journal_entries: int
     sandboxes_created: int
     daytona_requests: int
+    agents: Mapping[str, int]
+    """Requests for work, runs, and executions by the jobs' own ledger."""
     disturbances: Mapping[str, int]
     """Disturbances of processes by part, those of links and of Daytona by kind."""
     faults: Mapping[str, int]
@@ -118,6 +120,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         journal_entries=len(outcome.evidence.journal),
         sandboxes_created=kinds["created"],
         daytona_requests=kinds["request"],
+        agents=_agents(outcome.evidence),
         disturbances=dict(Counter(_name(each.lane, each.kind) for each in tally.disturbances).most_common()),
         faults=dict(sorted(tally.faults.items())),
         acts=dict(tally.acts.most_common()),
@@ -132,6 +135,19 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         breaches=outcome.breaches,
         blocks=dict(Counter(block.cause for block in outcome.evidence.blocks or ()).most_common()),
     )
+
+
+def _agents(evidence: Evidence) -> dict[str, int]:
+    """What the agents were asked, and what they did. An execution that was killed wrote no end."""
+    ledger, receipts = evidence.ledger or (), evidence.receipts or ()
+    return {
+        "requests for work": len(receipts),
+        "refused requests": sum(receipt.state == "refused" for receipt in receipts),
+        "runs": len({receipt.run for receipt in receipts if receipt.run}),
+        "executions": len(ledger),
+        "executions that wrote their end": sum(begun.ended_at is not None for begun in ledger),
+        "alive at the end": len(evidence.left),
+    }
 
 
 def latencies(posts: Sequence[Delivery]) -> dict[str, float]:
@@ -155,6 +171,7 @@ def as_text(summary: Summary) -> str:
         f"Processes with a full log pipe: {summary.full_pipes}",
         f"Blocked: {_counted(summary.blocks) or 'none'}",
         f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
+        f"Agents: {_counted(summary.agents)}",
         f"People: {_counted(summary.acts)}",
         f"Strangers: {_answers(summary.hostile)}",
         f"Receiver of notices: {_counted(summary.told) or 'was told nothing'}",

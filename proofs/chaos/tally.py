@@ -68,6 +68,8 @@ class Tally:
     given_up: int = 0
     waiting: int = 0
     at_rest: int = 0
+    restless: dict[str, str] = field(default_factory=dict)
+    """The workflows that were not seen at rest yet, and what they do."""
     workflows: int = 0
 
     @property

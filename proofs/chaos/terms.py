@@ -62,6 +62,8 @@ SHORTENED: Final = {
     "blocked_retry_initial_s": 2,
     "blocked_retry_max_s": 6,
     "unreachable_after_s": 8,
+    "run_probe_timeout_s": 2,
+    "run_script_timeout_s": 6,
     "confirm_gone_s": CONFIRM_GONE_S,
     "daytona_request_timeout_s": 2,
     "daytona_command_timeout_s": 4,

@@ -99,12 +99,16 @@ class Block(_Noted):
 
 
 class Begun(_Noted):
-    """A line of a sandbox's ledger: at that second, an attempt of a run began in it. The service never reads it."""
+    """A line of a ledger: at that second, an attempt of a run began in a sandbox. The service never reads it.
+
+    ``ended_at``: when the job said that it ended; None where it did not, or is not asked to.
+    """
 
     sandbox_id: str
     run: str
     attempt: int
     at: float
+    ended_at: float | None = None
 
 
 class Alive(_Noted):
@@ -141,6 +145,14 @@ class Receipt(_Noted):
     run: str = ""
 
 
+class Comment(_Noted):
+    """A comment at rest on an issue at GitHub that names a run: the service wrote it."""
+
+    issue: int
+    run: str
+    comment_id: int
+
+
 class End(_Noted):
     """A workflow run that a person or a wrong setting ended, and not its issue: `canceled`, `terminated` or `failed`.
 
@@ -174,8 +186,8 @@ class Evidence(_Noted):
     `worked_in`: the IDs of the sandboxes in which the run left unsaved work; None: the run did not note them.
     `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it. `instance`: the name
     of the installation under test, which is on its sandboxes. `lost`: Temporal's database was restored in the run.
-    `ledger`, `run_steps` and `receipts` are None when nobody read the sandboxes' ledgers, the histories, or the
-    receipts of requests for work. `left`: what of any run was alive at the end.
+    `ledger`, `run_steps`, `receipts` and `comments` are None when nobody read the jobs' ledgers, the histories, the
+    receipts of requests for work, or GitHub's comments. `left`: what of any run was alive at the end.
     """
 
     journal: list[Entry]
@@ -192,6 +204,7 @@ class Evidence(_Noted):
     ledger: list[Begun] | None = None
     run_steps: list[RunStep] | None = None
     receipts: list[Receipt] | None = None
+    comments: list[Comment] | None = None
     left: list[Alive] = []
 
 

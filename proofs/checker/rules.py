@@ -21,7 +21,7 @@ Check = Callable[[Case], Iterator[Violation]]
 SAFETY = frozenset("abdh")
 """The rules that are checked at any moment, from the journal."""
 
-AT_REST = frozenset("cefHJ")
+AT_REST = frozenset("cefHJM")
 """The rules that a run may still come to keep until it has come to rest."""
 
 FOREIGN = "foreign"
@@ -41,7 +41,7 @@ class Rule:
 
 
 def check(
-    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghiGHIJK")
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghiGHIJKMN")
 ) -> list[Violation]:
     """All violations, in the order of the journal. Without rest, (c), (e) and (f) are not checked."""
     return _judge(index(evidence, identity), evidence, only)
@@ -59,6 +59,8 @@ def is_checked(letter: str, evidence: Evidence) -> bool:
         "I": evidence.ledger is not None and evidence.run_steps is not None,
         "J": evidence.ledger is not None,
         "K": evidence.ledger is not None and evidence.run_steps is not None,
+        "M": evidence.comments is not None,
+        "N": evidence.run_steps is not None,
     }
     return is_read.get(letter, True) and (evidence.is_at_rest or letter not in AT_REST)
 
@@ -295,5 +297,7 @@ RULES: Mapping[str, Rule] = {
         Rule("I", "An attempt follows only the proven end of the one before, in the same sandbox.", runs.in_turn),
         Rule("J", "At rest, nothing of a run is alive.", runs.nothing_left),
         Rule("K", "No stop, archive or delete that nobody forced meets an attempt at work.", runs.undisturbed),
+        Rule("M", "At rest, each run is told in one comment on its issue.", runs.told_once),
+        Rule("N", "Daytona's idle timer stops no sandbox in which a worker follows a run.", runs.kept_awake),
     )
 }

@@ -13,6 +13,7 @@ from proofs.checker.evidence import (
     Alive,
     Begun,
     Block,
+    Comment,
     Delivery,
     End,
     Evidence,
@@ -28,6 +29,7 @@ from proofs.checker.evidence import (
 JOURNAL, DELIVERIES, ORDERS = "journal.jsonl", "deliveries.jsonl", "orders.jsonl"
 HISTORIES, BLOCKS, ENDS = "histories.jsonl", "blocks.jsonl", "ends.jsonl"
 LEDGER, RUN_STEPS, RECEIPTS, LEFT = "ledger.jsonl", "run_steps.jsonl", "receipts.jsonl", "left.jsonl"
+COMMENTS = "comments.jsonl"
 RUN, DATABASE = "run.json", "localdaytona.sqlite3"
 
 
@@ -61,6 +63,7 @@ def write_run(directory: Path, evidence: Evidence) -> None:
         (LEDGER, evidence.ledger),
         (RUN_STEPS, evidence.run_steps),
         (RECEIPTS, evidence.receipts),
+        (COMMENTS, evidence.comments),
     ):
         if lines is not None:
             write_lines(directory / name, lines)
@@ -88,6 +91,7 @@ def read_run(directory: Path) -> Evidence:
         ledger=read_lines(directory / LEDGER, Begun) if (directory / LEDGER).exists() else None,
         run_steps=read_lines(directory / RUN_STEPS, RunStep) if (directory / RUN_STEPS).exists() else None,
         receipts=read_lines(directory / RECEIPTS, Receipt) if (directory / RECEIPTS).exists() else None,
+        comments=read_lines(directory / COMMENTS, Comment) if (directory / COMMENTS).exists() else None,
         left=read_lines(directory / LEFT, Alive),
         **dict(run),
     )

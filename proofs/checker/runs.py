@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from proofs.checker.cases import Case, latest_orders
-from proofs.checker.evidence import Begun, Expectation, Receipt, RunStep, Violation
+from proofs.checker.evidence import Begun, Delivery, Expectation, Receipt, RunStep, Violation
 from proofs.checker.lives import RESTING, SandboxLife, is_outside
 
 ENDING = frozenset({"stop", "archive", "delete"})
@@ -26,6 +26,11 @@ OVER = frozenset({"ended", "dead"})
 SETTLED = frozenset({"over", "refused"})
 """What is said of a request about which nothing more will happen."""
 
+FINAL = frozenset({"deleted", "transferred"})
+"""Deliveries after which an issue's workflow comes to its end, with all receipts."""
+
+BY_HAND_IDLE = "admin:idle"
+
 SECOND = 1.0
 """The ledger has whole seconds."""
 
@@ -37,7 +42,9 @@ def once(case: Case) -> Iterator[Violation]:
         if count > 1:
             yield _violation("G", case, None, f"attempt {attempt} of run {run} began {count} times")
     for before, after in pairwise(lines):
-        if before.sandbox_id == after.sandbox_id and not _is_over_by(case, before, after.at + SECOND):
+        is_over = before.ended_at is not None and before.ended_at <= after.at + SECOND
+        is_over = is_over or before.sandbox_id != after.sandbox_id or _is_over_by(case, before, after.at + SECOND)
+        if not is_over:
             what = f"{_name(after)} began while {_name(before)} may have been alive"
             yield _violation("G", case, after.at, what)
 
@@ -57,7 +64,7 @@ def each_request(case: Case) -> Iterator[Violation]:
             yield _violation("H", case, None, f"request {receipt.key} is still {receipt.state} at rest")
     for delivery in case.deliveries:
         is_due = delivery.asks and delivery.is_acknowledged and delivery.expects is Expectation.RUNNING
-        if is_due and delivery.asks not in places and not _may_be_dropped(case, delivery.sent_at):
+        if is_due and delivery.asks not in places and not _may_be_dropped(case, delivery):
             yield _violation("H", case, delivery.answered_at, f"request {delivery.asks} is in no run, and not refused")
 
 
@@ -96,6 +103,36 @@ def undisturbed(case: Case) -> Iterator[Violation]:
             what = f"{life.id} was sent {command.operation} while {_name(line)} may have been alive"
             yield Violation(rule="K", issue=case.issue, at=command.at, what=what, entries=(command.seq,))
             break
+
+
+def told_once(case: Case) -> Iterator[Violation]:
+    """(M) At rest, each run is told in one comment on its issue. A deleted issue has none, whatever was written."""
+    if any(message.expects is Expectation.GONE for message in case.messages):
+        return
+    comments = Counter(comment.run for comment in case.evidence.comments or () if comment.issue == case.issue)
+    for run in sorted({receipt.run for receipt in _receipts(case) if receipt.run} | set(comments)):
+        if comments[run] != 1:
+            yield _violation("M", case, None, f"run {run} is told in {comments[run]} comments")
+
+
+def kept_awake(case: Case) -> Iterator[Violation]:
+    """(N) Daytona's idle timer stops no sandbox in which a worker follows a run."""
+    for step in _steps(case):
+        life = next(life for life in case.lives if life.id == step.sandbox_id)
+        if step.step != "follow_run" or step.ended_at is None:
+            continue
+        for moment in life.moments:
+            is_stopped = moment.operation == "auto_stop" and step.at <= moment.at <= step.ended_at
+            if is_stopped and not _was_made_idle(case, life, step.at, moment.at):
+                what = f"{life.id} was idle although a worker followed run {step.run} in it"
+                yield Violation(rule="N", issue=case.issue, at=moment.at, what=what, entries=(moment.seq,))
+                break
+
+
+def _was_made_idle(case: Case, life: SandboxLife, since: float, until: float) -> bool:
+    """Whether a person put the sandbox's last activity back meanwhile."""
+    acts = (entry for entry in case.evidence.journal if entry.sandbox_id == life.id and entry.operation == BY_HAND_IDLE)
+    return any(since <= entry.at <= until for entry in acts)
 
 
 def _ledger(case: Case) -> list[Begun]:
@@ -146,10 +183,14 @@ def _is_forced(case: Case, at: float) -> bool:
     return any((order.is_forced or order.order == "replace") and order.sent_at <= at for order in orders)
 
 
-def _may_be_dropped(case: Case, since: float) -> bool:
-    """Whether the request came with an end of the issue, an end of its workflow, or was forgotten with a database."""
-    is_ended = any(message.expects in {Expectation.STOPPED, Expectation.GONE} for message in case.messages)
-    return is_ended or case.has_end(since, float("inf")) or case.evidence.lost is not None
+def _may_be_dropped(case: Case, request: Delivery) -> bool:
+    """Whether the issue left its repository after the request, or what knew of the request was ended or forgotten.
+
+    A workflow that was ended may have taken the request from an earlier delivery, and answered it.
+    """
+    first_at = min(other.sent_at for other in case.deliveries if other.asks == request.asks)
+    is_ended = any(other.action in FINAL and other.updated_at >= request.updated_at for other in case.deliveries)
+    return is_ended or case.has_end(first_at, float("inf")) or case.evidence.lost is not None
 
 
 def _name(line: Begun) -> str:

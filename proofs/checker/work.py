@@ -12,6 +12,10 @@ from proofs.checker.evidence import Expectation
 from proofs.checker.expectations import is_on_closed, may_be_before, sandbox_requests
 from proofs.checker.lives import BY_PERSON, Moment, Period, SandboxLife
 
+RELEASE = "admin:release"
+RELEASED_WITHIN_S = 5.0
+"""Between the read that shows a stuck sandbox and the delete that follows it."""
+
 STARTED_BY = frozenset({"start", "recover"})
 """The service's operations that start a sandbox for an inspection."""
 
@@ -25,10 +29,22 @@ def objection(case: Case, life: SandboxLife) -> str:
         return ""
     if life.id in (case.evidence.worked_in or ()):
         return "held unsaved work and nobody abandoned it"
+    if _was_released(case, life, deletion):
+        return ""
     if deletion.operation != "delete":
         return f"was deleted by the timer {deletion.operation} without an inspection"
     periods = life.periods
     return _objection_to_last(case, life, periods[-1]) if periods else ""
+
+
+def _was_released(case: Case, life: SandboxLife, deletion: Moment) -> bool:
+    """Whether a person released it from a creation that was stuck just before: the delete was decided by what was read
+    before that, and nobody had worked in it.
+    """
+    if any(entry.seq < deletion.seq for entry in life.toolbox):
+        return False
+    acts = (entry for entry in case.evidence.journal if entry.sandbox_id == life.id and entry.operation == RELEASE)
+    return any(0 <= deletion.at - entry.at <= RELEASED_WITHIN_S for entry in acts)
 
 
 def is_abandoned(case: Case, life: SandboxLife, deletion: Moment) -> bool:
@@ -78,13 +94,19 @@ def _is_answered(entry: Entry) -> bool:
 
 
 def _stood(case: Case, end: Message, at: float) -> bool:
-    """Whether an end may have counted at this time: it had arrived, and no request had lifted it yet."""
+    """Whether an end may have counted at this time: it had arrived, and no request had lifted it yet.
+
+    A request that a workflow had taken which was ended since is forgotten with it.
+    """
     is_final = end.expects is Expectation.GONE and not end.is_order
     known = [each for each in case.messages if each.lo <= at]
     # On a closed issue, a request delays the steps of the close and does not call them off.
     lifting = [request for request in sandbox_requests(known) if end.is_order or not is_on_closed(request, known)]
     is_lifted = any(
-        request.lo > end.hi and request.hi <= at and not (end.is_order and may_be_before(request, end))
+        request.lo > end.hi
+        and request.hi <= at
+        and not (end.is_order and may_be_before(request, end))
+        and not case.has_end(request.lo, at)
         for request in lifting
     )
     return end.lo <= at and (is_final or not is_lifted)

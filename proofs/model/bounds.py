@@ -67,6 +67,10 @@ WITH_RUNS: tuple[Allowance, ...] = (
     with_runs(OPENED, CLOSED, COMMENTED),
     with_runs(OPENED, CLOSED, faults=1),
     with_runs(OPENED, strikes=1, rolls=1),
+    with_runs(OPENED, pauses=1, faults=1),
+    with_runs(OPENED, pauses=1, strikes=1),
+    with_runs(OPENED, CLOSED, pauses=1),
+    with_runs(OPENED, ASKED, pauses=1, cancels=1),
 )
 """The bounds of the model in which an agent works in the sandbox: a close lets it finish."""
 
@@ -85,6 +89,7 @@ LONG_RUNS: tuple[Allowance, ...] = (
     with_runs(OPENED, ASKED, strikes=1, faults=1),
     with_runs(OPENED, CLOSED, strikes=1, faults=1),
     with_runs(OPENED, cancels=1, strikes=1, faults=1),
+    with_runs(OPENED, CLOSED, pauses=1, faults=1),
 )
 """Wider bounds with runs, for `make model` alone."""
 
@@ -105,6 +110,7 @@ def describe(bound: Allowance) -> str:
         "sandbox made by hand": bound.handmade,
         "visit": bound.visits,
         "cancel": bound.cancels,
+        "pause": bound.pauses,
         "strike at a run": bound.strikes,
     }
     extras = [f"{count} {kind if count == 1 else _plural(kind)}" for kind, count in kinds.items() if count]

@@ -94,6 +94,8 @@ STANDING = frozenset({"stop", "delete", "delete --force"})
 """Orders that stand until somebody asks for the sandbox. They have a time."""
 CANCEL = "cancel"
 """The signal that ends what an agent does."""
+PAUSE, RESUME = "pause", "resume"
+"""The signals that have an agent rest, and let it go on."""
 LOOK = "look"
 """The audit's signal."""
 
@@ -115,5 +117,9 @@ def give(entity: IssueSandboxWorkflow, order: str) -> None:
             entity.look()
         case "cancel":
             entity.cancel_run(CancelRun())
+        case "pause":
+            entity.pause()
+        case "resume":
+            entity.resume()
         case _:
             raise ValueError(f"{order!r} is no order")

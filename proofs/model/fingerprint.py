@@ -38,7 +38,8 @@ from issuebox.domain.memory import (
 )
 from issuebox.domain.phase import READY, TRANSITIONAL
 from issuebox.domain.policy import Policy
-from issuebox.domain.run import Refused, Run, RunPhase, RunRequest, Runs
+from issuebox.domain.retirement import retires_at
+from issuebox.domain.run import Refused, RequestKind, Run, RunPhase, RunRequest, Runs
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.unsaved_work import SLACK, LastInspection
 from proofs.model import runtime
@@ -96,13 +97,15 @@ def _told(told: Told, at: Moment) -> Hashable:
     due = _timers_due(told.ended_at, at)
     # An update asks at the model's time, which is later than all of GitHub's; how much later never counts.
     requested_at = None if told.requested_at is None else min(told.requested_at, runtime.EPOCH)
-    return _print(told.issue, at), told.closed_at, requested_at, due, told.is_contradicted
+    retires = retires_at(at.memory)
+    is_over = retires is not None and retires <= at.now
+    return _print(told.issue, at), told.closed_at, requested_at, due, is_over, told.is_contradicted
 
 
 def _timers_due(began: datetime | None, at: Moment) -> int | None:
     """How many timers of a closed issue are due that began at this moment."""
     closing = at.memory.policy.closing
-    moments = [after_s for _, after_s in closing.ladder] + [closing.forget_after_s]
+    moments = [after_s for _, after_s in closing.ladder]
     return None if began is None else sum(began + timedelta(seconds=after_s) <= at.now for after_s in moments)
 
 
@@ -185,6 +188,8 @@ def _runs(runs: Runs, at: Moment) -> Hashable:
 
     Which conversation it is decides nothing, nor does how many there were.
     """
+    asked = (each for requests in (runs.queue, *(run.requests for run in runs.runs)) for each in requests)
+    started = [each.at for each in asked if each.kind is RequestKind.START and each.at is not None]
     return (
         _print(runs.queue, at),
         _print(runs.active, at),
@@ -192,11 +197,17 @@ def _runs(runs: Runs, at: Moment) -> Hashable:
         frozenset(runs.keys),
         tuple(sorted(each.key for each in runs.refused)),
         runs.starts,
+        None if runs.pause is None else bool(runs.pause.by),
+        runs.called_off_at,
+        max(started, default=None),
     )
 
 
 def _run(run: Run, at: Moment) -> Hashable:
-    """Everything but texts, figures and times. Of those: what is due, and which timers come before the time limit."""
+    """Everything but texts, figures and times. Of those: what is due, and which timers come before the time limit.
+
+    The times of stops count only where more than two attempts may be cut off, which the model's policies forbid.
+    """
     terms = at.memory.policy.runs
     limit: Hashable = None
     if run.phase is RunPhase.RUNNING and run.begun_at is not None:

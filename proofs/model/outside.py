@@ -23,6 +23,8 @@ from proofs.model.deliveries import (
     EVENTS,
     LOOK,
     ORDERS,
+    PAUSE,
+    RESUME,
     STANDING,
     Order,
     key_of,
@@ -47,7 +49,8 @@ class Allowance:
     ``pairs``: workflow tasks that may bring two messages, or a message and the end of an activity or a timer.
     ``updates``: calls of the update `ensure` that may come; ``is_updated``: one has come. It asks now, and so after all
     that the deliveries are about.
-    ``cancels``: how often a person may cancel what an agent does. ``strikes``: how often something may happen to a run
+    ``cancels``: how often a person may cancel what an agent does. ``pauses``: how often a person may pause it;
+    ``is_paused``: nobody has resumed it since. ``strikes``: how often something may happen to a run
     in its sandbox. ``requested``: the keys of the requests for work that the workflow has to take.
     ``standing``: a person's order that no later request has ended. ``is_wanted``: somebody asked for a running sandbox,
     and nothing has called that off. ``abandoning_order``: the standing order by which a person abandoned the sandbox.
@@ -66,6 +69,8 @@ class Allowance:
     handmade: int = 0
     visits: int = 0
     cancels: int = 0
+    pauses: int = 0
+    is_paused: bool = False
     strikes: int = 0
     requested: frozenset[str] = frozenset()
     taken: frozenset[int] = frozenset()
@@ -117,7 +122,9 @@ def messages(allowance: Allowance) -> tuple[Message, ...]:
     orders = [_ordered(allowance, order) for order in ORDERS if allowance.orders]
     updates = [_updated(allowance)] if allowance.updates else []
     cancels = [_cancelled(allowance)] if allowance.cancels else []
-    return (*news, *again, *orders, *updates, *cancels)
+    pauses = [_paused(allowance)] if allowance.pauses else []
+    resumes = [_resumed(allowance)] if allowance.is_paused else []
+    return (*news, *again, *orders, *updates, *cancels, *pauses, *resumes)
 
 
 def in_one_task(first: Message, after: Sequence[Message]) -> Iterator[tuple[Message, Observation]]:
@@ -284,6 +291,16 @@ def _updated(allowance: Allowance) -> Message:
 def _cancelled(allowance: Allowance) -> Message:
     after = replace(allowance, cancels=allowance.cancels - 1)
     return Message("a person cancels the run", Observation(Kind.ORDERED, word=CANCEL), after)
+
+
+def _paused(allowance: Allowance) -> Message:
+    after = replace(allowance, pauses=allowance.pauses - 1, is_paused=True)
+    return Message("a person pauses the runs", Observation(Kind.ORDERED, word=PAUSE), after)
+
+
+def _resumed(allowance: Allowance) -> Message:
+    after = replace(allowance, is_paused=False)
+    return Message("a person resumes the runs", Observation(Kind.ORDERED, word=RESUME), after)
 
 
 def _may_ask(allowance: Allowance, number: int) -> bool:

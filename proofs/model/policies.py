@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from issuebox.domain.policy import Policy
+from issuebox.domain.policy import Closing, Policy
 from issuebox.domain.run import RunTerms
 
 POLICY = Policy(
@@ -14,6 +14,9 @@ POLICY = Policy(
     blocked_retry_initial_s=60.0,
     blocked_retry_max_s=60.0,
     unreachable_after_s=60.0,
+    # A workflow of an issue that ended stays: what comes after its retirement is another workflow's, and
+    # `tests/property/test_retirement.py` compares the two.
+    closing=Closing(forget_after_s=-1.0),
 )
 """The product's defaults, except where they would only add states of the same kind."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from issuebox.domain.audit import Installation, judge_record
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import ASLEEP, READY, Action, Cause, Goal, Phase
-from issuebox.domain.run import RunGoal
+from issuebox.domain.run import RunGoal, RunPhase
 from proofs.model.daytona import Row, Trouble, World
 from proofs.model.outside import Allowance, is_awake
 from proofs.model.policies import POLICY
@@ -68,10 +68,20 @@ def of_run_requests(workflow: WorkflowState) -> str:
     return f"(H) the request {doubled} stands twice" if doubled else ""
 
 
+def of_pause(workflow: WorkflowState, allowance: Allowance) -> str:
+    """The promise that is broken when a run is to work although a person has paused it, '' for none."""
+    is_to_work = allowance.is_paused and workflow.runs.goal == RunGoal.WORK
+    return "a run is to work, and a person has paused it" if is_to_work else ""
+
+
 def of_jobs(world: World, workflow: WorkflowState) -> str:
-    """The promise that is broken when something of a run is alive that is over, '' for none."""
+    """The promise that is broken when something of a run is alive that is over, '' for none.
+
+    What is alive in a sandbox that is being deleted ends with it.
+    """
     over = workflow.runs.over
-    alive = [job.run for row in world.rows for job in row.jobs if job.is_alive and job.run in over] if over else []
+    rows = [row for row in world.rows if not row.is_dying] if over else []
+    alive = [job.run for row in rows for job in row.jobs if job.is_alive and job.run in over]
     return f"(J) run {alive[0]} is over, and something of it is alive" if alive else ""
 
 
@@ -106,7 +116,8 @@ def _are_runs_right(workflow: WorkflowState, allowance: Allowance) -> bool:
     runs = workflow.runs
     if not allowance.requested <= set(runs.keys):
         return False
-    is_paused = allowance.standing == "stop" and runs.goal != RunGoal.WORK
+    rests = runs.goal not in {RunGoal.WORK, RunGoal.CANCEL} and runs.phase in {"", RunPhase.ABSENT, RunPhase.ASLEEP}
+    is_paused = (allowance.standing == "stop" or allowance.is_paused) and rests
     return not runs.is_open or is_paused or workflow.blocked is not None
 
 

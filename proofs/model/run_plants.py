@@ -48,8 +48,8 @@ def _ignore_the_exit() -> AbstractContextManager[None]:
     """What a stop of the sandbox ended has to be begun anew, whatever stands on its disk."""
     observe = run_plan.observe
 
-    def observed(run: Run, sandbox_id: str, *, is_up: bool, is_down: bool) -> None:
-        observe(run, sandbox_id, is_up=is_up, is_down=is_down)
+    def observed(run: Run, sandbox_id: str, now: datetime, *, is_up: bool, is_down: bool) -> None:
+        observe(run, sandbox_id, now, is_up=is_up, is_down=is_down)
         if is_down and run.is_begun:
             run.move_on()
             run.phase = RunPhase.ASLEEP
@@ -95,6 +95,24 @@ def _drop_the_queue() -> AbstractContextManager[None]:
         return take(self, request, now)
 
     return set_to(Runs, "take", taken)
+
+
+def _lift_any_pause() -> AbstractContextManager[None]:
+    """Whoever asks for the sandbox ends every pause, as it ends one that came with a stop."""
+    want = Runs.want
+
+    def wanted(self: Runs, goal: RunGoal) -> bool:
+        kept, self.pause = self.pause, None
+        is_new = want(self, goal)
+        self.pause = kept
+        return is_new
+
+    return set_to(Runs, "want", wanted)
+
+
+def _rest_when_prepared() -> AbstractContextManager[None]:
+    """What has not begun needs no fence before it rests."""
+    return _cell(RunPhase.PREPARED, RunGoal.PAUSE, Step.REST)
 
 
 PLANTS_OF_RUNS: dict[str, Plant] = {
@@ -166,6 +184,20 @@ PLANTS_OF_RUNS: dict[str, Plant] = {
         with_runs(OPENED, orders=1),
         "(K)",
         _hold_nothing,
+        policy=WORKING,
+    ),
+    "pause-lifted": Plant(
+        "a request for the sandbox lets a run go on that a person has paused",
+        with_runs(OPENED, ASKED, pauses=1),
+        "a person has paused it",
+        _lift_any_pause,
+        policy=WORKING,
+    ),
+    "rests-when-prepared": Plant(
+        "an attempt that may still begin rests without a fence",
+        with_runs(OPENED, pauses=1, faults=1),
+        "(e)",
+        _rest_when_prepared,
         policy=WORKING,
     ),
     "queue-dropped": Plant(

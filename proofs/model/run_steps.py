@@ -136,11 +136,14 @@ _EXECUTED: dict[str, Callable[[World, Row, Errand, Mistakes], Iterator[Effect]]]
 
 
 def broken_by_begin(world: World, row: Row, errand: Errand) -> str:
-    """The promise that is broken when this attempt begins now, '' for none."""
+    """The promise that is broken when this attempt begins now, '' for none.
+
+    What is alive in a sandbox that is being deleted ends with it: assumption 4 of docs/proofs/model.md.
+    """
     name = f"attempt {errand.attempt} of run {errand.run}"
     if any((line.run, line.attempt) == (errand.run, errand.attempt) for line in world.ledger):
         return f"(G) {name} begins a second time"
-    if any(are_alive(each.jobs) for each in world.rows):
+    if any(are_alive(each.jobs) for each in world.rows if not each.is_dying):
         return f"(G) {name} begins, and another one is alive"
     earlier = [line for line in world.ledger if line.run == errand.run]
     if any(line.sandbox_id != row.id for line in earlier):

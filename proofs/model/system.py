@@ -399,6 +399,7 @@ class System:
         )
         for answered in transition.answered:
             broken = broken or promises.of_answer(answered)
+        broken = broken or promises.of_pause(self._workflow_states.states[transition.state], self.allowance(state))
         late = self._lates.things[state[3]]
         is_past = is_reply and late is not None and late.is_overtaken and self._is_lost(late, self.workflow(state))
         after = (transition.state, world, 0 if is_reply else state[2], 0 if is_past else state[3], state[4])

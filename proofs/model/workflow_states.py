@@ -23,6 +23,7 @@ from issuebox.domain.memory import Answer, Memory
 from issuebox.domain.phase import Action, Cause, Goal, Outcome, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.records import IssueRecord
+from issuebox.domain.retirement import retires_at
 from issuebox.domain.sandbox import LABEL_INSTANCE
 from issuebox.temporal.connect import DATA_CONVERTER
 from proofs.model import deliveries, fingerprint
@@ -330,7 +331,7 @@ class _Instance:
             blocked_until,
             unsure_until,
             course(memory, self.clock)[1],
-            self.entity._forget_at(),  # noqa: SLF001
+            retires_at(memory),
             self.entity._runs.due_at(),  # noqa: SLF001
         )
         return sorted(moment for moment in moments if moment is not None)

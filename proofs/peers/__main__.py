@@ -1,9 +1,13 @@
-"""`make peers`: runs every algorithm and issuebox through the same rounds; writes a table, a JSON file and a page."""
+"""`make peers`: runs every algorithm and issuebox through the same rounds; writes a table, a JSON file and a page.
+
+With `runs` among its arguments: every way to start an agent, `proofs.peers.agents`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -12,6 +16,7 @@ from rich.console import Console
 
 from bench.machine import describe, one_line
 from issuebox.process import run_and_end
+from proofs.peers.agents.command import main as runs
 from proofs.peers.algorithms import ALL
 from proofs.peers.campaign import Shares, run_issuebox, run_peer, shares
 from proofs.peers.count import Counts
@@ -24,6 +29,7 @@ ISSUES = 200
 SEED = 1
 CALM_ISSUES = 12
 TERMINAL_COLUMNS = 140
+RUNS = "runs"
 ISSUEBOX = "issuebox"
 ISSUEBOX_NOTES = (
     "default settings, those that wait for Daytona divided by the speed; a closed issue's sandbox is stopped after "
@@ -36,6 +42,8 @@ Run = Callable[[Shares, int], Awaitable[dict[str, Counts]]]
 
 def main() -> int:
     """Run what the arguments ask for. Returns 1 when issuebox broke a promise, or a peer fails even without faults."""
+    if RUNS in sys.argv[1:]:
+        return runs([each for each in sys.argv[1:] if each != RUNS])
     asked = _arguments()
     console = Console(width=TERMINAL_COLUMNS)
     if asked.render:

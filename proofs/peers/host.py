@@ -13,7 +13,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from daytona import AsyncDaytona, AsyncSandbox, CreateSandboxFromSnapshotParams, ListSandboxesQuery
+from daytona import (
+    AsyncDaytona,
+    AsyncSandbox,
+    CreateSandboxFromSnapshotParams,
+    DaytonaTimeoutError,
+    ListSandboxesQuery,
+)
 
 from proofs.peers.store import Row, Table, Tables
 
@@ -22,8 +28,15 @@ T = TypeVar("T")
 ISSUE_LABEL = "issue-id"
 """On every sandbox of every peer, so that the count knows its issue. No peer reads it."""
 
+COMMAND_MIN_S = 5.0
+"""How long a command may take at least, in real seconds: the shell's own start on a busy machine is not divided."""
+
 CRASH: contextvars.ContextVar[CrashPoint | None] = contextvars.ContextVar("crash", default=None)
 """The planned crash of the delivery that is being handled; tasks that it starts inherit it."""
+
+
+class CommandError(Exception):
+    """A command inside a sandbox ended with a failure."""
 
 
 class KilledError(BaseException):
@@ -168,6 +181,20 @@ class Host:
     async def run_inside(self, sandbox: AsyncSandbox) -> None:
         """A harmless command inside, as set-up and health checks do. Raises DaytonaError when it cannot run."""
         await self._call(sandbox.process.exec("true"))
+
+    async def execute(self, sandbox: AsyncSandbox, command: str, timeout_s: float = 60) -> str:
+        """The SDK's exec: returns what the command printed. Raises DaytonaError, also when the time is up.
+
+        The command's own failure is a CommandError.
+        """
+        try:
+            async with asyncio.timeout(max(COMMAND_MIN_S, timeout_s / self._speed)):
+                done = await self._call(sandbox.process.exec(command))
+        except TimeoutError as error:
+            raise DaytonaTimeoutError(f"no answer within {timeout_s:g} s") from error
+        if done.exit_code:
+            raise CommandError(f"exit code {done.exit_code}: {done.result}")
+        return done.result
 
     async def _listed(self, labels: dict[str, str]) -> list[AsyncSandbox]:
         return [sandbox async for sandbox in self._client.list(ListSandboxesQuery(labels=labels))]

@@ -21,7 +21,7 @@ import httpx
 
 from issuebox.dev import child
 from issuebox.dev.environment import bare, to_temporal
-from issuebox.dev.mock_delivery import MockIssue, build, post
+from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build, post
 from issuebox.dev.services import answers, has_namespace
 from issuebox.dev.temporal_server import DevServer, ensure_binary
 from issuebox.temporal.search_attributes import needed
@@ -32,7 +32,7 @@ from proofs.peers.peer import Event, named
 from proofs.peers.system import HOSTS, Crash, RefusedError
 
 SECRET = "a webhook secret of the harness"  # noqa: S105 -- for loopback only
-TOKEN = "an API token of the harness"  # noqa: S105 -- for loopback only
+TOKEN = "an-API-token-of-the-harness"  # noqa: S105 -- for loopback only
 REPOSITORY = "octo/repo"
 READY_MAX_S = 180.0
 """A cold start takes 5 s on a quiet machine."""
@@ -137,6 +137,8 @@ class IssueboxSystem:
 
     pairs: Sequence[Pair]
     http: httpx.AsyncClient
+    address: str = ""
+    """Of the Temporal server."""
     handovers: list[Handover] | None = None
     saved: set[str] = field(default_factory=set)
     kills: int = 0
@@ -146,8 +148,7 @@ class IssueboxSystem:
         """POST it, signed. A host that is down is skipped, as by a load balancer; nothing is sent twice."""
         if crash is not None:
             self._crashes.add(asyncio.create_task(self._crash(host, crash.after_s)))
-        at = datetime.fromtimestamp(event.updated_at, UTC)
-        mock = build(event.action, MockIssue(event.issue, REPOSITORY, updated_at=at), SECRET, delivery=event.delivery)
+        mock = self.built(event)
         for pair in (self.pairs[host], self.pairs[1 - host]):
             try:
                 reply = await post(self.http, pair.url, mock)
@@ -160,16 +161,31 @@ class IssueboxSystem:
             raise RefusedError(f"{reply.status_code}: {reply.text}")
         raise RefusedError("both hosts are down")
 
+    def built(self, event: Event) -> MockDelivery:
+        """The signed request."""
+        at = datetime.fromtimestamp(event.updated_at, UTC)
+        return build(event.action, MockIssue(event.issue, REPOSITORY, updated_at=at), SECRET, delivery=event.delivery)
+
+    async def kill(self, host: int) -> None:
+        """kill -9 both processes of a host, and begin to start them again."""
+        self._crashes.add(asyncio.create_task(self._crash(host, 0.0)))
+
     async def whole(self) -> None:
         await _wait_for(self._is_whole, READY_MAX_S)
 
     async def rest(self, issues: Sequence[int], within_s: float) -> None:
         """Wait until the workflow of each issue reports rest, without a waiting request."""
+        await self.rest_until(issues, within_s, self._is_at_rest)
+
+    async def rest_until(
+        self, issues: Sequence[int], within_s: float, is_at_rest: Callable[[int], Awaitable[bool]]
+    ) -> None:
+        """Wait until that holds for each issue, for `within_s` at most."""
         await self.whole()
         deadline_s = asyncio.get_running_loop().time() + within_s
         for issue in issues:
             left_s = max(0.1, deadline_s - asyncio.get_running_loop().time())
-            await _wait_for(lambda each=issue: self._is_at_rest(each), left_s, must=False)  # type: ignore[misc]
+            await _wait_for(lambda each=issue: is_at_rest(each), left_s, must=False)  # type: ignore[misc]
 
     def finds(self, issue: int, live: Sequence[SandboxView]) -> str | None:
         return named(f"claude-issue-{issue}", live)
@@ -205,15 +221,26 @@ class IssueboxSystem:
 @asynccontextmanager
 async def issuebox_system(server: Server, scratch: Path, speed: float) -> AsyncIterator[IssueboxSystem]:
     """Temporal, two hosts, and the client that plays GitHub."""
+    async with deployment(server, scratch, speed, {}, {}) as (pairs, http, address):
+        yield IssueboxSystem(pairs, http, address)
+
+
+@asynccontextmanager
+async def deployment(
+    server: Server, scratch: Path, speed: float, settings: Mapping[str, str], seconds: Mapping[str, float]
+) -> AsyncIterator[tuple[Sequence[Pair], httpx.AsyncClient, str]]:
+    """The hosts, an HTTP client, and Temporal's address. The settings and constants are added to the usual ones."""
     temporal = await _temporal(scratch)
-    environment = _environment(temporal.environment["TEMPORAL_ADDRESS"])
-    pairs = [_pair(index, environment, server, scratch, speed) for index in range(HOSTS)]
+    address = temporal.environment["TEMPORAL_ADDRESS"]
+    environment = {**_environment(address), **settings}
+    divided = {name: value / speed for name, value in {**DIVIDED_S, **seconds}.items()}
+    pairs = [_pair(index, environment, server, scratch, divided) for index in range(HOSTS)]
     programs = [temporal, *(program for pair in pairs for program in (pair.api, pair.worker))]
     try:
         await temporal.start()
         await asyncio.gather(*(pair.start() for pair in pairs))
         async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
-            yield IssueboxSystem(pairs, http)
+            yield pairs, http, address
     finally:
         for program in reversed(programs):
             await program.stop()
@@ -241,10 +268,11 @@ def _environment(address: str) -> dict[str, str]:
     return bare() | to_temporal(address) | {"ISSUEBOX_LOG_LEVEL": "warning"}
 
 
-def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: Path, speed: float) -> Pair:
+def _pair(
+    index: int, environment: Mapping[str, str], server: Server, scratch: Path, divided: Mapping[str, float]
+) -> Pair:
     port, ready_file = free_port(), scratch / f"worker-{index}.ready"
     url = f"http://127.0.0.1:{port}"
-    divided = json.dumps({name: seconds / speed for name, seconds in DIVIDED_S.items()})
     settings = {"ISSUEBOX_CLOSE_STOP_AFTER_S": str(CLOSE_STOP_AFTER_S), "ISSUEBOX_AUDIT_INTERVAL_S": "0"}
     daytona = {"DAYTONA_API_KEY": server.api_key, "DAYTONA_API_URL": server.api_url, "DAYTONA_TARGET": "us"}
     secrets = {"ISSUEBOX_WEBHOOK_SECRETS": SECRET, "ISSUEBOX_API_TOKENS": TOKEN}
@@ -266,7 +294,7 @@ def _pair(index: int, environment: Mapping[str, str], server: Server, scratch: P
         ),
         Program(
             f"worker-{index}",
-            (*python, "proofs.shortened", "--ready-file", str(ready_file), divided),
+            (*python, "proofs.shortened", "--ready-file", str(ready_file), json.dumps(divided)),
             {**environment, **settings, **daytona},
             is_worker_ready,
             scratch / f"worker-{index}.log",

@@ -18,6 +18,7 @@ Each row is an algorithm that gets or creates a sandbox for a key. It was rewrit
 project's public code and issues in 2026, and runs against the unmodified `daytona` SDK and a fresh localdaytona.
 **It is the algorithm as read at that date, not the product**, which may have changed, may run on another provider,
 and has layers around it that are not here. Each has its own retries; choices and inferences are listed below.
+How others start an agent in the sandbox has [a table of its own](peers-runs.md).
 
 All get the same deliveries at the same times and the same fault plan from the same seed: {issues} issues, divided
 over {rounds} rounds of one kind of fault each, on two processes that share the project's durable store. The rates

@@ -53,6 +53,10 @@ class Cloud(Protocol):
         """
         ...
 
+    async def pause(self, seconds: float) -> None:
+        """A durable timer, in Daytona's seconds."""
+        ...
+
     def home(self, issue: int) -> Peer:
         """The process that has the issue's durable object now."""
         ...

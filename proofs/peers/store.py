@@ -80,6 +80,10 @@ class Table(Generic[Row]):
     async def all(self) -> dict[int, Row]:
         """Every row."""
         await self._moment()
+        return self.everything()
+
+    def everything(self) -> dict[int, Row]:
+        """Every row, for the harness: it takes no time and never fails."""
         return {issue: row for issue in list(self._rows) if (row := self.peek(issue)) is not None}
 
     async def _moment(self) -> None:

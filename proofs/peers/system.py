@@ -79,6 +79,7 @@ class PeerSystem:
         self._tables = Tables()
         self._notebook = Notebook()
         self._lives = 0
+        self._is_closed = False
         self._durable: set[asyncio.Task[None]] = set()
         self._peers = [self._born(index) for index in range(HOSTS)]
 
@@ -116,6 +117,9 @@ class PeerSystem:
         await self._quiet(within_s)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._is_closed:
+            work.close()
+            raise KilledError
         task = asyncio.create_task(work)
         self._durable.add(task)
         task.add_done_callback(self._ended)
@@ -131,11 +135,29 @@ class PeerSystem:
             await asyncio.sleep(HEARTBEAT_S / self._speed)
         raise NoWorkerError
 
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self._speed)
+
     def home(self, issue: int) -> Peer:
         return self._peer(issue % HOSTS)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no process has a task."""
+        return all(peer.host.is_idle for peer in self._peers)
+
+    @property
+    def has_durable_work(self) -> bool:
+        """Whether durable code is under way."""
+        return bool(self._durable)
+
+    async def kill(self, host: int) -> None:
+        """Kill one of the two processes. The next one who needs it restarts it."""
+        self._peers[host].host.kill()
+
     async def close(self) -> None:
         """End all tasks and processes."""
+        self._is_closed = True
         for task in self._durable:
             task.cancel()
         for peer in self._peers:
@@ -160,7 +182,7 @@ class PeerSystem:
         quiet_since_s = loop.time()
         while loop.time() < deadline_s and loop.time() - quiet_since_s < self.quiet_s:
             await asyncio.sleep(POLL_S)
-            if not all(peer.host.is_idle for peer in self._peers):
+            if not self.is_idle:
                 quiet_since_s = loop.time()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -7,9 +7,13 @@ import hmac
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.api.conftest import SECRET
+
+UPDATED_AT = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+"""Of today: a snapshot from before the time in which GitHub redelivers starts no workflow."""
 
 MARKER = "hide-this-from-every-log"
 """Stands in the body of every test delivery: no reason, reply or log line may quote a body."""
@@ -24,7 +28,7 @@ def payload(issue_id: int = 1, action: str = "opened", **changes: Any) -> dict[s
         "body": MARKER,
         "state": "open",
         "html_url": "https://github.com/octo/repo/issues/12",
-        "updated_at": "2026-02-03T04:05:06Z",
+        "updated_at": UPDATED_AT,
     } | changes.pop("issue", {})
     given = {
         "action": action,

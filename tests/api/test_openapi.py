@@ -34,6 +34,8 @@ IDS = {
     ("get", "/v1/issues/{issue_id}/runs"): "listRuns",
     ("get", "/v1/issues/{issue_id}/runs/{run}"): "getRun",
     ("get", "/v1/issues/{issue_id}/runs/{run}/log"): "readRunLog",
+    ("post", "/v1/issues/{issue_id}/runs/pause"): "pauseRuns",
+    ("post", "/v1/issues/{issue_id}/runs/resume"): "resumeRuns",
     ("post", "/v1/issues/{issue_id}/runs/{run}/cancel"): "cancelRun",
     ("post", "/v1/issues/{issue_id}/runs/cancel"): "cancelRuns",
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}"): "findIssue",

@@ -112,6 +112,29 @@ async def test_run_is_cancelled(api: Api, stack: Stack) -> None:
         assert (await in_state(api, stack.issue_id, "cancelled"))["id"] == run["id"]
 
 
+async def test_runs_are_paused_and_resumed(api: Api, stack: Stack) -> None:
+    """By whom and since when stands in the answers. Both are safe to repeat, and the same run goes on."""
+    sandbox = (await stack.ensure()).sandbox
+    assert sandbox is not None
+    await stack.provider.execute(sandbox.id, "touch ~/hold", 10.0)
+    issue, schema = f"/v1/issues/{stack.issue_id}", await document(api)
+    await ask(api, stack.issue_id)
+    run = await in_state(api, stack.issue_id, "working")
+    for word, state, times in (("pause", "paused", 2), ("resume", "working", 2)):
+        for _ in range(times):
+            reply = await api.client.post(f"{issue}/runs/{word}", headers=BEARER)
+            assert (reply.status_code, reply.json()) == (202, {"status_url": f"{issue}/runs"})
+            conforms(schema, "post", f"/v1/issues/{{issue_id}}/runs/{word}", reply)
+        seen = await in_state(api, stack.issue_id, state)
+        assert (seen["id"], seen["attempt"]) == (run["id"], 2)
+        listed = await read(api, stack.issue_id)
+        conforms(schema, "get", "/v1/issues/{issue_id}/runs", listed)
+        status = (await api.client.get(f"{issue}/sandbox", headers=BEARER)).json()
+        assert status["run_pause"] == listed.json()["pause"]
+        paused_by = (listed.json()["pause"] or {}).get("by")
+        assert paused_by == ("REST" if word == "pause" else None)
+
+
 @pytest.mark.parametrize("prompt", ["", "  \n", "é" * 16385])
 async def test_prompt_that_is_no_work_is_a_400(api: Api, stack: Stack, prompt: str) -> None:
     """Empty, or more than an agent is given: it would be cut."""

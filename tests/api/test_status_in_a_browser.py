@@ -289,8 +289,8 @@ async def test_ensure_and_retry_reach_the_workflow(page: Page, api: Api, stack: 
     assert "retry" in [note.what for note in (await stack.why()).notes]
 
 
-async def test_agent_is_shown_and_cancelled(browser: Browser, serve: Serve, start: Started) -> None:  # noqa: F811
-    """The list has its state; the issue's page has each run with what it came to, what waits, and the way to end it."""
+async def test_agent_is_shown_paused_and_cancelled(browser: Browser, serve: Serve, start: Started) -> None:  # noqa: F811
+    """The list has its state; the issue's page has each run with what it came to, what waits, and ways to stop it."""
     stack = await start(run_preset="command", run_command=f"echo {shlex.quote(HOSTILE)}; [ ! -e ~/hold ] || sleep 60")
     api = await serve(task_queue=stack.settings.task_queue)
 
@@ -309,6 +309,16 @@ async def test_agent_is_shown_and_cancelled(browser: Browser, serve: Serve, star
         await shows_the_agent(await opened(browser, width, scheme), api, stack)
     page = await opened(browser)
     await entered_issue(page, api, stack)
+    await expect(page.get_by_role("button", name="Resume the run")).to_be_hidden()
+    await page.get_by_role("button", name="Pause the run").click()
+    await page.get_by_role("button", name="Pause it").click()
+    await expect(page.locator("#runs li .run")).to_have_text(["waiting", "paused", "done"])
+    await expect(page.locator("#facts")).to_contain_text("by REST")
+    await expect(page.locator("#summary")).to_contain_text("The agent's work is paused by REST since")
+    await expect(page.get_by_role("button", name="Pause the run")).to_be_hidden()
+    await page.get_by_role("button", name="Resume the run").click()
+    await expect(page.locator("#runs li .run")).to_have_text(["waiting", "working", "done"])
+    await expect(page.get_by_role("button", name="Resume the run")).to_be_hidden()
     await page.get_by_role("button", name="Cancel the run").click()
     await page.get_by_role("button", name="Cancel it").click()
     runs = page.locator("#runs li")

@@ -18,6 +18,7 @@ from localdaytona.types import JSON, JSONObject
 from proofs.checker.evidence import (
     Alive,
     Begun,
+    Comment,
     Delivery,
     End,
     Evidence,
@@ -51,6 +52,7 @@ class Tape:
     run_steps: list[RunStep] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     left: list[Alive] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
 
     def send(
         self,
@@ -123,6 +125,10 @@ class Tape:
         """Something of a run is alive at the end."""
         self.left.append(Alive(sandbox_id=sandbox_id, run=run, at=self._tick()))
 
+    def comment(self, run: str = "r-1") -> None:
+        """A comment at GitHub names a run at the end."""
+        self.comments.append(Comment(issue=1, run=run, comment_id=len(self.comments) + 1))
+
     def restore(self, since: float) -> Lost:
         """Temporal's database is put back to how it was then: what was recorded since is in no history any more."""
         self.signals = [signal for signal in self.signals if signal.at < since]
@@ -177,6 +183,16 @@ class Tape:
     def stop(self, sandbox_id: str, *, by: str = "stop") -> None:
         """Stopped."""
         self._carry_out(sandbox_id, "stop", by)
+
+    def release(self, sandbox_id: str) -> None:
+        """A person lets a state change go on that was stuck."""
+        self._tick()
+        self._note(NewEntry("admin", sandbox_id, self.rows[sandbox_id].name, "admin:release", {"act": "release"}))
+
+    def idle(self, sandbox_id: str) -> None:
+        """A person puts its last activity back."""
+        self._tick()
+        self._note(NewEntry("admin", sandbox_id, self.rows[sandbox_id].name, "admin:idle", {"act": "idle"}))
 
     def archive(self, sandbox_id: str, *, by: str = "archive") -> None:
         """Archived."""
@@ -246,6 +262,8 @@ class Tape:
         }  # fmt: skip
         if self.ledger or self.receipts:
             given |= {"ledger": self.ledger, "run_steps": self.run_steps, "receipts": self.receipts, "left": self.left}
+        if self.comments:
+            given["comments"] = self.comments
         return Evidence.model_validate(given | facts)
 
     def broken(self, **facts: object) -> list[Violation]:

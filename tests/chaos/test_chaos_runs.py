@@ -1,24 +1,32 @@
-"""Runs under a seeded plan of strikes and lost, late and doubled requests: the rules about runs hold."""
+"""Runs under a seeded plan of strikes and lost, late and doubled requests: the rules about runs hold.
+
+The issues are told meanwhile, by a GitHub that loses replies, does writes late, or does them twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx
 import pytest
 
+from issuebox.domain.run import RUN_ID
 from localdaytona.testing import AdminClient
 from proofs.chaos.run_strikes import FAULTS, MARKS, Strike, TimedStrike, kill_marked, plan_strikes
-from proofs.checker.evidence import Evidence, Receipt
+from proofs.checker.evidence import Comment, Evidence, Receipt, Violation
 from proofs.checker.histories import read_histories
 from proofs.checker.rules import check
 from proofs.checker.sandboxes import read_sandboxes
+from tests.resync.github_comments import Fate, GitHubWithComments
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
-from tests.workflow.test_agent_runs import WORK, ask, runs
-from workflows.run_messages import SIGNAL_CANCEL_RUN
+from tests.workflow.test_agent_runs import ask, runs
+from tests.workflow.test_run_reports import NUMBER, _soon, github, telling  # noqa: F401 -- fixtures
+from workflows.run_messages import SIGNAL_CANCEL_RUN, SIGNAL_RESUME
 
 ISSUES, SECONDS, STRIKES = 4, 9.0, 24
 SETTLED_WITHIN_S = 150.0
@@ -37,15 +45,18 @@ def test_plan_is_the_same_for_the_same_seed_and_has_each_kind() -> None:
 class Chaos:
     """Several issues whose agents work, and what happens to them."""
 
-    def __init__(self, stacks: list[Stack]) -> None:
+    def __init__(self, stacks: list[Stack], server: GitHubWithComments) -> None:
         self.stacks = stacks
+        self.github = server
         self.admin: AdminClient = stacks[0].daytona.admin
-        self.asked = Counter[int]()
+        self.asked: dict[str, int] = {}
+        """The issue of each request, by its key."""
         self.struck = Counter[Strike]()
 
     async def ask(self, issue: int) -> None:
-        self.asked[issue] += 1
-        await ask(self.stacks[issue], issue * 100 + self.asked[issue])
+        comment_id = self.github.say(NUMBER, "@claude do it")
+        self.asked[f"comment-{comment_id}"] = self.stacks[issue].issue_id
+        await ask(self.stacks[issue], comment_id)
 
     async def carry_out(self, timed: TimedStrike) -> None:
         await asyncio.sleep(timed.at_s)
@@ -81,20 +92,30 @@ class Chaos:
             left=inside.left,
             run_steps=recorded.run_steps,
             receipts=receipts,
+            comments=self._comments({receipt.run: receipt.issue for receipt in receipts}),
         )
 
+    def _comments(self, issues: Mapping[str, int]) -> list[Comment]:
+        """What tells of runs at GitHub. All issues of the stand-in are one, so the run says which one it is."""
+        found = [(body["id"], re.search(RUN_ID, body["body"])) for body in self.github.written()]
+        return [Comment(issue=issues[named[0]], run=named[0], comment_id=number) for number, named in found if named]
 
+
+@pytest.mark.timeout(2 * SETTLED_WITHIN_S)
 @pytest.mark.parametrize("seed", [17])
 async def test_strikes_and_lost_requests_break_no_rule_about_runs(
     start: Started,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    github: GitHubWithComments,  # noqa: F811
     seed: int,
 ) -> None:
-    """Nothing begins twice or beside another one, all ends, nothing is left, and no request is lost."""
-    monkeypatch.setattr("activities.runs.SCRIPT_TIMEOUT_S", 4.0)  # A request that is never answered takes so long.
-    first = await start(**WORK, run_command=JOB, run_attempts=4, close_stop_after_s=1.0, close_archive_after_s=-1,
-                        close_delete_after_s=-1)  # fmt: skip
-    chaos = Chaos([first, *(first.another() for _ in range(ISSUES - 1))])
+    """Nothing begins twice or beside another one, all ends, nothing is left, no request is lost, each run told once."""
+    # A request that is never answered takes as long as its timeout.
+    first = await start(**telling(github, JOB), run_attempts=4, run_script_timeout_s=4.0, close_stop_after_s=1.0,
+                        close_archive_after_s=-1, close_delete_after_s=-1)  # fmt: skip
+    chaos = Chaos([first, *(first.another() for _ in range(ISSUES - 1))], github)
+    for method, ending in (("POST", "/comments"), ("PATCH", "")):
+        for fate in (Fate.LOST_AFTER, Fate.TWICE, Fate.LATE, Fate.LOST_BEFORE, Fate.LOST_AFTER):
+            github.do(method, ending, fate)
     rules = [
         {"match": {"operation": "toolbox"}, "effect": effect, "times": None, "probability": 0.01} for effect in FAULTS
     ]
@@ -104,14 +125,24 @@ async def test_strikes_and_lost_requests_break_no_rule_about_runs(
     await chaos.admin.set_faults()
 
     async def open_requests() -> list[str]:
-        seen = [each for stack in chaos.stacks for each in (await runs(stack)).receipts]
-        return [each.key for each in seen if each.state not in {"over", "refused"}]
+        """The requests that are not over. Whose runs are paused, a person resumes, as their comment says."""
+        views = [await runs(stack) for stack in chaos.stacks]
+        for stack, view in zip(chaos.stacks, views, strict=True):
+            if view.pause:
+                await stack.order(SIGNAL_RESUME)
+        return [each.key for view in views for each in view.receipts if each.state not in {"over", "refused"}]
 
     await until(open_requests, lambda found: not found, "every request is over", SETTLED_WITHIN_S)
+
+    async def untold() -> list[Violation]:
+        return check(await chaos.evidence(), only=frozenset("M"))
+
+    await until(untold, lambda found: not found, "each run is told in one comment", SETTLED_WITHIN_S)
     evidence = await chaos.evidence()
-    assert check(evidence, only=frozenset("GHIJK")) == []
-    assert {receipt.key for receipt in evidence.receipts or ()} == {
-        f"comment-{issue * 100 + number}" for issue, count in chaos.asked.items() for number in range(1, count + 1)
-    }, "no request is lost"
+    assert check(evidence, only=frozenset("GHIJKMN")) == []
+    assert {receipt.key: receipt.issue for receipt in evidence.receipts or ()} == chaos.asked, "no request is lost"
+    assert evidence.comments
+    assert all(mischief.met for mischief in github.mischiefs)
+    assert not [body for body in github.written() if "To stop it:" in body["body"]], "none is told to be at work"
     assert evidence.ledger, "no attempt began"
     assert set(chaos.struck) == set(Strike)

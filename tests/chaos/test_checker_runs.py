@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from proofs.checker.histories import run_steps_of
-from tests.chaos.tape import RUNNING, STOPPED, Tape
+from tests.chaos.tape import GONE, RUNNING, STOPPED, Tape
 
 Story = Callable[[Tape], object]
 
@@ -144,6 +144,76 @@ def _in_no_run(tape: Tape) -> None:
     tape.receive("start-1")
 
 
+def _asked_before_the_close(tape: Tape) -> None:
+    """It may have come after the close, which ended what was asked before. Then that is said of it."""
+    _in_no_run(tape)
+    tape.send("closed", STOPPED)
+
+
+def _asked_before_the_issue_left(tape: Tape) -> None:
+    _in_no_run(tape)
+    tape.send("transferred", STOPPED)
+
+
+def _asked_after_the_close(tape: Tape) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("start-1")
+    tape.send("closed", STOPPED)
+    tape.send("created", RUNNING, asks="comment-1")
+
+
+def _asked_of_an_ended_workflow(tape: Tape, *, again: bool) -> None:
+    """With `again`, an earlier delivery of the same comment had come to the workflow that was ended."""
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("start-1")
+    if again:
+        tape.send("created", RUNNING, asks="comment-1")
+    tape.terminate()
+    tape.send("created", RUNNING, asks="comment-1")
+
+
+def _by_its_own_word(tape: Tape) -> None:
+    """Another workflow run begins the next one: it never knew of the first."""
+    sandbox = works(tape)
+    tape.ledger[-1] = tape.ledger[-1].model_copy(update={"ended_at": tape.now})
+    tape.begin(sandbox, run="r-2")
+
+
+def _told(tape: Tape, *runs: str) -> None:
+    _done(tape)
+    for run in runs:
+        tape.comment(run)
+
+
+def _told_of_a_deleted_issue(tape: Tape) -> None:
+    _told(tape, "r-2")
+    tape.send("deleted", GONE)
+
+
+def _followed(tape: Tape, by: str) -> None:
+    """The sandbox stops while an activity follows the run."""
+    sandbox = works(tape)
+    began = tape.now
+    tape.stop(sandbox, by=by)
+    tape.step("follow_run", sandbox, "running")
+    tape.run_steps[-1] = tape.run_steps[-1].model_copy(update={"at": began})
+
+
+def _made_idle(tape: Tape) -> None:
+    sandbox = works(tape)
+    began = tape.now
+    tape.idle(sandbox)
+    tape.stop(sandbox, by="auto_stop")
+    tape.step("follow_run", sandbox, "running")
+    tape.run_steps[-1] = tape.run_steps[-1].model_copy(update={"at": began})
+
+
+def _idle_later(tape: Tape) -> None:
+    sandbox = works(tape)
+    tape.step("follow_run", sandbox, "ended")
+    tape.stop(sandbox, by="auto_stop")
+
+
 def _refused(tape: Tape) -> None:
     tape.step("collect_run", works(tape), "ended")
     tape.send("created", RUNNING, asks="comment-1")
@@ -179,7 +249,27 @@ STORIES: dict[str, tuple[Story, str]] = {
     "a request in two runs": (_in_two_runs, "H"),
     "a request that is not over at rest": (_still_given, "H"),
     "a request that nobody knows": (_in_no_run, "H"),
+    "a request that nobody knows, from before a close": (_asked_before_the_close, "H"),
+    "a request that nobody knows, of an issue that left": (_asked_before_the_issue_left, ""),
+    "a request that nobody knows, from after a close": (_asked_after_the_close, "H"),
+    "a request that nobody knows, of an ended workflow": (
+        lambda tape: _asked_of_an_ended_workflow(tape, again=True),
+        "",
+    ),
+    "a request that nobody knows, after a workflow was ended": (
+        lambda tape: _asked_of_an_ended_workflow(tape, again=False),
+        "H",
+    ),
+    "another run after the job wrote its end": (_by_its_own_word, ""),
     "a request that was refused": (_refused, ""),
+    "a run that is told in one comment": (lambda tape: _told(tape, "r-1"), ""),
+    "a run that is told twice": (lambda tape: _told(tape, "r-1", "r-1"), "M"),
+    "a run that is not told": (lambda tape: _told(tape, "r-2"), "M"),
+    "a run of an issue that was deleted": (_told_of_a_deleted_issue, ""),
+    "a sandbox that was idle while a worker followed": (lambda tape: _followed(tape, "auto_stop"), "N"),
+    "a sandbox that a person stopped meanwhile": (lambda tape: _followed(tape, "admin:stop"), ""),
+    "a sandbox that a person made idle meanwhile": (_made_idle, ""),
+    "a sandbox that was idle after its run": (_idle_later, ""),
     "a run that a person's stop pauses": (_paused_by_an_order, ""),
 }
 

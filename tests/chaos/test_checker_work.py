@@ -310,6 +310,34 @@ def _inspected_after_the_reopening(tape: Tape) -> None:
     tape.delete(sandbox)
 
 
+def _inspected_after_a_reopening_that_was_forgotten(tape: Tape, *, is_before: bool) -> None:
+    """The workflow that took the reopening was ended; its successor knows of the close alone. Not so the other way."""
+    sandbox = served(tape)
+    tape.send("closed", STOPPED)
+    tape.stop(sandbox)
+    if is_before:
+        tape.terminate()
+    tape.send("reopened", RUNNING)
+    if not is_before:
+        tape.terminate()
+    inspected(tape, sandbox)
+    tape.send("closed", STOPPED)
+    tape.delete(sandbox)
+
+
+def _released_and_deleted(tape: Tape, *, late_s: float = 0.0, works: bool = False) -> None:
+    """The create was stuck. A person released it, and the delete that had been decided before came right then."""
+    tape.send("opened", RUNNING)
+    sandbox = tape.create(is_started=False)
+    tape.send("deleted", GONE)
+    tape.release(sandbox)
+    tape.finish(sandbox)
+    if works:
+        tape.inspect(sandbox)
+    tape.now += late_s
+    tape.delete(sandbox)
+
+
 def _inspected_after_an_order_to_stop(tape: Tape) -> None:
     sandbox = served(tape)
     tape.order("stop")
@@ -321,6 +349,17 @@ def _inspected_after_an_order_to_stop(tape: Tape) -> None:
 LADDER: dict[str, tuple[Story, str]] = {
     "closed": (_closed_and_inspected, ""),
     "reopened before the inspection": (_inspected_after_the_reopening, "d"),
+    "reopened, and the workflow was ended": (
+        lambda tape: _inspected_after_a_reopening_that_was_forgotten(tape, is_before=False),
+        "",
+    ),
+    "reopened after the workflow was ended": (
+        lambda tape: _inspected_after_a_reopening_that_was_forgotten(tape, is_before=True),
+        "d",
+    ),
+    "released at that moment": (_released_and_deleted, ""),
+    "released some time before": (lambda tape: _released_and_deleted(tape, late_s=10.0), "d"),
+    "released, and worked in": (lambda tape: _released_and_deleted(tape, works=True), "d"),
     "ordered to stop": (_inspected_after_an_order_to_stop, "d"),
 }
 

@@ -99,6 +99,38 @@ async def test_run_at_work_is_listed_shown_and_cancelled(stack: Stack, issuebox:
     assert "cancelled" in (await issuebox("runs", issue)).out
 
 
+async def test_runs_are_paused_and_resumed(stack: Stack, issuebox: Run) -> None:
+    """Who paused them is told wherever people look, with the way on. An issue that nobody knows is a 4."""
+    issue = str(stack.issue_id)
+    await hold(stack)
+    await issuebox("run", issue, "--prompt", "Go on for long")
+    run = await working(stack)
+    paused = await issuebox("pause", issue)
+    assert (paused.code, paused.err) == (0, "")
+    assert f"was asked to pause its agent. Follow it with: issuebox runs {issue}" in paused.out.replace("\n", " ")
+    assert (await issuebox("pause", issue, "--json")).json["asked"] == "pause"
+
+    async def state() -> str:
+        return str((await issuebox("runs", issue, "--json")).json["runs"][-1]["state"])
+
+    await until(state, lambda word: word == "paused", "it rests")
+    await issuebox("run", issue, "--prompt", "And this")
+    for command in ("runs", "show", "why"):
+        said = (await issuebox(command, issue)).out.replace("\n", " ")
+        assert "by the command line since" in " ".join(said.split()), said
+        assert f"issuebox resume {issue}" in " ".join(said.split()), said
+    found = f"RunState = 'paused' AND WorkflowId = '{stack.name}'"
+    await until(lambda: counted(stack, found), lambda count: count == 1, "the search attribute says so")
+    resumed = await issuebox("resume", issue)
+    assert (resumed.code, resumed.err) == (0, "")
+    assert (await issuebox("resume", issue, "--json")).json["asked"] == "resume"
+    again = await working(stack)
+    assert (again.id, again.attempt) == (run.id, 2)
+    for command in ("pause", "resume"):
+        unknown = await issuebox(command, str(stack.another().issue_id))
+        assert (unknown.code, unknown.out) == (4, "")
+
+
 async def test_named_run_is_cancelled_and_no_other(stack: Stack, issuebox: Run) -> None:
     """A name that the issue does not have ends nothing."""
     await hold(stack)

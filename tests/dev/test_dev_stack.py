@@ -216,3 +216,10 @@ def test_printed_command_carries_a_valid_signature(tmp_path: Path) -> None:
     expected = "sha256=" + hmac.new(b"ws", body, "sha256").hexdigest()
     assert headers["X-Hub-Signature-256"] == expected
     assert words[-1] == "http://127.0.0.1:1/webhooks/github"
+
+
+def test_only_the_worker_has_the_admin_address(tmp_path: Path) -> None:
+    """Both would bind it, and the second one not start."""
+    here = around(tmp_path, ISSUEBOX_ADMIN_ADDRESS="127.0.0.1:8788")
+    assert services.worker_service(here).environment["ISSUEBOX_ADMIN_ADDRESS"] == "127.0.0.1:8788"
+    assert "ISSUEBOX_ADMIN_ADDRESS" not in services.api_service(here).environment

@@ -362,6 +362,26 @@ ADDRESSES = Symptom(
             code=3,
         ),
         Mistake(
+            key="admin-address-of-the-api-in-use",
+            done="An API with the `ISSUEBOX_ADMIN_ADDRESS` of a worker, or of another API",
+            shown="api_start_failed: ISSUEBOX_ADMIN_ADDRESS=127.0.0.1:… cannot be bound: address already in use. Give "
+            "each process of a machine its own",
+            helps="As above.",
+            command=("api", "--port", "{free}"),
+            env={**CLOSED, "ISSUEBOX_ADMIN_ADDRESS": "127.0.0.1:{api_port}"},
+            on="log",
+            code=3,
+        ),
+        Mistake(
+            key="exporter-without-an-address",
+            done="`issuebox exporter` without `ISSUEBOX_ADMIN_ADDRESS`",
+            shown="issuebox: a setting is wrong: ISSUEBOX_ADMIN_ADDRESS is not set",
+            helps="Set it: Prometheus reads the exporter there.",
+            command=("exporter",),
+            env=CLOSED,
+            code=2,
+        ),
+        Mistake(
             key="check-without-an-address",
             done="`issuebox worker --check` without `ISSUEBOX_ADMIN_ADDRESS`",
             shown="issuebox: ISSUEBOX_ADMIN_ADDRESS is not set: the worker answers no checks",

@@ -120,6 +120,7 @@ LENGTHS: Mapping[tuple[str, str], int] = {
     ("Runs", "refused"): RUNS_MAX,
     ("Runs", "unseen"): QUEUE_MAX,
     ("Run", "requests"): QUEUE_MAX,
+    ("Run", "stops"): 2,
     ("RunView", "keys"): QUEUE_MAX,
     ("RunsView", "runs"): RUNS_MAX,
     ("RunsView", "receipts"): RECEIPTS_MAX + RUNS_MAX + 2 * QUEUE_MAX,

@@ -35,7 +35,7 @@ from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Cause
 from issuebox.domain.policy import Policy
 from issuebox.temporal.connect import DATA_CONVERTER
-from issuebox.temporal.issues import summary
+from issuebox.temporal.starts import summary
 from tests import limits
 from tests.property.full import MOMENT, filled, worst
 from workflows import audit_messages as audit_workflow_messages

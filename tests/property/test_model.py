@@ -97,6 +97,7 @@ def test_full_search_only_follows_states_to_their_rest() -> None:
         (Allowance(frozenset({OPENED, CLOSED, COMMENTED}), outlasts=2), POLICY),
         (Allowance(frozenset({OPENED}), updates=2, orders=1, pairs=1, rolls=1), POLICY),
         (with_runs(OPENED, ASKED, cancels=1, strikes=1), CANCELLING),
+        (with_runs(OPENED, ASKED, pauses=1, cancels=1), WORKING),
     ],
     ids=lambda value: describe(value) if isinstance(value, Allowance) else "",
 )

@@ -17,7 +17,11 @@ from temporalio.worker import Worker
 
 from activities.github import GitHubActivities
 from issuebox.domain.events import Intention, IssueEvent
+from issuebox.domain.intake import absorb
 from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.memory import Memory
+from issuebox.domain.policy import Policy
+from issuebox.domain.run import RunTerms
 from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
@@ -27,6 +31,7 @@ from tests.resync.github import BEGAN, TOKEN, GitHub, running
 from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, Aside, StartInput
 from workflows.resync import ResyncWorkflow
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
+from workflows.run_messages import QUERY_RUNS, RunReceipt, RunsView, receipts_of
 
 REPOSITORY = "octo/repo"
 
@@ -38,11 +43,16 @@ def at(minutes: float) -> datetime:
 
 @workflow.defn(name=WORKFLOW_TYPE, sandboxed=False)
 class Recorder:
-    """Replaces the issues' workflow: takes every delivery once and publishes the newest state."""
+    """Replaces the issues' workflow: takes every delivery once and publishes the newest state.
+
+    Its memory is the real one, with an agent set up, but nothing acts on it: what is asked of the agent waits.
+    """
 
     @workflow.init
     def __init__(self, start: StartInput) -> None:
         self.taken: list[IssueEvent] = []
+        policy = Policy(runs=RunTerms(is_configured=True))
+        self.memory = Memory(start.issue_id, start.name, policy=policy, policy_hash="with an agent")
 
     @workflow.run
     async def run(self, start: StartInput) -> None:
@@ -50,6 +60,7 @@ class Recorder:
 
     @workflow.signal(name=SIGNAL_EVENT)
     def issue_event(self, event: IssueEvent) -> None:
+        absorb(self.memory, event, workflow.now())
         if event.delivery in [known.delivery for known in self.taken]:
             return
         self.taken.append(event)
@@ -66,6 +77,10 @@ class Recorder:
     @workflow.query
     def events(self) -> list[IssueEvent]:
         return self.taken
+
+    @workflow.query(name=QUERY_RUNS)
+    def runs(self) -> RunsView:
+        return RunsView(receipts=receipts_of(self.memory.runs), called_off_at=self.memory.runs.called_off_at)
 
 
 @dataclass
@@ -108,6 +123,11 @@ class Stack:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return []
             raise
+
+    async def receipts(self, issue_id: int) -> list[RunReceipt]:
+        """What became of the requests for the issue's agent: those that were refused, then those that wait."""
+        handle = self.temporal.get_workflow_handle(f"{self.prefix}{issue_id}")
+        return list((await handle.query(Recorder.runs)).receipts)
 
     async def missed(self, issue_id: int) -> list[tuple[Intention, str]]:
         """What resync sent to the issue's workflow."""

@@ -40,7 +40,7 @@ def test_report_names_the_repository_and_each_count_in_words() -> None:
     counts = Counts(listed=4, sent=1, known=3, requests=2, unchanged=1)
     first, *_ = report_lines(ResyncReport((RepositoryReport("octo-organization/website", Mark.at(at(0)), counts),)))
     assert str(first) == (
-        "octo-organization/website: 4 listed, 1 sent, 3 known, 0 unasked, 0 refused, 0 unreadable; "
+        "octo-organization/website: 4 listed, 1 sent, 3 known, 0 unasked, 0 refused, 0 unreadable, 0 left out; "
         "2 requests, 1 of them without news (304)"
     )
 

@@ -17,6 +17,8 @@ from issuebox.dev.temporal_server import ensure_binary
 from issuebox.domain.errors import TransientError
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState
+from issuebox.domain.known_issues import KnownRequests
+from issuebox.domain.run import RequestKind, RunRequest
 from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
@@ -49,6 +51,25 @@ async def test_what_a_workflow_published_is_known(stack: Stack, issue_id: int) -
     assert known.issue == Issue(issue_id, REPOSITORY, 7, "A title", state=IssueState.CLOSED, updated_at=at(3))
     assert (known.is_published, known.requested_at) == (True, at(2))
     assert await stack.known.lookup(issue_id + 1) is None
+
+
+async def test_requests_for_the_agent_are_known_by_their_keys(
+    temporal: Client, stack: Stack, issue_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that wait and those that were called off, whatever a list shows. Where nobody can say, None: the caller
+    sends what the workflow may know. That is no outage.
+    """
+    monkeypatch.setattr(issuebox.temporal.sweeps, "CALL_TIMEOUT_S", 4.0)
+    known = SweptIssues(temporal, name_prefix=stack.prefix, task_queue=stack.task_queue)
+    assert await known.requests(issue_id) is None
+    for number, kind in enumerate([RequestKind.COMMENT, RequestKind.CANCEL, RequestKind.COMMENT], start=1):
+        request = RunRequest(kind, f"comment-{number}", at=at(number))
+        intention = Intention.IGNORE if kind is RequestKind.CANCEL else Intention.ENSURE
+        await stack.deliver(issue_id, 7, updated_at=at(number), intention=intention, request=request)
+    assert await known.requests(issue_id) == KnownRequests(frozenset({"comment-1", "comment-3"}), 1, at(2))
+    nobody = SweptIssues(temporal, name_prefix="nobody-", task_queue="nobody")
+    await nobody.deliver(IssueEvent(Issue(issue_id)))
+    assert await nobody.requests(issue_id) is None
 
 
 @pytest.mark.parametrize("memo", [{}, {MEMO_STATUS: {}}, {MEMO_STATUS: "text"}, {MEMO_STATUS: {"issue_state": 5}}])
@@ -142,6 +163,9 @@ async def test_temporal_that_goes_away_is_an_outage(
     async with asyncio.timeout(5):
         with pytest.raises(TransientError):
             await known.lookup(issue_id)
+    async with asyncio.timeout(5):
+        with pytest.raises(TransientError):
+            await known.requests(issue_id)
     async with asyncio.timeout(5):
         with pytest.raises(TransientError):
             await known.list_open((REPOSITORY,))

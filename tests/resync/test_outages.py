@@ -17,7 +17,7 @@ from issuebox.domain.errors import TransientError
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import IssueState
 from issuebox.domain.issue_source import ListedIssue, Page, PageQuery
-from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownPage
+from issuebox.domain.known_issues import KnownIssue, KnownIssues, KnownPage, KnownRequests
 from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
@@ -152,8 +152,13 @@ async def test_worker_that_ends_between_pages_hands_on_where_it_was(
 async def test_worker_that_is_killed_between_pages_loses_nothing(
     temporal: Client, temporal_address: str, github: GitHub, issue_id: int
 ) -> None:
-    """After a kill -9 another worker reads to the end: every issue is sent once."""
+    """After a kill -9 another worker reads to the end: every issue is sent once, and so is every request for work,
+    in order, whether or not it was recorded that it was sent.
+    """
     stack, ids = _bare(temporal, github), fill(github, issue_id)
+    requests = range(501, 505)
+    for minute, comment_id in enumerate(requests, start=11):
+        github.comment(comment_id, 1, "@claude go on", at=at(minute), author_association="OWNER")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -162,29 +167,57 @@ async def test_worker_that_is_killed_between_pages_loses_nothing(
         github.url,
         stack.task_queue,
         stack.prefix,
+        "comment",
     )
-    github.mishaps = [Mishap("/issues", 0, skip=3, before=process.kill)]
+    github.mishaps = [Mishap("/issues/comments", 0, skip=1, before=process.kill)]
     handle = await _started(stack)
     await asyncio.wait_for(process.wait(), 60)
-    assert len(github.requests("/issues")) == 4
+    assert len(github.requests("/issues/comments")) == 2
     source = GitHubSource(GitHubOptions(github.url, TOKEN))
-    async with source, worker(stack, GitHubActivities(source, stack.known, Criteria())):
+    async with source, worker(stack, GitHubActivities(source, stack.known, Criteria(run_on=("comment",)))):
         report = (await handle.result()).repositories[0]
-        await sent_once(stack, ids)
+        await sent_once(stack, ids[1:])
+        asked = [(receipt.key, receipt.state) for receipt in await stack.receipts(ids[0])]
+        events = [event.delivery for event in await stack.events(ids[0])]
+    assert asked == [(f"comment-{comment_id}", "waiting") for comment_id in requests]
+    assert events[1:] == [f"resync-comment-{comment_id}" for comment_id in requests]
     assert report.error == ""
-    assert report.mark.issues.to == at(10)
+    assert (report.mark.issues.to, report.mark.comments.to) == (at(14), at(14))
 
 
 class Broken(SweptIssues):
     """Temporal, failing at one delivery: the worker is cut off in the middle of a page."""
 
     fails_at = 0
+    fails_after = 0
 
     async def deliver(self, event: IssueEvent) -> None:
-        if event.issue.number == self.fails_at:
+        if event.issue.number == self.fails_at and self.fails_after == 0:
             self.fails_at = 0
             raise TransientError("Temporal: UNAVAILABLE")
+        self.fails_after -= event.issue.number == self.fails_at
         await super().deliver(event)
+
+
+async def test_failure_between_two_requests_of_an_issue_sends_none_twice(
+    temporal: Client, github: GitHub, issue_id: int
+) -> None:
+    """The next attempt goes on with the one that failed: a stop, before what was asked after it."""
+    stack = _bare(temporal, github)
+    github.issue(issue_id, 7, at=at(-9000))
+    for minute, text in enumerate(("@claude one", "@claude two", "@claude stop", "@claude three"), start=1):
+        github.comment(500 + minute, 7, text, at=at(minute), author_association="OWNER")
+    known = Broken(temporal, name_prefix=stack.prefix, task_queue=stack.task_queue)
+    known.fails_at, known.fails_after = 7, 2
+    source = GitHubSource(GitHubOptions(github.url, TOKEN))
+    async with source, worker(stack, GitHubActivities(source, known, Criteria(run_on=("comment",)))):
+        report = (await (await _started(stack)).result()).repositories[0]
+        assert [event.delivery for event in await stack.events(issue_id)] == [
+            f"resync-comment-{500 + minute}" for minute in range(1, 5)
+        ]
+        states = [(receipt.key, receipt.state) for receipt in await stack.receipts(issue_id)]
+    assert states == [("comment-501", "refused"), ("comment-502", "refused"), ("comment-504", "waiting")]
+    assert (report.counts.sent, report.counts.listed) == (4, 5)
 
 
 async def test_failure_in_the_middle_of_a_page_counts_and_sends_nothing_twice(
@@ -214,6 +247,9 @@ class Counting:
     async def lookup(self, issue_id: int) -> KnownIssue | None:
         self.looked_up.append(issue_id)
         return await self.known.lookup(issue_id)
+
+    async def requests(self, issue_id: int) -> KnownRequests | None:
+        return await self.known.requests(issue_id)
 
     async def list_open(self, repositories: tuple[str, ...], token: str = "") -> KnownPage:
         if self.fails_once_listing:

@@ -1,4 +1,7 @@
-"""A worker in its own process, to be killed: ``python -m tests.resync.worker_process ADDRESS URL QUEUE PREFIX``."""
+"""A worker in its own process, to be killed.
+
+``python -m tests.resync.worker_process ADDRESS URL QUEUE PREFIX RUN_ON…``
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,15 @@ from tests.resync.conftest import Stack, worker
 from tests.resync.github import TOKEN, GitHub
 
 
-async def main(address: str, url: str, task_queue: str, prefix: str) -> None:
+async def main(address: str, url: str, task_queue: str, prefix: str, *run_on: str) -> None:
     """Serve until killed."""
+    criteria = Criteria(run_on=run_on)
     temporal = await Client.connect(address, data_converter=DATA_CONVERTER)
     known = SweptIssues(temporal, name_prefix=prefix, task_queue=task_queue)
     source = GitHubSource(GitHubOptions(url, TOKEN))
     async with (
         source,
-        worker(Stack(temporal, GitHub(), known, task_queue, prefix), GitHubActivities(source, known, Criteria())),
+        worker(Stack(temporal, GitHub(), known, task_queue, prefix), GitHubActivities(source, known, criteria)),
     ):
         await asyncio.Event().wait()
 

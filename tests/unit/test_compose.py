@@ -15,8 +15,9 @@ import typer
 import yaml
 
 from issuebox.cli.app import app as issuebox_app
+from issuebox.dev.temporal_server import FAIRNESS
 from issuebox.environment import is_secret, variable_of
-from issuebox.settings import ApiSettings, CommonSettings, WorkerSettings
+from issuebox.settings import ApiSettings, CommonSettings, ExporterSettings, WorkerSettings
 from issuebox.temporal.search_attributes import needed
 from localdaytona.cli import app as localdaytona_app
 
@@ -28,7 +29,11 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOT = {"temporal-schema", "temporal-namespace"}
 BY_HAND = {"restore"}
-MODELS: dict[str, type[CommonSettings]] = {"api": ApiSettings, "worker": WorkerSettings}
+MODELS: dict[str, type[CommonSettings]] = {
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "exporter": ExporterSettings,
+}
 SECRETS = "/run/secrets/"
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
@@ -45,7 +50,7 @@ def test_compose_file_follows_the_specification() -> None:
 def test_image_is_pinned_to_a_version(name: str) -> None:
     """No image moves under us, and none is the deprecated auto-setup."""
     image = SERVICES[name]["image"]
-    assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z]+)?$", image)
+    assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$", image)
     assert "auto-setup" not in image
 
 
@@ -79,6 +84,7 @@ def test_image_for_production_has_what_production_needs() -> None:
     assert {name: service["build"]["target"] for name, service in OURS.items()} == {
         "api": "issuebox",
         "worker": "issuebox",
+        "exporter": "issuebox",
         "localdaytona": "localdaytona",
     }
 
@@ -139,6 +145,44 @@ def test_service_is_watched_or_waited_for(name: str) -> None:
         assert "healthcheck" in SERVICES[name]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_prometheus_reads_each_of_our_processes(name: str) -> None:
+    """At its admin address, by the name of its service, over one network: over two it would find each process twice.
+
+    Nobody outside can.
+    """
+    config = yaml.safe_load((REPOSITORY / COMPOSE["configs"]["prometheus"]["file"]).read_text())
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
+    port = SERVICES[name]["environment"]["ISSUEBOX_ADMIN_ADDRESS"].rpartition(":")[2]
+    assert (jobs[f"issuebox-{name}"]["names"], jobs[f"issuebox-{name}"]["port"]) == ([name], int(port))
+    assert len(jobs) == len(MODELS)
+    assert {*SERVICES[name]["networks"]} & {*SERVICES["prometheus"]["networks"]} == {"metrics"}
+    assert COMPOSE["networks"]["metrics"] == {"internal": True}
+    assert not any(published.endswith(f":{port}") for published in SERVICES[name].get("ports", []))
+
+
+def test_prometheus_and_grafana_find_their_files() -> None:
+    """The alerts beside the configuration that names them; the dashboard where Grafana looks, and with its source."""
+    mounted = {name: {entry["source"]: entry["target"] for entry in SERVICES[name]["configs"]}
+               for name in ("prometheus", "grafana")}  # fmt: skip
+    config = yaml.safe_load((REPOSITORY / COMPOSE["configs"]["prometheus"]["file"]).read_text())
+    at = Path(mounted["prometheus"]["prometheus"])
+    assert f"--config.file={at}" in SERVICES["prometheus"]["command"]
+    assert [str(at.parent / name) for name in config["rule_files"]] == [mounted["prometheus"]["alerts"]]
+    provider = yaml.safe_load((REPOSITORY / COMPOSE["configs"]["grafana_dashboards"]["file"]).read_text())
+    assert provider["providers"][0]["options"]["path"] == str(Path(mounted["grafana"]["dashboard"]).parent)
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == mounted["grafana"]["dashboard"]
+    source = yaml.safe_load((REPOSITORY / COMPOSE["configs"]["grafana_datasource"]["file"]).read_text())
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+
+
+@pytest.mark.parametrize("name", ["exporter", "prometheus", "grafana"])
+def test_metrics_are_an_addition(name: str) -> None:
+    """Who does not ask for them runs none of it."""
+    assert SERVICES[name]["profiles"] == ["metrics"]
+
+
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_process_that_ends_by_itself_is_started_again(name: str) -> None:
     """Its watchdog ends a process that hangs, and relies on the restart."""
@@ -172,8 +216,8 @@ def test_container_gives_the_worker_longer_than_the_worker_gives_its_commands() 
 
 
 def test_health_check_of_the_worker_asks_where_it_answers() -> None:
-    """On loopback: nobody else can ask."""
-    assert SERVICES["worker"]["environment"]["ISSUEBOX_ADMIN_ADDRESS"].startswith("127.0.0.1:")
+    """Also there where Prometheus asks."""
+    assert SERVICES["worker"]["environment"]["ISSUEBOX_ADMIN_ADDRESS"].startswith("0.0.0.0:")
     assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "issuebox", "worker", "--check"]
 
 
@@ -240,6 +284,11 @@ def test_file_of_a_secret_has_the_name_of_its_setting() -> None:
     assert {name: entry["file"] for name, entry in COMPOSE["secrets"].items()} == {
         name: f"./deploy/secrets/{name}" for name in COMPOSE["secrets"]
     }
+
+
+def test_server_has_the_fairness_that_the_dev_server_has() -> None:
+    entries = yaml.safe_load((REPOSITORY / COMPOSE["configs"]["dynamicconfig"]["file"]).read_text())
+    assert {name: entries[name] for name in FAIRNESS} == {name: [{"value": value}] for name, value in FAIRNESS.items()}
 
 
 def test_every_file_that_is_mounted_exists() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,8 +14,10 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.goal import course, give
 from issuebox.domain.intake import Verdict, absorb, correct
 from issuebox.domain.issue import Issue, IssueState
-from issuebox.domain.memory import Answer, Memory, Order
+from issuebox.domain.memory import AHEAD_MAX, CLOCKS_APART_MAX, Answer, Memory, Order
 from issuebox.domain.phase import Goal, Outcome
+from issuebox.domain.policy import Policy
+from issuebox.domain.run import RequestKind, RunOutcome, RunRequest, RunTerms
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -409,3 +412,114 @@ def test_request_of_a_person_here_leaves_the_facts_alone() -> None:
     absorb(known, IssueEvent(Issue(7), delivery="cli-1", event="cli", action="ensure", is_explicit=True), T0)
     assert known.told.issue is not None
     assert known.told.issue.state is IssueState.CLOSED
+
+
+def worked_on() -> Memory:
+    """With an agent set up."""
+    return Memory(7, "claude-issue-7", policy=Policy(runs=RunTerms(is_configured=True)), policy_hash="set up")
+
+
+def asking(at_s: float, kind: RequestKind = RequestKind.COMMENT, *, is_resync: bool = False) -> IssueEvent:
+    """A comment, or a label for a *start*, which has no key, as its delivery brings it or resync finds it."""
+    key = "" if kind is RequestKind.START else f"comment-{at_s}"
+    asked = event(at_s, Intention.IGNORE if kind is RequestKind.CANCEL else Intention.ENSURE, explicit=True)
+    request = RunRequest(kind, key, "ann", "@claude", at=asked.requested_at)
+    return replace(asked, delivery=f"{kind}-{at_s}-{is_resync}", request=request, is_resync=is_resync)
+
+
+def keys(known: Memory) -> list[str]:
+    return [request.key for request in known.runs.queue]
+
+
+def test_missed_request_for_work_is_news_whatever_came_since() -> None:
+    """Its key says what it is. A newer request hides none, and nothing is taken twice."""
+    known = worked_on()
+    absorb(known, asking(9), T0)
+    verdicts = [absorb(known, asking(at_s, is_resync=True), T0) for at_s in (5, 7, 5, 9)]
+    assert verdicts == [Verdict.TAKEN, Verdict.TAKEN, Verdict.REPEATED, Verdict.KNOWN]
+    absorb(known, asking(7), T0)
+    assert keys(known) == ["comment-9", "comment-5", "comment-7"]
+
+
+def test_missed_request_from_before_the_close_is_late() -> None:
+    """The close called it off, as it would have done."""
+    known = worked_on()
+    absorb(known, closed(6), T0)
+    assert absorb(known, asking(5, is_resync=True), T0) is Verdict.LATE
+    assert absorb(known, asking(7, is_resync=True), T0) is Verdict.TAKEN
+    assert keys(known) == ["comment-7"]
+
+
+@pytest.mark.parametrize(("later_s", "verdict"), [(0, Verdict.KNOWN), (2, Verdict.KNOWN), (3, Verdict.TAKEN)])
+def test_label_that_resync_dates_a_moment_later_begins_no_second_run(later_s: float, verdict: Verdict) -> None:
+    """It has no key, and GitHub's list of events may be a second apart from what the delivery said."""
+    known = worked_on()
+    absorb(known, asking(5, RequestKind.START), T0)
+    run = known.runs.next_run(7, "s", T0)
+    run.close(RunOutcome.DONE, "", T0)
+    assert timedelta(seconds=2) == CLOCKS_APART_MAX
+    assert absorb(known, asking(5 + later_s, RequestKind.START, is_resync=True), T0) is verdict
+    assert len(keys(known)) == (verdict is Verdict.TAKEN)
+
+
+def test_stop_counts_before_and_after_what_it_is_about() -> None:
+    """It may come first, late, and again: with the request that it calls off nothing begins."""
+    known = worked_on()
+    for _ in range(2):
+        absorb(known, asking(6, RequestKind.CANCEL), T0)
+        absorb(known, asking(5), T0)
+        absorb(known, asking(7), T0)
+    assert keys(known) == ["comment-7"]
+    assert [(each.key, each.reason) for each in known.runs.refused] == [("comment-5", "somebody called it off")]
+    assert [note.what for note in known.notes].count("cancel of the runs") == 0
+    absorb(known, asking(8, RequestKind.CANCEL, is_resync=True), T0)
+    assert keys(known) == []
+    assert [note.what for note in known.notes].count("cancel of the runs") == 1
+
+
+def test_stop_from_far_ahead_counts_from_its_arrival() -> None:
+    """A wrong clock would call all requests off for as long as it is ahead."""
+    known, now = worked_on(), T0 + timedelta(minutes=1)
+    absorb(known, asking(AHEAD_MAX.total_seconds() + 61, RequestKind.CANCEL), now)
+    assert known.runs.called_off_at == now
+    absorb(known, asking(61), now)
+    assert keys(known) == ["comment-61"]
+
+
+LATE_FOR: dict[str, tuple[Callable[[Memory], object], str]] = {
+    "a close": (lambda known: absorb(known, closed(6), T0), "the issue was closed after that"),
+    "a delete of the issue": (
+        lambda known: absorb(known, event(6, Intention.DELETE, state=IssueState.DELETED), T0),
+        "the issue was deleted after that",
+    ),
+    "an order": (
+        lambda known: give(known, Order.STOP, T0 + timedelta(seconds=8)),
+        "an order to stop the sandbox came after that",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATE_FOR)
+def test_request_that_comes_after_what_ended_it_is_refused_with_the_reason(what: str) -> None:
+    """Each request has a receipt, once, and what brings it again changes nothing, even when the issue is open again."""
+    ends, reason = LATE_FOR[what]
+    known = worked_on()
+    absorb(known, event(1), T0)
+    ends(known)
+    late = T0 + timedelta(seconds=20)
+    assert absorb(known, asking(5), late) is Verdict.LATE
+    absorb(known, asking(5, is_resync=True), late)
+    absorb(known, replace(asking(5), delivery="by another hook"), late)
+    assert [(each.key, each.reason) for each in known.runs.refused] == [("comment-5", reason)]
+    absorb(known, event(30), late)
+    absorb(known, replace(asking(5), delivery="once more"), late)
+    assert keys(known) == []
+    assert len(known.runs.refused) == 1
+
+
+def test_late_request_leaves_nothing_where_no_agent_is_set_up() -> None:
+    known = memory()
+    known.policy_hash = "set up"
+    absorb(known, closed(6), T0)
+    absorb(known, asking(5), T0)
+    assert known.runs.refused == []

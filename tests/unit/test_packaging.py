@@ -30,9 +30,9 @@ def test_root_package_has_a_specific_name(root: str) -> None:
 
 
 def test_package_list_is_complete() -> None:
-    """The wheel carries every package of the repository except those that prove, measure and test the others."""
+    """The wheel carries every package of the repository except those that prove, measure, test and make the others."""
     packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
-    assert packages - set(ROOTS) == {"proofs", "bench", "tests"}
+    assert packages - set(ROOTS) == {"proofs", "bench", "tests", "scripts"}
     assert set(ROOTS) <= packages
 
 

@@ -17,7 +17,7 @@ from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.issue_source import NO_ACTS, Act, ActKind, Acts
 from issuebox.domain.known_issues import KnownIssue
 from issuebox.domain.resync import Answer, Standing, Window, acts_needed, judge_comment, judge_issue
-from issuebox.domain.triggers import Association, Criteria, Detection, detect
+from issuebox.domain.triggers import OCCASIONS, Association, Criteria, Detection, detect
 from issuebox.providers.github_models import CommentBody, EventBody, IssueBody
 
 REPOSITORY = "octo/repo"
@@ -60,6 +60,7 @@ class Lost:
     association: str
     is_allowed: bool
     required: str
+    run_on: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = "allowed" if self.is_allowed else "elsewhere"
@@ -73,6 +74,7 @@ class Lost:
             allowed_repositories=(REPOSITORY if self.is_allowed else "acme/*",),
             min_association=Association.COLLABORATOR,
             required_label="" if self.required == "none" else REQUIRED,
+            run_on=self.run_on,
         )
 
     @property
@@ -184,6 +186,42 @@ def test_lost_delivery_is_decided_as_the_webhook_would(lost: Lost) -> None:
     is_news = lost.standing is Standing.UNREAD or lost.standing.value not in {Standing.UNKNOWN, lost.state}
     assert event is not None or not is_news
     assert event is None or event.issue.state is lost.state
+
+
+@pytest.mark.parametrize("lost", LOST, ids=str)
+def test_lost_delivery_asks_for_the_run_that_the_webhook_would(lost: Lost) -> None:
+    """Whatever may ask for a run asks for one, or for none, as its delivery would have."""
+    lost = replace(lost, run_on=OCCASIONS)
+    detection, (_, event) = lost.by_webhook(), lost.by_resync()
+    request = event.request if event is not None else None
+    assert (request and request.kind) == detection.run
+    assert request is None or (request.at, request.author) == (DONE_AT, lost.sender["login"])
+
+
+def test_old_act_asks_for_the_sandbox_alone() -> None:
+    """A label of an issue without a workflow has its sandbox however old it is, and no run for it."""
+    lost = replace(LABELED, run_on=OCCASIONS)
+    for before_s, is_asked in ((0, True), (1, False)):
+        _, event = judged(lost, label(1, SINCE - timedelta(seconds=before_s)))
+        assert event is not None
+        assert (event.request is not None) == is_asked
+
+
+def test_label_asks_for_the_run_whoever_opened_reopened_or_assigned() -> None:
+    """One event is sent. That of the label is known by its time from then on, so no later resync sends it again."""
+    lost = replace(LABELED, way="assigned", standing=Standing.CLOSED, run_on=("label", "assigned"))
+    listed = IssueBody.model_validate(lost.issue()).listed(REPOSITORY)
+    listed = replace(listed, labels=(TRIGGER,), created_at=SINCE)
+    reopened = Act(1, ActKind.REOPENED, SINCE + timedelta(seconds=1), "octocat")
+    labelled = label(2, SINCE + timedelta(seconds=2))
+    assigned = Act(3, ActKind.ASSIGNED, DONE_AT, "maintainer", assignee=LOGIN)
+    for known, acts in ((lost.known(), (reopened, labelled, assigned)), (None, (labelled, assigned))):
+        judgement = judge_issue(listed, known, WINDOW, lost.criteria, Acts(acts))
+        event = judgement.event
+        assert event is not None
+        assert (event.action, event.requested_at) == ("labeled", labelled.at)
+        assert event.request is not None
+        assert event.request.at == labelled.at
 
 
 def test_both_answers_are_among_the_lost() -> None:

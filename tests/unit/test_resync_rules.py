@@ -24,6 +24,7 @@ from issuebox.domain.resync import (
     authoritative,
     judge_absent,
     judge_comment,
+    judge_comments,
     judge_issue,
 )
 from issuebox.domain.triggers import Association, Criteria
@@ -127,6 +128,24 @@ def test_comment_that_was_edited_is_refused(edited_after_s: int, answer: Answer)
     """The webhook hears no edit. Within a second it is none: GitHub sometimes stamps a new comment so."""
     comment = replace(COMMENT, updated_at=LATER + timedelta(seconds=edited_after_s))
     assert judge_comment(comment, found(IssueState.OPEN), None, Criteria()).answer is answer
+
+
+def test_comments_come_in_the_order_in_which_they_were_written() -> None:
+    """GitHub lists them by their last update, and may stamp that of a new comment a second late."""
+    second = timedelta(seconds=1)
+    late = replace(COMMENT, id=10, updated_at=LATER + second)
+    listed = [replace(COMMENT, id=12, created_at=LATER + second), replace(COMMENT, id=11), late]
+    judged = judge_comments(listed, found(IssueState.OPEN), None, Criteria(run_on=("comment",)))
+    assert [comment.id for comment, _ in judged] == [10, 11, 12]
+
+
+@pytest.mark.parametrize("text", ["@claude", "@claude stop"])
+def test_comment_on_a_pull_request_neither_asks_nor_stops(text: str) -> None:
+    """GitHub tells with the issue, whatever the comment's address looks like."""
+    comment, listed = replace(COMMENT, body=text, association="OWNER"), found(IssueState.OPEN)
+    criteria, asked = Criteria(run_on=("comment",)), known(Standing.OPEN)
+    assert judge_comment(comment, listed, asked, criteria).answer is Answer.SENT
+    assert judge_comment(comment, replace(listed, is_pull_request=True), asked, criteria).answer is Answer.UNASKED
 
 
 def test_who_may_ask_is_let_in() -> None:

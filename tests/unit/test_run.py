@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from issuebox.domain.run import (
     BEGUN,
+    CALLED_OFF,
     QUEUE_MAX,
     SETTLED,
     TEXTS_BYTES_MAX,
@@ -115,7 +116,7 @@ def test_start_requests_join_while_one_is_open() -> None:
     run = runs.next_run(7, "s", NOW)
     assert runs.take(request(kind=RequestKind.START), NOW) == ""
     run.close(RunOutcome.DONE, "", NOW)
-    assert runs.take(request(kind=RequestKind.START), NOW) == "start-2"
+    assert runs.take(replace(request(kind=RequestKind.START), at=NOW + timedelta(seconds=1)), NOW) == "start-2"
 
 
 def test_one_run_takes_all_that_wait_in_order() -> None:
@@ -168,6 +169,47 @@ def test_cancel_takes_only_what_was_asked_before_it() -> None:
     assert not runs.refused
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked_after_s", "is_taken"),
+    [
+        (RequestKind.COMMENT, -1, False), (RequestKind.COMMENT, 0, True), (RequestKind.COMMENT, 1, True),
+        (RequestKind.START, -1, False), (RequestKind.START, 0, True),
+        # Its time is by another clock, and it never comes late.
+        (RequestKind.CALL, -1, True),
+    ],
+)  # fmt: skip
+def test_request_that_comes_after_what_called_it_off_is_refused(
+    kind: RequestKind, asked_after_s: int, *, is_taken: bool
+) -> None:
+    """Deliveries come in any order, and some come by resync. Within one second the order of arrival counts."""
+    runs = Runs()
+    runs.call_off(CALLED_OFF, NOW, asked_at=NOW)
+    runs.call_off(CALLED_OFF, NOW, asked_at=NOW - timedelta(seconds=5))
+    runs.call_off("by the command line", NOW)
+    asked = RunRequest(kind, "" if kind is RequestKind.START else "key", at=NOW + timedelta(seconds=asked_after_s))
+    assert bool(runs.take(asked, NOW)) == is_taken
+    assert [each.reason for each in runs.refused] == ([] if is_taken else [CALLED_OFF])
+    assert len(runs.queue) == is_taken
+    assert runs.take(asked, NOW) == "", "it is known, or called off"
+
+
+def test_start_that_comes_once_more_after_its_run_is_over_begins_no_other() -> None:
+    """Resync found the label, and then somebody has GitHub send its delivery again. A later label asks again."""
+    runs = Runs()
+    for asked_after_s, key in ((5, "start-1"), (5, ""), (4, ""), (6, "start-2")):
+        assert runs.take(RunRequest(RequestKind.START, at=NOW + timedelta(seconds=asked_after_s)), NOW) == key
+        if key:
+            runs.next_run(7, "s", NOW).close(RunOutcome.DONE, "", NOW)
+
+
+def test_start_that_was_refused_hides_no_later_one() -> None:
+    """Each start has a number of its own, taken or not."""
+    runs = Runs()
+    runs.call_off(CALLED_OFF, NOW, asked_at=NOW)
+    assert not runs.take(RunRequest(RequestKind.START, at=NOW - timedelta(seconds=1)), NOW)
+    assert runs.take(RunRequest(RequestKind.START, at=NOW + timedelta(seconds=1)), NOW) == "start-2"
+
+
 def test_a_cancel_is_final() -> None:
     runs = Runs()
     runs.take(request(), NOW)
@@ -190,8 +232,8 @@ def test_what_had_begun_and_shows_less_is_lost(shown: RunPhase) -> None:
 def test_begin_whose_reply_was_lost_before_the_sandbox_slept_is_fenced(shown: RunPhase) -> None:
     """It may have begun, and the disk may be an older one: that attempt never begins on it. The model found this."""
     run = a_run(phase=RunPhase.UNKNOWN, is_sent=True)
-    observe(run, "s", is_up=False, is_down=True)
-    observe(run, "s", is_up=True, is_down=False)
+    observe(run, "s", NOW, is_up=False, is_down=True)
+    observe(run, "s", NOW, is_up=True, is_down=False)
     take_probe(run, shown, NOW)
     assert plan(run, at()).step is Step.FENCE
     run.move_on()
@@ -233,7 +275,7 @@ def test_probe_that_shows_it_begun_starts_its_clocks_once(shown: RunPhase) -> No
 def test_what_a_lookup_shows_of_the_sandbox(
     run: Run, sandbox_id: str, phase: RunPhase, *, is_up: bool, is_down: bool
 ) -> None:
-    observe(run, sandbox_id, is_up=is_up, is_down=is_down)
+    observe(run, sandbox_id, NOW, is_up=is_up, is_down=is_down)
     assert run.phase is phase
 
 

@@ -20,6 +20,7 @@ from workflows.messages import (
     StopRequest,
     Unreadable,
 )
+from workflows.run_messages import SIGNAL_PAUSE, SIGNAL_RESUME, PauseOrder
 from workflows.signal_guard import is_malformed
 
 EVENT = IssueEvent(Issue(7))
@@ -41,6 +42,9 @@ ROWS: list[tuple[str, object, bool]] = [
     (SIGNAL_DELETE, [DeleteRequest(), 1], True),
     *((signal, [], False) for signal in (SIGNAL_RETRY, SIGNAL_LOOK, SIGNAL_REPLACE)),
     *((signal, [1], True) for signal in (SIGNAL_RETRY, SIGNAL_LOOK, SIGNAL_REPLACE)),
+    *((signal, [], False) for signal in (SIGNAL_PAUSE, SIGNAL_RESUME)),
+    *((signal, [PauseOrder("ann")], False) for signal in (SIGNAL_PAUSE, SIGNAL_RESUME)),
+    *((signal, [StopRequest()], True) for signal in (SIGNAL_PAUSE, SIGNAL_RESUME)),
     *((signal, [Unreadable()], True) for signal in SIGNALS),
     ("no-such-signal", [1, 2], False),
 ]

@@ -11,7 +11,7 @@ import pytest
 from issuebox.domain.issue import TITLE_BYTES_MAX, Issue, title_line
 from issuebox.domain.text import as_markdown, cut_to_bytes, number_of, one_line, prose, word
 from issuebox.temporal.connect import DATA_CONVERTER
-from issuebox.temporal.issues import summary
+from issuebox.temporal.starts import summary
 from tests.limits import SUMMARY_BYTES_MAX
 
 

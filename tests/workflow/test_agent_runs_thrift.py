@@ -17,6 +17,10 @@ EVENTS_PER_SLICE_MAX = 6
 """Three of the follower, three of the workflow task that follows its end."""
 
 
+PROBES_PER_SLICE_MAX = 3
+"""Of one second, at one each 0.4 s."""
+
+
 def test_followers_ask_daytona_twelve_times_in_the_first_minute_and_then_six() -> None:
     moments, now, pause_s = [], 0.0, PAUSE_S
     while now < 180:
@@ -28,19 +32,24 @@ def test_followers_ask_daytona_twelve_times_in_the_first_minute_and_then_six() -
     assert 3600 / FOLLOW_SLICE.total_seconds() * EVENTS_PER_SLICE_MAX <= 60
 
 
-async def test_each_slice_costs_six_events(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of half a second in place of ten minutes."""
-    monkeypatch.setattr(activities.runs, "FOLLOW_S", 0.5)
-    monkeypatch.setattr(activities.runs, "PAUSE_S", 0.2)
+async def test_each_slice_costs_six_events_and_no_probe_more(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of a second in place of ten minutes, with a probe every 0.4 s. The next follower goes on at that pace."""
+    monkeypatch.setattr(activities.runs, "FOLLOW_S", 1.0)
+    monkeypatch.setattr(activities.runs, "PAUSE_S", 0.02)
+    monkeypatch.setattr(activities.runs, "PAUSE_MAX_S", 0.4)
     stack = await start(**WORK, run_command=UNTIL_TOLD, run_report="none")
     await ask(stack, 1)
     await working(stack)
-    before = await counted(stack)
+    # The first follower begins with short pauses.
+    before = await until(lambda: counted(stack), lambda seen: seen[0] >= 2, "the second slice", 60.0)
+    mark = await stack.journal_end()
     after = await until(lambda: counted(stack), lambda seen: seen[0] >= before[0] + 5, "five more slices", 60.0)
+    probes = await stack.daytona.admin.journal(kind="toolbox", after=mark)
     await let_go(stack)
     await over(stack)
     slices, events = after[0] - before[0], after[1] - before[1]
     assert events <= (slices + 1) * EVENTS_PER_SLICE_MAX
+    assert len(probes) <= (slices + 1) * PROBES_PER_SLICE_MAX
 
 
 async def counted(stack: Stack) -> tuple[int, int]:

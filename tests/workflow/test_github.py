@@ -12,11 +12,13 @@ import pytest
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import Issue, IssueState
 from issuebox.domain.phase import Goal
+from issuebox.domain.run import RunOutcome
 from issuebox.providers.github import GitHubSource
 from issuebox.worker import build_worker
 from tests.resync.github import TOKEN, GitHub, account, running
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
+from workflows.run_messages import QUERY_RUNS, RunsView
 
 from .conftest import Stack, Started
 
@@ -145,3 +147,31 @@ async def test_resync_of_what_is_known_costs_daytona_nothing(stack: Stack, githu
     report = await _resync(stack, began)
     assert report.repositories[0].counts.sent == 0
     assert await stack.requests(after=before) == []
+
+
+async def test_requests_whose_deliveries_are_all_lost_are_worked_on_once(start: Started, github: GitHub) -> None:
+    """What a person called off is not, and the agent reads what the deliveries would have given it."""
+    stack = await start(
+        github_api_url=github.url, github_token=TOKEN, run_preset="command", run_report="none",
+        run_command='cat "$ISSUEBOX_RUN_DIR/prompt.md" >>~/read',
+    )  # fmt: skip
+    began = github.now - timedelta(minutes=9)
+    github.issue(stack.issue_id, NUMBER, at=began + timedelta(seconds=10), body="It crashes on start.")
+    for minute, text in enumerate(("@claude one", "@claude stop", "@claude two", "@claude three"), start=1):
+        at = began + timedelta(minutes=minute)
+        github.comment(minute, NUMBER, text, at=at, user=account("maintainer"), author_association="OWNER")
+    assert (await _resync(stack, began)).repositories[0].counts.sent == 5
+
+    async def served() -> list[str]:
+        view = await stack.handle.query(QUERY_RUNS, result_type=RunsView)
+        return [key for run in view.runs if run.outcome is RunOutcome.DONE for key in run.keys]
+
+    await until(served, lambda keys: keys == ["comment-3", "comment-4"], "both are served", 60.0)
+    assert (await _resync(stack, began)).repositories[0].counts.sent == 0
+    (row,) = await stack.live()
+    read = (await stack.provider.execute(row.id, "cat ~/read", 10.0)).output
+    said = ("It crashes on start.", "@claude two", "@claude three")
+    assert [read.count(text) for text in said] == [1, 1, 1]
+    assert read.index("@claude two") < read.index("@claude three")
+    assert "@claude one" not in read
+    assert await served() == ["comment-3", "comment-4"]

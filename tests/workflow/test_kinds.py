@@ -168,12 +168,9 @@ async def test_issue_that_only_ended_leaves_daytona_alone(start: Started) -> Non
     assert (status.requests_waiting, await stack.requests(), await stack.live()) == (0, [], [])
 
 
-async def test_issue_that_only_ended_is_forgotten_after_the_redelivery_window(
-    start: Started, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_issue_that_only_ended_is_forgotten_after_the_redelivery_window(start: Started) -> None:
     """GitHub redelivers within three days; then the workflow completes."""
-    monkeypatch.setattr(options, "REDELIVERED_WITHIN", timedelta(seconds=1))
-    stack = await start()
+    stack = await start(redelivered_within_s=1.0)
     await stack.close()
     await stack.handle.result()
     assert (await _status(stack), await stack.requests()) == (WorkflowExecutionStatus.COMPLETED, [])

@@ -236,7 +236,7 @@ async def test_notice_that_is_too_old_is_given_up(
 async def test_workflow_of_a_deleted_issue_ends_after_its_last_notice(start: Started, receiver: Receiver) -> None:
     """However long the receiver is away."""
     receiver.answers = [503] * 1000
-    stack = await telling(start, receiver, forget_after_s=0)
+    stack = await telling(start, receiver, forget_after_s=0, redelivered_within_s=0)
     await stack.deliver()
     await until(_tries(receiver), len, "it was tried")
     before = (await stack.handle.describe()).run_id

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain import run_gate
+from issuebox.domain.errors import TransientError
 from issuebox.domain.run import RunOutcome, run_id
 from issuebox.domain.run_gate import Said, Word
 from issuebox.temporal.run_gate import GateClient
@@ -186,7 +187,7 @@ async def test_gate_survives_a_long_history_and_nonsense(start: Started, tmp_pat
     before, first_run = await view(stack), (await gate.describe()).run_id
     await gate.signal(SIGNAL_SAID, "nonsense")
     for number in range(EVENTS_BEFORE_CONTINUE_AS_NEW // 6):
-        await gate_client(stack).say(Said(f"nobody-{number}", Word.HOLD, datetime.now(UTC), 7200.0), 1)
+        await gate_client(stack).say(Said(f"claude-issue-nobody-{number}", Word.HOLD, datetime.now(UTC), 7200.0), 1)
     await until(gate.describe, lambda seen: seen.run_id != first_run, "the gate goes on in a new workflow run")
     await until(lambda: view(stack), lambda seen: seen == before, "nobody is forgotten or made up")
     (tmp_path / "go").touch()
@@ -248,3 +249,13 @@ async def test_without_a_limit_no_gate_is_started(start: Started) -> None:
     (run,) = await over(stack)
     assert run.outcome is RunOutcome.DONE
     assert (await view(stack)).runs_max == -1
+
+
+async def test_worker_with_another_prefix_speaks_for_nobody(start: Started) -> None:
+    """It would start a gate of its own, which knows nothing of the slots that are taken."""
+    stack = await start(**WORK, runs_max=1, run_command="true", has_worker=False)
+    strange = GateClient(stack.temporal, name_prefix="claude-ticket-", task_queue=stack.settings.task_queue)
+    with pytest.raises(TransientError, match="claude-ticket-"):
+        await strange.say(Said(stack.name, Word.ASK, datetime.now(UTC), 7200.0), 1)
+    with pytest.raises(RPCError, match="not found"):
+        await stack.temporal.get_workflow_handle(strange.id).describe()

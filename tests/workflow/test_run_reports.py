@@ -26,9 +26,11 @@ from tests.resync.github_comments import Fate, GitHubWithComments
 from tests.waiting import until
 from workflows import options
 from workflows.messages import SIGNAL_LOOK
+from workflows.run_messages import SIGNAL_RESUME
 
 from .conftest import FAST, Stack, Started
-from .test_agent_runs import ask, over, runs, working
+from .test_agent_runs import ask, in_the_sandbox, over, runs, working
+from .test_agent_runs_paused import PAUSED_BY_ANN, pause, rested, stopped_under_it
 
 NUMBER = 5
 DONE = "**The agent is done.**"
@@ -118,6 +120,37 @@ async def test_one_comment_is_left_whatever_reply_is_lost(
     await over(stack)
     await told(github, DONE)
     assert github.reactions == {comment_id: {(github.login, "eyes")}}
+
+
+async def test_second_stop_in_the_dashboard_pauses_the_run_and_is_told(
+    start: Started, github: GitHubWithComments
+) -> None:
+    """Whoever stops it again so soon means it. The issue says why, and how to let it go on."""
+    stack = await start(**telling(github, f"echo begun >>~/worked; {UNTIL_TOLD_TO}"))
+    await asked(stack, github)
+    await stopped_under_it(stack, 1)
+    await stopped_under_it(stack, 2)
+    seen = await rested(stack)
+    cause = "its sandbox was stopped under it twice within 10 minutes"
+    assert seen.pause is not None
+    assert (seen.pause.by, seen.pause.reason) == ("", cause)
+    assert (seen.runs[-1].attempt, seen.runs[-1].outcome) == (2, None)
+    text = await told(github, "The agent's work is paused.")
+    assert cause in text
+    assert f"To let it go on: run `issuebox resume {stack.issue_id}`" in text
+    assert await stack.state() == "stopped"
+    await stack.order(SIGNAL_RESUME)
+    assert (await working(stack)).attempt == 3
+    await told(github, "The agent is at work.")
+    await pause(stack)
+    assert f"It was {PAUSED_BY_ANN}." in await told(github, "The agent's work is paused.")
+    await stack.order(SIGNAL_RESUME)
+    await working(stack)
+    await go(stack)
+    (run,) = await over(stack)
+    await told(github, DONE)
+    assert (run.outcome, run.cut_off, (await runs(stack)).pause) == (RunOutcome.DONE, 2, None)
+    assert await in_the_sandbox(stack, "cat ~/worked") == "begun\n" * 4
 
 
 async def test_newest_state_is_told_when_github_is_back(start: Started, github: GitHubWithComments) -> None:

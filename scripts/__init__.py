@@ -1,0 +1,1 @@
+"""What a developer runs: generated pages and files, and the tools that a fresh machine lacks."""
