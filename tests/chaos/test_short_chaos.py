@@ -33,7 +33,7 @@ async def test_promise_holds_in_a_chaos_run(tmp_path: Path) -> None:
     assert code == 0, output
     report = json.loads((run_dir / "report.json").read_text())
     assert not [verdict for verdict in report["verdicts"] if verdict["broken"]]
-    # Nobody tells issues of runs here: GitHub is not asked. `test_chaos_runs.py` has rule (M).
+    # Nobody tells issues of runs here: GitHub is not asked.
     assert {verdict["rule"] for verdict in report["verdicts"] if not verdict["is_checked"]} == {"M"}
     assert report["deliveries"] >= 480
     for word, least in (("kill ", 3), ("terminate worker", 3), ("terminate api", 1), ("stall reader ", 2)):
