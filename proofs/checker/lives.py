@@ -125,7 +125,8 @@ class SandboxLife:
     """One sandbox from its creation on. `issue` is None when neither name nor label shows its issue.
 
     `toolbox`: the entries of calls inside it. `is_by_hand`: a person created it, without the service. `commands`: the
-    requests to change it, accepted or not. `labellings`: its labels, from its creation on.
+    requests to change it, accepted or not. `acts`: what people did to it at Daytona. `labellings`: its labels, from its
+    creation on.
     """
 
     id: str
@@ -134,6 +135,7 @@ class SandboxLife:
     labellings: list[Labelling]
     moments: list[Moment] = field(default_factory=list)
     toolbox: list[Entry] = field(default_factory=list)
+    acts: list[Entry] = field(default_factory=list)
     commands: list[Entry] = field(default_factory=list)
 
     @property
@@ -189,6 +191,10 @@ class SandboxLife:
                 begin = None
         return [*found, Period(begin, None)] if begin is not None else found
 
+    def was_acted_on(self, act: str, since: float, until: float) -> bool:
+        """Whether a person did this to it at that time. `act`: such as ``idle``."""
+        return any(entry.detail.get("act") == act and since <= entry.at <= until for entry in self.acts)
+
     def before(self, seq: int) -> Moment | None:
         """Its state just before entry `seq`; None: it did not exist yet."""
         return next((moment for moment in reversed(self.moments) if moment.seq < seq), None)
@@ -227,6 +233,8 @@ class Lives:
             life.commands.append(entry)
         elif entry.kind in {"fault", "admin"}:
             _spoil(life, entry)
+            if entry.kind == "admin":
+                life.acts.append(entry)
         elif entry.kind == "labels":
             self._relabel(life, entry)
         return True

@@ -29,8 +29,6 @@ SETTLED = frozenset({"over", "refused"})
 FINAL = frozenset({"deleted", "transferred"})
 """Deliveries after which an issue's workflow comes to its end, with all receipts."""
 
-BY_HAND_IDLE = "admin:idle"
-
 SECOND = 1.0
 """The ledger has whole seconds."""
 
@@ -123,16 +121,10 @@ def kept_awake(case: Case) -> Iterator[Violation]:
             continue
         for moment in life.moments:
             is_stopped = moment.operation == "auto_stop" and step.at <= moment.at <= step.ended_at
-            if is_stopped and not _was_made_idle(case, life, step.at, moment.at):
+            if is_stopped and not life.was_acted_on("idle", step.at, moment.at):
                 what = f"{life.id} was idle although a worker followed run {step.run} in it"
                 yield Violation(rule="N", issue=case.issue, at=moment.at, what=what, entries=(moment.seq,))
                 break
-
-
-def _was_made_idle(case: Case, life: SandboxLife, since: float, until: float) -> bool:
-    """Whether a person put the sandbox's last activity back meanwhile."""
-    acts = (entry for entry in case.evidence.journal if entry.sandbox_id == life.id and entry.operation == BY_HAND_IDLE)
-    return any(since <= entry.at <= until for entry in acts)
 
 
 def _ledger(case: Case) -> list[Begun]:

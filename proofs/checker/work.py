@@ -12,7 +12,6 @@ from proofs.checker.evidence import Expectation
 from proofs.checker.expectations import is_on_closed, may_be_before, sandbox_requests
 from proofs.checker.lives import BY_PERSON, Moment, Period, SandboxLife
 
-RELEASE = "admin:release"
 RELEASED_WITHIN_S = 5.0
 """Between the read that shows a stuck sandbox and the delete that follows it."""
 
@@ -29,7 +28,7 @@ def objection(case: Case, life: SandboxLife) -> str:
         return ""
     if life.id in (case.evidence.worked_in or ()):
         return "held unsaved work and nobody abandoned it"
-    if _was_released(case, life, deletion):
+    if _was_released(life, deletion):
         return ""
     if deletion.operation != "delete":
         return f"was deleted by the timer {deletion.operation} without an inspection"
@@ -37,14 +36,12 @@ def objection(case: Case, life: SandboxLife) -> str:
     return _objection_to_last(case, life, periods[-1]) if periods else ""
 
 
-def _was_released(case: Case, life: SandboxLife, deletion: Moment) -> bool:
+def _was_released(life: SandboxLife, deletion: Moment) -> bool:
     """Whether a person released it from a creation that was stuck just before: the delete was decided by what was read
     before that, and nobody had worked in it.
     """
-    if any(entry.seq < deletion.seq for entry in life.toolbox):
-        return False
-    acts = (entry for entry in case.evidence.journal if entry.sandbox_id == life.id and entry.operation == RELEASE)
-    return any(0 <= deletion.at - entry.at <= RELEASED_WITHIN_S for entry in acts)
+    has_worked = any(entry.seq < deletion.seq for entry in life.toolbox)
+    return not has_worked and life.was_acted_on("release", deletion.at - RELEASED_WITHIN_S, deletion.at)
 
 
 def is_abandoned(case: Case, life: SandboxLife, deletion: Moment) -> bool:

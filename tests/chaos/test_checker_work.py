@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proofs.checker.rules import Watch
 from tests.chaos.tape import GONE, RUNNING, STOPPED, Tape
 from tests.chaos.test_checker import OTHER, ended, served
 
@@ -427,3 +428,17 @@ def test_stop_at_the_close_is_no_delete() -> None:
     tape.stop(sandbox)
     tape.archive(sandbox)
     assert tape.letters() == ""
+
+
+def test_watch_knows_a_release_from_an_earlier_part() -> None:
+    """The journal comes in parts. What excuses a delete may have come with the part before."""
+    tape = Tape()
+    tape.send("opened", RUNNING)
+    sandbox = tape.create(is_started=False)
+    tape.send("deleted", GONE)
+    tape.release(sandbox)
+    tape.finish(sandbox)
+    watch, read = Watch(), len(tape.journal)
+    assert watch.feed(tape.evidence()) == []
+    tape.delete(sandbox)
+    assert watch.feed(tape.evidence(journal=tape.journal[read:])) == []
