@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from localdaytona.testing import Server, running, running_inside
 from proofs.peers.count import Counts, count
@@ -13,16 +14,20 @@ from proofs.peers.drive import CALM_CONFIG, Driver
 from proofs.peers.issuebox_system import issuebox_system
 from proofs.peers.peer import Peer
 from proofs.peers.plan import SPEED, Round
+from proofs.peers.results import Named, Sums
 from proofs.peers.system import System, peer_system
 
 ROUNDS_AT_ONCE = 4
 """Each round of a peer has its own Daytona. More rounds at once would wait for the processor and not for Daytona."""
 
+N = TypeVar("N", bound=Named)
+C = TypeVar("C", bound=Sums)
+
 Shares = Sequence[tuple[Round, Sequence[int]]]
 """Rounds, each with its issues."""
 
 
-def shares(rounds: Sequence[Round], issues: int, first: int = 1) -> Shares:
+def shares(rounds: Sequence[N], issues: int, first: int = 1) -> Sequence[tuple[N, Sequence[int]]]:
     """Divide the issues evenly. Their global IDs, from `first` times 10,000 up, are the same for every system."""
     return [
         (each, [(first + index) * 10_000 + number for number in range(len(range(index, issues, len(rounds))))])
@@ -30,16 +35,23 @@ def shares(rounds: Sequence[Round], issues: int, first: int = 1) -> Shares:
     ]
 
 
-async def run_peer(kind: type[Peer], dealt: Shares, seed: int) -> dict[str, Counts]:
-    """A peer's counts by round."""
-    at_once = asyncio.Semaphore(ROUNDS_AT_ONCE)
+async def side_by_side(
+    dealt: Sequence[tuple[N, Sequence[int]]], at_once: int, play: Callable[[N, Sequence[int]], Awaitable[C]]
+) -> dict[str, C]:
+    """Play the rounds, so many at once. Returns the counts by round."""
+    room = asyncio.Semaphore(at_once)
 
-    async def one(each: Round, issues: Sequence[int]) -> Counts:
-        async with at_once:
-            return await _peer_round(kind, each, issues, seed)
+    async def one(each: N, issues: Sequence[int]) -> C:
+        async with room:
+            return await play(each, issues)
 
     done = await asyncio.gather(*(one(each, issues) for each, issues in dealt))
     return {each.key: counts for (each, _), counts in zip(dealt, done, strict=True)}
+
+
+async def run_peer(kind: type[Peer], dealt: Shares, seed: int) -> dict[str, Counts]:
+    """A peer's counts by round."""
+    return await side_by_side(dealt, ROUNDS_AT_ONCE, lambda each, issues: _peer_round(kind, each, issues, seed))
 
 
 async def run_round(system: System, server: Server, each: Round, issues: Sequence[int], seed: int) -> Counts:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
-from pydantic import BaseModel
-
 from proofs.checker.evidence import Delivery, Evidence, Expectation
 from proofs.checker.lives import SandboxLife, read_lives
 from proofs.checker.measures import most_live, requests
 from proofs.checker.rules import check
 from proofs.peers.drive import RestState, Run
 from proofs.peers.host import Handover
+from proofs.peers.results import Sums
 from proofs.peers.system import System
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 Lives = dict[int, list[SandboxLife]]
 
 
-class Counts(BaseModel):
+class Counts(Sums):
     """The counts of a system. They count issues, unless stated otherwise.
 
     `duplicated`: issues that had two live sandboxes at once, at any moment; `duplicated_at_rest`: at the end.
@@ -47,15 +46,22 @@ class Counts(BaseModel):
     requests: int = 0
     violations: int = 0
 
-    def plus(self, other: Counts) -> Counts:
-        """The sum of both."""
-        mine, others = self.model_dump(), other.model_dump()
-        return Counts(**{name: mine[name] + others[name] for name in mine})
-
     @property
     def requests_per_event(self) -> float:
         """Requests to Daytona for each delivery sent."""
         return self.requests / self.deliveries if self.deliveries else 0.0
+
+    @property
+    def is_sane(self) -> bool:
+        """Whether every issue was served with one sandbox, as it should be without faults."""
+        wrong = (self.duplicated, self.stranded, self.stranded_for_good, self.leaks, self.lost, self.refused)
+        return not any(wrong) and not self.replaced
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing went wrong but refusals, and what one more event sets right."""
+        lasting = (self.duplicated, self.stranded_for_good, self.leaks, self.lost, self.replaced, self.outlived)
+        return not any(lasting) and not self.violations
 
 
 def count(run: Run, system: System) -> Counts:

@@ -6,6 +6,7 @@ from bench.machine import one_line
 from proofs.peers.count import Counts
 from proofs.peers.plan import ROUNDS, SPEED
 from proofs.peers.report import COLUMNS, Report
+from proofs.peers.results import fault_table, main_table, notes_table
 
 HEAD = """\
 <!-- Written by `python -m proofs.peers`; do not edit. -->
@@ -56,6 +57,13 @@ LETTERS = (
 """A capital D replaces a small one, and so does S."""
 
 
+LEGEND = (
+    "The effects of each fault: D duplicates at rest, d for a time only; S stranded even after one more event, "
+    "s until then; L leaks; E lost events; W data-loss replacements; C outlived a close."
+)
+NOTES = "What was inferred, and what was chosen as the best configuration:"
+
+
 def letters(counts: Counts) -> str:
     """What went wrong in a round, one letter for each kind."""
     found = "".join(letter for letter, name in LETTERS if getattr(counts, name))
@@ -76,41 +84,5 @@ def page(report: Report) -> str:
         speed=SPEED,
         closed=closed,
     )
-    return "\n".join([head, *_main(report), *_by_fault(report), *_notes(report), ""])
-
-
-def _main(report: Report) -> list[str]:
-    head = ["| system | " + " | ".join(title for _, title, _ in COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
-    rows = [
-        f"| {system.title} | " + " | ".join(cell(system.total) for _, _, cell in COLUMNS) + " |"
-        for system in report.systems
-    ]
-    return [*head, *rows, ""]
-
-
-def _by_fault(report: Report) -> list[str]:
-    """The table of faults and their consequences."""
-    legend = (
-        "The effects of each fault: D duplicates at rest, d for a time only; S stranded even after one more event, "
-        "s until then; L leaks; E lost events; W data-loss replacements; C outlived a close."
-    )
-    faults = "; ".join(f"{each.key} {each.title}" for each in ROUNDS)
-    head = "| system | " + " | ".join(each.key for each in ROUNDS) + " |"
-    rows = [
-        f"| {system.title} | "
-        + " | ".join(letters(system.rounds[each.key]) if each.key in system.rounds else "" for each in ROUNDS)
-        + " |"
-        for system in report.systems
-    ]
-    return [legend, "", f"{faults}.", "", head, "|---|" + "---|" * len(ROUNDS), *rows, ""]
-
-
-def _notes(report: Report) -> list[str]:
-    rows = [f"| {system.title} | {system.notes} |" for system in report.systems]
-    return [
-        "What was inferred, and what was chosen as the best configuration:",
-        "",
-        "| system | notes |",
-        "|---|---|",
-        *rows,
-    ]
+    by_fault = fault_table(report, ROUNDS, LEGEND, letters)
+    return "\n".join([head, *main_table(report, COLUMNS), *by_fault, *notes_table(report, NOTES), ""])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from daytona import AsyncDaytona, DaytonaConfig
 
@@ -201,12 +201,20 @@ async def _finished(task: asyncio.Task[Any]) -> None:
         raise
 
 
-@asynccontextmanager
-async def peer_system(kind: type[Peer], server: Server, speed: float, seed: str) -> AsyncIterator[PeerSystem]:
+S = TypeVar("S", bound=PeerSystem)
+
+
+def peer_system(kind: type[Peer], server: Server, speed: float, seed: str) -> AbstractAsyncContextManager[PeerSystem]:
     """A peer in front of this Daytona, with an SDK client for each of its processes."""
+    return in_front_of(server, lambda clients: PeerSystem(kind, clients, speed, seed))
+
+
+@asynccontextmanager
+async def in_front_of(server: Server, made: Callable[[Sequence[AsyncDaytona]], S]) -> AsyncIterator[S]:
+    """What is made of an SDK client for each process. It is closed with the block."""
     config = DaytonaConfig(api_key=server.api_key, api_url=server.api_url, target="us")
     async with AsyncDaytona(config) as first, AsyncDaytona(config) as second:
-        system = PeerSystem(kind, (first, second), speed, seed)
+        system = made((first, second))
         try:
             yield system
         finally:

@@ -18,7 +18,6 @@ from issuebox.domain.run import RequestKind, RunRequest
 from localdaytona.fault_model import Plan
 from proofs.checker.evidence import Delivery, Expectation
 from proofs.peers.agents.agent import ISSUEBOX_COMMAND, LEDGER, Execution, Work, executions_of
-from proofs.peers.agents.campaign import shares
 from proofs.peers.agents.command import ALL
 from proofs.peers.agents.count import RunCounts, count, crowded, doubled
 from proofs.peers.agents.drive import Run
@@ -27,6 +26,7 @@ from proofs.peers.agents.plan import CALM, ROUNDS, Round, Send, comment_id, life
 from proofs.peers.agents.report import RunsReport, RunsResult
 from proofs.peers.agents.starter import Request
 from proofs.peers.agents.system import IssueboxRuns, RunsOfIssue
+from proofs.peers.campaign import shares
 from tests.waiting import until
 
 FIRST = Execution(1, "a", 10, began=100.0, last=104.0, is_whole=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import tempfile
 from collections import Counter
@@ -18,6 +17,7 @@ from proofs.peers.agents.drive import Driver, Run
 from proofs.peers.agents.plan import SPEED, Round
 from proofs.peers.agents.starter import Starter
 from proofs.peers.agents.system import IssueboxRuns, RunSystem, issuebox_runs, starter_system
+from proofs.peers.campaign import side_by_side
 from proofs.peers.drive import CALM_CONFIG
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,6 @@ Shares = Sequence[tuple[Round, Sequence[int]]]
 """Rounds, each with its issues."""
 
 
-def shares(rounds: Sequence[Round], issues: int, first: int = 1) -> Shares:
-    """Divide the issues evenly. Their global IDs, from `first` times 10,000 up, are the same for every system."""
-    return [
-        (each, [(first + index) * 10_000 + number for number in range(len(range(index, issues, len(rounds))))])
-        for index, each in enumerate(rounds)
-    ]
-
-
 async def play(system: RunSystem, server: Server, each: Round, issues: Sequence[int], seed: int) -> Run:
     """One round of one system."""
     return await Driver(system, server, each, issues, seed).run()
@@ -44,14 +36,7 @@ async def play(system: RunSystem, server: Server, each: Round, issues: Sequence[
 
 async def run_starter(kind: type[Starter], dealt: Shares, seed: int) -> dict[str, RunCounts]:
     """The counts by round of a way to start agents."""
-    at_once = asyncio.Semaphore(ROUNDS_AT_ONCE)
-
-    async def one(each: Round, issues: Sequence[int]) -> RunCounts:
-        async with at_once:
-            return await _starter_round(kind, each, issues, seed)
-
-    done = await asyncio.gather(*(one(each, issues) for each, issues in dealt))
-    return {each.key: counts for (each, _), counts in zip(dealt, done, strict=True)}
+    return await side_by_side(dealt, ROUNDS_AT_ONCE, lambda each, issues: _starter_round(kind, each, issues, seed))
 
 
 async def _starter_round(kind: type[Starter], each: Round, issues: Sequence[int], seed: int) -> RunCounts:

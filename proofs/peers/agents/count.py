@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel
-
 from localdaytona.journal import Entry
 from proofs.checker.evidence import Delivery, Expectation
 from proofs.peers.agents.agent import Execution
 from proofs.peers.agents.drive import Run
+from proofs.peers.results import Sums
 
 TO_DAYTONA = frozenset({"request", "toolbox"})
 """The kinds of the journal's entries of which each is a request to Daytona or into a sandbox."""
 
 
-class RunCounts(BaseModel):
+class RunCounts(Sums):
     """The counts of a system. They count requests of people, unless stated otherwise.
 
     `doubled`: executed again although an execution of them had come to its end, or was alive. `crowded`: their agent
@@ -37,11 +36,6 @@ class RunCounts(BaseModel):
     calls: int = 0
     violations: int = 0
 
-    def plus(self, other: RunCounts) -> RunCounts:
-        """The sum of both."""
-        mine, others = self.model_dump(), other.model_dump()
-        return RunCounts(**{name: mine[name] + others[name] for name in mine})
-
     @property
     def calls_per_execution(self) -> float:
         """Requests to Daytona for each execution."""
@@ -51,6 +45,11 @@ class RunCounts(BaseModel):
     def is_clean(self) -> bool:
         """Whether nothing went wrong but refusals, which the sender knows of."""
         return not any((self.doubled, self.crowded, self.lost, self.orphaned, self.violations))
+
+    @property
+    def is_sane(self) -> bool:
+        """Whether each request was executed once, as it should be without faults."""
+        return self.is_clean and not self.refused and self.executions == self.requests
 
 
 def count(run: Run) -> RunCounts:

@@ -8,6 +8,7 @@ from proofs.peers.agents.count import RunCounts
 from proofs.peers.agents.drive import CALLED_OFF_MAX_S
 from proofs.peers.agents.plan import LONG, ROUNDS, SHORT, SPEED
 from proofs.peers.agents.report import COLUMNS, RunsReport
+from proofs.peers.results import fault_table, main_table, notes_table
 
 HEAD = """\
 <!-- Written by `python -m proofs.peers runs`; do not edit. -->
@@ -59,6 +60,13 @@ LETTERS = (
 )
 
 
+LEGEND = (
+    "The effects of each fault: D executed twice; 2 two agents at once; L lost; O orphaned; R refused. "
+    "A10 and A11 lose nothing by definition."
+)
+NOTES = "For which project each was read, what was inferred, and what was chosen as the best configuration:"
+
+
 def letters(counts: RunCounts) -> str:
     """What went wrong in a round, one letter for each kind."""
     return "".join(letter for letter, name in LETTERS if getattr(counts, name)) or "·"
@@ -82,41 +90,5 @@ def page(report: RunsReport) -> str:
         burst=max(system.rounds.get("A9", RunCounts()).requests for system in report.systems),
         violations=sum(system.total.violations for system in report.systems),
     )
-    return "\n".join([head, *_main(report), *_by_fault(report), *_notes(report), ""])
-
-
-def _main(report: RunsReport) -> list[str]:
-    titles = " | ".join(title for _, title, _ in COLUMNS)
-    rows = [
-        f"| {system.title} | " + " | ".join(cell(system.total) for _, _, cell in COLUMNS) + " |"
-        for system in report.systems
-    ]
-    return [f"| system | {titles} |", "|---|" + "--:|" * len(COLUMNS), *rows, ""]
-
-
-def _by_fault(report: RunsReport) -> list[str]:
-    """The table of faults and their consequences."""
-    legend = (
-        "The effects of each fault: D executed twice; 2 two agents at once; L lost; O orphaned; R refused. "
-        "A10 and A11 lose nothing by definition."
-    )
-    faults = "; ".join(f"{each.key} {each.title}" for each in ROUNDS)
-    head = "| system | " + " | ".join(each.key for each in ROUNDS) + " |"
-    rows = [
-        f"| {system.title} | "
-        + " | ".join(letters(system.rounds[each.key]) if each.key in system.rounds else "" for each in ROUNDS)
-        + " |"
-        for system in report.systems
-    ]
-    return [legend, "", f"{faults}.", "", head, "|---|" + "---|" * len(ROUNDS), *rows, ""]
-
-
-def _notes(report: RunsReport) -> list[str]:
-    rows = [f"| {system.title} | {system.notes} |" for system in report.systems]
-    return [
-        "For which project each was read, what was inferred, and what was chosen as the best configuration:",
-        "",
-        "| system | notes |",
-        "|---|---|",
-        *rows,
-    ]
+    by_fault = fault_table(report, ROUNDS, LEGEND, letters)
+    return "\n".join([head, *main_table(report, COLUMNS), *by_fault, *notes_table(report, NOTES), ""])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import httpx
-from daytona import AsyncDaytona, DaytonaConfig
 from temporalio.client import Client
 
 from issuebox.dev.mock_delivery import MockDelivery, MockIssue, build
@@ -23,7 +22,7 @@ from proofs.peers.agents.agent import ISSUEBOX_COMMAND, Execution
 from proofs.peers.agents.starter import Request, Starter
 from proofs.peers.issuebox_system import REPOSITORY, SECRET, TOKEN, IssueboxSystem, deployment
 from proofs.peers.peer import Event
-from proofs.peers.system import Crash, PeerSystem
+from proofs.peers.system import Crash, PeerSystem, in_front_of
 
 RunsOfIssue = dict[str, list[dict[str, str]]]
 """`runs` and `receipts`, as the REST API shows them."""
@@ -77,16 +76,11 @@ class StarterSystem(PeerSystem):
         return {each for each in executions if peer.names(each.pid)}
 
 
-@asynccontextmanager
-async def starter_system(kind: type[Starter], server: Server, speed: float, seed: str) -> AsyncIterator[StarterSystem]:
+def starter_system(
+    kind: type[Starter], server: Server, speed: float, seed: str
+) -> AbstractAsyncContextManager[StarterSystem]:
     """A way to start agents in front of this Daytona, with an SDK client for each of its processes."""
-    config = DaytonaConfig(api_key=server.api_key, api_url=server.api_url, target="us")
-    async with AsyncDaytona(config) as first, AsyncDaytona(config) as second:
-        system = StarterSystem(kind, (first, second), speed, seed)
-        try:
-            yield system
-        finally:
-            await system.close()
+    return in_front_of(server, lambda clients: StarterSystem(kind, clients, speed, seed))
 
 
 @dataclass(slots=True)
