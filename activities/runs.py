@@ -184,13 +184,13 @@ class RunActivities:
         about, attempt = request.about, uuid4().hex
         async with typed_failures(), heartbeats():
             await self._require_ours(about)
-            room = await self._script(about, "run_room", attempt, toolbox_url=_address(about))
+            room = await self._step(about, "run_room", attempt)
             if not room.room:
                 return self._seen(room)
             files = self._files(request)
             contents = {f"{room.room}/{name}": text.encode() for name, text in files.items()}
             await self._provider.upload(about.sandbox_id, contents, UPLOAD_TIMEOUT_S)
-            placed = await self._script(about, "run_place", attempt, toolbox_url=_address(about))
+            placed = await self._step(about, "run_place", attempt)
             return self._seen(replace(placed, other=room.other))
 
     @activity.defn
@@ -266,8 +266,7 @@ class RunActivities:
         """End the attempt in order, or at once. Safe to repeat."""
         patience_s = 0 if request.is_hard else INTERRUPT_PATIENCE_S
         async with typed_failures(), heartbeats():
-            asked = (request.why, str(patience_s))
-            probe = await self._script(request.about, "run_interrupt", *asked, toolbox_url=_address(request.about))
+            probe = await self._step(request.about, "run_interrupt", request.why, str(patience_s))
         _log.info("run_interrupted", **_fields(request.about), why=request.why, phase=probe.phase)
         return self._seen(probe)
 
@@ -275,7 +274,7 @@ class RunActivities:
     async def fence_run(self, request: RunInput) -> AttemptSeen:
         """Make sure that nothing of the attempt lives, and that it can never begin. Safe to repeat."""
         async with typed_failures(), heartbeats():
-            probe = await self._script(request, "run_fence", toolbox_url=_address(request))
+            probe = await self._step(request, "run_fence")
             await self._copy(request).take_rest(probe, partial(self._probe, request))
             return self._seen(probe)
 
@@ -283,7 +282,7 @@ class RunActivities:
     async def collect_run(self, request: RunInput) -> Collected:
         """Read how the attempt ended, and what it says about itself."""
         async with typed_failures(), heartbeats():
-            probe = await self._script(request, "run_collect", str(TAIL_BYTES_MAX), toolbox_url=_address(request))
+            probe = await self._step(request, "run_collect", str(TAIL_BYTES_MAX))
             copy = self._copy(request)
             await copy.take_rest(probe, partial(self._probe, request))
             await copy.take_errors(probe.err_tail, probe.err_bytes)
@@ -368,6 +367,12 @@ class RunActivities:
         part = (str(offset or 0), "0" if offset is None else str(SLICE_BYTES))
         return await self._script(about, "run_probe", *part, toolbox_url=toolbox_url)
 
+    async def _step(self, about: RunInput, name: str, *arguments: str) -> Probe:
+        """A script that is safe to repeat, by the known address of the toolbox. What fails there is tried again after a
+        lookup, which says more."""
+        is_first = activity.info().attempt == 1
+        return await self._script(about, name, *arguments, toolbox_url=about.toolbox_url if is_first else "")
+
     async def _script(
         self,
         about: RunInput,
@@ -382,11 +387,6 @@ class RunActivities:
             about.sandbox_id, command, timeout_s, environment=environment, toolbox_url=toolbox_url
         )
         return _read(execution)
-
-
-def _address(about: RunInput) -> str:
-    """Where the toolbox was at the last lookup. What fails there is tried again after a lookup, which says more."""
-    return about.toolbox_url if activity.info().attempt == 1 else ""
 
 
 def _read(execution: Execution) -> Probe:

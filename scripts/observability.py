@@ -14,6 +14,7 @@ import yaml
 
 from scripts.alerts import rules
 from scripts.dashboard import dashboard
+from scripts.generated import write
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "deploy"
 COMMAND = "uv run python -m scripts.observability"
@@ -30,19 +31,7 @@ def files() -> dict[str, str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the files, or compare them. Returns the exit code."""
-    stale = []
-    for name, text in files().items():
-        path = DIRECTORY / name
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(name)
-        if "--check" not in arguments:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    if stale and "--check" in arguments:
-        sys.stderr.write(f"stale in deploy: {', '.join(stale)}; run `{COMMAND}`\n")
-        return 1
-    return 0
+    return write({DIRECTORY / name: text for name, text in files().items()}, COMMAND, is_check="--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from issuebox.cli.command_line import DATA, AsJson, Data, Exit, IssueName, fail,
 from issuebox.run_logs import LogName, RunLogs, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from issuebox.temporal.issues import Issues
     from workflows.run_messages import RunReceipt, RunsView, RunView
 
@@ -133,16 +135,14 @@ def pause(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> No
 
     It has some seconds to end in order. Requests wait meanwhile, and the sandbox stays.
     """
-
-    async def work(issues: Issues) -> Exit:
-        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-
-        issue_id = await resolve(issues, issue)
-        await issues.pause_runs(issue_id, caller())
-        _say_asked(issues, issue_id, "pause", "to pause its agent", as_json=as_json)
-        return Exit.DONE
-
-    run(data, work)
+    _order(
+        issue,
+        lambda issues, issue_id: issues.pause_runs(issue_id, caller()),
+        "pause",
+        "to pause its agent",
+        as_json=as_json,
+        data=data,
+    )
 
 
 def resume(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None:
@@ -150,16 +150,14 @@ def resume(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> N
 
     The run goes on in the same conversation and directory; then the requests that wait are served.
     """
-
-    async def work(issues: Issues) -> Exit:
-        from issuebox.cli.issue_names import resolve  # noqa: PLC0415
-
-        issue_id = await resolve(issues, issue)
-        await issues.resume_runs(issue_id, caller())
-        _say_asked(issues, issue_id, "resume", "to let its agent go on", as_json=as_json)
-        return Exit.DONE
-
-    run(data, work)
+    _order(
+        issue,
+        lambda issues, issue_id: issues.resume_runs(issue_id, caller()),
+        "resume",
+        "to let its agent go on",
+        as_json=as_json,
+        data=data,
+    )
 
 
 def cancel(issue: IssueName, run_name: RunName = "", *, as_json: AsJson = False, data: Data = DATA) -> None:
@@ -167,14 +165,34 @@ def cancel(issue: IssueName, run_name: RunName = "", *, as_json: AsJson = False,
 
     The agent is interrupted, and has some seconds to end in order. The sandbox stays.
     """
+    what = f"run {run_name}" if run_name else "whatever its agent does and is to do"
+    _order(
+        issue,
+        lambda issues, issue_id: issues.cancel_run(issue_id, run_name),
+        "cancel",
+        f"to cancel {what}",
+        as_json=as_json,
+        data=data,
+    )
+
+
+def _order(
+    issue: str,
+    give: Callable[[Issues, int], Awaitable[None]],
+    word: str,
+    purpose: str,
+    *,
+    as_json: bool,
+    data: Path,
+) -> None:
+    """Give an order about the issue's runs, and say that it was asked for."""
 
     async def work(issues: Issues) -> Exit:
         from issuebox.cli.issue_names import resolve  # noqa: PLC0415
 
         issue_id = await resolve(issues, issue)
-        await issues.cancel_run(issue_id, run_name)
-        what = f"run {run_name}" if run_name else "whatever its agent does and is to do"
-        _say_asked(issues, issue_id, "cancel", f"to cancel {what}", as_json=as_json)
+        await give(issues, issue_id)
+        _say_asked(issues, issue_id, word, purpose, as_json=as_json)
         return Exit.DONE
 
     run(data, work)

@@ -14,7 +14,7 @@ from issuebox.domain.memory import Memory
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.policy import REDELIVERED_WITHIN_S
 
-ASLEEP = frozenset({Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED})
+AT_REST = frozenset({Goal.STOPPED, Goal.ARCHIVED, Goal.DELETED})
 """Goals with which a sandbox rests."""
 
 LONG = timedelta(days=1)
@@ -35,7 +35,7 @@ def retires_at(memory: Memory) -> datetime | None:
         return none_comes_at
     seen, reached = memory.seen, memory.progress.reached
     # One 404 proves nothing: a delete was followed to its end, and anything else that is gone was proven to be.
-    is_proven = reached is Goal.DELETED or (reached in ASLEEP and seen.gone_id == seen.sandbox_id)
+    is_proven = reached is Goal.DELETED or (reached in AT_REST and seen.gone_id == seen.sandbox_id)
     if not is_proven or seen.phase is not Phase.MISSING or seen.at is None or closing.forget_after_s < 0:
         return None
     return max(none_comes_at, seen.at + timedelta(seconds=closing.forget_after_s))
@@ -53,7 +53,7 @@ def start_objection(updated_at: datetime | None, now: datetime) -> str:
 def lightens(memory: Memory, events: int, due_at: datetime | None, now: datetime) -> bool:
     """Whether to continue as new before a long rest. `events`: of the run's history; `due_at`: what comes next."""
     is_long = due_at is None or due_at - now > LONG
-    is_asleep = memory.told.ended_at is not None and memory.progress.reached in ASLEEP
+    is_asleep = memory.told.ended_at is not None and memory.progress.reached in AT_REST
     return is_long and is_asleep and events > LIGHT_EVENTS and _is_idle(memory)
 
 

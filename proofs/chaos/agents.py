@@ -13,6 +13,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,17 +21,16 @@ import httpx
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from proofs.chaos.cluster import API_TOKEN, Cluster
+from proofs.chaos.cluster import BEARER, Cluster
 from proofs.chaos.fault_schedule import OrderRuns, StrikeRun
 from proofs.chaos.run_strikes import MARKS, kill_marked
-from proofs.chaos.settling import QUERY
+from proofs.chaos.settling import QUERY, answers
 from proofs.chaos.tally import Tally
 from proofs.chaos.terms import DAYTONA, NAME_PREFIX
 from proofs.checker.evidence import Alive, Begun, Order, Receipt
 
 LEDGER: Final = "agents.ledger"
 MARK: Final = b"ISSUEBOX_RUN="
-AT_ONCE_MAX: Final = 20
 POLL_INTERVAL_S: Final = 0.5
 STRIKE_WAIT_S: Final = 20.0
 """How long a strike waits for a job. Requests may wait for a slot, and many are refused."""
@@ -55,7 +55,6 @@ say ended
 """
 """Some work of up to 6 s, by the number of its attempt. A process goes on in a session of its own. One of 17 fails."""
 
-_BEARER: Final = {"Authorization": f"Bearer {API_TOKEN}"}
 _LINE: Final = re.compile(r"(begun|ended) ([0-9a-f-]+) (r-[0-9a-f]+) (\d+) (\d+\.\d+)")
 
 
@@ -126,14 +125,8 @@ def _marked(sandboxes: bytes) -> Iterator[tuple[str, str]]:
 
 async def read_receipts(client: Client, issues: Iterable[int]) -> list[Receipt]:
     """What the issues' newest workflow runs say about their requests. An issue without a workflow has none."""
-    room = asyncio.Semaphore(AT_ONCE_MAX)
-
-    async def ask(issue: int) -> list[Receipt]:
-        async with room:
-            return await _receipts(client, issue)
-
-    found = await asyncio.gather(*map(ask, issues))
-    return [receipt for receipts in found for receipt in receipts]
+    found = await answers(issues, partial(_receipts, client))
+    return [receipt for receipts in found.values() for receipt in receipts]
 
 
 async def _receipts(client: Client, issue: int) -> list[Receipt]:
@@ -184,7 +177,7 @@ class Agents:
         """Cancel or pause whatever runs and waits, over REST."""
         url = f"{self._cluster.api_urls[step.api]}/v1/issues/{step.issue}/runs/{step.order}"
         try:
-            reply = await self._cluster.http.post(url, headers=_BEARER)
+            reply = await self._cluster.http.post(url, headers=BEARER)
         except httpx.TransportError:
             self._tally.refused_acts[f"{step.order} runs"] += 1
             return
@@ -199,7 +192,7 @@ class Agents:
         paused = {issue: status for issue, status in (await self._statuses()).items() if status["run_pause"]}
         for issue, status in paused.items():
             url, sent_at = f"{self._cluster.api_urls[0]}/v1/issues/{issue}/runs/resume", time.time()
-            reply = await self._cluster.http.post(url, headers=_BEARER)
+            reply = await self._cluster.http.post(url, headers=BEARER)
             reply.raise_for_status()
             self._tally.acts["resume runs"] += 1
             if status["run_requests_waiting"] or (status["run"] and status["run"]["state"] == "paused"):
@@ -209,15 +202,12 @@ class Agents:
         return len(paused)
 
     async def _statuses(self) -> dict[int, dict[str, Any]]:
-        client, room = await self._cluster.temporal(), asyncio.Semaphore(AT_ONCE_MAX)
+        client = await self._cluster.temporal()
 
-        async def ask(name: str) -> dict[str, Any]:
-            async with room:
-                status: dict[str, Any] = await client.get_workflow_handle(name).query(
-                    "status", rpc_timeout=QUERY_TIMEOUT
-                )
-                return status
+        async def status(issue: int) -> dict[str, Any]:
+            handle = client.get_workflow_handle(f"{NAME_PREFIX}{issue}")
+            found: dict[str, Any] = await handle.query("status", rpc_timeout=QUERY_TIMEOUT)
+            return found
 
         names = [execution.id async for execution in client.list_workflows(QUERY)]
-        found = await asyncio.gather(*map(ask, names))
-        return dict(zip((int(name.removeprefix(NAME_PREFIX)) for name in names), found, strict=True))
+        return await answers((int(name.removeprefix(NAME_PREFIX)) for name in names), status)

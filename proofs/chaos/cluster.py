@@ -46,6 +46,7 @@ READY_TIMEOUT_S: Final = 90.0
 PYTHON: Final = (sys.executable, "-P")
 WEBHOOK_SECRET: Final = "chaos-webhook-secret"  # noqa: S105 -- of a server on loopback that lives for minutes
 API_TOKEN: Final = "chaos-api-token"  # noqa: S105
+BEARER: Final = {"Authorization": f"Bearer {API_TOKEN}"}
 DAYTONA_KEY: Final = "chaos-daytona-key"
 
 

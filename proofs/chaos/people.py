@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from proofs.chaos.cluster import API_TOKEN, DAYTONA_KEY, Cluster
+from proofs.chaos.cluster import BEARER, DAYTONA_KEY, Cluster
 from proofs.chaos.fault_schedule import FOREIGN, Act, Command, Work
 from proofs.chaos.tally import Tally
 from proofs.checker.evidence import Order
@@ -18,7 +18,6 @@ POLL_INTERVAL_S: Final = 0.3
 ORDER_TIMEOUT_S: Final = 10.0
 WORK_FILE: Final = Path("home/work/notes.txt")
 WORK: Final = "mkdir -p $HOME/work && cd $HOME/work && git init -q . && echo half a thought > notes.txt"
-_BEARER: Final = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 def work_left(daytona_dir: Path) -> set[str]:
@@ -88,7 +87,7 @@ class People:
             "delete": ("DELETE", f"{issue_url}/sandbox", {"force": str(step.is_forced).lower()}),
             "ensure": ("PUT", f"{issue_url}/sandbox", {"wait_s": "2"}),
         }[step.order]
-        return await self._cluster.http.request(method, url, params=params, headers=_BEARER, timeout=ORDER_TIMEOUT_S)
+        return await self._cluster.http.request(method, url, params=params, headers=BEARER, timeout=ORDER_TIMEOUT_S)
 
     async def _running(self, issue: int) -> str:
         """The ID of the issue's sandbox when it runs; '' otherwise, and when Daytona does not answer."""

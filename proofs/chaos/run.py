@@ -154,12 +154,10 @@ class Run:
 
     async def _search(self) -> None:
         """The agents' secret stands nowhere. That an issue's title stands in Temporal's database shows the search."""
-        self._tally.breaches += [f"the agents' secret stands in {place}" for place in await self._places(self._secret)]
-        if not any("temporal.db" in place for place in await self._places(TITLE)):
+        leaks = await places_of(self._run_dir, self._secret)
+        self._tally.breaches += [f"the agents' secret stands in {place}" for place in leaks]
+        if not any("temporal.db" in place for place in await places_of(self._run_dir, TITLE)):
             self._tally.breaches.append("the search for secrets does not find an issue's title")
-
-    async def _places(self, text: str) -> list[str]:
-        return await places_of(self._run_dir, text)
 
     async def _told(self, cluster: Cluster) -> None:
         """The receiver of notices has to know each issue's present state, and to have learned all in order."""

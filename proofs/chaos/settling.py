@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from proofs.chaos.tally import Tally
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 POLL_INTERVAL_S: Final = 0.5
 AT_ONCE_MAX: Final = 20
@@ -50,17 +54,21 @@ def shown(restless: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {doing}" for name, doing in sorted(restless.items())[:10])
 
 
+async def answers(questions: Iterable[K], ask: Callable[[K], Awaitable[V]]) -> dict[K, V]:
+    """The answer to each question, a few at once."""
+    room, asked = asyncio.Semaphore(AT_ONCE_MAX), list(questions)
+
+    async def answer(question: K) -> V:
+        async with room:
+            return await ask(question)
+
+    return dict(zip(asked, await asyncio.gather(*map(answer, asked)), strict=True))
+
+
 async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str, str]:
     """The workflows that were not seen at rest yet, and what they do. Adds those at rest now to `rested`."""
-    room = asyncio.Semaphore(AT_ONCE_MAX)
     names = [execution.id async for execution in client.list_workflows(QUERY)]
-
-    async def ask(name: str) -> str:
-        async with room:
-            return await _unrest(client, name)
-
-    asked = [name for name in names if name not in rested]
-    found = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+    found = await answers((name for name in names if name not in rested), partial(_unrest, client))
     restless = {name: doing for name, doing in found.items() if doing}
     rested |= found.keys() - restless.keys()
     tally.restless = restless
