@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from issuebox.domain.audit import Finding, Suspect
 
+AUDIT_SHARE = 0.4
+"""The most that an audit takes of Daytona's limit for reads, and of what is left of it: the rest is for the issues."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
@@ -13,9 +16,29 @@ class AuditTerms:
 
     recheck_s: float = 75.0
     """The pause before a suspect is read again: longer than Daytona's caches live."""
-    reads_per_s: float = 20.0
-    """Reads by ID per second and worker: far below Daytona's smallest limit."""
+    share: float = AUDIT_SHARE
+    reads_per_s: float = 200.0
+    """The most reads by ID per second of one audit, also where Daytona tells of no limit."""
     mends: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The bounds of the ranges of names in which the workflows are read (`issuebox.domain.name_ranges`)."""
+
+    bounds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some ranges, which one activity reads, while as many others as ``at_once`` says do the same.
+
+    With ``mends``, a closed issue that goes by timers of earlier settings is told of the present ones.
+    """
+
+    bounds: tuple[str, ...]
+    at_once: int = 1
+    mends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,10 @@ class InsideActivities:
             if not request.is_ours:
                 found = await self._provider.lookup_by_id(request.sandbox_id)
                 refuse_foreign(found, request.issue_id, self._instance)
-            inspection = await self._visit(request)
-            await self._label_work(request, inspection)
+                request = _with(found, request)
+            inspection, work = await self._visit(request)
+            if work != inspection.state and not (request.is_quiet and inspection.is_clean):
+                await self._label_work(request, inspection)
         _log.info(
             "sandbox_inspected",
             **log_fields(request),
@@ -192,17 +194,22 @@ class InsideActivities:
             raise _failed(f"the clone could not be put in its place: {execution.output}")
         return execution.output
 
-    async def _visit(self, request: CommandInput) -> Inspection:
+    async def _visit(self, request: CommandInput) -> tuple[Inspection, str]:
+        """What an inspection finds, and the verdict with which the sandbox is labelled."""
         arguments = (text_of("visit"), str(DEPTH_MAX), str(REPOSITORIES_MAX), str(GIT_TIMEOUT_S), *self._inspect_paths)
         command = command_line("inspect", *arguments, is_silent=True)
         began = time.monotonic()
         try:
-            execution = await self._provider.execute(request.sandbox_id, command, SCRIPT_TIMEOUT_S)
+            if not request.toolbox_url:
+                request = _with(await self._provider.lookup_by_id(request.sandbox_id), request)
+            execution = await self._provider.execute(
+                request.sandbox_id, command, SCRIPT_TIMEOUT_S, toolbox_url=request.toolbox_url
+            )
         except ProviderError as error:
             if _is_worth_another_attempt(error, time.monotonic() - began):
                 raise
-            return replace(unchecked(f"the inspection of the sandbox failed: {error}"), is_failed=True)
-        return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths))
+            return replace(unchecked(f"the inspection of the sandbox failed: {error}"), is_failed=True), request.work
+        return read_report(execution.output, execution.exit_code, ", ".join(self._inspect_paths)), request.work
 
     async def _label_work(self, request: CommandInput, inspection: Inspection) -> None:
         """Best effort, for people who read Daytona's dashboard: the verdict counts without the label."""
@@ -212,6 +219,13 @@ class InsideActivities:
             _log.warning(
                 "sandbox_inspected_unlabelled", **log_fields(request), error=type(error).__name__, reason=str(error)
             )
+
+
+def _with(found: Sandbox | None, request: CommandInput) -> CommandInput:
+    """The request with what a read has shown."""
+    if found is None:
+        return request
+    return replace(request, toolbox_url=found.toolbox_url, work=found.labels.get(LABEL_WORK, ""))
 
 
 def _is_worth_another_attempt(error: ProviderError, took_s: float) -> bool:

@@ -57,6 +57,9 @@ class CommandInput:
 
     ``only_at_rest``: the command is not sent when somebody has started the sandbox since. ``is_ours``: the sandbox had
     this installation's labels when it was seen; any other sandbox is read once more before the command is sent.
+    ``toolbox_url`` and ``work`` are what was seen, for an inspection: the address of its toolbox, and the verdict with
+    which it is labelled. Without the first it is read. ``is_quiet``: it runs only to be inspected before a delete, so
+    that a clean verdict needs no label.
     """
 
     issue_id: int
@@ -66,6 +69,9 @@ class CommandInput:
     delivery: str = ""
     only_at_rest: bool = False
     is_ours: bool = False
+    toolbox_url: str = ""
+    work: str = ""
+    is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

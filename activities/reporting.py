@@ -16,8 +16,8 @@ from issuebox.domain.errors import ProviderError
 from issuebox.domain.phase import Phase
 from issuebox.domain.sandbox import Sandbox
 
-HEARTBEAT_INTERVAL_S = 2.0
-"""Well within the heartbeat timeout of `workflows.options`, so that one slow tick is not a dead worker."""
+BEATS_PER_TIMEOUT = 4
+"""Heartbeats of an activity within its heartbeat timeout (`workflows.options`): one slow tick is not a dead worker."""
 
 _EXPECTED = {
     "sandbox_created": Phase.USABLE,
@@ -70,19 +70,23 @@ async def logged(
 
 @asynccontextmanager
 async def heartbeats(beat: Callable[[], None] = activity.heartbeat) -> AsyncIterator[None]:
-    """Send Temporal a heartbeat every few seconds, so that it soon notices a dead worker.
+    """Send Temporal heartbeats for as long as the block takes, so that it soon notices a dead worker.
 
     `beat` sends one heartbeat; details in it keep the current progress for the next attempt. The first one comes after
     an interval: the start of the activity has just shown the same, and Temporal Cloud bills every heartbeat that
-    reaches it.
+    reaches it. An activity without a heartbeat timeout sends none.
     """
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
 
-    async def keep_beating() -> None:
+    async def keep_beating(interval_s: float) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            await asyncio.sleep(interval_s)
             beat()
 
-    beating = asyncio.create_task(keep_beating())
+    beating = asyncio.create_task(keep_beating(timeout.total_seconds() / BEATS_PER_TIMEOUT))
     try:
         yield
     finally:

@@ -104,8 +104,13 @@ class RunReportActivities:
     async def _write(self, request: ReportInput) -> int:
         """Create the comment or edit it. Returns its ID, or -1 when somebody has deleted it."""
         known = request.run.comment_id
-        found = OwnComment(known, "") if known else await self._find_before_creating(request)
-        return await self._edited(request, found) if found else await self._create(request)
+        if known and await self.edit(request, OwnComment(known, "")):
+            return known
+        # One that is gone may have been the younger of two: then the older one tells of the run.
+        found = await (self.find(request) if known else self._find_before_creating(request))
+        if found:
+            return await self._edited(request, found)
+        return -1 if known else await self._create(request)
 
     async def _edited(self, request: ReportInput, found: OwnComment) -> int:
         edited = await self.edit(request, found)

@@ -97,7 +97,12 @@ class SandboxActivities:
                 log(found)
             if found is not None and found.phase not in ASLEEP:
                 return CommandReply(found, is_sent=False)
-        return await self._command("sandbox_started", request, lambda: self._provider.start(request.sandbox_id))
+        return await self._command(
+            "sandbox_started",
+            request,
+            lambda: self._provider.start(request.sandbox_id),
+            is_checked=request.only_at_rest,
+        )
 
     @activity.defn
     async def recover_sandbox(self, request: CommandInput) -> CommandReply:
@@ -128,7 +133,7 @@ class SandboxActivities:
                 raise NotInStateError(f"the sandbox is {found.state}, and only a sandbox at rest is deleted")
             return await self._provider.delete(request.sandbox_id)
 
-        return await self._command("sandbox_deleted", request, send, checks_itself=True)
+        return await self._command("sandbox_deleted", request, send, is_checked=True)
 
     @activity.defn
     async def settle_sandbox(self, request: CommandInput) -> CommandReply:
@@ -178,10 +183,10 @@ class SandboxActivities:
         request: CreateInput | CommandInput,
         send: Callable[[], Awaitable[Sandbox | None]],
         *,
-        checks_itself: bool = False,
+        is_checked: bool = False,
     ) -> CommandReply:
         async with typed_failures(), logged(word, request) as log, heartbeats():
-            if isinstance(request, CommandInput) and not (request.is_ours or checks_itself):
+            if isinstance(request, CommandInput) and not (request.is_ours or is_checked):
                 await self._checked(request)
             sandbox = await send()
             log(sandbox)

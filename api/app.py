@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import docs_page, health, listing, openapi, overview, problems, runs, sandboxes, status_page, webhooks
+from api import docs_page, health, listing, openapi, overview, problems, queue, runs, sandboxes, status_page, webhooks
 from api.body_limit import v1_router
 from api.counted import CountedRequests
 from issuebox.environment import load
@@ -79,6 +79,7 @@ def create_app(settings: ApiSettings, client_factory: ClientFactory) -> FastAPI:
     sandboxes.add(v1, issues)
     runs.add(v1, settings, issues)
     listing.add(v1, settings, issues)
+    queue.add(v1, issues)
     overview.add(v1, issues)
     app.include_router(v1)
     app.include_router(health.router(issues))

@@ -1,8 +1,7 @@
 """GET of all issues with their sandboxes, from Temporal's index: page by page, filtered by search attributes.
 
-Page tokens are signed, so that only we can make them. Temporal's own are opaque bytes that it trusts: a forged one
-makes it fail inside, and the SDK retries that until the time is up (server 1.29.1: `Unknown`, "invalid character
-looking for beginning of value").
+Pages go by when the workflow runs began: `issuebox.temporal.places`. Page tokens are signed, so that only we can make
+them.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from issuebox.settings import ApiSettings
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row
 from issuebox.temporal.issues import Issues, UnavailableError
 from issuebox.temporal.numbers import find
+from issuebox.temporal.places import is_place
 from workflows import search_attributes
 from workflows.run_messages import RunState
 
@@ -49,12 +49,15 @@ class Wanted(BaseModel):
     )
     phase: Phase | None = Field(None, description="What the sandbox is doing.")
     issue_state: IssueState | None = Field(None, description="What GitHub said last of the issue.")
-    blocked: Cause | Literal["any"] | None = Field(None, description="The cause; any for all that are blocked.")
+    blocked: Cause | Literal["any"] | None = Field(
+        None, description="The cause; any for all that are blocked, without those that are queued."
+    )
     run: RunState | None = Field(None, description="The state of the agent's newest run.")
 
     def condition(self) -> str:
         """The condition for the index. No value can end its quotes: it is of an enumeration or of a narrow pattern."""
-        causes = [*Cause] if self.blocked == "any" else [self.blocked] if self.blocked else []
+        blocks = [cause for cause in Cause if cause is not Cause.QUEUED]
+        causes = blocks if self.blocked == "any" else [self.blocked] if self.blocked else []
         clauses = [RUNNING]
         clauses += _in(search_attributes.REPOSITORY, self.repository)
         clauses += _in(search_attributes.PHASE, self.phase or "")
@@ -80,7 +83,7 @@ class ListedSandbox(BaseModel):
     state: str = Field("", description="Daytona's word.")
     sandbox_id: str = ""
     outcome: str = ""
-    blocked: str = Field("", description="The cause, when the issue is blocked.")
+    blocked: str = Field("", description="The cause, when the issue is blocked or queued.")
     stuck: str = Field("", description="Why the workflow cannot go on, when its workflow task fails again and again.")
     goal: str = Field("", description="What the sandbox should be now.")
     goal_due_at: str = Field("", description="When that changes by itself.")
@@ -107,7 +110,7 @@ class SandboxRow(BaseModel):
     state: str = Field(description="Daytona's word.", examples=["started"])
     sandbox_id: str
     outcome: Outcome | None
-    blocked: Cause | None = Field(description="The cause, when the issue is blocked.")
+    blocked: Cause | None = Field(description="The cause, when the issue is blocked or queued.")
     stuck: str = Field(description="Why the workflow cannot go on, when its workflow task fails again and again.")
     goal: Goal | None = Field(description="What the sandbox should be now.")
     goal_due_at: datetime | None = Field(description="When that changes by itself.")
@@ -126,7 +129,10 @@ class SandboxRow(BaseModel):
 
 
 class SandboxesPage(BaseModel):
-    """A page of issues, newest workflow first."""
+    """A page of issues, newest workflow first.
+
+    An issue whose workflow continued as new while the pages were read may come a second time; none is left out.
+    """
 
     sandboxes: list[SandboxRow]
     next_page_token: str | None = Field(description="Send it as page_token to read on; null at the end.")
@@ -283,7 +289,7 @@ def _opened(page_token: str, settings: ApiSettings) -> bytes:
     if not page_token:
         return b""
     token = unsigned(page_token, settings.api_tokens)
-    if token is None:
+    if token is None or not is_place(token):
         raise ProblemError(400, "invalid-request", "page_token is none of ours")
     return token
 
@@ -294,7 +300,7 @@ def signed(token: bytes, secrets: Sequence[SecretStr]) -> str:
 
 
 def unsigned(text: str, secrets: Sequence[SecretStr]) -> bytes | None:
-    """Temporal's token; None when the text is none that was handed out."""
+    """What was signed; None when the text is none that was handed out."""
     try:
         return base64_decode(_signer(secrets).unsign(text))
     except (BadData, UnicodeEncodeError):

@@ -20,6 +20,7 @@ SERVERS = [{"url": "/", "description": "Where this document comes from"}]
 TAGS = [
     {"name": "sandboxes", "description": "An issue's sandbox, and a person's orders for it. With a bearer token."},
     {"name": "runs", "description": "What an issue's agent is asked, and its work. With a bearer token."},
+    {"name": "queue", "description": "Who waits for a slot of the installation. With a bearer token."},
     {"name": "issues", "description": "Which issue is meant. With a bearer token."},
     {"name": "webhooks", "description": "What GitHub sends. Signed, without a token."},
     {"name": "health", "description": "For probes. Without a token."},

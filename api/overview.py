@@ -19,7 +19,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.listing import ListedSandbox, listed
-from issuebox.domain.phase import Phase
+from issuebox.domain.phase import Cause, Phase
 from issuebox.temporal.index import PAGE_SIZE, RUNNING, Index
 from issuebox.temporal.issues import Issues
 
@@ -40,6 +40,7 @@ class Group(StrEnum):
     ALL = "all"
     RUNNING = "running"
     CHANGING = "changing"
+    QUEUED = "queued"
     BLOCKED = "blocked"
     RESTING = "resting"
 
@@ -62,9 +63,9 @@ GROUPS: Mapping[Phase, Group] = {
     Phase.ARCHIVED: Group.RESTING,
     Phase.MISSING: Group.RESTING,
 }
-"""The group of an issue that is neither blocked nor stuck. One that was not looked up yet is changing."""
+"""The group of an issue that is neither queued nor blocked nor stuck. One that was not looked up yet is changing."""
 
-_URGENCY = (Group.BLOCKED, Group.CHANGING, Group.RUNNING, Group.RESTING)
+_URGENCY = (Group.BLOCKED, Group.QUEUED, Group.CHANGING, Group.RUNNING, Group.RESTING)
 
 
 class Sort(StrEnum):
@@ -175,19 +176,19 @@ class Snapshots:
         """Read the whole index. Where an examination costs a describe for each row, only the newest are examined."""
         began_s = time.monotonic()
         is_cheap = await self._index.reports_stuck()
-        entries: list[Entry] = []
+        entries: dict[int, Entry] = {}  # One that continues as new between two pages comes twice.
         token = b""
         while True:
             is_examined = is_cheap or len(entries) < EXAMINED_MAX
             size = PAGE_SIZE if is_cheap or not is_examined else EXAMINED_AT_ONCE
             page = await self._index.page(RUNNING, size=size, token=token, is_examined=is_examined)
-            entries += [entry_of(listed(row)) for row in page.rows if row.issue_id]
+            entries |= {row.issue_id: entry_of(listed(row)) for row in page.rows if row.issue_id}
             token = page.next_token
             if not token or len(entries) >= ROWS_MAX:
                 break
         now_s = time.monotonic()
         due_at_s = now_s + max(self._used_min_s, self._reads_share * (now_s - began_s))
-        return Snapshot(tuple(entries[:ROWS_MAX]), began_s, due_at_s, is_cut=bool(token))
+        return Snapshot(tuple(entries.values())[:ROWS_MAX], began_s, due_at_s, is_cut=bool(token))
 
 
 def view(snapshot: Snapshot, wanted: Wanted) -> Overview:
@@ -220,8 +221,8 @@ def entry_of(shown: ListedSandbox) -> Entry:
 
 
 def _group(shown: ListedSandbox) -> Group:
-    if shown.blocked or shown.stuck:
-        return Group.BLOCKED
+    if shown.stuck or shown.blocked:
+        return Group.QUEUED if shown.blocked == Cause.QUEUED and not shown.stuck else Group.BLOCKED
     return GROUPS[Phase(shown.phase)] if shown.phase in GROUPS else Group.CHANGING
 
 

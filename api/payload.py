@@ -113,6 +113,7 @@ class SnapshotDelivery(_Part):
                 state=self._state(event),
                 updated_at=self.issue.updated_at,
                 closed_at=self.issue.closed_at,
+                author=self.facts(event).author,
             ),
             intention=detection.intention,
             delivery=delivery,
@@ -122,6 +123,7 @@ class SnapshotDelivery(_Part):
             is_explicit=detection.is_explicit,
             requested_at=self._requested_at(),
             sender=self.facts(event).sender,
+            is_trusted=detection.is_trusted,
             request=self._request(event, detection.run) if detection.run and not detection.run_objection else None,
         )
 

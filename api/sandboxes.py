@@ -88,14 +88,18 @@ class SandboxReply(BaseModel):
 
     issue_id: int
     name: str = Field(examples=["claude-issue-1"])
-    outcome: Outcome = Field(description="created, started, recovered or reused with 200; pending or blocked with 202.")
+    outcome: Outcome = Field(
+        description="created, started, recovered or reused with 200; pending, queued or blocked with 202."
+    )
     sandbox: Sandbox | None = Field(description="As it was last seen; usable with 200.")
-    blocked: Blocked | None = Field(None, description="Why the sandbox is not available now, and what would help.")
+    blocked: Blocked | None = Field(
+        None, description="Why the sandbox is not available now, and what would help; of a queued issue its place."
+    )
     status_url: str = Field(examples=["/v1/issues/1/sandbox"])
 
 
 _PENDING: dict[int | str, dict[str, object]] = {
-    202: {"model": SandboxReply, "description": "Pending or blocked: follow it at status_url"}
+    202: {"model": SandboxReply, "description": "Pending, queued or blocked: follow it at status_url"}
 }
 
 Force = Annotated[bool, Query(description="Also give up work that is saved nowhere else.")]
@@ -152,7 +156,8 @@ def _add_ensure(routes: APIRouter, issues: Issues) -> None:
     ) -> SandboxReply:
         """Idempotent: a missing sandbox is created, a stopped one is started, a running one is handed over.
 
-        200 with the sandbox if it is usable within `wait_s`, otherwise 202; the workflow goes on in either case.
+        200 with the sandbox if it is usable within `wait_s`, otherwise 202; the workflow goes on in either case. An
+        issue that has to wait for a slot is answered at once with the outcome `queued`; it goes on when its turn comes.
         409 `issue-deleted` is final; 409 `superseded` reports a close or a person's order after this request. What is
         repeated under the same `Idempotency-Key` gets the same answer, and asks for nothing.
         """
@@ -216,8 +221,8 @@ def _add_reads(routes: APIRouter, issues: Issues) -> None:
         """What the issue's workflow knows and does. Sends no request to Daytona, and leaves no trace.
 
         With `wait_for=usable`, 200 means that the sandbox is usable and that no request for it is open: who has asked
-        before gets what was asked for. 202 means that the issue is blocked or the time is over, as `waited` says. An
-        unknown issue is waited for, too, and a 404 when the time is over. 409 `issue-deleted` is final.
+        before gets what was asked for. 202 means that the issue is blocked or the time is over, as `waited` says. A
+        queued issue is waited for. So is an unknown one, and a 404 when the time is over. 409 `issue-deleted` is final.
         """
         if wait_for is None and timeout_s is not None:
             raise ProblemError(400, "invalid-request", "query.timeout_s: only with wait_for=usable")

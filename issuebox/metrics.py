@@ -148,7 +148,7 @@ HANDOVER_DURATION = Metric(
     "issuebox_handover_duration_seconds",
     Kind.HISTOGRAM,
     _WORKER,
-    "Time from when a worker took up that somebody asked for the sandbox, to its handover or to the block.",
+    "Time from when a worker took up that somebody asked for the sandbox, to its handover, the block or the queue.",
     ("outcome",),
     _SLOW,
 )
@@ -156,7 +156,7 @@ BLOCKED = Metric(
     "issuebox_blocked_total",
     Kind.COUNTER,
     _WORKER,
-    "Times that an issue was blocked, each retry anew.",
+    "Times that an issue was blocked or queued, each retry anew.",
     ("cause",),
     begins_with=frozenset(map(str, Cause)),
 )
@@ -236,7 +236,9 @@ ISSUES = Metric(
     "Issues whose workflow runs, by the phase of their sandbox; `none` before the first lookup.",
     ("phase",),
 )
-ISSUES_BLOCKED = Metric("issuebox_issues_blocked", Kind.GAUGE, _EXPORTER, "Issues that are blocked now.", ("cause",))
+ISSUES_BLOCKED = Metric(
+    "issuebox_issues_blocked", Kind.GAUGE, _EXPORTER, "Issues that are blocked or queued now.", ("cause",)
+)
 WORKFLOWS_STUCK = Metric(
     "issuebox_workflows_stuck",
     Kind.GAUGE,

@@ -468,8 +468,24 @@ class WorkerSettings(CommonSettings):
     )
     runs_max: Annotated[int, _count(0, 500)] = Field(
         0,
-        description="Runs that the installation works on at once; 0 for no limit. Others wait for their turn, the "
-        "first that asked first.",
+        description="Runs that the installation works on at once; 0 for no limit. Others wait for their turn: "
+        "repositories in turn, and the first that asked first.",
+    )
+    running_max: Annotated[int, _count(0, 500)] = Field(
+        0,
+        description="Sandboxes that may run at once; 0 for no limit. issuebox starts and creates none beyond that: "
+        "others wait for their turn.",
+    )
+    running_max_per_repository: Annotated[int, _count(0, 500)] = Field(
+        0, description="The same for the sandboxes of one repository."
+    )
+    running_max_per_author: Annotated[int, _count(0, 500)] = Field(
+        0, description="The same for the sandboxes of all issues that one author opened."
+    )
+    running_reserve: Annotated[int, _count(0, 499)] = Field(
+        0,
+        description="How many of ISSUEBOX_RUNNING_MAX are kept for trusted people: for whom may ask for runs, and for "
+        "calls by REST and the command line.",
     )
     run_env: Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_split)] = Field(
         (),

@@ -25,16 +25,17 @@ from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
+from activities.gate import GateActivities
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.notices import NoticeActivities, Receiver
-from activities.run_gate import RunGateActivities
 from activities.run_reports import RunReportActivities
 from activities.runs import TIMEOUTS, RunActivities, RunTimeouts, Work, redaction_of
 from activities.sandboxes import SandboxActivities
 from issuebox import measured, metrics
 from issuebox.domain.audit import Installation
 from issuebox.domain.comments import Comments
+from issuebox.domain.gate import Caps
 from issuebox.domain.issue_source import IssueSource
 from issuebox.domain.policy import Closing, Policy
 from issuebox.domain.presets import PRESETS
@@ -42,6 +43,7 @@ from issuebox.domain.provider import SandboxProvider
 from issuebox.domain.run import RunTerms
 from issuebox.domain.run_comment import Hints
 from issuebox.domain.set_up import SetUp
+from issuebox.domain.slot import Kind
 from issuebox.health import answering, polls
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.github import GitHubSource
@@ -54,16 +56,17 @@ from issuebox.start_checks import OUTSIDE_PAUSES, Standing, reached, repeated
 from issuebox.temporal.connect import TemporalConfigError, connect, forward_core_log, reason_of
 from issuebox.temporal.counted import CountedCommands
 from issuebox.temporal.fitting import warn_of_misfits
-from issuebox.temporal.run_gate import GateClient
+from issuebox.temporal.gate import GateClient
 from issuebox.temporal.schedules import ensure_schedules
 from issuebox.temporal.search_attributes import has_search_attributes
 from issuebox.temporal.sweeps import SweptIssues
 from issuebox.watchdog import end_failed, end_when_task_is_lost, watched
+from workflows import options
 from workflows.audit import AuditWorkflow
+from workflows.gate import GateWorkflow
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import Aside
 from workflows.resync import ResyncWorkflow
-from workflows.run_gate import RunGateWorkflow
 from workflows.signal_guard import SignalGuard
 
 STICKY_TIMEOUT = timedelta(seconds=5)
@@ -250,15 +253,20 @@ async def build_worker(
     )
     own = serving(
         task_queue=settings.task_queue,
-        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow, RunGateWorkflow],
+        workflows=[IssueSandboxWorkflow, AuditWorkflow, ResyncWorkflow, GateWorkflow],
         workflow_runner=WORKFLOW_RUNNER,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         max_cached_workflows=settings.cached_workflows,
         max_concurrent_workflow_tasks=min(WORKFLOW_TASKS_MAX, settings.cached_workflows // CACHE_PER_TASK),
         max_concurrent_activities=worker.slots.own,
+        max_heartbeat_throttle_interval=options.HEARTBEATS[None].every,
     )
     workers = [own] + [
-        serving(task_queue=aside.queue(settings.task_queue), max_concurrent_activities=worker.slots.aside(aside))
+        serving(
+            task_queue=aside.queue(settings.task_queue),
+            max_concurrent_activities=worker.slots.aside(aside),
+            max_heartbeat_throttle_interval=options.HEARTBEATS[aside].every,
+        )
         for aside in Aside
     ]
     async with AsyncExitStack() as exits:
@@ -316,8 +324,13 @@ def _activities(
         timeouts=worker.runs,
     )
     gate = GateClient(client, name_prefix=settings.name_prefix, task_queue=settings.task_queue)
-    run_gate = RunGateActivities(gate, settings.runs_max)
-    groups = (activities, inside, github, audit, notices, runs, run_gate, reports)
+    at_gate = GateActivities(
+        gate,
+        provider,
+        caps={Kind.SANDBOX: worker.policy.caps, Kind.RUN: Caps(settings.runs_max)},
+        ours=Installation(settings.instance, settings.name_prefix),
+    )
+    groups = (activities, inside, github, audit, notices, runs, at_gate, reports)
     return [each for group in groups for each in group.all()]
 
 
@@ -403,6 +416,12 @@ def policy(settings: WorkerSettings) -> Policy:
             is_cancelled_on_close=settings.run_on_close == "cancel",
             interrupts_for_follow_up=settings.run_follow_up == "interrupt",
             runs_max=settings.runs_max,
+        ),
+        caps=Caps(
+            settings.running_max,
+            settings.running_max_per_repository,
+            settings.running_max_per_author,
+            settings.running_reserve,
         ),
         instance=settings.instance,
         name_prefix=settings.name_prefix,

@@ -10,9 +10,13 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
+import activities.gate
+from issuebox.domain import gate, slot
 from issuebox.domain.phase import Phase
 from issuebox.environment import load
 from issuebox.logs import begin
@@ -51,8 +55,17 @@ DAYTONA: Final = {
 AUDIT: Final = {"audit_recheck_s": "recheck_s", "audit_reads_per_s": "reads_per_s"}
 SLOTS: Final = {f"{name}_slots": name for name in ("own", "waits", "inside", "notices", "runs")}
 RUNS: Final = {"run_probe_timeout_s": "probe_s", "run_script_timeout_s": "script_s"}
+WRITES: Final = "github_writes_per_minute"
 CLOSING: Final = frozenset({"forget_after_s", "redelivered_within_s"})
-NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | set(RUNS) | CLOSING
+GATE: Final[Mapping[str, tuple[ModuleType, str]]] = {
+    "gate_check_every_s": (gate, "CHECK_EVERY"),
+    "gate_probe_every_s": (gate, "PROBE_EVERY"),
+    "gate_list_lag_s": (gate, "LIST_LAG_MAX"),
+    "gate_settled_after_s": (activities.gate, "SETTLED_AFTER"),
+    "gate_asked_again_s": (slot, "ASK_AGAIN"),
+}
+"""Constants that are no worker's option: all workers of an installation have the same."""
+NAMES: Final = POLICY | LIMITS | set(BUDGETS) | set(DAYTONA) | set(AUDIT) | set(SLOTS) | set(RUNS) | {WRITES} | CLOSING
 """The constants that may be shortened."""
 
 
@@ -80,8 +93,17 @@ def shortened(worker: WorkerOptions, changes: Mapping[str, float]) -> WorkerOpti
         daytona=_changed(worker.daytona, {own: changes[name] for name, own in DAYTONA.items() if name in changes}),
         audit=_changed(worker.audit, {own: changes[name] for name, own in AUDIT.items() if name in changes}),
         slots=_changed(worker.slots, {own: int(changes[name]) for name, own in SLOTS.items() if name in changes}),
+        github=_changed(worker.github, {"limits": ((60.0, int(changes[WRITES])),)} if WRITES in changes else {}),
         runs=_changed(worker.runs, {own: changes[name] for name, own in RUNS.items() if name in changes}),
     )
+
+
+def shorten_gate(changes: Mapping[str, float]) -> dict[str, float]:
+    """Set those constants of the gate, in this process. Returns the other changes."""
+    for name in GATE.keys() & changes.keys():
+        module, constant = GATE[name]
+        setattr(module, constant, timedelta(seconds=changes[name]))
+    return {name: value for name, value in changes.items() if name not in GATE}
 
 
 def _changed(one: T, changes: Mapping[str, Any]) -> T:
@@ -96,7 +118,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = load(WorkerSettings, required=("daytona_api_key",))
     begin(settings)
-    serve(shortened(WorkerOptions.of(settings), asked.changes), asked.ready_file)
+    serve(shortened(WorkerOptions.of(settings), shorten_gate(asked.changes)), asked.ready_file)
 
 
 if __name__ == "__main__":

@@ -77,11 +77,12 @@ OBJECTIVES: Final = (
     Objective(
         "IssueboxHandoversLate",
         "issuebox:handovers_bad:ratio",
-        f"99 % of the sandboxes that are asked for are usable within {USABLE_WITHIN_S:g} s",
+        f"99 % of the sandboxes that are asked for, and wait for no slot, are usable within {USABLE_WITHIN_S:g} s",
         0.99,
-        '1 - (sum(rate(issuebox_handover_duration_seconds_bucket{outcome!="blocked",'
+        # Who waits for a slot waits for the caps that an operator has set.
+        '1 - (sum(rate(issuebox_handover_duration_seconds_bucket{outcome!~"blocked|queued",'
         f'le="{USABLE_WITHIN_S}"}}[W])) or vector(0))'
-        " / sum(rate(issuebox_handover_duration_seconds_count[W]))",
+        ' / sum(rate(issuebox_handover_duration_seconds_count{outcome!="queued"}[W]))',
         "The dashboard shows whether commands are slow at Daytona, are refused, or wait for workers. "
         "`issuebox list` has the issues that are blocked, with the reasons.",
     ),
@@ -167,7 +168,7 @@ ALERTS: Final = (
     ),
     Alert(
         "IssueboxManyBlocked",
-        'sum(issuebox_issues_blocked{cause!="unsaved"}) / sum(issuebox_issues) > 0.05',
+        'sum(issuebox_issues_blocked{cause!~"queued|unsaved"}) / sum(issuebox_issues) > 0.05',
         "30m",
         TICKET,
         "{{ $value | humanizePercentage }} of the issues are blocked.",

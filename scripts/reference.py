@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from issuebox import metrics
 from issuebox.domain.decision import FRUITLESS, OVERDUE, TABLE, Column, Limits
-from issuebox.domain.phase import REMEDIES, Action, Phase
+from issuebox.domain.phase import GATED, REMEDIES, Action, Cause, Phase, Remedy
 from issuebox.environment import is_secret, variable_of
 from issuebox.providers.daytona_states import NEVER_RAN, NEVER_RAN_REASONS, PHASES, phase_of
 from issuebox.settings import ApiSettings, WorkerSettings
@@ -71,10 +71,11 @@ def states_page() -> str:
         "## Blocked",
         "A command that is sent again and again without effect blocks the issue: "
         + ", ".join(f"{action} as `{cause}`" for action, cause in FRUITLESS.items() if action is not Action.WAIT)
-        + ". Every blocked issue is retried at once on a new event and on `retry`.",
+        + ". Every blocked issue is retried at once on a new event and on `retry`. "
+        "One that waits for its turn keeps its place.",
         _table(
             ("cause", "retried automatically", "what helps"),
-            ((f"`{cause}`", "yes" if remedy.passes else "no", remedy.advice) for cause, remedy in REMEDIES.items()),
+            ((f"`{cause}`", _retried(cause, remedy), remedy.advice) for cause, remedy in REMEDIES.items()),
         ),
     ]
     return "\n\n".join(sections) + "\n"
@@ -124,9 +125,15 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "run_timeout_s",
         "run_stall_s",
         "run_attempts",
-        "runs_max",
         "run_log_dir",
         "run_report",
+    ),
+    "How many at once": (
+        "running_max",
+        "running_max_per_repository",
+        "running_max_per_author",
+        "running_reserve",
+        "runs_max",
     ),
     "Notices to a program": ("notice_url", "notice_secret"),
     "The installation": (
@@ -247,6 +254,10 @@ def _desired_rows() -> Iterable[Sequence[str]]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _retried(cause: Cause, remedy: Remedy) -> str:
+    return "in its turn" if cause in GATED else "yes" if remedy.passes else "no"
 
 
 def _minutes(seconds: float | None) -> str:

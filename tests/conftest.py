@@ -16,18 +16,62 @@ from temporalio.testing import WorkflowEnvironment
 from issuebox.dev.child import bound
 from issuebox.dev.temporal_server import ensure_binary
 from issuebox.temporal.connect import DATA_CONVERTER
+from tests import once
 from workflows import search_attributes
 
 _ISSUE_IDS = itertools.count(os.getpid() * 10_000 + 1)
+
+LONG_S = 180.0
+"""A test that may take so long is begun before the others."""
 
 EVENTS_BEFORE_CONTINUE_AS_NEW = 120
 """Temporal suggests to continue as new after so many history events; its own default is 4,096."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Spare every test what it needs only once."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    once.build_validators(patch)
+    if "not live" in config.option.markexpr:
+        config.add_cleanup(once.trust_one_authority(patch).unlink)
+
+
+@pytest.hookimpl(trylast=True)  # After those are left out that nobody asked for.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest begin first, each in another process: else all wait for the last of them at the end.
+
+    xdist gives each process an equal share of the tests, in their order, and later those that another one has left.
+    """
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if _allowed_s(item) >= LONG_S:
+            # What a module begins once is not begun in several processes.
+            is_alone = any(mark.name == "timeout" for mark in item.own_markers)
+            units.setdefault(item.nodeid if is_alone else item.nodeid.partition("::")[0], []).append(item)
+    longest = sorted(units.values(), key=lambda unit: -_allowed_s(unit[0]))
+    begun = {item for unit in longest for item in unit}
+    rest = iter([item for item in items if item not in begun])
+    ordered: list[pytest.Item] = []
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for number in range(processes):
+        share = (len(items) - len(ordered)) // (processes - number)
+        first = [item for unit in longest[number::processes] for item in unit]
+        ordered += [*first, *itertools.islice(rest, max(0, share - len(first)))]
+    items[:] = [*ordered, *rest]
+
+
+def _allowed_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None else 0.0
+
+
 def pytest_collection_finish() -> None:
     """As the worker's own process does with its modules. Else a workflow task that makes many objects spends most of
-    its time in collections of the whole test process: 0.6 of the 0.9 s that a flood of 9,000 events takes."""
+    its time in collections of the whole test process: 0.6 of the 0.9 s that a flood of 9,000 events takes. Each test
+    leaves its applications behind: at Python's thresholds a tenth of the time of a test of the API is collection."""
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def new_issue_id() -> int:

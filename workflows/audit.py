@@ -1,21 +1,24 @@
 """`AuditWorkflow`: does the promise hold? It walks all managed sandboxes and all running issue workflows.
 
-The walks raise suspicions. The audit waits for longer than any cache at Daytona lives, then reads each suspect
-again by ID, twice. A suspicion that both reads confirm is a finding. Findings that can be mended without risk are
-mended and read once more: only that read shows whether the mending helped.
+The walks raise suspicions; several activities share the one over the workflows. The audit waits for longer than any
+cache at Daytona lives, then reads each suspect again by ID, twice. A suspicion that both reads confirm is a finding.
+Findings that can be mended without risk are mended and read once more: only that read shows whether the mending helped.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.audit import AuditActivities
-from activities.audit_messages import Findings, Suspects
-from issuebox.domain.audit import Finding, Mend, Suspect, Walked, promise_holds
+from activities.audit_messages import Findings, Shard, Suspects
+from issuebox.domain.audit import Finding, Mend, Suspect, Walked, joined, promise_holds
+from issuebox.domain.name_ranges import divided
 from issuebox.domain.text import as_markdown
 from workflows import options
 from workflows.audit_messages import AUDIT_TYPE, AuditInput, AuditReport
@@ -28,6 +31,19 @@ and 15 s, which the false *not found* of a Daytona without its database does not
 
 SHOWN_MAX = 20
 """Findings in the Web UI's current details; the result of the workflow has all."""
+
+
+SHARDS = 4
+"""Activities that compare workflows with their sandboxes at once, on any workers. More would read no faster: each waits
+for its part of the audit's share of Daytona's limit."""
+
+
+class Walks(NamedTuple):
+    """What the walks found."""
+
+    sandboxes: Walked
+    records: Walked
+    undestroyed: Walked
 
 
 @workflow.defn(name=AUDIT_TYPE)
@@ -52,24 +68,42 @@ class AuditWorkflow:
         return report
 
 
-async def _walk(*, mends: bool) -> tuple[Walked, Walked, Walked]:
-    """The walks over sandboxes, workflows and undestroyed sandboxes, one after the other.
+async def _walk(*, mends: bool) -> Walks:
+    """The walks over all there is: over Daytona's lists, and beside that over the workflows."""
+    _show("Reading all managed sandboxes at Daytona, and comparing the issues' workflows with their sandboxes.")
+    (sandboxes, undestroyed), records = await asyncio.gather(_walk_lists(), _walk_records(mends=mends))
+    return Walks(sandboxes, records, undestroyed)
 
-    In parallel they would read Daytona at a multiple of the rate.
-    """
+
+async def _walk_lists() -> tuple[Walked, Walked]:
+    """A list has 200 sandboxes to a request: one activity keeps up with many that read by ID."""
     within = options.sweep(options.WALK_TIMEOUT)
-    _show("Reading all managed sandboxes at Daytona.")
     sandboxes = await workflow.execute_activity_method(
         AuditActivities.walk_sandboxes, **within, summary="all managed sandboxes"
-    )
-    _show(f"{sandboxes.rows} sandboxes read. Comparing the issues' workflows with their sandboxes.")
-    records = await workflow.execute_activity_method(
-        AuditActivities.walk_records, mends, **within, summary="all workflows"
     )
     undestroyed = await workflow.execute_activity_method(
         AuditActivities.walk_undestroyed, **within, summary="deleted sandboxes that were not destroyed"
     )
-    return sandboxes, records, undestroyed
+    return sandboxes, undestroyed
+
+
+async def _walk_records(*, mends: bool) -> Walked:
+    """The walk over the workflows, in shards at once. Each takes an equal part of what the audit may read."""
+    within = options.sweep(options.WALK_TIMEOUT)
+    ranges = await workflow.execute_activity_method(
+        AuditActivities.divide_records, **within, summary="ranges of the workflows' names"
+    )
+    shards = divided(ranges.bounds, SHARDS)
+    walks = [
+        workflow.execute_activity_method(
+            AuditActivities.walk_records,
+            Shard(bounds, at_once=len(shards), mends=mends),
+            **within,
+            summary=f"workflows, part {number} of {len(shards)}",
+        )
+        for number, bounds in enumerate(shards, 1)
+    ]
+    return joined(await asyncio.gather(*walks))
 
 
 async def _confirm(suspects: tuple[Suspect, ...], recheck_s: float) -> tuple[Finding, ...]:
@@ -118,9 +152,9 @@ async def _mend(findings: tuple[Finding, ...], recheck_s: float) -> tuple[Findin
     return (*(finding for finding in findings if finding not in mendable), *mended)
 
 
-def _report(began_at: datetime, walks: tuple[Walked, Walked, Walked], findings: tuple[Finding, ...]) -> AuditReport:
+def _report(began_at: datetime, walks: Walks, findings: tuple[Finding, ...]) -> AuditReport:
     sandboxes, records, _ = walks
-    is_complete = not any(walk.is_truncated for walk in walks)
+    is_complete = all(walk.is_complete for walk in walks)
     return AuditReport(
         promise_holds=promise_holds(findings, is_complete=is_complete),
         began_at=began_at,
@@ -136,6 +170,8 @@ def _report(began_at: datetime, walks: tuple[Walked, Walked, Walked], findings: 
         foreign=records.foreign,
         outdated=records.outdated,
         undelivered=records.undelivered,
+        ranges=records.pages,
+        ranges_unsettled=records.unsettled,
     )
 
 
@@ -165,6 +201,7 @@ def _log(report: AuditReport) -> None:
             "outdated": report.outdated,
             "undelivered": report.undelivered,
             "is_complete": report.is_complete,
+            "ranges_unsettled": report.ranges_unsettled,
             "took_s": round(report.took_s, 1),
         },
     )
@@ -183,6 +220,8 @@ def _sentence(report: AuditReport) -> str:
         counts = f"{report.outdated} closed issues went by timers of earlier settings; {counts}"
     if report.undelivered:
         counts = f"{report.undelivered} issues have a notice that its receiver did not take; {counts}"
+    if report.ranges_unsettled:
+        counts = f"{report.ranges_unsettled} of {report.ranges} parts of the workflows may lack some; {counts}"
     if report.foreign:
         counts = f"{report.foreign} issues have another installation's sandbox; {counts}"
     shown = report.findings[:SHOWN_MAX]

@@ -24,7 +24,8 @@ class AuditReport:
 
     ``sandboxes`` counts the managed sandboxes that Daytona listed, ``sandboxes_leaving`` those on their way out,
     ``issues`` the running workflows, ``issues_compared`` those whose sandbox was read by ID, ``suspects`` what was
-    read again. ``is_complete`` is False when there were too many suspects to read all of them again.
+    read again. ``is_complete`` is False when there were too many suspects to read all of them again, and when
+    ``ranges_unsettled`` of the ``ranges`` in which the workflows were read had other counts than rows to the end.
     ``foreign`` counts the issues whose sandbox carries another installation's labels: the audit leaves them alone,
     and they do not break the promise. ``outdated`` counts the closed issues that went by timers of earlier settings,
     ``undelivered`` the issues whose last notice did not reach its receiver.
@@ -45,3 +46,5 @@ class AuditReport:
     foreign: int = 0
     outdated: int = 0
     undelivered: int = 0
+    ranges: int = 0
+    ranges_unsettled: int = 0

@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributeUpdate
 
 from issuebox.domain.goal import course
 from issuebox.domain.memory import Answer, Memory
-from issuebox.domain.phase import Outcome
+from issuebox.domain.phase import Cause, Outcome
 from issuebox.domain.text import as_markdown, one_line, prose
 from issuebox.domain.unsaved_work import WorkState
 from workflows import search_attributes
@@ -49,9 +49,10 @@ def sentence(memory: Memory, quote: Callable[[str], str] = str) -> str:
     issue = memory.told.issue
     if issue is not None and issue.repository:
         about += f" for {quote(issue.repository)}#{issue.number}"
-    if memory.progress.blocked is not None:
-        reason = quote(memory.progress.blocked.reason.rstrip("."))
-        return f"{about} is blocked ({memory.progress.blocked.cause}): {reason}. {memory.progress.blocked.advice}"
+    blocked = memory.progress.blocked
+    if blocked is not None:
+        how = str(Outcome.QUEUED) if blocked.cause is Cause.QUEUED else f"blocked ({blocked.cause})"
+        return f"{about} is {how}: {quote(blocked.reason.rstrip('.'))}. {blocked.advice}"
     if memory.seen.sandbox is None:
         return f"{about} was not found at Daytona." if memory.seen.at else f"{about} has not been looked up yet."
     adds_nothing = memory.progress.outcome is None or memory.progress.outcome == memory.seen.sandbox.state

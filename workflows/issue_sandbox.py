@@ -33,10 +33,11 @@ from issuebox.domain.notices import take_notice
 from issuebox.domain.phase import REMEDIES, Cause, Goal
 from issuebox.domain.retirement import lightens, retires_at
 from issuebox.domain.run import CALLED_OFF, RequestKind, RunGoal, RunRequest
-from issuebox.domain.run_gate import Answer as SlotAnswer
 from issuebox.domain.run_pause import Pause
+from issuebox.domain.slot import Answer as SlotAnswer
 from workflows import display, options
 from workflows.cancellation import Cancellation
+from workflows.gate_messages import SIGNAL_SLOT
 from workflows.lookups import learn_settings
 from workflows.messages import (
     BLOCKED,
@@ -49,6 +50,7 @@ from workflows.messages import (
     QUERY_ORDER_OF,
     QUERY_STATUS,
     QUERY_WHY,
+    QUEUED,
     SIGNAL_DELETE,
     SIGNAL_EVENT,
     SIGNAL_LOOK,
@@ -69,7 +71,6 @@ from workflows.messages import (
     Why,
 )
 from workflows.reconcile import Reconciliation
-from workflows.run_gate_messages import SIGNAL_RUN_SLOT
 from workflows.run_messages import (
     ERROR_NO_RUNS,
     ERROR_REQUEST_REFUSED,
@@ -89,6 +90,7 @@ from workflows.run_messages import (
 )
 from workflows.run_reports import RunReports
 from workflows.runs import RunSteps
+from workflows.slots import Slots
 
 WAITING_UPDATES_MAX = 8
 """Ensure updates in flight. Temporal admits 10 per workflow and refuses further ones without a reason."""
@@ -106,7 +108,8 @@ class IssueSandboxWorkflow:
         self._is_rolling = False
         self._cancellation = Cancellation()
         self._telling: tuple[asyncio.Task[None], ...] = ()
-        self._runs = RunSteps(self._memory, self._show)
+        self._slots = Slots(self._memory)
+        self._runs = RunSteps(self._memory, self._show, self._slots)
         self._published: Published | None = None
         self._searchable: list[SearchAttributeUpdate[Any]] = []
 
@@ -231,13 +234,15 @@ class IssueSandboxWorkflow:
                 # Somebody changed something: builds that failed before may work now.
                 memory.builds.failed = 0
             progress.may_unblock = False
-            await Reconciliation(memory, self._show, self._cancellation).run()
+            await Reconciliation(memory, self._show, self._cancellation, self._slots).run()
             self._require_right_name()
         take_notice(memory, workflow.now())
 
     def _show_rest(self) -> None:
         """Show that nothing is under way, or what goes on beside the loop."""
-        self._show(self._runs.doing or (IDLE if self._memory.progress.blocked is None else BLOCKED))
+        blocked = self._memory.progress.blocked
+        waiting = QUEUED if blocked is not None and blocked.cause is Cause.QUEUED else BLOCKED
+        self._show(self._runs.doing or (IDLE if blocked is None else waiting))
         self._publish()
 
     async def _tell(self) -> None:
@@ -325,7 +330,9 @@ class IssueSandboxWorkflow:
         memory = self._memory
         memory.note(Note(workflow.now(), "retry", "requested by signal"))
         if memory.progress.goal is Goal.RUNNING and memory.progress.blocked is None and not memory.requests.is_waiting:
-            memory.ask(workflow.now())
+            memory.ask(workflow.now(), is_person=True)
+        elif memory.requests.is_waiting:
+            memory.requests.is_person = memory.requests.is_trusted = True
         memory.last_inspection = None
         if memory.runs.active is not None:
             memory.runs.active.next_step_at = None
@@ -375,7 +382,7 @@ class IssueSandboxWorkflow:
             return display.handover(memory, None)
         memory.told.issue = memory.told.issue or request.issue
         memory.told.request_now(workflow.now())
-        ticket = memory.ask(workflow.now())
+        ticket = memory.ask(workflow.now(), is_person=True)
         memory.requests.answers[ticket] = None
         memory.note(Note(workflow.now(), "ensure", f"requested by {request.requested_by or 'an update'}"))
         memory.progress.may_unblock = True
@@ -405,7 +412,7 @@ class IssueSandboxWorkflow:
             return known
         request = RunRequest(RequestKind.CALL, order.key, order.requested_by, order.prompt, at=workflow.now())
         if take_request(memory, request, workflow.now()):
-            memory.ask(workflow.now())
+            memory.ask(workflow.now(), is_person=True)
             memory.progress.may_unblock = True
             steer(memory, workflow.now())
         receipt = receipt_of(memory.runs, order.key)
@@ -450,11 +457,10 @@ class IssueSandboxWorkflow:
         order = order or PauseOrder()
         resume_runs(self._memory, order.ordered_by or "somebody", workflow.now())
 
-    @workflow.signal(name=SIGNAL_RUN_SLOT)
-    def run_slot(self, answer: SlotAnswer) -> None:
-        """The gate of the runs grants a slot, asks whether it is held, or says the place in its queue."""
-        self._memory.runs.slot.hear(answer)
-        self._memory.progress.is_woken = True
+    @workflow.signal(name=SIGNAL_SLOT)
+    def slot(self, answer: SlotAnswer) -> None:
+        """The gate grants a slot, asks whether it is held, or says the place in its queue."""
+        self._slots.hear(answer)
 
     @workflow.query(name=QUERY_RUNS)
     def runs(self) -> RunsView:

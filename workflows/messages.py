@@ -16,12 +16,12 @@ from issuebox.domain.events import IssueEvent
 from issuebox.domain.issue import Issue, in_utc
 from issuebox.domain.memory import KEY_BYTES_MAX, Blocked, Memory, Note
 from issuebox.domain.phase import Goal, Outcome, Phase
-from issuebox.domain.run_gate import Answer
 from issuebox.domain.run_pause import Pause
 from issuebox.domain.sandbox import NAME_BYTES_MAX, Sandbox
+from issuebox.domain.slot import Answer
 from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import Inspection
-from workflows.run_gate_messages import SIGNAL_RUN_SLOT, SIGNAL_SAID, SaidToGate
+from workflows.gate_messages import SIGNAL_SAID, SIGNAL_SLOT, SaidToGate
 from workflows.run_messages import SIGNAL_CANCEL_RUN, SIGNAL_PAUSE, SIGNAL_RESUME, CancelRun, PauseOrder, RunView
 
 WORKFLOW_TYPE = "IssueSandboxWorkflow"
@@ -46,7 +46,8 @@ ERROR_ISSUE_DELETED = "IssueDeletedError"
 
 IDLE = "resting until the next event"
 BLOCKED = "blocked until a retry"
-AT_REST = frozenset({IDLE, BLOCKED})
+QUEUED = "queued until its turn comes"
+AT_REST = frozenset({IDLE, BLOCKED, QUEUED})
 """What `Status.doing` says while nothing is under way."""
 
 MEMO_STATUS = "status"
@@ -157,7 +158,7 @@ SIGNALS: Mapping[str, tuple[type, ...]] = {
     SIGNAL_CANCEL_RUN: (CancelRun,),
     SIGNAL_PAUSE: (PauseOrder,),
     SIGNAL_RESUME: (PauseOrder,),
-    SIGNAL_RUN_SLOT: (Answer,),
+    SIGNAL_SLOT: (Answer,),
     SIGNAL_SAID: (SaidToGate,),
 }
 """The arguments of each signal, of the issues' workflows and of the gate."""

@@ -11,6 +11,8 @@ are set up, a command or a lookup of another one finds a task slot.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
 
@@ -22,8 +24,29 @@ from issuebox.domain.run import FOLLOW_SLICE
 from issuebox.domain.run_comment import EDIT_PACE, TOLD_WITHIN
 from workflows.messages import Aside
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-"""A worker that is silent for this long counts as dead; activities heartbeat every 2 s."""
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`every`: how often a worker tells Temporal that it lives, at most. `timeout`: after such a silence it is dead."""
+
+    every: timedelta
+    timeout: timedelta
+
+
+HEARTBEATS: Mapping[Aside | None, Heartbeat] = dict.fromkeys(
+    (None, *Aside), Heartbeat(every=timedelta(seconds=8), timeout=timedelta(seconds=10))
+)
+"""By task queue; None is the installation's own, where the commands to Daytona are.
+
+An activity records a heartbeat four times within its timeout (`activities.reporting`), on the worker's event loop. The
+SDK's core sends the first one at once, and then the newest one `every` so often, on a thread of its own that no busy
+loop holds up (temporalio 1.35.0, `activity_heartbeat_manager.rs`; its own default are the same 8 s). Each one is a
+write of Temporal's, and an action that Temporal Cloud bills.
+
+A shorter timeout for commands was tried and not kept: 200 creates at once, of 8 s each, on two cores at a load of 30,
+with Temporal's dev server. With 10 s no worker was taken for dead, with 5 s and 4 s most were (131 and 184 of 200):
+Temporal itself did not take the heartbeats in time.
+"""
 
 LOOKUP_TIMEOUT = timedelta(seconds=45)
 """One attempt of a lookup: up to two reads of 15 s, plus the delay of a busy worker."""
@@ -71,6 +94,12 @@ SETTLE_RETRY = RetryPolicy(
 )
 SETTLE_FLOOR = timedelta(seconds=1)
 """The least timeout of a wait whose budget is nearly spent: enough for one read."""
+
+SAY_TIMEOUT = timedelta(seconds=10)
+"""All tries to bring a word to the gate."""
+
+WATCH_TIMEOUT = timedelta(seconds=75)
+"""One watch for sandboxes that stop: longer than it lasts."""
 
 RESYNC_TIMEOUT = timedelta(hours=2)
 """One attempt at one repository: thousands of pages, watched by heartbeat."""
@@ -194,7 +223,7 @@ def command() -> Options:
     return Options(
         schedule_to_start_timeout=QUEUE_TIMEOUT,
         start_to_close_timeout=COMMAND_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[None].timeout,
         retry_policy=ONCE,
     )
 
@@ -205,7 +234,7 @@ def settle(budget_left_s: float) -> Options:
         task_queue=_queue(Aside.WAITS),
         start_to_close_timeout=COMMAND_TIMEOUT,
         schedule_to_close_timeout=max(SETTLE_FLOOR, timedelta(seconds=budget_left_s)),
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.WAITS].timeout,
         retry_policy=SETTLE_RETRY,
     )
 
@@ -215,7 +244,7 @@ def inspect() -> Options:
     return Options(
         task_queue=_queue(Aside.INSIDE),
         start_to_close_timeout=INSPECT_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.INSIDE].timeout,
         retry_policy=THRICE,
     )
 
@@ -228,7 +257,7 @@ def set_up(step_timeout_s: float) -> Options:
     return Options(
         task_queue=_queue(Aside.INSIDE),
         start_to_close_timeout=timedelta(seconds=2 * step_timeout_s) + SET_UP_MARGIN,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.INSIDE].timeout,
         retry_policy=ONCE,
     )
 
@@ -251,7 +280,7 @@ def sweep(within: timedelta) -> Options:
     return Options(
         task_queue=_queue(Aside.WAITS),
         schedule_to_close_timeout=within,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.WAITS].timeout,
         retry_policy=SWEEP_RETRY,
     )
 
@@ -273,7 +302,7 @@ def heard() -> Options:
         task_queue=_queue(Aside.NOTICES),
         start_to_close_timeout=REPORT_TIMEOUT,
         schedule_to_close_timeout=HEARD_WITHIN,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.NOTICES].timeout,
         retry_policy=REPORT_RETRY,
     )
 
@@ -284,7 +313,7 @@ def report(age: timedelta) -> Options:
         task_queue=_queue(Aside.NOTICES),
         start_to_close_timeout=REPORT_TIMEOUT,
         schedule_to_close_timeout=max(REPORT_TIMEOUT, TOLD_WITHIN - age),
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.NOTICES].timeout,
         retry_policy=REPORT_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
@@ -295,7 +324,7 @@ def run_step() -> Options:
     return Options(
         task_queue=_queue(Aside.INSIDE),
         start_to_close_timeout=STEP_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.INSIDE].timeout,
         retry_policy=THRICE,
     )
 
@@ -306,7 +335,7 @@ def begin_run() -> Options:
         task_queue=_queue(Aside.INSIDE),
         schedule_to_start_timeout=QUEUE_TIMEOUT,
         start_to_close_timeout=STEP_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.INSIDE].timeout,
         retry_policy=ONCE,
     )
 
@@ -316,15 +345,31 @@ def follow_run() -> Options:
     return Options(
         task_queue=_queue(Aside.RUNS),
         start_to_close_timeout=FOLLOW_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.RUNS].timeout,
         retry_policy=FOLLOW_RETRY,
     )
 
 
-def run_gate() -> Options:
+def gate() -> Options:
     """A word to the gate of the runs, or its question who has ended. Later it is said again, or asked again."""
     return Options(
         start_to_close_timeout=GATE_TIMEOUT, schedule_to_close_timeout=timedelta(minutes=2), retry_policy=LOOKUP_RETRY
+    )
+
+
+def say() -> Options:
+    """A word to the gate. Steps wait for it, so it is given up soon: it is said again later, or the gate asks."""
+    return Options(start_to_close_timeout=SAY_TIMEOUT, schedule_to_close_timeout=SAY_TIMEOUT, retry_policy=LOOKUP_RETRY)
+
+
+def watch() -> Options:
+    """The gate listens for sandboxes that stop. What a lost watch would have told, the next check does."""
+    return Options(
+        task_queue=_queue(Aside.WAITS),
+        start_to_close_timeout=WATCH_TIMEOUT,
+        schedule_to_close_timeout=WATCH_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.WAITS].timeout,
+        retry_policy=ONCE,
     )
 
 
@@ -339,7 +384,7 @@ def resync() -> Options:
         task_queue=_queue(Aside.WAITS),
         start_to_close_timeout=RESYNC_TIMEOUT,
         schedule_to_close_timeout=RESYNC_DEADLINE,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        heartbeat_timeout=HEARTBEATS[Aside.WAITS].timeout,
         retry_policy=RESYNC_RETRY,
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from temporalio import workflow
@@ -26,13 +26,14 @@ from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
 from issuebox.domain.goal import abandon, goal_for, is_forced, steer
 from issuebox.domain.memory import Answer, Memory, Note
-from issuebox.domain.phase import AWAKE, READY, Action, Cause, Goal, Outcome, Phase
-from issuebox.domain.sandbox import Ownership, Sandbox, ownership
+from issuebox.domain.phase import AWAKE, RAISING, READY, Action, Cause, Goal, Outcome, Phase
+from issuebox.domain.sandbox import LABEL_WORK, Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, standing_verdict
 from workflows import measures, options
 from workflows.cancellation import Cancellation
 from workflows.failures import BlockedError, Failure, read_failure
 from workflows.lookups import lookup_at_once, lookup_durably
+from workflows.slots import Slots
 
 Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
 
@@ -128,10 +129,11 @@ class Gone:
 class Reconciliation:
     """The loop. It holds only what matters until its end; everything else is in the memory."""
 
-    def __init__(self, memory: Memory, show: Callable[[str], None], cancellation: Cancellation) -> None:
+    def __init__(self, memory: Memory, show: Callable[[str], None], cancellation: Cancellation, slots: Slots) -> None:
         self._memory = memory
         self._show = show
         self._cancellation = cancellation
+        self._slots = slots
         self._tries = Tries()
         self._inspected = Inspected()
         self._gone = Gone()
@@ -148,6 +150,8 @@ class Reconciliation:
         except BlockedError as block:
             if not self._cancellation.is_requested:
                 self._block(block)
+        finally:
+            self._slots.is_raising = False
 
     async def _run(self) -> None:
         previous: Action | None = None
@@ -167,10 +171,9 @@ class Reconciliation:
                 # No request for the running sandbox is left, or somebody only asked for a lookup.
                 self._memory.progress.unblock()
                 return
-            decision = decide(situation, self._memory.policy.limits)
-            self._note(decision, sandbox)
-            if decision.action is Action.BLOCK:
-                raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+            decision = await self._decide(situation, sandbox)
+            if decision is None:
+                continue
             if decision.action in UNDER_A_RUN and self._memory.is_held:
                 return
             if decision.action in {Action.USE, Action.REST}:
@@ -186,6 +189,23 @@ class Reconciliation:
             previous = decision.action
             self._show(DOING[previous])
             sandbox = await self._carry_out(decision, sandbox)
+
+    async def _decide(self, situation: Situation, sandbox: Sandbox | None) -> Decision | None:
+        """What to do next; None after a word with the gate, while the goal may have changed. Raises BlockedError."""
+        decision = decide(situation, self._memory.policy.limits)
+        self._slots.is_raising = decision.action in RAISING
+        if self._slots.is_due:
+            await self._slots.settle()
+            return None
+        if self._slots.is_raising and not self._slots.may_raise:
+            self._show("waiting for a free slot")
+            with self._cancellation.waiting():
+                await self._slots.queue_up()
+            return None
+        self._note(decision, sandbox)
+        if decision.action is Action.BLOCK:
+            raise BlockedError(decision.cause or Cause.INTERNAL, decision.reason)
+        return decision
 
     def _make_sure(self, sandbox: Sandbox | None) -> None:
         """Undo what a command did late whose reply was lost: nobody wanted the sandbox stopped that he was given."""
@@ -300,7 +320,7 @@ class Reconciliation:
         try:
             inspection = await workflow.execute_activity_method(
                 InsideActivities.inspect_sandbox,
-                command_input(self._memory, sandbox),
+                inspect_input(self._memory, sandbox, is_quiet=self._inspected.quiet_id == sandbox.id),
                 **options.inspect(),
                 summary="before the sandbox is stopped",
             )
@@ -335,6 +355,7 @@ class Reconciliation:
         """Look up again: at once after a refusal, which a lookup may disprove, else after a pause."""
         self._memory.note(Note(workflow.now(), f"{action} failed", f"{failure.kind}: {failure.reason}"))
         self._inspected.quiet_id = ""  # Somebody else may have started it and be working in it.
+        self._tell_slot(action, failure)
         if failure.is_final:
             self._tries.refusal = Refusal(action, failure.cause or Cause.INTERNAL, failure.reason)
             self._tries.refused_ticket = self._memory.requests.observed
@@ -349,6 +370,16 @@ class Reconciliation:
         self._tries.trouble = failure.cause
         await self._wait_out(failure, self._memory.policy.backoff_max_s)
         return await self._lookup()
+
+    def _tell_slot(self, action: Action, failure: Failure) -> None:
+        """The organization's quota is used up, or the sandbox may come up yet: the gate must know."""
+        slot = self._memory.slot
+        if action not in RAISING:
+            return
+        if failure.is_final and failure.cause is Cause.QUOTA:
+            slot.is_refused = True
+        elif failure.is_unsure and slot.is_held:
+            slot.kept_until = workflow.now() + options.LATE_MAX
 
     async def _after_unattended(self, action: Action) -> Sandbox | None:
         """Look up again: no worker was free to send the command, so that Daytona never got it."""
@@ -474,12 +505,15 @@ class Reconciliation:
         observed, refused = memory.requests.observed, self._tries.refused_ticket
         memory.requests.answer(
             observed if refused is None else min(refused, observed),
-            Answer(Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked),
+            Answer(memory.progress.outcome or Outcome.BLOCKED, memory.seen.sandbox, memory.progress.blocked),
         )
-        self._waiting.end(Outcome.BLOCKED)
+        self._waiting.end(memory.progress.outcome or Outcome.BLOCKED)
         measures.blocked(block.cause)
         fields = self._fields(cause=str(block.cause), reason=block.reason)
-        workflow.logger.warning("sandbox_blocked", extra=fields)
+        if block.cause is Cause.QUEUED:
+            workflow.logger.info("sandbox_queued", extra=fields)
+        else:
+            workflow.logger.warning("sandbox_blocked", extra=fields)
 
     def _fields(self, **more: str) -> dict[str, object]:
         """The fields of a log line about the sandbox."""
@@ -516,12 +550,17 @@ class Reconciliation:
     def _seen(self, sandbox: Sandbox | None) -> Sandbox | None:
         memory, now = self._memory, workflow.now()
         memory.see(sandbox, now)
-        if self._inspected.is_stopping and sandbox is not None and sandbox.phase in AWAKE:
+        if self._inspected.is_stopping and sandbox is not None and sandbox.phase in self._back_up():
             # It was stopped after the inspection and runs again: somebody started it, and may work in it.
             self._inspected.is_fresh = False
         if self._inspected.is_fresh:
             memory.settle_inspection(now)
         return sandbox
+
+    def _back_up(self) -> frozenset[Phase]:
+        """Phases in which it runs again after our stop. *Stopping* is our own stop until it was seen at rest."""
+        last = self._memory.last_inspection
+        return AWAKE if last is not None and last.stopped_at is not None else STAYS_UP
 
     def _note(self, decision: Decision, sandbox: Sandbox | None) -> None:
         state, delivery = sandbox.state if sandbox else "", self._memory.requests.delivery
@@ -550,3 +589,9 @@ def command_input(
     return CommandInput(
         memory.issue_id, memory.name, sandbox.id, issue, memory.requests.delivery, only_at_rest, is_ours
     )
+
+
+def inspect_input(memory: Memory, sandbox: Sandbox, *, is_quiet: bool) -> CommandInput:
+    """With what the last read showed, so that the inspection needs none."""
+    work = sandbox.labels.get(LABEL_WORK, "")
+    return replace(command_input(memory, sandbox), toolbox_url=sandbox.toolbox_url, work=work, is_quiet=is_quiet)

@@ -24,6 +24,7 @@ from issuebox.domain.run import (
     Runs,
 )
 from issuebox.domain.run_pause import Pause
+from issuebox.domain.slot import Kind
 from issuebox.domain.text import Clean, clean, passage, prose, word
 
 UPDATE_RUN = "run"
@@ -245,7 +246,7 @@ def receipts_of(runs: Runs) -> tuple[RunReceipt, ...]:
     given = [
         RunReceipt(
             request.key, "over" if run.is_over else "given", request.author, request.at, run.id,
-            reason=run.reason if run.is_over else paused or run.trouble or runs.slot.wait,
+            reason=run.reason if run.is_over else paused or run.trouble or runs.slot.wait(Kind.RUN),
             next_step=NEXT[run.outcome] if run.outcome else _doing(run, runs.pause),
         )
         for run in runs.runs
@@ -254,7 +255,7 @@ def receipts_of(runs: Runs) -> tuple[RunReceipt, ...]:
     waiting = [
         RunReceipt(
             request.key, "waiting", request.author, request.at, place=place,
-            reason=paused or ("" if runs.active else runs.slot.wait),
+            reason=paused or ("" if runs.active else runs.slot.wait(Kind.RUN)),
             next_step=f"{RESUME} Then the next run takes all that wait, in this order." if paused else TAKEN_NEXT,
         )
         for place, request in enumerate(runs.queue, 1)

@@ -31,10 +31,11 @@ from issuebox.domain.probe import Other
 from issuebox.domain.run import Report, Run, RunGoal, RunOutcome, RunPhase, Step
 from issuebox.domain.run_plan import STOPPED, Circumstances, Plan, finish, observe, pause_for_stops, plan, take_probe
 from issuebox.domain.sandbox import Ownership, ownership
+from issuebox.domain.slot import Kind
 from workflows import measures, options
 from workflows.failures import Failure, read_failure
 from workflows.run_reports import report_of
-from workflows.run_slots import RunSlots
+from workflows.slots import Slots
 
 DOWN = ASLEEP | {Phase.RECOVERABLE, Phase.BROKEN, Phase.UNBUILT}
 """Phases of a sandbox in which nothing in it is alive. One that was not found counts only once that is proven."""
@@ -62,12 +63,12 @@ Following = workflow.ActivityHandle[AttemptSeen]
 class RunSteps:
     """Carries the issue's runs on. All that counts is in the memory, except the follower at work."""
 
-    def __init__(self, memory: Memory, show: Callable[[str], None]) -> None:
+    def __init__(self, memory: Memory, show: Callable[[str], None], slots: Slots) -> None:
         self._memory = memory
         self._show = show
         self._following: Following | None = None
         self._followed: tuple[str, int] | None = None
-        self._slots = RunSlots(memory)
+        self._slots = slots
 
     @property
     def doing(self) -> str:
@@ -77,7 +78,7 @@ class RunSteps:
         return (
             f"the agent works: run {run.id}, attempt {run.attempt}"
             if run and is_followed
-            else self._memory.runs.slot.wait
+            else self._memory.runs.slot.wait(Kind.RUN)
         )
 
     @property
@@ -119,7 +120,7 @@ class RunSteps:
             if not self._may_begin():
                 return
             if memory.seen.phase is not Phase.USABLE:
-                memory.ask(workflow.now())
+                memory.ask(workflow.now(), is_trusted=True)
                 return
             run = runs.next_run(memory.issue_id, memory.seen.sandbox_id, workflow.now())
         if memory.told.ended_at is not None and memory.progress.blocked is not None:
@@ -175,7 +176,7 @@ class RunSteps:
             self._close(run, decided.outcome or RunOutcome.CANCELLED, decided.reason)
             return
         if step is Step.WAKE:
-            memory.ask(now)
+            memory.ask(now, is_trusted=True)
             return
         if step is Step.FOLLOW and self._following is None:
             self._following = self._follow(run)

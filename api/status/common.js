@@ -140,7 +140,8 @@ function chips(from, { state, phase, blocked, stuck, work }) {
   put($(".state", from), words(state || phase || "not looked up yet"));
   $(".state", from).dataset.tone = TONES[phase] ?? "";
   $(".state", from).title = phase ? `phase: ${phase}` : "";
-  put($(".blocked", from), stuck ? "stuck" : blocked ? `blocked: ${words(blocked)}` : "");
+  put($(".blocked", from), stuck ? "stuck" : blocked === "queued" ? "queued" : blocked ? `blocked: ${words(blocked)}` : "");
+  $(".blocked", from).dataset.tone = blocked === "queued" && !stuck ? "moving" : "bad";
   $(".blocked", from).title = stuck ?? "";
   put($(".work", from), work === "unsaved" ? "unsaved work" : "");
 }

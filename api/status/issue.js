@@ -7,6 +7,7 @@ const DELIVERY_SHOWN = 8;
 const KINDS = [
   ["run", (note) => /^run\b/.test(note.what)],
   ["blocked", (note) => note.what === "blocked"],
+  ["queued", (note) => note.what === "queued"],
   ["failure", (note) => / failed$|could not be asked/.test(note.what)],
   ["request", (note) => /^((rest|cli)\.)?ensure$/.test(note.what)],
   ["delivery", (note) => /^\w+\.\w+$/.test(note.what)],
@@ -95,14 +96,15 @@ function redraw(node, data, draw) {
 
 /** Pairs of a name and a text; those without a text are not shown. */
 function factsOf(status, why) {
-  const { blocked, sandbox, inspection } = status;
+  const { blocked, sandbox, inspection } = status, isQueued = blocked?.cause === "queued";
   const at = (iso) => iso && `${near(iso)} (${local(iso)})`;
   const asked = why.notes.findLast((note) => kindOf(note) === "request" || /^ensure: taken/.test(note.reason));
   return [
     ["doing", status.doing],
     ["goal", status.goal_due_at ? `${words(status.goal)}, changes ${at(status.goal_due_at)}` : words(status.goal)],
     ["last outcome", words(status.outcome)],
-    ["blocked", blocked && `${words(blocked.cause)}, since ${at(blocked.since)}: ${blocked.reason}`],
+    ["queued", isQueued && `since ${at(blocked.since)}: ${blocked.reason}`],
+    ["blocked", blocked && !isQueued && `${words(blocked.cause)}, since ${at(blocked.since)}: ${blocked.reason}`],
     ["what helps", blocked?.advice],
     ["next try", blocked?.next_try_at && `${at(blocked.next_try_at)}, try ${blocked.tries + 1}`],
     ["inspection", inspection && [words(inspection.state), ...(inspection.findings ?? [])].join("; ")],

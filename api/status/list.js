@@ -1,6 +1,6 @@
 // The list of all issues, a page at a time. The server sorts, searches and counts.
 
-const GROUPS = ["all", "running", "changing", "blocked", "resting"];
+const GROUPS = ["all", "running", "changing", "queued", "blocked", "resting"];
 const TYPING_MS = 250;
 /** Whether a column is first sorted from the highest value down. */
 const DESCENDING = { issue: false, state: false, goal: false, activity: true, age: true };

@@ -1,8 +1,7 @@
 """Temporal Cloud's billable actions in a part of a history. Pure.
 
 The rules are those of https://docs.temporal.io/cloud/actions, read on 2026-11-24. Not counted is what no history
-shows: queries, refused updates, and heartbeats. Ours begin after 2 s, and the SDK then sends only one every 8 s (0.8
-of our timeout).
+shows: queries, refused updates, and heartbeats, of which a command of up to two seconds sends none.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Final
 
 HOURS_OF_A_MONTH: Final = 744.0
 """As Temporal Cloud converts a GB-month: 1 GB is 744 GBh."""
+DAYS_OF_A_MONTH: Final = HOURS_OF_A_MONTH / 24
 
 SOURCES: Final = (
     (
@@ -167,4 +168,66 @@ def month(life: Life, inputs: Month, temporal: TemporalPrices, daytona: DaytonaP
         plan=max(temporal.plan_least, temporal.plan_share * sum(spent)),
         compute=inputs.issues * inputs.running_h * hourly,
         disk=disk_gibh * daytona.disk_gib_hour + archived_gibh * daytona.archived_gib_hour,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """Months that are all alike: as many issues are opened in each, and how long each stays. All are assumptions."""
+
+    issues_a_month: float = 1_000_000
+    open_d: float = 7.0
+    """Days until an issue is closed."""
+    archive_after_d: float = 1.0
+    delete_after_d: float = 30.0
+    forget_after_d: float = 7.0
+    """Days from the close to the archive and to the delete, and from there to the workflow's end: the defaults."""
+    retention_d: float = 7.0
+    """Days for which the namespace keeps what has ended, as docker-compose.yml has it."""
+
+    @property
+    def first_run_d(self) -> float:
+        """Days for which a life's first workflow run is open. It continues as new before the rest as archived."""
+        return self.open_d + self.archive_after_d
+
+    @property
+    def last_run_d(self) -> float:
+        """Days for which its last one is."""
+        return self.delete_after_d - self.archive_after_d + self.forget_after_d
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Temporal holds at any moment of such a month, and the dollars of it for the month at list prices."""
+
+    open_workflows: float
+    retained_runs: float
+    active_gb: float
+    retained_gb: float
+    active_cost: float
+    retained_cost: float
+    added_gb: float
+    """What each month would add for ever if no workflow ended: the last run of each life."""
+    added_cost: float
+
+
+def held(first_bytes: float, last_bytes: float, inputs: Steady, prices: TemporalPrices) -> Held:
+    """What is held when months are alike, for lives of two workflow runs with so many bytes of history.
+
+    Each run counts with its whole length for as long as it is open, which overestimates. What the plan includes is not
+    deducted.
+    """
+    a_day = inputs.issues_a_month / DAYS_OF_A_MONTH
+    active_gb = a_day * (first_bytes * inputs.first_run_d + last_bytes * inputs.last_run_d) / 1e9
+    retained_gb = a_day * (first_bytes + last_bytes) * inputs.retention_d / 1e9
+    added_gb = inputs.issues_a_month * last_bytes / 1e9
+    return Held(
+        open_workflows=a_day * (inputs.first_run_d + inputs.last_run_d),
+        retained_runs=a_day * 2 * inputs.retention_d,
+        active_gb=active_gb,
+        retained_gb=retained_gb,
+        active_cost=active_gb * HOURS_OF_A_MONTH * prices.active_gbh,
+        retained_cost=retained_gb * HOURS_OF_A_MONTH * prices.retained_gbh,
+        added_gb=added_gb,
+        added_cost=added_gb * HOURS_OF_A_MONTH * prices.active_gbh,
     )

@@ -82,8 +82,8 @@ class Growth(BaseModel):
 
 
 @dataclass
-class Bench:
-    """The stack as it grows."""
+class Live:
+    """A stack with more and more live issues, each with its workflow and its started sandbox."""
 
     parts: Parts
     line: Line
@@ -92,7 +92,7 @@ class Bench:
     base: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(hours=6))
 
     async def grow(self, size: int) -> None:
-        """Grow to this many served issues, and as many empty workflows."""
+        """Grow to this many served issues."""
         api, daytona = _Lines(self.parts.api_port), _Lines(self.parts.daytona_port)
         while self.size < size:
             # In steps: thousands of events at once, which the burst measures, take far longer to serve.
@@ -102,15 +102,13 @@ class Bench:
         await daytona.close()
 
     async def _add(self, api: _Lines, daytona: _Lines, first: int) -> None:
-        """Add the issues from `first` to `size` and the empty workflows, and wait until all are served."""
+        """Add the issues from `first` to `size`, and wait until all are served."""
         count = self.size - first + 1
         await drive(count, CALLERS, lambda caller, number: self._make(daytona.of(caller), first + number))
         await drive(count, CALLERS, lambda caller, number: self._open(api.of(caller), first + number))
-        await drive(count, CALLERS, lambda _, number: self.update_floor(first + number))
         await until(
             self._served, lambda served: served >= self.size, "all are served", GROWN_TIMEOUT_S, COUNT_INTERVAL_S
         )
-        await self.update_floor(self.size)  # Queued behind everything that the floor's worker still has to do.
 
     async def deliver(self, line: Line, action: str, issue: int) -> None:
         """Send one delivery, newer than all before it. Raises RuntimeError when it is not accepted."""
@@ -118,6 +116,39 @@ class Bench:
         about = MockIssue(issue, REPOSITORY, title="Bench issue", updated_at=self.base + timedelta(seconds=self.sent))
         mock = build(action, about, self.parts.around.webhook_secret)
         await _post(line, post_request("/webhooks/github", mock.headers, mock.body))
+
+    async def _make(self, line: Line, issue: int) -> None:
+        body = json.dumps(
+            {
+                "name": _name(issue),
+                "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: INSTANCE, LABEL_ISSUE_ID: str(issue)},
+                # An occasional activity refresh would count as the cost of an event.
+                "autoStopInterval": 0,
+            }
+        ).encode()
+        headers = {
+            "Authorization": f"Bearer {self.parts.around.secrets.daytona_api_key}",
+            "Content-Type": "application/json",
+        }
+        await _post(line, post_request("/api/sandbox", headers, body))
+
+    async def _open(self, line: Line, issue: int) -> None:
+        await self.deliver(line, "opened", issue)
+
+    async def _served(self) -> int:
+        """Issues whose workflow has found its sandbox running."""
+        return (await self.parts.client.count_workflows(f"{PHASE.name} = 'usable'")).count
+
+
+@dataclass
+class Bench(Live):
+    """The same, with as many empty workflows beside them."""
+
+    async def _add(self, api: _Lines, daytona: _Lines, first: int) -> None:
+        """Add as many empty workflows as well."""
+        await super()._add(api, daytona, first)
+        await drive(self.size - first + 1, CALLERS, lambda _, number: self.update_floor(first + number))
+        await self.update_floor(self.size)  # Queued behind everything that the floor's worker still has to do.
 
     async def ensure(self, issue: int) -> None:
         """Send an update-with-start as the API does. Returns when all earlier requests are served, too."""
@@ -152,28 +183,6 @@ class Bench:
         """Requests that Daytona received, by operation."""
         entries = await self.parts.admin.journal(after, kind="request")
         return Counter(entry.operation or "" for entry in entries)
-
-    async def _make(self, line: Line, issue: int) -> None:
-        body = json.dumps(
-            {
-                "name": _name(issue),
-                "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_INSTANCE: INSTANCE, LABEL_ISSUE_ID: str(issue)},
-                # An occasional activity refresh would count as the cost of an event.
-                "autoStopInterval": 0,
-            }
-        ).encode()
-        headers = {
-            "Authorization": f"Bearer {self.parts.around.secrets.daytona_api_key}",
-            "Content-Type": "application/json",
-        }
-        await _post(line, post_request("/api/sandbox", headers, body))
-
-    async def _open(self, line: Line, issue: int) -> None:
-        await self.deliver(line, "opened", issue)
-
-    async def _served(self) -> int:
-        """Issues whose workflow has found its sandbox running."""
-        return (await self.parts.client.count_workflows(f"{PHASE.name} = 'usable'")).count
 
 
 async def run(context: Context) -> Growth:

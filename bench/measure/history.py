@@ -123,7 +123,7 @@ def _row(outcome: str, way: str, samples: Sequence[Sample]) -> Row:
 _COUNTED = """\
 Actions are counted from the history by Temporal Cloud's rules: a start, a signal (one action together with its start),
 an update, an activity and each retry, a timer, a change of search attributes, and one for all markers of a workflow
-task. No history shows heartbeats: an activity that waits for Daytona sends one after 2 s and then one every 8 s, so
+task. No history shows heartbeats: an activity that waits for Daytona sends one after 2.5 s and then one every 8 s, so
 that only creates, starts and the like that take longer cost more than is counted here."""
 
 
@@ -158,7 +158,8 @@ daytona  = issues * running_h * (vcpus * 0.0504 + memory_gib * 0.0162)
 assumptions: {given.reuses:g} reuses and {given.starts:g} start of each issue, {given.running_h:g} h running,
 {given.stopped_h:g} h stopped, {given.archived_h:g} h archived, {given.vcpus:g} vCPU, {given.memory_gib:g} GiB of
 memory, {given.disk_gib:g} GiB of disk, its workflow open for {given.workflow_h:g} h of the month, its status read
-{given.reads_of_status:g} times. Beyond 200 million actions the last public price is used. Prices:
+{given.reads_of_status:g} times. Beyond 200 million actions the last public price is used. This is the bill for the
+issues of one month; [what accumulates](#what-accumulates) over the months is counted further below. Prices:
 
 {sources}"""
 

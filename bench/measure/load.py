@@ -98,8 +98,8 @@ def content_length(head: bytes) -> int:
     raise ValueError("the reply does not announce its length")
 
 
-def post_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """The bytes of a POST."""
-    lines = [f"POST {path} HTTP/1.1", f"Host: {LOOPBACK}", f"Content-Length: {len(body)}"]
+def post_request(path: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST") -> bytes:
+    """The bytes of a POST, or of a request with another method."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {LOOPBACK}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

@@ -28,7 +28,7 @@ WORKER = ("issuebox", "worker")
 """The module that is a worker, and its arguments. The last two of every worker say where it reports to be ready."""
 
 
-NOTHING_ELSE: Mapping[str, bool] = {}
+NOTHING_ELSE: Mapping[str, str | int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def running(
     *,
     workers: int,
     speed: float = 1.0,
-    dynamic_config: Mapping[str, bool] = NOTHING_ELSE,
+    dynamic_config: Mapping[str, str | int] = NOTHING_ELSE,
     **settings: str,
 ) -> AsyncIterator[Parts]:
     """Run all parts in this directory. `settings` are environment variables in addition to those of every run.
@@ -94,7 +94,7 @@ async def running(
         await supervisor.stop()
 
 
-async def _start(around: Surroundings, supervisor: Supervisor, dynamic_config: Mapping[str, bool]) -> Parts:
+async def _start(around: Surroundings, supervisor: Supervisor, dynamic_config: Mapping[str, str | int]) -> Parts:
     """Start Temporal and localdaytona, and create the clients of both."""
     ports = around.ports
     assert ports.temporal is not None and ports.ui is not None and ports.daytona is not None  # noqa: S101, PT018

@@ -27,7 +27,7 @@ from issuebox.dev.dev_stack import DevStack
 from issuebox.dev.supervisor import DEATHS_MAX, DEATHS_WINDOW_S
 from issuebox.domain.issue import Issue
 from workflows import messages
-from workflows.options import HEARTBEAT_TIMEOUT
+from workflows.options import HEARTBEATS
 
 CREATE_S = 1.0
 """How long Daytona takes for the create during which the worker ends; it is part of the measured time."""
@@ -101,7 +101,7 @@ async def run(context: Context) -> Recovery:
             alone[end].append(await _end_in_a_create(bench, next(issues), end, context))
             another[end].append(await _beside_another(bench, next(issues), end, context))
     cases = [_case(end, who, taken[end]) for end in ENDS for who, taken in ((ALONE, alone), (ANOTHER, another))]
-    return Recovery(cases=cases, heartbeat_timeout_s=HEARTBEAT_TIMEOUT.total_seconds())
+    return Recovery(cases=cases, heartbeat_timeout_s=HEARTBEATS[None].timeout.total_seconds())
 
 
 async def _beside_another(bench: BenchStack, issue: int, end: End, context: Context) -> tuple[float, str]:

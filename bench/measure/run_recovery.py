@@ -25,7 +25,8 @@ from bench.measure.recovery import ALONE, ANOTHER, Metronome
 from bench.measure.run_work import FOLLOW, Installation, installed, load, until_told
 from issuebox.dev.demo.stack import until
 from issuebox.run_logs import LogName, RunLogs
-from workflows.options import FOLLOW_RETRY, HEARTBEAT_TIMEOUT
+from workflows.messages import Aside
+from workflows.options import FOLLOW_RETRY, HEARTBEATS
 
 ISSUE = 1
 POLL_S = 0.01
@@ -33,8 +34,6 @@ RETRY_MAX = FOLLOW_RETRY.maximum_interval or FOLLOW_RETRY.initial_interval
 SPREAD_S = 8.0
 """Within so much the kills are spread: the time between two heartbeats."""
 WITHIN_S = 90.0
-HEARTBEAT_SHARE = 0.8
-"""The SDK holds heartbeats back for this part of their timeout (temporalio 1.35.0: worker options)."""
 
 JOB = until_told('n=$((n + 1)); echo "line $n of the output"; sleep 0.05')
 """It writes all the time, each line once."""
@@ -89,8 +88,8 @@ async def run(context: Context) -> RunRecovery:
     cases = await asyncio.gather(*(_case(context, kind) for kind in KINDS))
     return RunRecovery(
         cases=list(cases),
-        heartbeat_timeout_s=HEARTBEAT_TIMEOUT.total_seconds(),
-        heartbeat_s=HEARTBEAT_SHARE * HEARTBEAT_TIMEOUT.total_seconds(),
+        heartbeat_timeout_s=HEARTBEATS[Aside.RUNS].timeout.total_seconds(),
+        heartbeat_s=HEARTBEATS[Aside.RUNS].every.total_seconds(),
         retry_s=[each.total_seconds() for each in (FOLLOW_RETRY.initial_interval, RETRY_MAX)],
         load=[before, load()],
     )

@@ -27,7 +27,7 @@ from issuebox.cli.doctor import doctor
 from issuebox.cli.follow import open_page, wait
 from issuebox.cli.help import App, Panel, PassingOn, show_version
 from issuebox.cli.inside import EXEC_EPILOG, SSH_EPILOG, execute, ssh
-from issuebox.cli.read import list_issues, show, why
+from issuebox.cli.read import list_issues, queue, show, why
 from issuebox.cli.resync import resync
 from issuebox.cli.runs import cancel, logs, pause, resume, run_agent, runs
 from issuebox.cli.send import send
@@ -82,7 +82,7 @@ app.add(Panel.AGENT, runs, pause, resume, cancel, logs, epilog=EPILOG)
 app.command("exec", cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=EXEC_EPILOG)(execute)
 app.command(cls=PassingOn, rich_help_panel=Panel.INSIDE, epilog=SSH_EPILOG)(ssh)
 app.command("list", rich_help_panel=Panel.LOOK, epilog=EPILOG)(list_issues)
-app.add(Panel.LOOK, show, why, epilog=EPILOG)
+app.add(Panel.LOOK, show, why, queue, epilog=EPILOG)
 app.command("open", rich_help_panel=Panel.LOOK, epilog=EPILOG)(open_page)
 app.add(Panel.OPERATE, audit, resync, epilog=EPILOG)
 app.command(

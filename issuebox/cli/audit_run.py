@@ -18,7 +18,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecutionDescription, WorkflowFailureError, WorkflowHandle
 
 from issuebox.cli.screen import fields_table
-from issuebox.domain.audit import Finding, Walked
+from issuebox.domain.audit import Finding, Walked, joined
 from issuebox.temporal.fairness import Urgency, priority_of
 from issuebox.temporal.issues import Issues
 from workflows.audit_messages import AUDIT_SUMMARY, AUDIT_TYPE, AuditInput, AuditReport
@@ -29,6 +29,7 @@ QUIET_MAX_S = 5.0
 
 STEPS = {
     "read_audit_terms": "beginning",
+    "divide_records": "counting the issues' workflows",
     "walk_sandboxes": "reading all managed sandboxes",
     "walk_records": "comparing the issues' workflows with their sandboxes",
     "walk_undestroyed": "listing deleted sandboxes that were not destroyed",
@@ -81,21 +82,34 @@ async def progress(handle: WorkflowHandle[object, AuditReport], task_queue: str)
     description = await handle.describe()
     pending = description.raw_description.pending_activities
     if pending:
-        return await _step(description, pending[0])
+        return await _steps(description, pending)
     if description.history_length <= 3:  # noqa: PLR2004 -- started, with a workflow task that no worker has taken
         return f"waiting for a worker on {task_queue!r}; `issuebox worker` starts one"
     return "waiting before suspects are read again"
 
 
-async def _step(description: WorkflowExecutionDescription, pending: PendingActivityInfo) -> str:
-    step = STEPS.get(pending.activity_type.name, pending.activity_type.name)
-    details = await description.data_converter.decode(pending.heartbeat_details.payloads)
-    walked = _WALKED.validate_python(details[0]) if details and details[0] else Walked()
+async def _steps(description: WorkflowExecutionDescription, pending: Iterable[PendingActivityInfo]) -> str:
+    """What the activities under way do; those that share a walk are one step."""
+    sharing: dict[str, list[PendingActivityInfo]] = {}
+    for each in pending:
+        sharing.setdefault(each.activity_type.name, []).append(each)
+    return "; ".join([await _step(description, name, parts) for name, parts in sharing.items()])
+
+
+async def _step(description: WorkflowExecutionDescription, name: str, parts: list[PendingActivityInfo]) -> str:
+    step = STEPS.get(name, name)
+    walked = joined([await _walked(description, part) for part in parts])
     if walked.pages:
         step += f", {walked.rows} so far, {len(walked.suspects)} suspects"
-    if pending.attempt > 1:
-        step += f" (attempt {pending.attempt}: {pending.last_failure.message or 'the worker was lost'})"
+    for part in parts:
+        if part.attempt > 1:
+            step += f" (attempt {part.attempt}: {part.last_failure.message or 'the worker was lost'})"
     return step
+
+
+async def _walked(description: WorkflowExecutionDescription, pending: PendingActivityInfo) -> Walked:
+    details = await description.data_converter.decode(pending.heartbeat_details.payloads)
+    return _WALKED.validate_python(details[0]) if details and details[0] else Walked()
 
 
 def failure_of(error: WorkflowFailureError) -> str:
@@ -129,12 +143,19 @@ def verdict(report: AuditReport) -> str:
         first = "The promise holds."
     elif report.is_complete:
         first = "The promise is broken."
+    elif report.ranges_unsettled:
+        first = "The audit is not complete: workflows changed faster than Temporal could list them. Audit again."
     else:
         first = "There are too many suspects to read all of them again: mend what is found and audit again."
     sandboxes = f"{report.sandboxes} sandboxes ({report.sandboxes_leaving} on their way out)"
     issues = f"{report.issues} issues ({report.issues_compared} with a sandbox)"
     found = f"{report.suspects} suspects, {len(report.findings)} findings, {report.mended} of them mended"
     lines = [first, f"{sandboxes} and {issues} in {report.took_s:.0f} s: {found}."]
+    if report.ranges_unsettled:
+        lines.append(
+            f"{report.ranges_unsettled} of the {report.ranges} parts in which the workflows were read may lack some: "
+            "Temporal counted others than it listed."
+        )
     if report.foreign:
         lines.append(
             f"{report.foreign} issues have another installation's sandbox under their name, and are left alone: "

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from issuebox.cli.screen import fields_table, plain, when
 from issuebox.domain.memory import Blocked
-from issuebox.domain.phase import READY, Goal, Outcome
+from issuebox.domain.phase import GATED, READY, Cause, Goal, Outcome
 from issuebox.domain.sandbox import Sandbox
 from issuebox.temporal.index import Row
 from issuebox.temporal.waits import WaitEnd
@@ -30,6 +30,9 @@ NOTHING_YET = (
 
 NEVER_FOLDED = frozenset({"id", "phase", "age", "time (UTC)", "run", "took"})
 
+UNTIMED = "on `issuebox retry`, or with the next event"
+"""The next try of what time alone does not bring."""
+
 TABLE_WIDTH_MIN = 72
 """In a narrower terminal columns would fold into single letters: each issue gets several lines instead."""
 
@@ -38,7 +41,7 @@ def handover_card(handover: Handover, wait_s: float) -> RenderableType:
     """The sandbox with its address, or why there is none, or that the request is still pending."""
     name = handover.name
     if handover.blocked is not None:
-        return Group(Text(f"{name} is blocked.", style="bold red"), fields_table(_block(handover.blocked)))
+        return _blocked_card(name, handover.issue_id, handover.blocked)
     if handover.outcome is Outcome.PENDING:
         waited = f"is not ready after {wait_s:g} s" if wait_s else "was asked for"
         return Text(f"{name} {waited}; the work continues. Follow it with: issuebox show {handover.issue_id}")
@@ -56,12 +59,20 @@ def wait_card(end: WaitEnd, status: Status, waited_s: float) -> RenderableType:
         heading = Text(f"{status.name} can be used.", style="bold green")
         return Group(heading, fields_table(sandbox_fields(status.sandbox)))
     if status.blocked is not None:
-        return Group(Text(f"{status.name} is blocked.", style="bold red"), fields_table(_block(status.blocked)))
+        return _blocked_card(status.name, status.issue_id, status.blocked)
     if status.goal is not Goal.RUNNING:
         still = f"Nobody wants it to run now (goal: {status.goal}); `issuebox ensure {status.issue_id}` asks for it."
     else:
         still = f"The work continues. Follow it with: issuebox show {status.issue_id}"
     return Text(f"{status.name} cannot be used after {waited_s:g} s: {status.phase or 'not looked up yet'}. {still}")
+
+
+def _blocked_card(name: str, issue_id: int, blocked: Blocked) -> RenderableType:
+    """Why there is no sandbox now, and what helps."""
+    if blocked.cause is not Cause.QUEUED:
+        return Group(Text(f"{name} is blocked.", style="bold red"), fields_table(_block(blocked)))
+    heading = Text(f"{name} is queued.", style="bold")
+    return Group(heading, fields_table(_block(blocked)), Text(f"Wait for it with: issuebox wait {issue_id}"))
 
 
 def status_card(status: Status, now: datetime) -> RenderableType:
@@ -137,11 +148,12 @@ def issues_card(rows: Sequence[Row], width: int, now: datetime) -> RenderableTyp
     """One line per issue, or several in a narrow terminal."""
     if width < TABLE_WIDTH_MIN:
         return Group(*(_narrow(row, now) for row in rows))
-    is_troubled = any(_trouble(row) for row in rows)
+    is_troubled, is_queued = (any(of(row) for row in rows) for of in (_trouble, _queued))
     has_runs = any(row.published.run for row in rows)
     names = (
         *("issue", "id", "phase", "state"),
         *(["blocked"] if is_troubled else []),
+        *(["waits"] if is_queued else []),
         *(["run"] if has_runs else []),
         *("age", "title"),
     )
@@ -151,6 +163,7 @@ def issues_card(rows: Sequence[Row], width: int, now: datetime) -> RenderableTyp
         table.add_row(
             *(Text(place(row)), str(row.issue_id), known.phase, plain(known.state)),
             *([_trouble(row)] if is_troubled else []),
+            *([_queued(row)] if is_queued else []),
             *([known.run.replace("_", " ")] if has_runs else []),
             *(age(now, row.started_at), Text(plain(known.title))),
         )
@@ -172,6 +185,7 @@ def _narrow(row: Row, now: datetime) -> RenderableType:
         ("ID", str(row.issue_id)),
         ("Phase", _seen(known.phase, known.state)),
         ("Blocked", _trouble(row)),
+        ("Waits", _queued(row)),
         ("Run", known.run.replace("_", " ")),
         ("Age", age(now, row.started_at)),
         ("Title", known.title),
@@ -183,7 +197,13 @@ def _trouble(row: Row) -> str:
     """Why nobody serves the issue now: how its workflow ended, *stuck*, or the cause of the block."""
     if row.ended is not None:
         return row.ended.end
-    return "stuck" if row.stuck is not None else row.published.blocked
+    return "stuck" if row.stuck is not None else "" if _queued(row) else row.published.blocked
+
+
+def _queued(row: Row) -> str:
+    """The word for an issue that waits for its turn, and for nothing else."""
+    is_queued = row.ended is None and row.stuck is None and row.published.blocked == Cause.QUEUED
+    return row.published.blocked if is_queued else ""
 
 
 def place(row: Row) -> str:
@@ -211,12 +231,15 @@ def sandbox_fields(sandbox: Sandbox | None) -> list[tuple[str, str]]:
 
 
 def _block(blocked: Blocked) -> list[tuple[str, str]]:
+    if blocked.cause is Cause.QUEUED:
+        return [("Queued", blocked.reason), ("Since", when(blocked.since)), ("What helps", blocked.advice)]
     since = f"{when(blocked.since)}, {blocked.tries} {'try' if blocked.tries == 1 else 'tries'} so far"
+    untimed = "when its turn comes, see `issuebox queue`" if blocked.cause in GATED else UNTIMED
     return [
         ("Blocked", f"{blocked.cause}: {blocked.reason}"),
         ("What helps", blocked.advice),
         ("Since", since),
-        ("Next try", when(blocked.next_try_at) or "on `issuebox retry`, or with the next event"),
+        ("Next try", when(blocked.next_try_at) or untimed),
     ]
 
 

@@ -173,6 +173,7 @@ def _account(data: Path) -> Account:
 async def _found(issues: Issues, issue: str) -> Found:
     """The sandbox that the issue's workflow has published. It needs no worker."""
     from issuebox.cli.issue_names import resolve  # noqa: PLC0415
+    from issuebox.domain.phase import Cause  # noqa: PLC0415
     from issuebox.domain.workflow_ends import what_follows  # noqa: PLC0415
     from issuebox.temporal.index import Index  # noqa: PLC0415
     from issuebox.temporal.issues import EndedError, UnknownIssueError  # noqa: PLC0415
@@ -184,10 +185,10 @@ async def _found(issues: Issues, issue: str) -> Found:
     if row.ended is not None:
         raise EndedError(f"the workflow of issue {issue_id} {row.ended}. {what_follows(row.ended)}")
     if not row.published.sandbox_id:
-        blocked = (
-            f", and is blocked: {row.published.blocked} (`issuebox why {issue_id}`)" if row.published.blocked else ""
-        )
-        fail(f"{row.name} has no sandbox now{blocked}. `issuebox ensure {issue_id}` asks for one", Exit.NO)
+        cause = row.published.blocked
+        how = "queued" if cause == Cause.QUEUED else f"blocked: {cause}"
+        why = f", and is {how} (`issuebox why {issue_id}`)" if cause else ""
+        fail(f"{row.name} has no sandbox now{why}. `issuebox ensure {issue_id}` asks for one", Exit.NO)
     return Found(issue_id, row.name, row.published.sandbox_id)
 
 

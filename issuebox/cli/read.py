@@ -1,4 +1,4 @@
-"""The commands that read: list, show, why. They change nothing and do not call Daytona."""
+"""The commands that read: list, show, why, queue. They change nothing and do not call Daytona."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from issuebox.cli.command_line import DATA, AsJson, Data, Exit, IssueName, interruptible, run
 from issuebox.domain.issue import IssueState
-from issuebox.domain.phase import Phase
+from issuebox.domain.phase import Cause, Phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -54,7 +54,7 @@ def list_issues(
             and (phase is None or known.phase == phase)
             and (not state or known.state == state)
             and (issue_state is None or known.issue_state == issue_state)
-            and (not blocked or bool(known.blocked or row.stuck))
+            and (not blocked or bool(row.stuck) or known.blocked not in {"", Cause.QUEUED})
         )
 
     async def work(issues: Issues) -> Exit:
@@ -65,7 +65,9 @@ def list_issues(
         is_filtered = bool(repo or phase or state or issue_state or blocked or ended)
 
         async def read() -> IssueList:
-            rows, is_more = await first(_ended(index) if ended else running(index), fits, limit)
+            # One more than is wanted says whether there are more.
+            page_size = None if is_filtered else limit + 1
+            rows, is_more = await first(_ended(index) if ended else running(index, page_size), fits, limit)
             return IssueList(tuple(rows), is_more, is_filtered)
 
         if watch:
@@ -127,6 +129,29 @@ def why(issue: IssueName, *, as_json: AsJson = False, data: Data = DATA) -> None
     run(data, work)
 
 
+def queue(*, as_json: AsJson = False, data: Data = DATA) -> None:
+    """Show who waits for a slot, in order, and what for.
+
+    A slot lets one sandbox of the installation run, or one run work. The caps and Daytona's quota limit them.
+    """
+
+    async def work(issues: Issues) -> Exit:
+        from datetime import UTC, datetime  # noqa: PLC0415
+
+        from issuebox.cli import screen  # noqa: PLC0415
+        from issuebox.cli.queue_card import queue_card  # noqa: PLC0415
+        from issuebox.temporal.queue import Queues, read_queues  # noqa: PLC0415
+
+        found = await read_queues(issues)
+        if as_json:
+            screen.show_json(Queues, found)
+        else:
+            screen.show(queue_card(found, screen.console().width, datetime.now(UTC)))
+        return Exit.DONE
+
+    run(data, work)
+
+
 async def first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: int) -> tuple[list[Row], bool]:
     """The newest issues that fit, and whether there are more.
 
@@ -142,11 +167,14 @@ async def first(found: AsyncIterator[Row], fits: Callable[[Row], bool], limit: i
     return rows, False
 
 
-def running(index: Index) -> AsyncIterator[Row]:
+async def running(index: Index, page_size: int | None = None) -> AsyncIterator[Row]:
     """All issues with a running workflow, the newest first."""
-    from issuebox.temporal.index import RUNNING  # noqa: PLC0415
+    from issuebox.temporal.index import PAGE_SIZE, RUNNING  # noqa: PLC0415
 
-    return index.rows(RUNNING, is_examined=True)
+    size = PAGE_SIZE if page_size is None else min(page_size, PAGE_SIZE)
+    async for row in index.running(RUNNING, size=size, is_examined=True):
+        if row.issue_id:
+            yield row
 
 
 async def _ended(index: Index) -> AsyncIterator[Row]:

@@ -235,7 +235,8 @@ class Walked:
 
     ``foreign`` counts the issues whose sandbox belongs to another installation. They are no suspects: the audit of
     that installation reports what is wrong with such a sandbox. ``outdated`` counts the closed issues that go by timers
-    of earlier settings, ``undelivered`` those whose last notice did not reach its receiver.
+    of earlier settings, ``undelivered`` those whose last notice did not reach its receiver. ``unsettled`` counts the
+    ranges whose rows and counts disagreed, however often they were read.
     """
 
     cursor: str | None = None
@@ -248,6 +249,12 @@ class Walked:
     foreign: int = 0
     outdated: int = 0
     undelivered: int = 0
+    unsettled: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, and every suspect kept."""
+        return not self.is_truncated and not self.unsettled
 
     def turn(
         self,
@@ -259,6 +266,7 @@ class Walked:
         foreign: int = 0,
         outdated: int = 0,
         undelivered: int = 0,
+        unsettled: int = 0,
     ) -> Walked:
         """The walk after one more page. A row that the list shows twice is one suspect."""
         known = dict.fromkeys((*self.suspects, *(suspect for suspect in suspects if suspect is not None)))
@@ -274,7 +282,22 @@ class Walked:
             foreign=self.foreign + foreign,
             outdated=self.outdated + outdated,
             undelivered=self.undelivered + undelivered,
+            unsettled=self.unsettled + unsettled,
         )
+
+
+def joined(walks: Iterable[Walked]) -> Walked:
+    """The walks over the parts of one whole as one walk, which ended."""
+    whole = Walked(is_over=True)
+    for walk in walks:
+        suspects = tuple(dict.fromkeys((*whole.suspects, *walk.suspects)))
+        counts = {name: getattr(whole, name) + getattr(walk, name) for name in _COUNTS}
+        is_truncated = whole.is_truncated or walk.is_truncated or len(suspects) > SUSPECTS_MAX
+        whole = replace(whole, **counts, suspects=suspects[:SUSPECTS_MAX], is_truncated=is_truncated)
+    return whole
+
+
+_COUNTS = ("pages", "rows", "passed", "foreign", "outdated", "undelivered", "unsettled")
 
 
 def is_anothers(sandbox: Sandbox, ours: Installation) -> bool:

@@ -52,7 +52,8 @@ class IssueEvent:
     close. None: GitHub did not tell, because the request came by REST or the command line. It counts from its arrival.
     ``is_resync`` marks an event that resync found at GitHub: it counts only when it is new to the workflow.
     ``sender`` is the login of who caused the delivery, '' where GitHub names none. People read it; nothing is decided
-    by it. ``request`` is what the agent is asked, None for nothing.
+    by it. ``request`` is what the agent is asked, None for nothing. ``is_trusted``: who asks may use the places that
+    are reserved.
     """
 
     issue: Issue
@@ -66,6 +67,7 @@ class IssueEvent:
     is_resync: bool = False
     sender: str = ""
     request: RunRequest | None = None
+    is_trusted: bool = False
 
     def __post_init__(self) -> None:
         """A time without a zone counts as UTC, as in `Issue`. Texts become clean and short: somebody may type them."""

@@ -76,7 +76,7 @@ def give(
 
 def give_up(memory: Memory, now: datetime) -> None:
     """Take a person's order to exchange the sandbox: the one that is known, or else the one of the next lookup."""
-    memory.ask(now)
+    memory.ask(now, is_person=True)
     memory.runs.want(RunGoal.CANCEL)
     memory.runs.forget_session()
     memory.orders.is_replace_asked = memory.seen.sandbox is None

@@ -165,7 +165,7 @@ def resume_runs(memory: Memory, by: str, now: datetime) -> None:
     memory.note(Note(now, "resume of the runs", f"by {by}"))
     if memory.runs.release():
         memory.told.request_now(now)
-        memory.ask(now)
+        memory.ask(now, is_person=True)
         memory.progress.may_unblock = True
         steer(memory, now)
     memory.progress.is_woken = True
@@ -203,7 +203,8 @@ def _judge(memory: Memory, event: IssueEvent, now: datetime, *, is_learned: bool
                 memory.told.request_now(now)
             elif event.is_explicit:
                 memory.told.request(event.requested_at)
-            memory.ask(now, event.delivery)
+            is_person = event.is_explicit and event.requested_at is None
+            memory.ask(now, event.delivery, is_person=is_person, is_trusted=event.is_trusted)
             return Verdict.TAKEN
         case Intention.STOP | Intention.DELETE:
             return Verdict.RECORDED if is_learned else Verdict.LATE
@@ -298,5 +299,6 @@ def _merged(known: Issue | None, newer: Issue) -> Issue:
         number=newer.number or known.number,
         title=newer.title or known.title,
         url=newer.url or known.url,
+        author=newer.author or known.author,
         updated_at=newer.updated_at or known.updated_at,
     )

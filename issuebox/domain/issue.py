@@ -29,6 +29,9 @@ TITLE_BYTES_MAX = 1024
 REPOSITORY_BYTES_MAX = 201
 """GitHub's names have 140 at most. Temporal's index on PostgreSQL keeps 255 characters."""
 
+LOGIN_BYTES_MAX = 64
+"""Of a login at GitHub, which has 39 characters, or 44 with ``[bot]``."""
+
 # Without what would end a link's target in Markdown, and begin an image after it.
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]{1,490}")
 
@@ -41,6 +44,7 @@ def title_line(text: str) -> str:
 _TEXTS: Mapping[str, Clean] = {
     "repository": partial(word, bytes_max=REPOSITORY_BYTES_MAX),
     "title": title_line,
+    "author": partial(word, bytes_max=LOGIN_BYTES_MAX),
     # A shortened address would be another address.
     "url": lambda text: text if _URL.fullmatch(text) else "",
 }
@@ -61,7 +65,7 @@ class Issue:
 
     ``updated_at`` is GitHub's, with a resolution of one second, and orders the snapshots. ``closed_at`` is
     when it was closed, None while it is open. A number or an address that cannot be one counts as not given: a person
-    may send anything by hand.
+    may send anything by hand. ``author`` is the login of who opened it.
     """
 
     id: int
@@ -72,6 +76,7 @@ class Issue:
     state: IssueState = IssueState.OPEN
     updated_at: datetime | None = None
     closed_at: datetime | None = None
+    author: str = ""
 
     def __post_init__(self) -> None:
         """A time without a zone, which a person may send by hand, counts as UTC to be comparable with GitHub's."""
@@ -108,12 +113,12 @@ def sandbox_name(issue_id: int, prefix: str = DEFAULT_NAME_PREFIX) -> SandboxNam
     return SandboxName(f"{prefix}{issue_id}")
 
 
-def run_gate_name(prefix: str = DEFAULT_NAME_PREFIX, queue: str = "") -> str:
+def gate_name(prefix: str = DEFAULT_NAME_PREFIX, queue: str = "") -> str:
     """The ID of the workflow that hands out the installation's slots. No issue's ends like it: theirs end in digits.
 
     `queue` is the task queue where it is not the usual one: installations may share a namespace.
     """
-    return f"{prefix}{queue}-runs" if queue else f"{prefix}runs"
+    return f"{prefix}{queue}-gate" if queue else f"{prefix}gate"
 
 
 def issue_id_of(name: str, prefix: str = DEFAULT_NAME_PREFIX) -> IssueId | None:

@@ -18,6 +18,7 @@ from issuebox.domain.phase import ASLEEP, HAS_RUN, REMEDIES, Action, Cause, Goal
 from issuebox.domain.policy import Policy
 from issuebox.domain.run import RunGoal, Runs
 from issuebox.domain.sandbox import LABEL_SET_UP, SET_UP_DONE, Sandbox
+from issuebox.domain.slot import Slot
 from issuebox.domain.text import Clean, clean, prose, word
 from issuebox.domain.unsaved_work import LastInspection
 
@@ -178,7 +179,8 @@ class Requests:
     ``asked`` is the last ticket. ``observed`` is the last ticket before the current observation began: the observation
     may serve the requests up to it, and no later one. Up to ``served``, requests got their sandbox or were called off.
     ``answers`` has an entry for each ticket whose caller waits for an answer; None until it is given. ``delivery`` is
-    the last delivery that waits, for the log.
+    the last delivery that waits, for the log. Of those that wait, ``is_person`` says whether one came by REST or the
+    command line, ``is_trusted`` whether one came from somebody who may use the reserve.
     """
 
     asked: int = 0
@@ -186,15 +188,18 @@ class Requests:
     served: int = 0
     answers: dict[int, Answer | None] = field(default_factory=dict)
     delivery: str = ""
+    is_person: bool = False
+    is_trusted: bool = False
 
     @property
     def is_waiting(self) -> bool:
         """Whether a request has not been served yet."""
         return self.asked > self.served
 
-    def ask(self, delivery: str = "") -> int:
+    def ask(self, delivery: str = "", *, is_person: bool = False, is_trusted: bool = False) -> int:
         """Count one more request; returns its ticket."""
         self.asked += 1
+        self.is_person, self.is_trusted = self.is_person or is_person, self.is_trusted or is_trusted
         self.delivery = delivery or self.delivery
         return self.asked
 
@@ -213,7 +218,7 @@ class Requests:
         self.answer(ticket, answer)
         self.served = max(self.served, ticket)
         if not self.is_waiting:
-            self.delivery = ""
+            self.delivery, self.is_person, self.is_trusted = "", False, False
 
 
 @dataclass(slots=True)
@@ -369,7 +374,7 @@ class Progress:
     def unblock(self) -> None:
         """End a block: the obstacle is gone, or nothing is left to do."""
         self.blocked = None
-        if self.outcome is Outcome.BLOCKED:
+        if self.outcome in {Outcome.BLOCKED, Outcome.QUEUED}:
             self.outcome = None
 
 
@@ -432,6 +437,7 @@ class Memory:
     policy_hash: str = ""
     notices: Notices = field(default_factory=Notices)
     runs: Runs = field(default_factory=Runs)
+    slot: Slot = field(default_factory=Slot)
     notes: list[Note] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -471,7 +477,7 @@ class Memory:
         if self.told.ended_at is not None:
             self.told.ended_at = now
 
-    def ask(self, now: datetime, delivery: str = "") -> int:
+    def ask(self, now: datetime, delivery: str = "", *, is_person: bool = False, is_trusted: bool = False) -> int:
         """Count one more request for a running sandbox; returns its ticket.
 
         This ends a standing order, and the pause of a run that came with it.
@@ -480,7 +486,7 @@ class Memory:
         self.runs.want(RunGoal.WORK)
         if self.told.ended_at is not None:
             self.told.ended_at = now
-        return self.requests.ask(delivery)
+        return self.requests.ask(delivery, is_person=is_person, is_trusted=is_trusted or is_person)
 
     def block(
         self, cause: Cause, reason: str, now: datetime, retry_after_s: float, chance: Callable[[], float]
@@ -499,8 +505,10 @@ class Memory:
         progress.blocked = Blocked(
             cause, reason, remedy.advice, since, max(tries, 1), next_try_at if remedy.passes else None
         )
-        progress.outcome, progress.reached = Outcome.BLOCKED, None
-        self.note(Note(now, "blocked", f"{cause}: {reason}", self.seen.phase))
+        progress.outcome = Outcome.QUEUED if cause is Cause.QUEUED else Outcome.BLOCKED
+        progress.reached = None
+        said = reason if cause is Cause.QUEUED else f"{cause}: {reason}"
+        self.note(Note(now, str(progress.outcome), said, self.seen.phase))
 
     def see(self, sandbox: Sandbox | None, now: datetime) -> None:
         """Remember what a lookup found."""

@@ -1,7 +1,7 @@
 """Notices: what the program that uses the sandbox is told of its state. Pure.
 
 Each new state makes a notice. Only the newest one is of use, so it takes the place of one that is not delivered yet.
-A state on the way to another one (starting, stopping, being looked up) makes none.
+A state on the way to another one (queued, starting, stopping, being looked up) makes none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from issuebox.domain.memory import Memory, Notice
-from issuebox.domain.phase import READY, Goal
+from issuebox.domain.phase import READY, Cause, Goal
 
 
 class Kind(StrEnum):
@@ -50,7 +50,7 @@ def take_notice(memory: Memory, now: datetime) -> None:
 def _kind(memory: Memory) -> Kind | None:
     progress = memory.progress
     if progress.blocked is not None:
-        return Kind.BLOCKED
+        return Kind.BLOCKED if progress.blocked.cause is not Cause.QUEUED else None
     if progress.goal is Goal.RUNNING:
         is_handed_over = progress.outcome in READY and not memory.requests.is_waiting
         return Kind.READY if is_handed_over else None

@@ -46,6 +46,9 @@ a time, and every stop queues one.
 AWAKE = frozenset({Phase.USABLE, Phase.BUSY, Phase.STOPPING, Phase.THAWING})
 """Phases in which somebody may be working in the sandbox, now or soon."""
 
+UP = AWAKE | {Phase.PENDING, Phase.UNPREPARED}
+"""Phases in which a sandbox runs, or soon will: what a cap on running sandboxes counts."""
+
 HAS_RUN = ASLEEP | AWAKE | {Phase.RECOVERABLE}
 """Phases that a sandbox reaches only after it ran, or after a repair that may have started it."""
 
@@ -76,6 +79,10 @@ class Action(StrEnum):
     BLOCK = "block"
 
 
+RAISING = frozenset({Action.CREATE, Action.START, Action.RECOVER})
+"""Actions that bring a sandbox up."""
+
+
 class Outcome(StrEnum):
     """Completes "the sandbox was …"."""
 
@@ -87,6 +94,7 @@ class Outcome(StrEnum):
     ARCHIVED = "archived"
     DELETED = "deleted"
     BLOCKED = "blocked"
+    QUEUED = "queued"
     PENDING = "pending"
 
 
@@ -97,6 +105,7 @@ READY = frozenset({Outcome.CREATED, Outcome.STARTED, Outcome.RECOVERED, Outcome.
 class Cause(StrEnum):
     """Why an issue is blocked."""
 
+    QUEUED = "queued"
     QUOTA = "quota"
     CAPACITY = "capacity"
     RATE_LIMITED = "rate_limited"
@@ -116,6 +125,10 @@ class Cause(StrEnum):
     INTERNAL = "internal"
 
 
+GATED = frozenset({Cause.QUEUED, Cause.QUOTA})
+"""Causes whose next try the gate grants: `issuebox.domain.gate`. Time alone brings none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remedy:
     """How a block ends: what somebody can do, and whether it may pass by itself."""
@@ -125,7 +138,13 @@ class Remedy:
 
 
 REMEDIES: dict[Cause, Remedy] = {
-    Cause.QUOTA: Remedy("Delete or archive other sandboxes, or raise the organization's limit.", passes=True),
+    Cause.QUEUED: Remedy(
+        "Nothing to do: it goes on when its turn comes. `issuebox queue` shows who is before.", passes=False
+    ),
+    Cause.QUOTA: Remedy(
+        "Stop or delete other sandboxes, or raise the organization's limit: issuebox tries one issue a minute.",
+        passes=False,
+    ),
     Cause.CAPACITY: Remedy(
         "Nothing to do: Daytona has no free runner in this region; issuebox tries again.", passes=True
     ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from issuebox.domain.decision import Limits
+from issuebox.domain.gate import Caps
 from issuebox.domain.issue import DEFAULT_NAME_PREFIX
 from issuebox.domain.phase import Goal
 from issuebox.domain.run import RunTerms
@@ -77,6 +78,9 @@ class Policy:
     the history and a write to Temporal's index."""
 
     runs: RunTerms = field(default_factory=RunTerms)
+
+    caps: Caps = field(default_factory=Caps)
+    """How many sandboxes may run at once."""
 
     name_prefix: str = DEFAULT_NAME_PREFIX
     """What the worker puts before the issue ID. A workflow under any other name touches nothing."""

@@ -8,7 +8,7 @@ What runs inside a sandbox (`execute`, `clone`, `run_job`) changes nothing at th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,6 +58,14 @@ class SandboxPage:
         """Raise TransientError for a cursor that is too long for a heartbeat: a cut one would lead to another page."""
         if len(self.next_cursor or "") > CURSOR_BYTES_MAX:
             raise TransientError("Daytona's next page cannot be used: its cursor is too long")
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """What a limit has to spare, in seconds: how long nothing may be sent, and then the pause between two reads."""
+
+    closed_s: float = 0.0
+    pause_s: float = 0.0
 
 
 class SandboxProvider(Protocol):
@@ -155,6 +163,20 @@ class SandboxProvider(Protocol):
 
     def list_managed(self, labels: dict[str, str]) -> AsyncIterator[Sandbox]:
         """All sandboxes with these labels, page by page, with the limits of `list_page`."""
+
+    def spare(self, share: float) -> Spare:
+        """At which pace callers that can wait may read, when together they take this share. Sends nothing.
+
+        It follows from what the platform said of its limit: no more than `share` of the whole limit, and of what is
+        left of it now.
+        """
+
+    async def await_stop(self, sandbox_ids: Collection[str], timeout_s: float) -> frozenset[str]:
+        """Listen until one of these sandboxes does not run any more. Sends nothing, and reads nothing.
+
+        Returns those of which that was announced; empty after `timeout_s`. What is announced while nobody listens, or
+        while the stream is not connected, is missed.
+        """
 
     async def close(self) -> None:
         """Release connections."""

@@ -40,12 +40,38 @@ class IssueRecord:
         return self.ended is None
 
 
+OPEN = ""
+"""The bound of the first range and of the last one: no name is before it or behind it."""
+
+
 @dataclass(frozen=True, slots=True)
-class RecordPage:
-    """A page of records, and where the next one begins: None after the last."""
+class NameRange:
+    """A range of workflows' names, in which a sweep reads them: from ``first`` on, and before ``end``."""
+
+    first: str = OPEN
+    end: str = OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRead:
+    """What one reading of a range found. ``rows`` counts the different workflows that it showed, ``records`` has ours.
+
+    ``before`` and ``after`` are how many workflows the index counted in the range.
+    """
 
     records: tuple[IssueRecord, ...]
-    next_cursor: str | None = None
+    rows: int
+    before: int
+    after: int
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing can have been missed.
+
+        Either count alone can agree by chance: one workflow was missed, and another ended, began, or was between two
+        of its workflow runs.
+        """
+        return self.before == self.rows == self.after
 
 
 class IssueRecords(Protocol):
@@ -54,8 +80,11 @@ class IssueRecords(Protocol):
     async def describe(self, name: str) -> IssueRecord | None:
         """The newest record under this name, also of a workflow that ended; None without any. Never an old answer."""
 
-    async def list_page(self, cursor: str | None = None) -> RecordPage:
-        """One page of our running workflows from an index that lags: hints only, unlike `describe`."""
+    async def bounds(self) -> tuple[str, ...]:
+        """The bounds of ranges of names, each with about as many of our running workflows; together, they have all."""
+
+    async def read_range(self, name_range: NameRange) -> RangeRead:
+        """Our running workflows of this range, from an index that lags: hints only, unlike `describe`."""
 
     async def adopt(self, issue: Issue) -> None:
         """Start the issue's workflow without a request for a sandbox, and have it look the sandbox up. Safe to repeat.

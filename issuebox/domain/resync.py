@@ -405,7 +405,7 @@ def _said(comment: ListedComment, found: ListedIssue, intention: Intention, kind
     return IssueEvent(
         issue=found.issue, intention=intention, delivery=f"resync-comment-{comment.id}", event="issue_comment",
         action="created", is_explicit=intention is Intention.ENSURE, requested_at=comment.created_at, is_resync=True,
-        request=request,
+        request=request, is_trusted=kind is not None,
     )  # fmt: skip
 
 
@@ -465,6 +465,7 @@ def _by(case: Case, act: Act, detection: Detection) -> Judgement:
     event = IssueEvent(
         issue=issue, intention=Intention.ENSURE, delivery=f"resync-event-{act.id}-{issue.state}", event="issues",
         action=act.kind, is_explicit=detection.is_explicit, requested_at=act.at, is_resync=True,
+        is_trusted=detection.is_trusted,
         request=case.started(detection, act.actor, act.at),
     )  # fmt: skip
     return Judgement(Answer.SENT, event, detection.reason)

@@ -16,8 +16,8 @@ from functools import partial
 from hashlib import sha256
 
 from issuebox.domain.issue import in_utc
-from issuebox.domain.run_gate import Need, Slot
 from issuebox.domain.run_pause import STOPPED_AGAIN_WITHIN, Pause
+from issuebox.domain.slot import Need, Slot
 from issuebox.domain.text import Clean, clean, passage, prose, word
 
 TEXT_BYTES_MAX = 32 * 1024

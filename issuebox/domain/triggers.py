@@ -96,6 +96,7 @@ class Detection:
     ``start_objection`` is why the delivery must not start a workflow, '' when it may. A delivery that asks for nothing,
     or that ends an issue whose opening would be refused, goes only to a workflow that already runs. ``run`` is what the
     agent is asked by it, None for nothing, and ``run_objection`` says why, where somebody may have expected otherwise.
+    ``is_trusted``: whoever asks for the sandbox may ask for runs as well.
     """
 
     intention: Intention
@@ -104,6 +105,7 @@ class Detection:
     start_objection: str = ""
     run: RequestKind | None = None
     run_objection: str = ""
+    is_trusted: bool = False
 
 
 Objection = Callable[[Facts, Criteria], str]
@@ -263,10 +265,11 @@ def detect(facts: Facts, criteria: Criteria) -> Detection:
 
 def _asking(row: Row, facts: Facts, criteria: Criteria) -> Detection:
     """It asks for the sandbox; perhaps for a run as well, which fewer people may do."""
-    asked = Detection(row.intention, row.reason, row.is_explicit)
+    objection = _against_run(facts, criteria)
+    asked = Detection(row.intention, row.reason, row.is_explicit, is_trusted=not objection)
     if row.occasion not in criteria.run_on:
         return asked
-    if objection := _against_run(facts, criteria):
+    if objection:
         return replace(asked, run_objection=objection)
     return replace(asked, run=KINDS.get(row.occasion, RequestKind.START))
 

@@ -1,15 +1,16 @@
 """Daytona as a `SandboxProvider`. Only this module and its neighbours import the SDK.
 
-A method sends its command once and awaits the effect on the event stream: it subscribes, reads, and reads
-again when a change is announced, or every `read_interval_s` in case the stream is silent. It returns what
-it read last. The exceptions are start and recover: Daytona's reply holds the state that it waited for.
+A method subscribes to the event stream, sends its command once and awaits the effect. While the stream misses nothing,
+the event that announces the effect is the answer, and nothing is read: the reply has said that the command is under
+way. Anything else that is announced, a silence of half a minute, and a stream that is not connected lead to reads, the
+last of which is the answer. Start and recover need neither where Daytona's reply holds the state that it waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
@@ -22,10 +23,11 @@ from daytona_api_client_async import Sandbox as SandboxDto
 
 from issuebox.domain.errors import AmbiguousError, GoneError, NameTakenError, NotInStateError, ProviderError
 from issuebox.domain.phase import TRANSITIONAL, Phase
-from issuebox.domain.provider import Execution, SandboxPage, SandboxSpec
+from issuebox.domain.provider import Execution, SandboxPage, SandboxSpec, Spare
 from issuebox.domain.sandbox import IDENTITY_LABELS, Sandbox
 from issuebox.providers.daytona_attached import Show, Typed, run_attached
-from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX, Changes, DaytonaClient
+from issuebox.providers.daytona_changes import REREAD_INITIAL_S, Changes, Pace
+from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX, DaytonaClient
 from issuebox.providers.daytona_errors import is_failed_start, translate
 from issuebox.providers.daytona_jobs import Job, JobRunner
 from issuebox.providers.daytona_states import NEVER_RAN, NEVER_RAN_REASONS, is_backed_up, phase_of
@@ -34,8 +36,14 @@ from issuebox.providers.daytona_toolbox import ToolboxClient, is_out_of_time, tr
 LANGUAGE = "python"
 """Value of the label that the SDK puts on every sandbox; any value but its three breaks its lists."""
 
-REREAD_INITIAL_S = 0.25
-"""First pause before reading again when a read contradicts the event that caused it."""
+ENDS: Mapping[Phase, Phase] = {
+    Phase.PENDING: Phase.USABLE,
+    Phase.THAWING: Phase.USABLE,
+    Phase.STOPPING: Phase.STOPPED,
+    Phase.ARCHIVING: Phase.ARCHIVED,
+    Phase.LEAVING: Phase.MISSING,
+}
+"""How a state change ends when all goes well. Such an event is believed. After any other, Daytona is asked."""
 
 OF_NOBODY = {"issuebox-nobody": "nobody"}
 """Labels that no sandbox has. A list for them fails only in an outage, because no row can break it."""
@@ -124,8 +132,9 @@ class DaytonaProvider:
             if isinstance(failure, NameTakenError):
                 failure.holder = await self._holder(spec)
             raise failure from error
-        # The reply to a create that waited is the body built at its beginning: always `creating`.
-        return await self._settle_after(to_sandbox(created), is_stale=True)
+        # Its reply is the body built at its beginning, always `creating`, and until now nobody listened to its ID.
+        with self._client.changes(created.id) as changes:
+            return await self._follow_command(created.id, changes)
 
     async def start(self, sandbox_id: str) -> Sandbox | None:
         return await self._command(sandbox_id, self._client.send_start, is_held=True)
@@ -251,6 +260,12 @@ class DaytonaProvider:
         except DaytonaError as error:
             raise translate(error, is_command=False) from error
 
+    def spare(self, share: float) -> Spare:
+        return self._client.spare(share)
+
+    async def await_stop(self, sandbox_ids: Collection[str], timeout_s: float) -> frozenset[str]:
+        return await self._client.await_stop(sandbox_ids, timeout_s)
+
     async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
         return await self._page(labels, cursor)
 
@@ -352,33 +367,32 @@ class DaytonaProvider:
         """Send one command to a known sandbox and wait until it leaves the `passing` phases."""
         timeout_s = self._options.command_timeout_s if is_held else self._options.request_timeout_s
         with self._client.changes(sandbox_id) as changes:
+            replied: Sandbox | None = None
             try:
-                sandbox = to_sandbox(await send(sandbox_id, timeout_s))
+                replied = to_sandbox(await send(sandbox_id, timeout_s))
             except DaytonaError as error:
                 if not is_failed_start(error):
                     raise translate(error, is_command=True) from error
                 passing = TRANSITIONAL  # It has ended.
             else:
-                if is_held and sandbox.phase is Phase.USABLE:
-                    return sandbox
-            return await self._follow_command(sandbox_id, changes, passing)
-
-    async def _settle_after(self, sandbox: Sandbox, *, is_stale: bool) -> Sandbox | None:
-        if sandbox.phase is Phase.USABLE and not is_stale:
-            return sandbox
-        with self._client.changes(sandbox.id) as changes:
-            return await self._follow_command(sandbox.id, changes)
+                if is_held and replied.phase is Phase.USABLE:
+                    return replied
+            return await self._follow_command(sandbox_id, changes, passing, replied)
 
     async def _follow_command(
-        self, sandbox_id: str, changes: Changes, passing: frozenset[Phase] = TRANSITIONAL
+        self,
+        sandbox_id: str,
+        changes: Changes,
+        passing: frozenset[Phase] = TRANSITIONAL,
+        replied: Sandbox | None = None,
     ) -> Sandbox | None:
-        """Wait a little for the effect of a command that was accepted.
+        """Wait a little for the effect of a command that was accepted, with this reply if it is worth anything.
 
         A read that fails here says nothing about the command, so its error must not suggest sending the command
         again: the caller must look the sandbox up.
         """
         try:
-            return await self._follow(sandbox_id, changes, self._options.listen_s, passing)
+            return await self._follow(sandbox_id, changes, self._options.listen_s, passing, replied)
         except ProviderError as error:
             raise AmbiguousError(
                 f"the command was accepted, then reading failed: {error}", status=error.status
@@ -422,26 +436,34 @@ class DaytonaProvider:
         return await self._read(listed[0].id) if listed else None
 
     async def _follow(
-        self, sandbox_id: str, changes: Changes, timeout_s: float, passing: frozenset[Phase] = TRANSITIONAL
+        self,
+        sandbox_id: str,
+        changes: Changes,
+        timeout_s: float,
+        passing: frozenset[Phase] = TRANSITIONAL,
+        replied: Sandbox | None = None,
     ) -> Sandbox | None:
-        """Read until the sandbox has left the `passing` phases, is gone, or the time is up.
+        """Follow the sandbox until it has left the `passing` phases, is gone, or the time is up.
 
-        Between reads it waits for an announced change. An event may precede the server's commit, so a read
-        that contradicts it is soon repeated. Without events it reads every `read_interval_s`.
+        It begins with what a command `replied`, or else with a read. While events tell everything, the one that
+        announces the end is the answer. An event may precede the server's commit, so a read that contradicts it is
+        soon repeated. Without events it reads every `read_interval_s`.
         """
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        stream_id, sandbox = self._client.stream_id, await self._read(sandbox_id)
-        pause_s = self._options.read_interval_s
+        stream_id, pace = self._client.stream_id, Pace(changes, timeout_s, self._options.read_interval_s)
+        if replied is not None and is_under_way(replied, passing):
+            sandbox: Sandbox | None = replied
+            pace.hurry()
+        else:
+            sandbox = await self._armed_read(sandbox_id, changes)
         while sandbox is None or sandbox.phase in passing:
-            left_s = deadline - asyncio.get_running_loop().time()
+            was_missing = sandbox is None
             if sandbox is None:
                 await self._require_no_outage()
-            elif left_s > 0:
-                is_announced = await changes.wait(min(pause_s, left_s))
-                pause_s = REREAD_INITIAL_S if is_announced else min(pause_s * 2, self._options.read_interval_s)
-            else:
+            elif not await pace.is_due():
                 return sandbox
-            was_missing, sandbox = sandbox is None, await self._read(sandbox_id)
+            elif (end := announced_end(changes, sandbox)) is not None:
+                return None if end.phase is Phase.MISSING else end
+            sandbox = await self._armed_read(sandbox_id, changes)
             if was_missing and sandbox is None:
                 return None
         # Earlier reads may have been stale: only an event tells which state preceded the error.
@@ -449,6 +471,34 @@ class DaytonaProvider:
         before, after = changes.last
         is_proven = is_unbroken and before in NEVER_RAN and after == "error" and not changes.is_backed_up
         return as_never_ran(sandbox) if is_proven else sandbox
+
+    async def _armed_read(self, sandbox_id: str, changes: Changes) -> Sandbox | None:
+        """A read after which every later event is known."""
+        changes.arm()
+        return await self._read(sandbox_id)
+
+
+def is_under_way(replied: Sandbox, passing: frozenset[Phase]) -> bool:
+    """Whether a reply says that the command is being carried out, so that its end will be announced.
+
+    The delete of a sandbox in error is over with its reply, which shows the error still, and announces nothing.
+    """
+    if replied.phase is Phase.LEAVING:
+        return phase_of(replied.state) is Phase.LEAVING
+    return replied.phase in passing and replied.phase in ENDS
+
+
+def announced_end(changes: Changes, before: Sandbox) -> Sandbox | None:
+    """The sandbox as the last event showed it, when that is how the state change from `before` on ends.
+
+    None when events are missing, or when the event is from before: one that was late would tell of an earlier change.
+    """
+    if not changes.is_whole or changes.shown is None:
+        return None
+    shown = to_sandbox(changes.shown)
+    if shown.phase is not ENDS.get(before.phase) or shown.updated_at is None or before.updated_at is None:
+        return None
+    return shown if shown.updated_at >= before.updated_at else None
 
 
 def as_never_ran(sandbox: Sandbox) -> Sandbox:

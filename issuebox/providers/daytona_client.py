@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
@@ -44,9 +43,11 @@ from daytona_api_client_async import Sandbox as SandboxDto
 from daytona_api_client_async.api_response import ApiResponse
 
 from issuebox import metrics
-from issuebox.domain.phase import TRANSITIONAL, Phase
+from issuebox.domain.phase import UP, Phase
+from issuebox.domain.provider import Spare
+from issuebox.providers.daytona_changes import Changes
 from issuebox.providers.daytona_errors import message_of
-from issuebox.providers.daytona_states import is_backed_up, phase_of
+from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
 from issuebox.providers.rate_limits import Limiter, RateLimiter
 
@@ -54,43 +55,10 @@ LIST_PAGE_SIZE_MAX = 200
 """The largest page that Daytona returns."""
 
 _STATE_EVENTS = ["sandbox.state.updated"]
-_NO_END = TRANSITIONAL | {Phase.ARCHIVING}
-"""Phases whose announcement wakes nobody: what a command waits for comes after them."""
 _TOO_MANY_REQUESTS = 429
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Changes:
-    """The state changes of one sandbox that the event stream announces from the subscription on."""
-
-    last: tuple[str, str] = ("", "")
-    """The last change, as (old state, new state)."""
-    is_backed_up: bool = True
-    """Whether the sandbox had a backup then. True as well when the event did not tell."""
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def take(self, _event: str, data: Any) -> None:
-        """Callback of the stream. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
-        if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
-            self.last = (str(data.get("oldState")), state)
-            shown = data.get("sandbox")
-            self.is_backed_up = not isinstance(shown, dict) or is_backed_up(
-                shown.get("backupCreatedAt"), shown.get("backupState")
-            )
-            if phase_of(state) not in _NO_END:
-                self.arrived.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for a new change to a lasting state. Returns whether one came in time."""
-        try:
-            await asyncio.wait_for(self.arrived.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        self.arrived.clear()
-        return True
 
 
 class DaytonaClient(AsyncDaytona):
@@ -104,6 +72,10 @@ class DaytonaClient(AsyncDaytona):
         with _no_dotenv():
             super().__init__(config)
         self._own_session()
+        if self._event_dispatcher is not None:
+            # Somebody listens all the time: otherwise the SDK closes the stream after 30 s, and whoever comes next
+            # sends a command before it is connected again, and has to read.
+            self._event_dispatcher.subscribe("nobody", _ignore, _STATE_EVENTS)
 
     def _own_session(self) -> None:
         """Switch off the SDK's two layers of hidden retries: Temporal owns retries.
@@ -180,6 +152,10 @@ class DaytonaClient(AsyncDaytona):
             _request_timeout=timeout_s,
         )
 
+    def spare(self, share: float) -> Spare:
+        """The pace of reads and lists that together take this share of their limit."""
+        return self._rate_limiter.spare(Limiter.AUTHENTICATED, share)
+
     async def send_ssh_access(self, sandbox_id: str, timeout_s: float) -> SshAccessDto:
         send = self._sandbox_api.create_ssh_access_with_http_info
         return await self._ask(Limiter.AUTHENTICATED, send, sandbox_id, _request_timeout=timeout_s)
@@ -238,12 +214,37 @@ class DaytonaClient(AsyncDaytona):
     @contextmanager
     def changes(self, sandbox_id: str) -> Iterator[Changes]:
         """The sandbox's state changes while the context is open."""
-        changes = Changes()
+        changes = Changes(lambda: self.stream_id)
         subscription = self._subscription_manager.subscribe(sandbox_id, changes.take, events=_STATE_EVENTS)
         try:
             yield changes
         finally:
             self._subscription_manager.unsubscribe(subscription)
+
+    async def await_stop(self, sandbox_ids: Collection[str], timeout_s: float) -> frozenset[str]:
+        """Those of the sandboxes whose stop or end the event stream announces first; empty after `timeout_s`."""
+        stopped: set[str] = set()
+        arrived = asyncio.Event()
+
+        def taking(sandbox_id: str) -> Callable[[str, Any], None]:
+            def take(_event: str, data: Any) -> None:
+                state = data.get("newState") if isinstance(data, dict) else None
+                if isinstance(state, str) and phase_of(state) not in UP | {Phase.UNKNOWN}:
+                    stopped.add(sandbox_id)
+                    arrived.set()
+
+            return take
+
+        subscribe, unsubscribe = self._subscription_manager.subscribe, self._subscription_manager.unsubscribe
+        subscriptions = [subscribe(each, taking(each), events=_STATE_EVENTS) for each in sandbox_ids]
+        try:
+            await asyncio.wait_for(arrived.wait(), timeout_s)
+        except TimeoutError:
+            pass  # Nobody stopped, as far as the stream tells.
+        finally:
+            for subscription in subscriptions:
+                unsubscribe(subscription)
+        return frozenset(stopped)
 
     @property
     def stream_id(self) -> str | None:
@@ -256,6 +257,10 @@ class DaytonaClient(AsyncDaytona):
             return None
         session_id: str | None = dispatcher._sio.get_sid()  # noqa: SLF001
         return session_id
+
+
+def _ignore(_event: str, _data: Any) -> None:
+    """What the stream announces about no sandbox in particular."""
 
 
 @contextmanager

@@ -32,6 +32,9 @@ QUERY_MAX = 2000
 CONNECT_TIMEOUT_S = 5.0
 ANONYMOUS = Credential("anonymous")
 
+LIMITS = ((60.0, 80), (3600.0, 500))
+"""(seconds, writes in them)."""
+
 OK = frozenset({200, 201, 204})
 REDIRECTS = frozenset({301, 302, 307, 308})
 NOT_MODIFIED, NOT_FOUND, GONE, UNAUTHORIZED = 304, 404, 410, 401
@@ -49,13 +52,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class GitHubOptions:
-    """How GitHub is reached. An App is preferred to a token; with neither, only public issues are seen."""
+    """How GitHub is reached. An App is preferred to a token; with neither, only public issues are seen.
+
+    ``limits``: how many writes are sent in how many seconds.
+    """
 
     api_url: str = "https://api.github.com"
     token: str = field(default="", repr=False)
     app_id: str = ""
     private_key: str = field(default="", repr=False)
     timeout_s: float = 15.0
+    limits: tuple[tuple[float, int], ...] = LIMITS
 
 
 @dataclass(slots=True)

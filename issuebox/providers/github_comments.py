@@ -17,16 +17,13 @@ from urllib.parse import urlencode
 from issuebox.domain.comments import OwnComment
 from issuebox.domain.errors import RateLimitedError, TransientError
 from issuebox.providers import github_models as models
-from issuebox.providers.github_client import GONE, NOT_FOUND, Answer, GitHubClient, GitHubOptions, Question
+from issuebox.providers.github_client import GONE, LIMITS, NOT_FOUND, Answer, GitHubClient, GitHubOptions, Question
 
 PAGE_SIZE: Final = 100
 """GitHub's maximum."""
 
 PAGES_MAX: Final = 30
 """An issue has 2,500 comments at most."""
-
-LIMITS: Final = ((60.0, 80), (3600.0, 500))
-"""(seconds, writes in them)."""
 
 RESERVED: Final = 0.25
 """The part of each limit that is kept for what is needed."""
@@ -60,7 +57,7 @@ class GitHubComments:
 
     def __init__(self, options: GitHubOptions, pace: WritePace | None = None) -> None:
         self._client = GitHubClient(options)
-        self._pace = pace or WritePace()
+        self._pace = pace or WritePace(options.limits)
         self._login = ""
 
     async def __aenter__(self) -> Self:

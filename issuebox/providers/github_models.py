@@ -68,6 +68,7 @@ class IssueBody(_Part):
             state=IssueState(self.state),
             updated_at=self.updated_at,
             closed_at=self.closed_at,
+            author=self.user.login if self.user else "",
         )
         return ListedIssue(
             issue=issue,

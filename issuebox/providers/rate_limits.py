@@ -10,6 +10,7 @@ over; so a limit costs one refused request per worker and not one per issue.
    allows, and not all in the instant in which it opens again. Jitter alone would spread a thousand callers
    over a time that has nothing to do with what the limiter lets in, and refuse most of them once more.
 3. Before the first reply nothing is known, so only a few requests are under way at once.
+4. Who can wait, such as an audit, asks for the pace that leaves the rest of the limit to all others.
 
 Nothing here knows the SDK or sends anything; times are seconds on the event loop's clock.
 """
@@ -30,6 +31,7 @@ import structlog
 
 from issuebox import metrics
 from issuebox.domain.errors import RateLimitedError
+from issuebox.domain.provider import Spare
 from issuebox.domain.text import number_of
 
 PROBES_MAX = 8
@@ -119,6 +121,17 @@ class Window:
         self.closed_until = max(self.closed_until, now + pause_s)
         return was_open
 
+    def spare(self, now: float, share: float) -> Spare:
+        """The pace of requests that take no more than `share` of the limit, and of what is left of it now."""
+        closed_s = max(0.0, self.closed_until - now)
+        if not self.limit:
+            return Spare(closed_s)
+        whole_s = self.length_s / (share * self.limit)
+        left = min(self.limit - self.sent, self.remaining)
+        if now >= self.ends_at or left <= 0:
+            return Spare(closed_s, whole_s)
+        return Spare(closed_s, max(whole_s, (self.ends_at - now) / (share * left)))
+
     def slot_s(self, now: float) -> float:
         """Seconds until the caller's slot: when the limiter opens, behind all who were given one before."""
         if self.next_slot_at - max(now, self.closed_until) > LINE_MAX_S:
@@ -179,6 +192,10 @@ class RateLimiter:
             probes.under_way -= 1
             async with probes.changed:
                 probes.changed.notify_all()
+
+    def spare(self, limiter: Limiter, share: float) -> Spare:
+        """The pace of requests that can wait and together take `share` of this limit."""
+        return self._windows[limiter].spare(_now(), share)
 
     def heard(self, ticket: Ticket, headers: Mapping[str, str] | None) -> None:
         """Learn from a reply that was no 429."""

@@ -24,6 +24,7 @@ from issuebox.domain.issue import issue_id_of
 from issuebox.domain.workflow_ends import Ended, Stuck
 from issuebox.temporal import runs
 from issuebox.temporal.issues import Issues, IssuesError, found
+from issuebox.temporal.places import Place, read_on
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, Published
 
 PAGE_SIZE = 500
@@ -78,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, the newest run first, and Temporal's token for the next page, which is empty after the last."""
+    """Rows, the newest run first, and the token for the next page, which is empty after the last."""
 
     rows: tuple[Row, ...]
     next_token: bytes = b""
@@ -105,12 +106,25 @@ class Index:
     async def page(
         self, condition: str, *, size: int = PAGE_SIZE, token: bytes = b"", is_examined: bool = False
     ) -> Page:
-        """One page of the issues' workflow runs that meet the condition. Raises NotIndexedError.
+        """One page of the issues' running workflows that meet the condition, which demands `RUNNING`.
 
-        With `is_examined`, rows of stuck workflows are marked. A server from 1.30 says in its list which these may be;
-        on an older one each row costs a describe, and the next only after `DESCRIBED_AGAIN_AFTER_S`.
+        The pages together show each that runs all the while, one that continues as new meanwhile perhaps twice
+        (`issuebox.temporal.places`). With `is_examined`, rows of stuck workflows are marked. A server from 1.30 says in
+        its list which these may be; on an older one each row costs a describe, and the next only after
+        `DESCRIBED_AGAIN_AFTER_S`. Raises NotIndexedError, and ValueError for a token that is none of ours.
         """
-        query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {condition}"
+
+        async def read(place: Place, at_most: int) -> tuple[Sequence[Row], bool]:
+            query = " AND ".join([condition, *place.conditions])
+            listed = await self._listed(query, size=at_most, is_examined=is_examined)
+            return listed.rows, bool(listed.next_token)
+
+        rows, place = await read_on(Place.read(token), size, read)
+        return Page(tuple(rows), place.token() if place is not None else b"")
+
+    async def _listed(self, condition: str, *, size: int, token: bytes = b"", is_examined: bool = False) -> Page:
+        """One page of the issues' workflow runs as Temporal lists them, with its own token."""
+        query = _issues(condition)
         async with self._issues.within():
             client = await self._issues.client()
             listing = client.list_workflows(query, page_size=size, next_page_token=token or None)
@@ -127,6 +141,12 @@ class Index:
                 rows = await self._examined(rows, suspects)
             return Page(tuple(rows), listing.next_page_token or b"")
 
+    async def count(self, condition: str) -> int:
+        """How many workflow runs of issues meet the condition, also those of other installations."""
+        async with self._issues.within():
+            client = await self._issues.client()
+            return (await client.count_workflows(_issues(condition))).count
+
     async def stuck(self, condition: str = RUNNING) -> list[Row]:
         """The stuck workflows of this installation; before server 1.30, only those among the newest `PAGE_SIZE`."""
         if await self.reports_stuck():
@@ -134,11 +154,28 @@ class Index:
         page = await self.page(condition, is_examined=True)
         return [row for row in page.rows if row.stuck is not None]
 
-    async def rows(self, condition: str, *, is_examined: bool = False) -> AsyncIterator[Row]:
-        """All workflow runs of this installation that meet the condition, page by page, as `page` reads them."""
+    async def running(
+        self, condition: str = RUNNING, *, size: int = PAGE_SIZE, is_examined: bool = False
+    ) -> AsyncIterator[Row]:
+        """All running workflows that meet the condition, which demands `RUNNING`: each once, of any name."""
+        token, known = b"", set[str]()
+        while True:
+            page = await self.page(condition, size=size, token=token, is_examined=is_examined)
+            for row in page.rows:
+                if row.name not in known:
+                    known.add(row.name)
+                    yield row
+            if not (token := page.next_token):
+                return
+
+    async def rows(self, condition: str) -> AsyncIterator[Row]:
+        """All workflow runs of this installation that meet the condition, the running ones first, then the last closed.
+
+        A closed run stays where it is. One that continues as new while this is read may be missed.
+        """
         token = b""
         while True:
-            page = await self.page(condition, token=token, is_examined=is_examined)
+            page = await self._listed(condition, size=PAGE_SIZE, token=token)
             for row in page.rows:
                 if row.issue_id:
                     yield row
@@ -191,6 +228,10 @@ class Index:
             ended=runs.ended(execution),
             published=_published(execution.id, memo),
         )
+
+
+def _issues(condition: str) -> str:
+    return f"WorkflowType = '{WORKFLOW_TYPE}' AND {condition}"
 
 
 def _published(name: str, memo: object) -> Published:

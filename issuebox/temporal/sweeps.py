@@ -13,12 +13,12 @@ from issuebox.domain.errors import TransientError
 from issuebox.domain.events import EVENT_OF_AUDIT, Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, time_of
 from issuebox.domain.known_issues import KnownIssue, KnownPage, KnownRequests
-from issuebox.domain.records import IssueRecord, RecordPage
+from issuebox.domain.name_ranges import RANGE_ROWS, Sample, bounds_of
+from issuebox.domain.records import OPEN, IssueRecord, NameRange, RangeRead
 from issuebox.temporal.index import RUNNING, Index, NotIndexedError, Row, running_on
 from issuebox.temporal.issues import AwayError, Issues, IssuesError, UnavailableError
 from workflows.search_attributes import ISSUE_STATE, REPOSITORY
 
-PAGE_SIZE = 200
 CALL_TIMEOUT_S = 15.0
 """Timeout of one call including the SDK's retries, each of which has its own timeout."""
 
@@ -31,7 +31,7 @@ class SweptIssues:
     For resync, a closed workflow run counts as none: nobody acts on what it published.
     """
 
-    def __init__(self, client: Client, *, name_prefix: str, task_queue: str, page_size: int = PAGE_SIZE) -> None:
+    def __init__(self, client: Client, *, name_prefix: str, task_queue: str, page_size: int = RANGE_ROWS) -> None:
         self._issues = Issues.over(client, name_prefix=name_prefix, task_queue=task_queue, timeout_s=CALL_TIMEOUT_S)
         self._index = Index(self._issues)
         self._page_size = page_size
@@ -83,12 +83,30 @@ class SweptIssues:
             row = await self._index.describe(name)
         return None if row is None else self._record(row)
 
-    async def list_page(self, cursor: str | None = None) -> RecordPage:
+    async def bounds(self) -> tuple[str, ...]:
+        sample, token = Sample(), b""
+        while True:
+            async with _outages():
+                page = await self._index.page(self._ours, token=token)
+            for row in page.rows:
+                # Of digits after one prefix every database makes the same order.
+                if row.issue_id:
+                    sample.add(row.name)
+            if not (token := page.next_token):
+                return bounds_of(sample, self._page_size)
+
+    async def read_range(self, name_range: NameRange) -> RangeRead:
+        condition = f"{self._ours}{_within(name_range)}"
         async with _outages():
-            token = base64.b64decode(cursor) if cursor else b""
-            page = await self._index.page(running_on(self._issues.task_queue), size=self._page_size, token=token)
-        ours = tuple(self._record(row) for row in page.rows if row.task_queue == self._issues.task_queue)
-        return RecordPage(ours, base64.b64encode(page.next_token).decode() or None)
+            before = await self._index.count(condition)
+            rows = [row async for row in self._index.running(condition, size=self._page_size)]
+            after = await self._index.count(condition)
+        ours = tuple(self._record(row) for row in rows if row.task_queue == self._issues.task_queue)
+        return RangeRead(ours, len(rows), before, after)
+
+    @property
+    def _ours(self) -> str:
+        return running_on(self._issues.task_queue)
 
     async def adopt(self, issue: Issue) -> None:
         async with _outages():
@@ -113,6 +131,12 @@ class SweptIssues:
             known.timers,
             known.undelivered,
         )  # fmt: skip
+
+
+def _within(name_range: NameRange) -> str:
+    """The condition for the range's names. They are ours, and contain no quotes."""
+    after = f" AND WorkflowId >= '{name_range.first}'" if name_range.first != OPEN else ""
+    return after + (f" AND WorkflowId < '{name_range.end}'" if name_range.end != OPEN else "")
 
 
 def _open_in(repositories: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from weakref import WeakValueDictionary
 
 from issuebox.domain.issue import IssueState
-from issuebox.domain.phase import READY, Goal, Phase
+from issuebox.domain.phase import READY, Cause, Goal, Phase
 from issuebox.temporal.issues import (
     IssueDeletedError,
     Issues,
@@ -59,7 +59,7 @@ class Waits:
         """Wait until the sandbox is usable and all requests for it are served, or until the issue is blocked.
 
         Returns why the wait is over, and the status at that time. After `timeout_s` the end is `timeout`; with 0 this
-        is one look. An issue that nobody knows is waited for, too: a delivery may be on its way. Raises
+        is one look. A queued issue is waited for, and one that nobody knows, too: a delivery may be on its way. Raises
         UnknownIssueError when it is still unknown at the end, IssueDeletedError and StuckError at once, and
         UnavailableError when Temporal or the workers are away at the end, or for `UNAVAILABLE_MAX_S`.
         """
@@ -126,9 +126,10 @@ class _Watch:
 
 
 def end_of(status: Status) -> WaitEnd | None:
-    """Why a wait is over that sees this status; None when it goes on."""
+    """Why a wait is over that sees this status; None when it goes on. The turn of a queued issue comes by itself."""
     if status.blocked is not None:
-        return WaitEnd.BLOCKED if status.doing in AT_REST else None  # Otherwise a retry is under way.
+        is_final = status.doing in AT_REST and status.blocked.cause is not Cause.QUEUED
+        return WaitEnd.BLOCKED if is_final else None  # Otherwise a retry is under way.
     is_handed_over = status.outcome in READY and status.requests_waiting == 0
     is_usable = status.goal is Goal.RUNNING and status.phase is Phase.USABLE and is_handed_over
     return WaitEnd.USABLE if is_usable else None

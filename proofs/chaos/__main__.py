@@ -45,6 +45,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--issues", type=int, default=ISSUES_DEFAULT, help="with ten deliveries each (%(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES_DEFAULT, help="of load and faults (%(default)s)")
     parser.add_argument("--settle-s", type=float, help="deadline for the rest after the last fault, in seconds")
+    parser.add_argument("--running-max", type=int, default=0, help="cap of running sandboxes, as the workers know it")
     parser.add_argument("--run-dir", type=Path, help=f"for everything that the run leaves ({RUNS_DIR}/SEED)")
     parser.add_argument("--plan", action="store_true", help="print the plan, and do nothing")
     options = parser.parse_args(arguments)
@@ -56,7 +57,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def command(options: argparse.Namespace) -> str:
     """The command that repeats this run."""
-    return f"make chaos SEED={options.seed} ISSUES={options.issues} MINUTES={options.minutes:g}"
+    capped = f" ARGS='--running-max {options.running_max}'" if options.running_max else ""
+    return f"make chaos SEED={options.seed} ISSUES={options.issues} MINUTES={options.minutes:g}{capped}"
 
 
 async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int:
@@ -67,7 +69,7 @@ async def main(options: argparse.Namespace, plan: Plan, console: Console) -> int
     console.print(one_line(machine), highlight=False, soft_wrap=True)
     shutil.rmtree(options.run_dir, ignore_errors=True)
     options.run_dir.mkdir(parents=True)
-    tally = Tally()
+    tally = Tally(running_max=options.running_max)
     try:
         async with shown(tally, console):
             outcome = await Run(plan, options.run_dir, tally, options.settle_s).play()

@@ -10,10 +10,13 @@ import asyncio
 import os
 import re
 import shlex
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +24,7 @@ import httpx
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from issuebox.dev import fake_agent
 from proofs.chaos.cluster import BEARER, Cluster
 from proofs.chaos.fault_schedule import OrderRuns, StrikeRun
 from proofs.chaos.run_strikes import MARKS, kill_marked
@@ -30,6 +34,8 @@ from proofs.chaos.terms import DAYTONA, NAME_PREFIX
 from proofs.checker.evidence import Alive, Begun, Order, Receipt
 
 LEDGER: Final = "agents.ledger"
+HABITS: Final = "agents.habits"
+FAKE_AGENT: Final = files(fake_agent).joinpath("fake_claude.py")
 MARK: Final = b"ISSUEBOX_RUN="
 POLL_INTERVAL_S: Final = 0.5
 STRIKE_WAIT_S: Final = 20.0
@@ -48,22 +54,58 @@ say begun
 trap 'say ended; exit 130' INT TERM
 (setsid sleep 2 &)
 n=$(printf %s "$ISSUEBOX_RUN/$ISSUEBOX_RUN_ATTEMPT" | cksum); n=${n%% *}
-left=$((n % 13))
-while [ $left -gt 0 ]; do echo "$left more steps"; sleep 0.5; left=$((left - 1)); done
+agent() {
+  echo "$1" >>@HABITS@
+  FAKE_AGENT=$1 FAKE_AGENT_STEPS=4 FAKE_AGENT_STEP_S=0.5 FAKE_AGENT_LINE_BYTES=200000 \
+    timeout --foreground --signal=INT --kill-after=1 5 @AGENT@ -p --output-format stream-json --verbose \
+    --session-id "$(cat /proc/sys/kernel/random/uuid)" <"$ISSUEBOX_RUN_DIR/prompt.md"
+}
+if [ $((n % 3)) -eq 0 ]; then
+  case $((n / 3 % 7)) in
+@CASES@
+  esac
+else
+  left=$((n % 13))
+  while [ $left -gt 0 ]; do echo "$left more steps"; sleep 0.5; left=$((left - 1)); done
+fi
 say ended
 [ $((n % 17)) -gt 0 ] || exit 3
 """
-"""Some work of up to 6 s, by the number of its attempt. A process goes on in a session of its own. One of 17 fails."""
+"""Some work of up to 6 s, by the number of its attempt. A process goes on in a session of its own. One of 17 fails.
+
+One of three supervises the fake agent instead, which has one of `WORDS` for a habit. It has 5 s, and one more when it
+is not moved by SIGINT: one that hangs would take the minute that a worker gives it.
+"""
+
+WORDS: Final = (
+    "fork",
+    "slow,ignore-int",
+    "huge-lines",
+    "half-character",
+    "no-result",
+    "hang-after-result,ignore-int",
+    "slow,fork",
+)
+"""The fake agent's habits: a process that leaves twice, an ignored signal, lines longer than a slice of the output."""
 
 _LINE: Final = re.compile(r"(begun|ended) ([0-9a-f-]+) (r-[0-9a-f]+) (\d+) (\d+\.\d+)")
 
 
 def agent_settings(run_dir: Path, secret: str) -> dict[str, str]:
     """The settings by which every permitted label and comment makes the job run, with a secret in its environment."""
-    ledger = shlex.quote(str(run_dir.resolve() / LEDGER))
+    places = {
+        "@LEDGER@": shlex.quote(str(run_dir.resolve() / LEDGER)),
+        "@HABITS@": shlex.quote(str(run_dir.resolve() / HABITS)),
+        "@AGENT@": shlex.join([sys.executable, "-I", "-S", str(FAKE_AGENT)]),
+        "@CASES@": "\n".join(f"  {number}) agent {word} ;;" for number, word in enumerate(WORDS)),
+        "@SECRET@": SECRET,
+    }
+    job = JOB
+    for name, text in places.items():
+        job = job.replace(name, text)
     return {
         "ISSUEBOX_RUN_PRESET": "command",
-        "ISSUEBOX_RUN_COMMAND": JOB.replace("@LEDGER@", ledger).replace("@SECRET@", SECRET),
+        "ISSUEBOX_RUN_COMMAND": job,
         "ISSUEBOX_RUN_ENV": SECRET,
         SECRET: secret,
         "ISSUEBOX_RUNS_MAX": str(RUNS_MAX),
@@ -87,6 +129,12 @@ def read_ledger(run_dir: Path) -> list[Begun]:
         place = next(place for place in reversed(range(len(found))) if _is_same(found[place], about))
         found[place] = found[place].model_copy(update={"ended_at": float(at)})
     return sorted(found, key=lambda begun: begun.at)
+
+
+def read_habits(run_dir: Path) -> Counter[str]:
+    """How often a job supervised a fake agent with which habit."""
+    path = run_dir / HABITS
+    return Counter(path.read_text().splitlines() if path.exists() else ())
 
 
 def _is_same(one: Begun, other: Begun) -> bool:

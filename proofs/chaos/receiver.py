@@ -158,7 +158,7 @@ def knows(told: Sequence[Told]) -> str:
 def present(status: Mapping[str, Any]) -> str:
     """The notice that is due for an issue at rest, by what its workflow says of itself; '' for none."""
     if status["blocked"]:
-        return "sandbox.blocked"
+        return "" if status["blocked"]["cause"] == "queued" else "sandbox.blocked"  # It is on its way.
     if status["seen_at"] is None:
         return ""  # Nobody ever asked for its sandbox.
     if status["goal"] == "running":

@@ -142,6 +142,9 @@ def _done(summary: Summary) -> Iterator[str]:
     yield '<h2>Disturbances</h2><div class="columns">'
     yield _counts("Processes, links, Daytona", summary.disturbances)
     yield _counts("Agents", summary.agents)
+    yield _counts("Told at GitHub", summary.at_github)
+    if summary.slots:
+        yield _counts("Slots of the cap", summary.slots)
     yield _counts("People", summary.acts)
     yield _counts("Refused at that moment", summary.refused_acts)
     yield _counts("Outcomes of SIGTERMs", summary.endings)
@@ -159,7 +162,7 @@ def _done(summary: Summary) -> Iterator[str]:
     yield f'<div class="scroll">{_hits(summary.faults)}</div>'
 
 
-def _counts(title: str, counts: Mapping[str, int]) -> str:
+def _counts(title: str, counts: Mapping[str, float]) -> str:
     rows = "".join(f'<tr><td>{escape(word)}</td><td class="number">{count}</td></tr>' for word, count in counts.items())
     return f"<div><table><tr><th>{title}</th><th></th></tr>{rows}</table></div>"
 

@@ -12,8 +12,17 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from proofs.chaos.agents import Agents, agent_settings, alive_under, places_of, read_ledger, read_receipts
+from proofs.chaos.agents import (
+    Agents,
+    agent_settings,
+    alive_under,
+    places_of,
+    read_habits,
+    read_ledger,
+    read_receipts,
+)
 from proofs.chaos.cluster import WEBHOOK_SECRET, Cluster, prepared
+from proofs.chaos.comments import ToldGitHub, told_of
 from proofs.chaos.fault_injector import FaultInjector
 from proofs.chaos.github import TITLE, GitHub
 from proofs.chaos.operators import Operators
@@ -24,14 +33,17 @@ from proofs.chaos.receiver import out_of_order, untold
 from proofs.chaos.settling import QUERY, NotAtRestError, settled, shown
 from proofs.chaos.strangers import intrusions
 from proofs.chaos.tally import Tally
-from proofs.chaos.terms import DAYTONA, NAME_PREFIX, SETTINGS
+from proofs.chaos.terms import DAYTONA, NAME_PREFIX, SETTINGS, capped_at
 from proofs.chaos.watch import JournalWatch, evidence_of
-from proofs.checker.evidence import Evidence, Violation
+from proofs.checker.evidence import Evidence, Expectation, Violation
 from proofs.checker.histories import read_histories
 from proofs.checker.rules import check
 from proofs.checker.run_dir import write_run
+from proofs.github_api import running
 
 HEAD_START_S: Final = 1.0
+FINE: Final = 12
+"""Of the writes to GitHub, for each round of fates: some four of ten are disturbed."""
 QUIET_S: Final = 2.5
 """How long the journal must show no change of a sandbox once the workflows rest."""
 
@@ -76,10 +88,16 @@ class Run:
         self._settle_timeout_s = settle_timeout_s
         self._failed_tasks: Counter[str] = Counter()
         self._secret = token_hex(16)
+        self._told_github = ToldGitHub(plan.seed, fine=FINE)
+        self._told_github.know((issue, issue) for issue in range(1, plan.issues + 1))
 
     async def play(self) -> Outcome:
         """Carry out the plan and judge it. Raises `PartError` when a part cannot be started."""
-        async with prepared(self._run_dir, SETTINGS | agent_settings(self._run_dir, self._secret)) as cluster:
+        settings = SETTINGS | capped_at(self._tally.running_max) | agent_settings(self._run_dir, self._secret)
+        async with (
+            running(self._told_github),
+            prepared(self._run_dir, settings | self._told_github.settings) as cluster,
+        ):
             await cluster.start()
             watch = JournalWatch(cluster.admin, self._tally)
             watching = asyncio.create_task(watch.keep_reading())
@@ -98,10 +116,13 @@ class Run:
         await _unless_broken(watch, _until(base + self._plan.seconds))
         faults_ended_at, unrest = time.time(), "not waited for"
         self._tally.phase = "faults off"
+        self._told_github.is_calm = True
         await injector.end()
         if not watch.broken.is_set():
             unrest = await self._come_to_rest(cluster, github, load, watch)
         settle_s = None if unrest else time.time() - faults_ended_at
+        if not unrest:
+            await self._told_at_github(cluster)
         load.cancel()
         await asyncio.wait({load})
         self._tally.phase = "judging"
@@ -159,6 +180,12 @@ class Run:
         if not any("temporal.db" in place for place in await places_of(self._run_dir, TITLE)):
             self._tally.breaches.append("the search for secrets does not find an issue's title")
 
+    async def _told_at_github(self, cluster: Cluster) -> None:
+        """Give the last reports their time. An issue that was deleted is not told any more."""
+        gone = {post.issue for post in self._tally.posts if post.expects is Expectation.GONE}
+        issues = set(range(1, self._plan.issues + 1)) - gone
+        await told_of(self._told_github, await read_receipts(await cluster.temporal(), sorted(issues)))
+
     async def _told(self, cluster: Cluster) -> None:
         """The receiver of notices has to know each issue's present state, and to have learned all in order."""
         client = await cluster.temporal()
@@ -175,12 +202,14 @@ class Run:
         """Wait for rest without a later change: between two reconciliations, a workflow looks as if it rested."""
         client = await cluster.temporal()
         while True:
-            await settled(client, self._tally, self._settle_timeout_s)
+            mend = Operators(cluster, self._tally).unblock
+            await settled(client, self._tally, self._settle_timeout_s, mend, watch.is_full)
             await watch.read_all()
             before = _changes(watch)
             await asyncio.sleep(QUIET_S)
             await watch.read_all()
-            if _changes(watch) == before and not await _is_moving(cluster):
+            is_queue_at_rest = not self._tally.queued or await watch.is_full()
+            if _changes(watch) == before and is_queue_at_rest and not await _is_moving(cluster):
                 return
 
     async def _evidence(self, cluster: Cluster, watch: JournalWatch, *, is_at_rest: bool) -> Evidence:
@@ -196,6 +225,8 @@ class Run:
         # Without rest, a delivery may not be in a history yet, which proves nothing; a recorded block is certain.
         facts: dict[str, object] = {"blocks": recorded.blocks, "ends": recorded.ends, "run_steps": recorded.run_steps}
         facts["ledger"] = await asyncio.to_thread(read_ledger, self._run_dir)
+        facts["comments"] = self._told_github.told()
+        self._tally.at_github, self._tally.habits = self._told_github.counts(), read_habits(self._run_dir)
         if is_at_rest:
             facts["histories"] = recorded.signals
             facts["receipts"] = await read_receipts(client, range(1, self._plan.issues + 1))

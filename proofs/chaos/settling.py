@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from proofs.chaos.tally import Tally
+from proofs.chaos.terms import NAME_PREFIX
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,23 +25,48 @@ AT_WORK: Final = frozenset({"working", "ending"})
 """States of a run in which something of it may be alive."""
 HOLDS: Final = frozenset({"broken", "unbuilt", "foreign", "unsaved"})
 """Causes of a block that wait for a person. All others pass once the faults have ended."""
+QUEUED: Final = "queued for a slot"
+"""What a workflow does that waits for others to go down: it is at rest while all slots are in use."""
 
 
 class NotAtRestError(AssertionError):
     """The deadline passed. The text says which issues are not at rest, and what they do."""
 
 
-async def settled(client: Client, tally: Tally, timeout_s: float) -> None:
+STRAYED: Final = "wrong_name"
+MENDED_EVERY: Final = 20
+"""How often operators look after what a worker with wrong settings left blocked, in polls."""
+
+
+async def nothing_is_full() -> bool:
+    """Without a cap, nobody waits for a slot."""
+    return False
+
+
+async def settled(
+    client: Client,
+    tally: Tally,
+    timeout_s: float,
+    mend: Callable[[], Awaitable[None]] | None = None,
+    is_full: Callable[[], Awaitable[bool]] = nothing_is_full,
+) -> None:
     """Return when every running workflow was seen at rest. Raises `NotAtRestError` after `timeout_s`.
 
-    Not all at the same moment: of hundreds that wait for a person, some are always in another lookup.
+    Not all at the same moment: of hundreds that wait for a person, some are always in another lookup. `mend` is what
+    operators do about the others: a workflow may be blocked by wrong settings that it learned just before they ended.
+    `is_full`: all slots are in use, so that who waits for one is at rest.
     """
+    polls = 0
     restless: dict[str, str] = {"all": "not queried yet"}
     rested: set[str] = set()
     try:
         async with asyncio.timeout(timeout_s):
             while restless:
-                restless = await _restless(client, tally, rested)
+                restless = await _restless(client, tally, rested, is_full)
+                polls += 1
+                is_strayed = any(f"blocked: {STRAYED}" in doing for doing in restless.values())
+                if is_strayed and mend is not None and polls % MENDED_EVERY == 0:
+                    await mend()
                 if restless:
                     await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:
@@ -65,12 +91,20 @@ async def answers(questions: Iterable[K], ask: Callable[[K], Awaitable[V]]) -> d
     return dict(zip(asked, await asyncio.gather(*map(answer, asked)), strict=True))
 
 
-async def _restless(client: Client, tally: Tally, rested: set[str]) -> dict[str, str]:
-    """The workflows that were not seen at rest yet, and what they do. Adds those at rest now to `rested`."""
+async def _restless(
+    client: Client, tally: Tally, rested: set[str], is_full: Callable[[], Awaitable[bool]]
+) -> dict[str, str]:
+    """The workflows that were not seen at rest yet, and what they do. Adds those at rest now to `rested`.
+
+    Not those that wait for a slot: their turn may come.
+    """
     names = [execution.id async for execution in client.list_workflows(QUERY)]
     found = await answers((name for name in names if name not in rested), partial(_unrest, client))
-    restless = {name: doing for name, doing in found.items() if doing}
-    rested |= found.keys() - restless.keys()
+    queued = {name for name, doing in found.items() if doing == QUEUED}
+    rested |= {name for name, doing in found.items() if not doing}
+    is_queue_at_rest = bool(queued) and await is_full()
+    tally.queued = {int(name.removeprefix(NAME_PREFIX)) for name in queued} if is_queue_at_rest else set()
+    restless = {name: doing for name, doing in found.items() if doing and not (name in queued and is_queue_at_rest)}
     tally.restless = restless
     tally.workflows, tally.at_rest = len(names), len(names) - len(restless)
     return restless
@@ -85,8 +119,9 @@ async def _unrest(client: Client, name: str) -> str:
     blocked, run = status["blocked"], status["run"]
     if run and run["state"] in AT_WORK:
         return f"run {run['id']} is {run['state']}, attempt {run['attempt']} is {run['phase']}: {run['reason']}"
-    if blocked and blocked["cause"] in HOLDS and status["doing"].startswith("blocked"):
-        return ""
+    is_queued = blocked and blocked["cause"] == "queued" and not status["goal_due_at"]
+    if blocked and status["doing"].startswith(("blocked", "queued")) and (is_queued or blocked["cause"] in HOLDS):
+        return QUEUED if is_queued else ""
     if (
         not blocked
         and not status["run_pause"]

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from proofs.chaos.plan import Plan
 from proofs.chaos.run import Outcome
+from proofs.chaos.slots import used
 from proofs.chaos.tally import ON_PROCESSES, Tally
 from proofs.checker.evidence import Delivery, Evidence, Violation
-from proofs.checker.rules import RULES, is_checked
+from proofs.checker.rules import RULES, is_about, is_checked
 
 
 class Verdict(BaseModel):
@@ -57,7 +58,11 @@ class Summary(BaseModel):
     sandboxes_created: int
     daytona_requests: int
     agents: Mapping[str, int]
-    """Requests for work, runs, and executions by the jobs' own ledger."""
+    """Requests for work, runs, executions by the jobs' own ledger, and fake agents by habit."""
+    at_github: Mapping[str, int]
+    """The comments about runs, and what became of the writes to GitHub."""
+    slots: Mapping[str, float]
+    """How the slots were used, in a run with a cap."""
     disturbances: Mapping[str, int]
     """Disturbances of processes by part, those of links and of Daytona by kind."""
     faults: Mapping[str, int]
@@ -108,6 +113,7 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
                 broken=broken[letter],
             )
             for letter, rule in RULES.items()
+            if is_about(letter, outcome.evidence)
         ),
         violations=tuple(outcome.violations),
         deliveries=len(plan.sent),
@@ -120,7 +126,9 @@ def summarize(plan: Plan, outcome: Outcome, tally: Tally, machine: Mapping[str, 
         journal_entries=len(outcome.evidence.journal),
         sandboxes_created=kinds["created"],
         daytona_requests=kinds["request"],
-        agents=_agents(outcome.evidence),
+        agents=_agents(outcome.evidence) | {f"fake agent: {word}": n for word, n in tally.habits.most_common()},
+        at_github=tally.at_github,
+        slots=used(outcome.evidence),
         disturbances=dict(Counter(_name(each.lane, each.kind) for each in tally.disturbances).most_common()),
         faults=dict(sorted(tally.faults.items())),
         acts=dict(tally.acts.most_common()),
@@ -172,6 +180,8 @@ def as_text(summary: Summary) -> str:
         f"Blocked: {_counted(summary.blocks) or 'none'}",
         f"Failed workflow tasks: {_counted(summary.failed_tasks) or 'none'}",
         f"Agents: {_counted(summary.agents)}",
+        f"GitHub: {_counted(summary.at_github)}",
+        f"Slots: {_measured(summary.slots) or 'no cap'}",
         f"People: {_counted(summary.acts)}",
         f"Strangers: {_answers(summary.hostile)}",
         f"Receiver of notices: {_counted(summary.told) or 'was told nothing'}",
@@ -204,6 +214,10 @@ def _met(summary: Summary) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _measured(figures: Mapping[str, float]) -> str:
+    return "; ".join(f"{name} {value:g}" for name, value in figures.items())
 
 
 def _answers(hostile: Mapping[str, Mapping[str, int]]) -> str:

@@ -55,6 +55,10 @@ class Tally:
     """What strangers should not have achieved, cancels that did not end as documented, notices that were not told."""
     told: Counter[str] = field(default_factory=Counter)
     """What the receiver of notices did with them."""
+    at_github: dict[str, int] = field(default_factory=dict)
+    """The comments there, and what became of the writes to it."""
+    habits: Counter[str] = field(default_factory=Counter)
+    """How often a job supervised a fake agent with which habit."""
     acts: Counter[str] = field(default_factory=Counter)
     refused_acts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -71,6 +75,10 @@ class Tally:
     restless: dict[str, str] = field(default_factory=dict)
     """The workflows that were not seen at rest yet, and what they do."""
     workflows: int = 0
+    running_max: int = 0
+    """How many sandboxes the service may have up; 0 for no cap."""
+    queued: set[int] = field(default_factory=set)
+    """The issues that were seen waiting for a slot last, while all were in use."""
 
     @property
     def acknowledged(self) -> int:

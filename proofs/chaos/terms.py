@@ -35,7 +35,7 @@ OUTAGE_404_S: Final = 2.5
 """How long an outage answers 404. In production: 10 s, and issuebox looks again after 75 s. The same proportion."""
 NAME_CACHE_S: Final = 4.0
 HEARTBEAT_TIMEOUT_S: Final = 10.0
-"""`workflows.options.HEARTBEAT_TIMEOUT`, which no setting shortens: a freeze for longer wakes in a lost activity."""
+"""The longest of `workflows.options.HEARTBEATS`, which no setting shortens: who is frozen for longer wakes too late."""
 
 GRACE_S: Final = 5.0
 """The default of `ISSUEBOX_GRACE_S`, in which what a worker does may come to its end."""
@@ -50,7 +50,7 @@ SETTINGS: Final = {
     "ISSUEBOX_CLOSE_DELETE_AFTER_S": "12",
     # The author of an issue, who reopens some, is none.
     "ISSUEBOX_MIN_ASSOCIATION": "COLLABORATOR",
-    # There is no GitHub to ask, and the schedules would hide what the issues' own workflows miss.
+    # The schedules would hide what the issues' own workflows miss.
     "ISSUEBOX_RESYNC_INTERVAL_S": "0",
     "ISSUEBOX_AUDIT_INTERVAL_S": "0",
 }
@@ -64,6 +64,8 @@ SHORTENED: Final = {
     "unreachable_after_s": 8,
     "run_probe_timeout_s": 2,
     "run_script_timeout_s": 6,
+    # A run of minutes writes as much as a day: what the pace is, the unit tests say.
+    "github_writes_per_minute": 10_000,
     "confirm_gone_s": CONFIRM_GONE_S,
     "daytona_request_timeout_s": 2,
     "daytona_command_timeout_s": 4,
@@ -78,8 +80,21 @@ SHORTENED: Final = {
     "busy_budget_s": 10,
     "leaving_budget_s": 10,
     "unknown_budget_s": 6,
+    # A minute in production, ten for the last: a run of minutes meets each of them.
+    "gate_check_every_s": 5,
+    "gate_probe_every_s": 6,
+    "gate_list_lag_s": 8,
+    "gate_asked_again_s": 15,
+    # Two minutes in production: a worker that was frozen for 14 s may still send what its workflow wanted.
+    "gate_settled_after_s": 30,
 }
 """The workers' constants, in seconds: see `proofs.shortened`."""
+
+
+def capped_at(running_max: int) -> dict[str, str]:
+    """The settings of workers that cap the running sandboxes; none for 0."""
+    return {"ISSUEBOX_RUNNING_MAX": str(running_max)} if running_max else {}
+
 
 CLOSED_RESTS_AT: Final = frozenset({"stopped", "archived", "destroyed"})
 """The ladder of a close ends with the delete; a sandbox with unsaved work stays on the rung before."""

@@ -1,4 +1,4 @@
-"""Reads localdaytona's journal during the run, and lets the checker judge (a), (b) and (d) as it grows."""
+"""Reads localdaytona's journal during the run, and lets the checker judge what holds at every moment."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class JournalWatch:
         self._watch = Watch()
         self._states: dict[str, str] = {}
         self._lock = asyncio.Lock()
+
+    async def is_full(self) -> bool:
+        """Whether as many sandboxes as the cap are up now. Raises httpx.TransportError when Daytona never answers."""
+        await self.read_all()
+        return 0 < self._tally.running_max <= self._watch.up
 
     async def keep_reading(self) -> None:
         """Read every second, for ever. While Daytona is down or frozen, the journal cannot be read."""
@@ -88,4 +93,6 @@ def evidence_of(journal: Sequence[Entry], tally: Tally, *, is_at_rest: bool) -> 
         closed_rests_at=CLOSED_RESTS_AT,
         worked_in=frozenset(tally.worked_in),
         is_at_rest=is_at_rest,
+        running_max=tally.running_max,
+        queued=frozenset(tally.queued),
     )

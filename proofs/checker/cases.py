@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from localdaytona.journal import Entry
 from localdaytona.types import JSON
+from proofs.checker.census import Census
 from proofs.checker.evidence import Block, Delivery, End, Evidence, Expectation, Lost, Order, Signal
 from proofs.checker.lives import Identity, Lives, SandboxLife, issue_of
 
@@ -71,7 +72,7 @@ class Case:
 
     `creates`: the requests to create a sandbox. `effects`: the injected fault by request ID. `seen` and `shown`: the
     entries that first and last showed a sandbox to the service in its present state; `reads`: all that showed the whole
-    of it; `past`: the replies that showed an earlier state.
+    of it; `past`: the replies that showed an earlier state. `census`: that of all issues.
     """
 
     issue: int | None
@@ -88,6 +89,7 @@ class Case:
     shown: dict[str, int] = field(default_factory=dict)
     reads: dict[str, list[int]] = field(default_factory=dict)
     past: dict[str, list[Entry]] = field(default_factory=dict)
+    census: Census = field(default_factory=Census)
     messages: list[Message] = field(default_factory=list)
 
     def is_ended(self, run_id: str) -> bool:
@@ -105,6 +107,7 @@ class CaseBuilder:
     def __init__(self, identity: Identity = issue_of) -> None:
         self.identity = identity
         self._lives = Lives(identity)
+        self.census = Census()
         self._creates: dict[int | None, list[Entry]] = defaultdict(list)
         self._effects: dict[str, str] = {}
         self._seen: dict[str, int] = {}
@@ -151,12 +154,15 @@ class CaseBuilder:
                 shown=self._shown,
                 reads=self._reads,
                 past=self._past,
+                census=self.census,
             )
         return cases[issue]
 
     def _take(self, entry: Entry) -> None:
         for sandbox_id in self._lives.feed([entry]):
-            self._touched.add(self._lives.by_id[sandbox_id].issue)
+            life = self._lives.by_id[sandbox_id]
+            self.census.take(life)
+            self._touched.add(life.issue)
         if entry.kind == "request" and entry.operation == "create":
             issue = self.identity(entry.name, _labels(entry))
             self._creates[issue].append(entry)

@@ -146,11 +146,20 @@ class Receipt(_Noted):
 
 
 class Comment(_Noted):
-    """A comment at rest on an issue at GitHub that names a run: the service wrote it."""
+    """A comment that the service wrote at GitHub, which begins with the marker of a run. Times are epoch seconds.
+
+    `asked_at`: when the request for it came; it may have been carried out later, or twice. `looked_at`: when the
+    issue's comments had last been listed before that; None for never. `body`: its last text.
+    """
 
     issue: int
     run: str
     comment_id: int
+    asked_at: float
+    looked_at: float | None
+    at: float
+    deleted_at: float | None = None
+    body: str = ""
 
 
 class End(_Noted):
@@ -187,7 +196,9 @@ class Evidence(_Noted):
     `is_at_rest`: the faults have ended, and the run has come to rest; (c), (e) and (f) require it. `instance`: the name
     of the installation under test, which is on its sandboxes. `lost`: Temporal's database was restored in the run.
     `ledger`, `run_steps`, `receipts` and `comments` are None when nobody read the jobs' ledgers, the histories, the
-    receipts of requests for work, or GitHub's comments. `left`: what of any run was alive at the end.
+    receipts of requests for work, or GitHub's comments. `left`: what of any run was alive at the end. `running_max`:
+    how many sandboxes the service may have up, from the beginning of the journal; 0 for no cap. `queued`: the issues
+    that, as the service says, wait at the end for others to go down.
     """
 
     journal: list[Entry]
@@ -206,6 +217,8 @@ class Evidence(_Noted):
     receipts: list[Receipt] | None = None
     comments: list[Comment] | None = None
     left: list[Alive] = []
+    running_max: int = 0
+    queued: frozenset[int] = frozenset()
 
 
 class Violation(_Noted):

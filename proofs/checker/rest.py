@@ -5,15 +5,13 @@ from __future__ import annotations
 from localdaytona.journal import Entry
 from proofs.checker import whose
 from proofs.checker.cases import Case
+from proofs.checker.census import ASLEEP
 from proofs.checker.evidence import Expectation
 from proofs.checker.expectations import DOWN, sandbox_requests, standing
 from proofs.checker.lives import BY_PERSON, ERRORED, Moment, SandboxLife, is_outside
 
 BUILDS_MAX = 3
 """After this many sandboxes in a row that failed before they ran, a person must examine Daytona's snapshot."""
-
-ASLEEP = frozenset({"stopped", "paused", "archiving", "archived"})
-"""States in which the disk is kept and nothing runs. An archive may wait for ever in Daytona's queue of backups."""
 
 
 def objection(case: Case) -> str:
@@ -26,10 +24,10 @@ def objection(case: Case) -> str:
 def _running(case: Case) -> str:
     """Started; or started since the request, and then taken away by a person or a timer; or beyond help."""
     life = case.lives[-1] if case.lives else None
+    if (life is not None and life.last.is_started) or is_queued(case):
+        return ""
     if life is None:
         return "should run, and none was created"
-    if life.last.is_started:
-        return ""
     requested_at = last_request_at(case)
     if is_beyond_help(case, since=requested_at) or was_taken_away(case, life) or is_held_up(case, life):
         return ""
@@ -57,8 +55,12 @@ def _stopped(case: Case) -> str:
 
 
 def _gone(case: Case) -> str:
-    """Gone, or kept because it may hold work."""
-    wrong = [life for life in _existing(case) if not is_held(case, life) and not _is_excused(case, life)]
+    """Gone, or kept because it may hold work; or asleep, while it waits for a slot in which it is inspected."""
+    wrong = [
+        life
+        for life in _existing(case)
+        if not is_held(case, life) and not _is_excused(case, life) and not (is_queued(case) and _is_asleep(life))
+    ]
     return f"should be gone, and is {wrong[0].last.state}" if wrong else ""
 
 
@@ -90,11 +92,21 @@ def _is_excused(case: Case, life: SandboxLife) -> bool:
     return is_excused or was_shown_past(case, life, since=ended_at)
 
 
+def is_queued(case: Case) -> bool:
+    """Whether the issue waits until fewer sandboxes are up, as the service says, and as many as the cap really are."""
+    most = case.evidence.running_max
+    return case.issue in case.evidence.queued and 0 < most <= case.census.up
+
+
+def _is_asleep(life: SandboxLife) -> bool:
+    return life.last.state in ASLEEP
+
+
 def is_held(case: Case, life: SandboxLife) -> bool:
     """Asleep, with work in it. When the run did not note its work, any sandbox that ran may hold some."""
     worked_in = case.evidence.worked_in
     may_hold = life.ever_started if worked_in is None else life.id in worked_in
-    return may_hold and life.last.state in ASLEEP
+    return may_hold and _is_asleep(life)
 
 
 def is_held_up(case: Case, life: SandboxLife) -> bool:

@@ -1,8 +1,8 @@
 """The promise as rules, each a function from one issue's case to its violations. Pure.
 
-(a), (b), (d) and (h) hold at every moment. (c), (e) and (f) are checked once a run has come to rest. (g) is checked
-when the workflows' histories were read, and (i) when the sender noted the answers. The rules about runs have capital
-letters, and are checked when the sandboxes' ledgers were read: `proofs.checker.runs`.
+(a), (b), (d), (h) and (O) hold at every moment, (O) where there is a cap. (c), (e) and (f) are checked once a run has
+come to rest. (g) is checked when the workflows' histories were read, and (i) when the sender noted the answers. The
+rules about runs have capital letters, and are checked when the sandboxes' ledgers were read: `proofs.checker.runs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proofs.checker.lives import Identity, Moment, SandboxLife, issue_of
 
 Check = Callable[[Case], Iterator[Violation]]
 
-SAFETY = frozenset("abdh")
+SAFETY = frozenset("abdhO")
 """The rules that are checked at any moment, from the journal."""
 
 AT_REST = frozenset("cefHJM")
@@ -41,7 +41,7 @@ class Rule:
 
 
 def check(
-    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghiGHIJKMN")
+    evidence: Evidence, identity: Identity = issue_of, only: frozenset[str] = frozenset("abcdefghiGHIJKMNO")
 ) -> list[Violation]:
     """All violations, in the order of the journal. Without rest, (c), (e) and (f) are not checked."""
     return _judge(index(evidence, identity), evidence, only)
@@ -61,15 +61,26 @@ def is_checked(letter: str, evidence: Evidence) -> bool:
         "K": evidence.ledger is not None and evidence.run_steps is not None,
         "M": evidence.comments is not None,
         "N": evidence.run_steps is not None,
+        "O": is_about("O", evidence),
     }
     return is_read.get(letter, True) and (evidence.is_at_rest or letter not in AT_REST)
 
 
+def is_about(letter: str, evidence: Evidence) -> bool:
+    """Whether the rule says anything of such a run: without a cap, (O) says nothing."""
+    return letter != "O" or evidence.running_max > 0
+
+
 class Watch:
-    """Checks (a), (b), (d) and (h) during a run: feed it the journal as it grows."""
+    """Checks (a), (b), (d), (h) and (O) during a run: feed it the journal as it grows."""
 
     def __init__(self, identity: Identity = issue_of) -> None:
         self._builder = CaseBuilder(identity)
+
+    @property
+    def up(self) -> int:
+        """How many sandboxes are up by now, by anybody's doing."""
+        return self._builder.census.up
 
     def feed(self, evidence: Evidence) -> list[Violation]:
         """Take the new entries (and only those), with all notes so far. Returns the violations of these rules.
@@ -184,7 +195,7 @@ def _is_honoured(case: Case, request: Message) -> bool:
     is_blocked |= any(_is_reported(case, life) for life in anothers)
     is_refused = is_on_closed(request, case.messages) and _may_be_refused(case, request)
     is_misled = any(rest.was_shown_past(case, life, request.lo) for life in case.lives)
-    return is_served or is_called_off or is_blocked or is_refused or is_misled
+    return is_served or is_called_off or is_blocked or is_refused or is_misled or rest.is_queued(case)
 
 
 def _is_reported(case: Case, life: SandboxLife) -> bool:
@@ -268,6 +279,16 @@ def _hands_off(case: Case) -> Iterator[Violation]:
             yield Violation(rule="h", issue=case.issue, at=command.at, what=what, entries=entries)
 
 
+def _capped(case: Case) -> Iterator[Violation]:
+    """(O) Whenever the service raises a sandbox, no more are up by its doing than the cap."""
+    most = case.evidence.running_max
+    for life in case.lives:
+        for count in case.census.by_id.get(life.id, ()):
+            if count.is_raised and count.is_own and count.own > most:
+                what = f"{life.id} came up beside {count.own - 1} that the service had up, and the cap is {most}"
+                yield _violation("O", case, count.moment, what, life.born.seq, count.moment.seq)
+
+
 def _answers(case: Case) -> Iterator[Violation]:
     """(i) Each answer that hands a sandbox over names one of the issue's, which ran then."""
     for order, objection in answers.empty(case):
@@ -297,7 +318,8 @@ RULES: Mapping[str, Rule] = {
         Rule("I", "An attempt follows only the proven end of the one before, in the same sandbox.", runs.in_turn),
         Rule("J", "At rest, nothing of a run is alive.", runs.nothing_left),
         Rule("K", "No stop, archive or delete that nobody forced meets an attempt at work.", runs.undisturbed),
-        Rule("M", "At rest, each run is told in one comment on its issue.", runs.told_once),
+        Rule("M", "At rest, each run is told in one comment on its issue, to its end.", runs.told_once),
         Rule("N", "Daytona's idle timer stops no sandbox in which a worker follows a run.", runs.kept_awake),
+        Rule("O", "At no time are more sandboxes up by the service's own doing than the cap.", _capped),
     )
 }

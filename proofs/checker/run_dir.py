@@ -47,6 +47,8 @@ class _Run(BaseModel):
     is_at_rest: bool = True
     instance: str = "default"
     lost: Lost | None = None
+    running_max: int = 0
+    queued: frozenset[int] = frozenset()
 
 
 def write_run(directory: Path, evidence: Evidence) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from proofs.checker.cases import Case, latest_orders
-from proofs.checker.evidence import Begun, Delivery, Expectation, Receipt, RunStep, Violation
+from proofs.checker.evidence import Begun, Comment, Delivery, Expectation, Receipt, RunStep, Violation
 from proofs.checker.lives import RESTING, SandboxLife, is_outside
+from proofs.checker.rest import is_queued
 
 ENDING = frozenset({"stop", "archive", "delete"})
 """Commands under which nothing in a sandbox stays alive."""
@@ -28,6 +29,9 @@ SETTLED = frozenset({"over", "refused"})
 
 FINAL = frozenset({"deleted", "transferred"})
 """Deliveries after which an issue's workflow comes to its end, with all receipts."""
+
+AT_WORK = "To stop it:"
+"""What the service writes in the comment of a run that is not over, and in no other."""
 
 SECOND = 1.0
 """The ledger has whole seconds."""
@@ -56,9 +60,9 @@ def each_request(case: Case) -> Iterator[Violation]:
     for key, runs in places.items():
         if len(runs) > 1:
             yield _violation("H", case, None, f"request {key} is in {len(runs)} runs: {', '.join(sorted(runs))}")
-    is_paused = any(order.order == "stop" for order in case.orders)
+    is_held_up = any(order.order == "stop" for order in case.orders) or bool(case.blocks) or is_queued(case)
     for receipt in receipts:
-        if receipt.state not in SETTLED and not is_paused and not case.blocks:
+        if receipt.state not in SETTLED and not is_held_up:
             yield _violation("H", case, None, f"request {receipt.key} is still {receipt.state} at rest")
     for delivery in case.deliveries:
         is_due = delivery.asks and delivery.is_acknowledged and delivery.expects is Expectation.RUNNING
@@ -104,13 +108,44 @@ def undisturbed(case: Case) -> Iterator[Violation]:
 
 
 def told_once(case: Case) -> Iterator[Violation]:
-    """(M) At rest, each run is told in one comment on its issue. A deleted issue has none, whatever was written."""
+    """(M) Each run is told in one comment on its issue, to its end, and none is created beside one that is there.
+
+    At rest. A deleted issue has no comments, whatever was written. Of a run whose workflow was ended, nobody knows.
+    """
     if any(message.expects is Expectation.GONE for message in case.messages):
         return
-    comments = Counter(comment.run for comment in case.evidence.comments or () if comment.issue == case.issue)
-    for run in sorted({receipt.run for receipt in _receipts(case) if receipt.run} | set(comments)):
-        if comments[run] != 1:
-            yield _violation("M", case, None, f"run {run} is told in {comments[run]} comments")
+    states = {receipt.run: receipt.state for receipt in _receipts(case) if receipt.run}
+    comments = [each for each in case.evidence.comments or () if each.issue == case.issue or each.run in states]
+    for run in sorted({*states, *(comment.run for comment in comments)}):
+        written = [comment for comment in comments if comment.run == run]
+        yield from (_violation("M", case, comment.at, what) for comment, what in _blind(written))
+        if run not in states and case.has_end(min(comment.asked_at for comment in written), float("inf")):
+            continue
+        if what := mistold(run, written, states.get(run, "")):
+            yield _violation("M", case, None, what)
+
+
+def mistold(run: str, written: list[Comment], state: str) -> str:
+    """What is wrong with what is told of a run, whose requests are in this state; '' for nothing."""
+    there = [comment for comment in written if comment.deleted_at is None]
+    if len(there) != 1:
+        return f"run {run} is told in {len(there)} comments"
+    is_stale = state == "over" and AT_WORK in there[0].body
+    return f"run {run} is over, and its comment says that it is not" if is_stale else ""
+
+
+def _blind(written: list[Comment]) -> Iterator[tuple[Comment, str]]:
+    """The comments that were asked for although the run had one: nobody had looked, or what was seen was not heeded.
+
+    A request may be carried out twice, or so late that no look can show it.
+    """
+    for comment in written:
+        earlier = [other for other in written if other.asked_at < comment.asked_at]
+        looked_at = comment.looked_at or 0.0
+        if earlier and looked_at < max(other.asked_at for other in earlier):
+            yield comment, f"a comment for run {comment.run} was asked for again, and nobody had looked for the first"
+        elif any(other.at < looked_at < (other.deleted_at or float("inf")) for other in earlier):
+            yield comment, f"a comment for run {comment.run} was asked for beside one that a look had shown"
 
 
 def kept_awake(case: Case) -> Iterator[Violation]:

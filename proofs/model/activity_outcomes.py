@@ -34,7 +34,7 @@ COMMANDS = frozenset({*OPERATIONS, "create_sandbox", "delete_sandbox"})
 FAILING = {"create_sandbox": (Fate.BROKEN, Fate.RECOVERABLE), "start_sandbox": (Fate.BROKEN, Fate.RECOVERABLE)}
 """How the transition may end that an activity starts."""
 
-REFUSED = f"RefusedError:{Cause.QUOTA.value}"
+REFUSED = f"RefusedError:{Cause.CAPACITY.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _commanded(world: World, activity: str, sandbox_id: str, mistakes: Mistakes)
         label = f"accepted, and it will fail ({fate.value})"
         yield Outcome(label, failing.world, is_fault=True, attempt=attempt, broken=failing.broken)
     if activity in FAILING:
-        yield Outcome("refused: quota", world, is_fault=True, attempt=Attempt(reply=_failed(REFUSED)))
+        yield Outcome("refused: no runner", world, is_fault=True, attempt=Attempt(reply=_failed(REFUSED)))
 
 
 def _looked_up(

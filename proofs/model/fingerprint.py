@@ -46,8 +46,8 @@ from proofs.model import runtime
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import StartInput
 from workflows.reconcile import Reconciliation
-from workflows.run_slots import RunSlots
 from workflows.runs import RunSteps
+from workflows.slots import Slots
 
 Print = tuple[Hashable, ...]
 
@@ -260,7 +260,7 @@ NEVER_COUNT = (
     Memory,
     Reconciliation,
     RunSteps,
-    RunSlots,
+    Slots,
     IssueSandboxWorkflow,
     StartInput,
     timedelta,

@@ -121,9 +121,9 @@ def _keep_the_force() -> AbstractContextManager[None]:
     """A forced delete still counts after a new request for the sandbox."""
     ask = Memory.ask
 
-    def asked(self: Memory, now: Any, delivery: str = "") -> int:
+    def asked(self: Memory, now: Any, delivery: str = "", **whose: bool) -> int:
         force = self.orders.is_forced, self.orders.forced_id
-        ticket = ask(self, now, delivery)
+        ticket = ask(self, now, delivery, **whose)
         self.orders.is_forced, self.orders.forced_id = force
         return ticket
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -43,6 +42,7 @@ from proofs.model.runtime import (
     Sleep,
     installed,
 )
+from proofs.model.stored_memory import StoredMemory
 from proofs.model.views import (
     ANOTHER,
     BUDGET_SPENT,
@@ -160,7 +160,7 @@ class Merge:
 class _Base:
     """An idle workflow: the state in which a workflow run that starts with this memory waits first."""
 
-    memory: Memory | None
+    memory: StoredMemory | None
     clock: datetime
 
 
@@ -216,7 +216,7 @@ class _Instance:
         self.updates: list[_Update] = []
         self.is_long = False
         self._meet(runtime)
-        memory = None if base.memory is None else _copied(base.memory)
+        memory = None if base.memory is None else base.memory.read()
         start = StartInput(1, NAME, memory)
         self.entity = IssueSandboxWorkflow(start)
         self.coroutine: Coroutine[Any, Any, Any] = self.entity.serve()
@@ -370,6 +370,7 @@ class _Instance:
         """End all that waits."""
         for coroutine in (self.coroutine, *(update.handler for update in self.updates)):
             coroutine.close()
+        vars(self.entity).clear()  # It refers to itself: only the collector would find it.
 
     def _let_time_pass(self, observation: Observation) -> None:
         awaited, observation = self.awaited, observation.parts[-1]
@@ -477,7 +478,7 @@ class WorkflowStates:
 
     def _shortened(self, instance: _Instance, key: object, origin: _Origin) -> _Origin:
         """The same state as the start of a workflow run with its memory, if such a run reaches it."""
-        base = _Base(_copied(instance.memory), instance.clock)
+        base = _Base(StoredMemory.of(instance.memory), instance.clock)
         again = _Instance(base, self._runtime)
         is_same = print_of(again) == key
         again.close()
@@ -569,8 +570,3 @@ def _served(finished: Finished, policy: Policy) -> Served:
     is_foreign = sandbox.labels.get(LABEL_INSTANCE) == ANOTHER
     is_usable = sandbox.state == "started"
     return Served(finished.action, sandbox.id, sandbox.state, is_usable, is_set_up, is_kept, is_foreign)
-
-
-def _copied(memory: Memory) -> Memory:
-    """A deep copy of the memory, without the notes, which are for people."""
-    return deepcopy(replace(memory, notes=[]))

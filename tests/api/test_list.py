@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
 from api.listing import ListedSandbox, SandboxRow
 from issuebox.temporal.connect import DATA_CONVERTER
@@ -46,6 +47,7 @@ ISSUES: dict[int, Published] = {
     2: Published(repository="octo/repo", phase="stopped", issue_state="closed", blocked="unsaved"),
     3: Published(repository="octo/other", phase="stopped", issue_state="closed", run="done"),
     4: Published(repository="octo/other", phase="missing", issue_state="open", blocked="quota", run="waiting"),
+    5: Published(repository="octo/third", phase="missing", issue_state="open", outcome="queued", blocked="queued"),
 }
 
 
@@ -140,13 +142,14 @@ def _attributes(published: Published) -> TypedSearchAttributes:
 
 
 FILTERS: list[tuple[dict[str, str], set[int]]] = [
-    ({}, {1, 2, 3, 4}),
+    ({}, {1, 2, 3, 4, 5}),
     ({"repository": "octo/repo"}, {1, 2}),
     ({"repository": "octo/none"}, set()),
     ({"phase": "stopped"}, {2, 3}),
-    ({"issue_state": "open"}, {1, 4}),
+    ({"issue_state": "open"}, {1, 4, 5}),
     ({"blocked": "quota"}, {4}),
     ({"blocked": "any"}, {2, 4}),
+    ({"blocked": "queued"}, {5}),
     ({"run": "waiting"}, {4}),
     ({"run": "done", "phase": "stopped"}, {3}),
     ({"repository": "octo/repo", "phase": "stopped", "issue_state": "closed", "blocked": "unsaved"}, {2}),
@@ -171,6 +174,37 @@ async def test_filtered_list_is_paged_like_the_whole(filled: Api) -> None:
             break
         params["page_token"] = page["next_page_token"]
     assert sorted(found) == [2, 3]
+
+
+async def test_issue_that_moves_to_the_front_while_the_list_is_read_is_listed(namespace: Client, serve: Serve) -> None:
+    """A workflow that continues as new begins anew, and Temporal lists it before the page that was just read."""
+    api = await serve()
+
+    async def anew(issue_id: int) -> None:
+        conflict = WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        await begin(namespace, issue_id, None, "claude-issue-", "nobody", id_conflict_policy=conflict)
+
+    async def newest() -> list[int]:
+        return [row["issue_id"] for row in await listed(api)]
+
+    for issue_id in range(1, 8):
+        await anew(issue_id)
+    await until(newest, lambda ids: ids == [7, 6, 5, 4, 3, 2, 1], "all listed")
+    found, params = [], dict[str, str | int](page_size=2)
+    for _ in range(10):
+        page = (await api.client.get("/v1/sandboxes", headers=BEARER, params=params)).json()
+        found.append([row["issue_id"] for row in page["sandboxes"]])
+        if not page["next_page_token"]:
+            break
+        params["page_token"] = page["next_page_token"]
+        for moves in {1: [1], 2: [2, 7]}.get(len(found), []):
+            await anew(moves)
+            await until(newest, partial(_begins_with, moves), f"{moves} moved")
+    assert found == [[7, 6], [5, 4], [3, 7], [2, 1], []]
+
+
+def _begins_with(first: int, ids: list[int]) -> bool:
+    return (ids[0], len(ids)) == (first, 7)
 
 
 @pytest.mark.parametrize("name", ["repository", "phase", "issue_state", "blocked"])

@@ -40,6 +40,7 @@ IDS = {
     ("post", "/v1/issues/{issue_id}/runs/cancel"): "cancelRuns",
     ("get", "/v1/repos/{owner}/{repo}/issues/{number}"): "findIssue",
     ("get", "/v1/sandboxes"): "listSandboxes",
+    ("get", "/v1/queue"): "getQueue",
     ("post", "/webhooks/github"): "takeDelivery",
     ("get", "/healthz"): "healthz",
     ("get", "/readyz"): "readyz",

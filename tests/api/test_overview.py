@@ -62,6 +62,8 @@ def test_every_phase_has_its_group() -> None:
         (listed(1, phase="a phase of a later version"), Group.CHANGING),
         (listed(1, phase="archived"), Group.RESTING),
         (listed(1, blocked="quota"), Group.BLOCKED),
+        (listed(1, phase="missing", blocked="queued"), Group.QUEUED),
+        (listed(1, phase="missing", blocked="queued", stuck="its workflow task fails"), Group.BLOCKED),
         (listed(1, phase="stopped", stuck="its workflow task fails"), Group.BLOCKED),
     ],
 )
@@ -76,17 +78,18 @@ SORTED = [
     listed(2, repository="octo/A", number=10, blocked="quota", goal_due_at="2026-11-30T00:00:00+00:00"),
     listed(3, repository="octo/a", number=9, phase="pending", state="starting", requested_at="2026-11-29T11:00:00Z"),
     listed(4, repository="octo/b", number=8, goal_due_at="2026-11-29T13:00:00+00:00"),
+    listed(5, repository="octo/c", phase="missing", state="", blocked="queued"),
 ]
 
 
 @pytest.mark.parametrize(
     ("sort", "ascending"),
     [
-        (Sort.ISSUE, [3, 2, 4, 1]),
-        (Sort.STATE, [2, 3, 4, 1]),
-        (Sort.GOAL, [4, 2, 1, 3]),
-        (Sort.ACTIVITY, [2, 4, 1, 3]),
-        (Sort.AGE, [1, 2, 3, 4]),
+        (Sort.ISSUE, [3, 2, 4, 1, 5]),
+        (Sort.STATE, [2, 5, 3, 4, 1]),
+        (Sort.GOAL, [4, 2, 1, 3, 5]),
+        (Sort.ACTIVITY, [2, 4, 5, 1, 3]),
+        (Sort.AGE, [1, 2, 3, 4, 5]),
     ],
 )
 def test_each_sort_has_its_order(sort: Sort, ascending: list[int]) -> None:
@@ -97,17 +100,18 @@ def test_each_sort_has_its_order(sort: Sort, ascending: list[int]) -> None:
 
 def test_newest_issue_is_first_by_default() -> None:
     """Without a wish the page shows what came last."""
-    assert ids(SORTED) == [4, 3, 2, 1]
+    assert ids(SORTED) == [5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(
     ("search", "found"),
     [
-        ("", [4, 3, 2, 1]),
+        ("", [5, 4, 3, 2, 1]),
         ("octo/b#8", [4]),
         ("OCTO/B stopped", [1]),
         ("title 3", [3]),
         ("quota", [2]),
+        ("queued", [5]),
         ("octo/b quota", []),
     ],
 )
@@ -129,7 +133,7 @@ def test_counts_are_of_all_issues() -> None:
     """Neither group nor search nor page changes them; `matching` says how many the search finds."""
     snapshot = Snapshot(tuple(map(entry_of, SORTED)), 0.0, 0.0)
     shown = view(snapshot, Wanted(group=Group.RUNNING, search="octo/b", page_size=1))
-    assert (shown.counts[Group.ALL], shown.counts[Group.RUNNING], shown.counts[Group.BLOCKED]) == (4, 1, 1)
+    assert (shown.counts[Group.ALL], shown.counts[Group.RUNNING], shown.counts[Group.BLOCKED]) == (5, 1, 1)
     assert (shown.matching, shown.page, shown.pages) == (1, 1, 1)
 
 

@@ -232,6 +232,14 @@ def test_page_token_is_only_taken_as_it_was_signed() -> None:
         assert listing.unsigned(other, [old]) is None
 
 
+async def test_page_token_of_an_earlier_version_is_a_400(serve: Serve, closed_address: str) -> None:
+    """It was Temporal's own and is signed, too; it is not taken for the first page."""
+    api = await serve(closed_address)
+    token = listing.signed(b"temporal's \xff", api.settings.api_tokens)
+    reply = await api.client.get("/v1/sandboxes", headers=BEARER, params={"page_token": token})
+    assert (reply.status_code, reply.json()["detail"]) == (400, "page_token is none of ours")
+
+
 @pytest.mark.parametrize(
     "spelling",
     ["007", "+7", "-7", "%207", "7%20", "7_0", "7.0", "7e0", "0", "", "0x7", "%EF%BC%97", "%D9%A7", "true", "9" * 19],

@@ -153,6 +153,35 @@ async def test_page_marks_a_stuck_workflow_and_says_what_helps(page: Page, api: 
     await expect(page.locator("#orders")).to_be_hidden()
 
 
+async def test_issue_that_waits_for_its_turn_is_queued_and_not_blocked(
+    page: Page,
+    serve: Serve,
+    start: Started,  # noqa: F811 -- the fixture of that name
+) -> None:
+    """It has a group of its own. Its page has its place, and nothing on either page alarms anybody."""
+    first = await start(running_max=1)
+    api = await serve(task_queue=first.settings.task_queue)
+    await ensured(api, first, "Before it")
+    second = first.another()
+    path = f"/v1/issues/{second.issue_id}/sandbox"
+    reply = await api.client.put(path, headers=BEARER, json={"repository": "octo/repo", "number": 6, "title": "Next"})
+    assert reply.json()["outcome"] == "queued"
+    await entered(page, api, second)
+    chip = page.locator("tr.issue .blocked")
+    await expect(chip).to_have_text("queued")
+    await expect(chip).to_have_attribute("data-tone", "moving")
+    await page.get_by_role("button", name=re.compile(r"^queued \d+$")).click()
+    await expect(page.locator("tr.issue")).to_have_count(1)
+    await page.get_by_role("button", name=re.compile(r"^blocked \d+$")).click()
+    await expect(page.locator("tr.issue")).to_have_count(0)
+    await page.get_by_role("button", name=re.compile(r"^queued \d+$")).click()
+    await page.locator("tr.issue .open").click()
+    for where in ("#summary", "#facts"):
+        await expect(page.locator(where)).to_contain_text("in the installation, place 1 in the queue")
+    await expect(page.locator(".chips .blocked")).to_have_text("queued")
+    assert await violations(page) == ""
+
+
 async def test_unknown_issue_can_only_be_ensured(page: Page, serve: Serve) -> None:
     """The page of an issue that nobody asked for says so, and offers what would help."""
     await page.goto(at(await serve(name_prefix=prefix()), "/status/issues/77"))

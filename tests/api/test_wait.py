@@ -24,7 +24,7 @@ from tests.waiting import until
 from tests.workflow.conftest import Stack, Started, daytona, start  # noqa: F401 -- fixtures
 
 PATH = "/v1/issues/{issue_id}/sandbox"
-QUOTA = {"kind": "status", "status": 400, "message": "Total CPU limit exceeded."}
+FULL = {"kind": "status", "status": 400, "message": "No available runners"}
 
 
 @pytest.fixture
@@ -119,17 +119,17 @@ async def test_wait_after_a_replace_is_for_the_new_sandbox(api: Api, stack: Stac
 
 async def test_wait_ends_when_the_issue_is_blocked(api: Api, stack: Stack) -> None:
     """What cannot be done now is told at once, with the reason and with when it is tried again."""
-    await stack.daytona.admin.add_fault("create", QUOTA, times=None)
+    await stack.daytona.admin.add_fault("create", FULL, times=None)
     await ask(api, stack.issue_id)
     reply = await wait(api, stack.issue_id)
     assert (reply.status_code, reply.json()["waited"]) == (202, "blocked")
-    assert "Total CPU limit exceeded." in reply.json()["blocked"]["reason"]
+    assert "No available runners" in reply.json()["blocked"]["reason"]
     assert 5 < int(reply.headers["Retry-After"]) <= 300
 
 
 async def test_wait_after_a_retry_is_for_its_end(api: Api, stack: Stack) -> None:
     """The block that the retry is about to end is no answer."""
-    await stack.daytona.admin.add_fault("create", QUOTA)
+    await stack.daytona.admin.add_fault("create", FULL)
     await ask(api, stack.issue_id)
     assert (await wait(api, stack.issue_id)).json()["waited"] == "blocked"
     await stack.daytona.admin.config(durations={"create_s": 1.0})

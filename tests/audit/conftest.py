@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor
 
 from issuebox.domain.audit import Installation
-from issuebox.domain.records import IssueRecord
+from issuebox.domain.records import IssueRecord, NameRange
 from issuebox.providers.daytona import DaytonaProvider
 from issuebox.temporal.index import Index
 from issuebox.temporal.issues import Issues
@@ -86,7 +86,8 @@ class Audited:
         """Return once Temporal's list, which lags, shows this about a workflow."""
 
         async def read() -> list[IssueRecord]:
-            return [record for record in (await self.records.list_page()).records if record.name == name]
+            whole = await self.records.read_range(NameRange())
+            return [record for record in whole.records if record.name == name]
 
         await until(read, lambda found: any(map(is_so, found)), f"{name} in Temporal's list")
 

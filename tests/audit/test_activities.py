@@ -15,7 +15,8 @@ from tests.workflow.test_activities import Accident, Mishap
 from .conftest import Started
 
 NAMES = [
-    "read_audit_terms", "walk_sandboxes", "walk_records", "walk_undestroyed", "reread_suspects", "mend_findings",
+    "read_audit_terms", "walk_sandboxes", "divide_records", "walk_records", "walk_undestroyed", "reread_suspects",
+    "mend_findings",
 ]  # fmt: skip
 
 

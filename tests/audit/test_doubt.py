@@ -107,8 +107,8 @@ async def test_daytona_without_its_database_is_not_believed(world: Audited) -> N
     admin = world.stack.daytona.admin
     await world.ensured(world.stack)
     await admin.add_fault("get", {"kind": "not_found"}, times=None)
-    # The walk's own list works, the two after the rereads fail; then everything works again.
-    await admin.add_fault("list", {"kind": "status", "status": 500}, skip=1, times=2)
+    # The walks' own lists work, the two after the rereads fail; then everything works again.
+    await admin.add_fault("list", {"kind": "status", "status": 500}, skip=2, times=2)
     auditing = asyncio.create_task(world.audit(mend=False))
     await until(admin.faults, lambda plan: plan.rules[1].fired == 2, "two rereads did not count")
     await admin.set_faults()

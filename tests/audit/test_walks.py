@@ -22,9 +22,10 @@ from temporalio.worker import Worker
 from activities.audit import AuditActivities
 from activities.audit_messages import AuditTerms
 from issuebox.domain.issue import Issue
+from issuebox.domain.name_ranges import ranges_of
 from issuebox.domain.policy import Closing
 from issuebox.domain.provider import SandboxPage
-from issuebox.domain.records import IssueRecord, RecordPage
+from issuebox.domain.records import OPEN, IssueRecord, NameRange, RangeRead
 from issuebox.domain.sandbox import Sandbox
 from issuebox.providers.daytona import DaytonaOptions, DaytonaProvider
 from issuebox.providers.daytona_client import LIST_PAGE_SIZE_MAX
@@ -133,8 +134,11 @@ class AllRun:
     async def describe(self, name: str) -> IssueRecord | None:
         return IssueRecord(name)
 
-    async def list_page(self, cursor: str | None = None) -> RecordPage:
-        return RecordPage(())
+    async def bounds(self) -> tuple[str, ...]:
+        return (OPEN, OPEN)
+
+    async def read_range(self, name_range: NameRange) -> RangeRead:
+        return RangeRead((), 0, 0, 0)
 
     async def adopt(self, issue: Issue) -> None:
         raise AssertionError("nothing is to be mended")
@@ -193,8 +197,8 @@ async def test_ten_thousand_sandboxes_are_walked_in_bounded_memory(crowd: Audite
 
 
 @pytest.mark.parametrize("odd", ["", ' it\'s "odd" \\'], ids=["plain", "odd"])
-async def test_workflows_are_listed_page_by_page(start: Started, odd: str) -> None:
-    """Each running workflow of our task queue once, however many pages that takes and whatever its name."""
+async def test_workflows_are_read_range_by_range(start: Started, odd: str) -> None:
+    """Each running workflow of our task queue once, however many ranges that takes and whatever the queue's name."""
     world = await start(task_queue=f"queue-{uuid.uuid4().hex[:8]}{odd}")
     names = [world.issue(number).name for number in range(1, 6)]
     for number in range(1, 6):
@@ -202,11 +206,9 @@ async def test_workflows_are_listed_page_by_page(start: Started, odd: str) -> No
     records = SweptIssues(
         world.stack.temporal, name_prefix="claude-issue-", task_queue=world.stack.settings.task_queue, page_size=2
     )
-    found: list[IssueRecord] = []
-    pages, cursor = 0, None
-    while pages == 0 or cursor is not None:
-        page = await records.list_page(cursor)
-        found, cursor, pages = [*found, *page.records], page.next_cursor, pages + 1
-    assert sorted(record.name for record in found) == sorted(names)
-    assert {record.goal for record in found} == {"stopped"}
-    assert pages >= 3
+    ranges = ranges_of(await records.bounds())
+    reads = [await records.read_range(name_range) for name_range in ranges]
+    assert sorted(record.name for read in reads for record in read.records) == sorted(names)
+    assert {record.goal for read in reads for record in read.records} == {"stopped"}
+    if not odd:
+        assert [(read.before, read.rows, read.after) for read in reads] == [(1, 1, 1), (2, 2, 2), (2, 2, 2)]

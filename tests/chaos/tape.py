@@ -5,6 +5,7 @@ Every step takes a second, so that the order of writing is the order of time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from localdaytona.config import Config
@@ -125,9 +126,24 @@ class Tape:
         """Something of a run is alive at the end."""
         self.left.append(Alive(sandbox_id=sandbox_id, run=run, at=self._tick()))
 
-    def comment(self, run: str = "r-1") -> None:
-        """A comment at GitHub names a run at the end."""
-        self.comments.append(Comment(issue=1, run=run, comment_id=len(self.comments) + 1))
+    def comment(self, run: str = "r-1", *, body: str = "The agent is done.", late_s: float = 0.0) -> Comment:
+        """The service looks at the issue's comments, and then asks for one that names a run."""
+        looked_at, asked_at = self._tick(), self._tick()
+        made = Comment(
+            issue=1, run=run, comment_id=len(self.comments) + 1, looked_at=looked_at, asked_at=asked_at,
+            at=asked_at + late_s, body=body,
+        )  # fmt: skip
+        self.comments.append(made)
+        return made
+
+    def change(self, comment: Comment, **facts: object) -> None:
+        """What is noted of a comment is another."""
+        place = self.comments.index(comment)
+        self.comments[place] = comment.model_copy(update=facts)
+
+    def uncomment(self, comment: Comment) -> None:
+        """The service deletes a comment."""
+        self.change(comment, deleted_at=self._tick())
 
     def restore(self, since: float) -> Lost:
         """Temporal's database is put back to how it was then: what was recorded since is in no history any more."""
@@ -175,14 +191,25 @@ class Tape:
         cause = self._ask(operation, self.rows[sandbox_id].name, sandbox_id)
         self._reply(cause, sandbox_id, status=409)
 
-    def start(self, sandbox_id: str, *, by: str = "start", effect: TransitionEffect | None = None) -> None:
-        """Started from stopped or archived. With `effect`, an injected fault hits the start."""
-        way = "restore" if self.rows[sandbox_id].state == "archived" else "start"
-        self._carry_out(sandbox_id, way, by, effect=effect)
+    def start(
+        self,
+        sandbox_id: str,
+        *,
+        by: str = "start",
+        effect: TransitionEffect | None = None,
+        is_finished: bool = True,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        """Started from stopped or archived. With `effect`, an injected fault hits the start.
 
-    def stop(self, sandbox_id: str, *, by: str = "stop") -> None:
-        """Stopped."""
-        self._carry_out(sandbox_id, "stop", by)
+        Without `is_finished` it is on its way until `finish`. `meanwhile` comes between request and execution.
+        """
+        way = "restore" if self.rows[sandbox_id].state == "archived" else "start"
+        self._carry_out(sandbox_id, way, by, is_finished=is_finished, effect=effect, meanwhile=meanwhile)
+
+    def stop(self, sandbox_id: str, *, by: str = "stop", is_finished: bool = True) -> None:
+        """Stopped. Without `is_finished` it is on its way until `finish`."""
+        self._carry_out(sandbox_id, "stop", by, is_finished=is_finished)
 
     def release(self, sandbox_id: str) -> None:
         """A person lets a state change go on that was stuck."""
@@ -275,10 +302,19 @@ class Tape:
         return "".join(sorted({violation.rule for violation in self.broken(**facts)}))
 
     def _carry_out(
-        self, sandbox_id: str, way: str, by: str, *, is_finished: bool = True, effect: TransitionEffect | None = None
+        self,
+        sandbox_id: str,
+        way: str,
+        by: str,
+        *,
+        is_finished: bool = True,
+        effect: TransitionEffect | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         is_call = by in {"start", "stop", "archive", "delete"}
         cause = self._ask(by, self.rows[sandbox_id].name, sandbox_id) if is_call else Cause(by)
+        if meanwhile is not None:
+            meanwhile()
         if effect is not None:
             self._fault(cause, sandbox_id, effect)
         old = self.rows[sandbox_id]

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from proofs.chaos.agents import LEDGER, SECRET, agent_settings, alive_under, places_of, read_ledger
+from proofs.chaos.agents import (
+    LEDGER,
+    SECRET,
+    WORDS,
+    agent_settings,
+    alive_under,
+    places_of,
+    read_habits,
+    read_ledger,
+)
 from proofs.chaos.fault_schedule import OrderRuns, StrikeRun
 from proofs.chaos.plan import RUN_ORDERS, make_plan
 from proofs.chaos.run_strikes import MARKS, Strike
@@ -23,15 +35,17 @@ SANDBOX = "0a1b2c3d-0000-4000-8000-000000000001"
 
 def _home(run_dir: Path) -> Path:
     home = run_dir / DAYTONA / "sandboxes" / SANDBOX / "home"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     return home
 
 
 def _environment(run_dir: Path, run: str, attempt: int) -> dict[str, str]:
-    home = str(_home(run_dir))
+    home = _home(run_dir)
+    (home / "prompt.md").write_text("Do it.\n")
     return {
         "PATH": os.environ["PATH"],
-        "HOME": home,
+        "HOME": str(home),
+        "ISSUEBOX_RUN_DIR": str(home),
         "ISSUEBOX_RUN": run,
         "ISSUEBOX_RUN_ATTEMPT": str(attempt),
         SECRET: "s3cret",
@@ -40,7 +54,7 @@ def _environment(run_dir: Path, run: str, attempt: int) -> dict[str, str]:
 
 async def test_job_writes_its_begin_and_its_end_and_what_it_leaves_is_found(tmp_path: Path) -> None:
     """The job's own ledger names its sandbox, its run and its attempt. A process in a session of its own is seen."""
-    environment = _environment(tmp_path, "r-0123456789ab", 2)
+    environment = _environment(tmp_path, "r-0123456789ab", 4)
     command = agent_settings(tmp_path, "s3cret")["ISSUEBOX_RUN_COMMAND"]
     process = await asyncio.create_subprocess_exec("sh", "-c", command, env=environment, stdout=subprocess.DEVNULL)
 
@@ -51,10 +65,59 @@ async def test_job_writes_its_begin_and_its_end_and_what_it_leaves_is_found(tmp_
     assert (found.sandbox_id, found.run) == (SANDBOX, "r-0123456789ab")
     assert await process.wait() in {0, 3}
     (begun,) = read_ledger(tmp_path)
-    assert (begun.sandbox_id, begun.run, begun.attempt) == (SANDBOX, "r-0123456789ab", 2)
+    assert (begun.sandbox_id, begun.run, begun.attempt) == (SANDBOX, "r-0123456789ab", 4)
     assert begun.ended_at is not None
     assert begun.at <= begun.ended_at
     await until(alive, lambda seen: not seen, "all of it has ended")
+
+
+def _runs_with_agents() -> list[str]:
+    """A run for each of the fake agent's habits, in their order: the job draws them by the number of its attempt."""
+    text = "for i in $(seq 300); do run=$(printf r-%012x $i); printf '%s ' $run; printf %s $run/1 | cksum; done"
+    found: dict[int, str] = {}
+    for line in subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout.splitlines():
+        run, number, _ = line.split()
+        if int(number) % 3 == 0:
+            found.setdefault(int(number) // 3 % len(WORDS), run)
+    return [found[place] for place in range(len(WORDS))]
+
+
+@contextlib.contextmanager
+def _ended(run_dir: Path) -> Iterator[None]:
+    """What the jobs leave is killed, however the block ends: nothing sweeps here."""
+    mark = f"HOME={run_dir}/".encode()
+    try:
+        yield
+    finally:
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if any(each.startswith(mark) for each in path.read_bytes().split(b"\0")):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+async def test_one_job_of_three_supervises_the_fake_agent_with_each_of_its_habits(tmp_path: Path) -> None:
+    """All come to their end, in order. Two leave a process in a session of its own, which the sweep has to find."""
+    command, told = agent_settings(tmp_path, "s3cret")["ISSUEBOX_RUN_COMMAND"], _runs_with_agents()
+
+    async def output(run: str) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", command), env=_environment(tmp_path, run, 1), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        out = await process.stdout.read()
+        assert await process.wait() in {0, 3}, (out[-500:], process.stderr)
+        return out
+
+    with _ended(tmp_path):
+        outputs = dict(zip(WORDS, await asyncio.gather(*map(output, told)), strict=True))
+        left = {alive.run for alive in alive_under(tmp_path)}
+    ledger = read_ledger(tmp_path)
+    assert {begun.run for begun in ledger if begun.ended_at is not None} == set(told)
+    assert len(ledger) == len(told)
+    assert read_habits(tmp_path) == Counter(WORDS)
+    assert left == {run for run, word in zip(told, WORDS, strict=True) if "fork" in word}
+    assert {word for word in WORDS if b'"type": "result"' not in outputs[word]} == {"no-result"}
+    assert max(map(len, outputs["huge-lines"].splitlines())) > 3 * 64 * 1024
 
 
 async def test_secret_is_found_in_binary_files_at_any_depth(tmp_path: Path) -> None:

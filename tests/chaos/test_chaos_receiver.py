@@ -56,6 +56,7 @@ def test_notice_that_was_refused_is_not_known() -> None:
         ({"goal": "archived"}, "sandbox.stopped"),
         ({"goal": "deleted"}, "sandbox.deleted"),
         ({"blocked": {"cause": "unsaved"}, "goal": "deleted"}, "sandbox.blocked"),
+        ({"blocked": {"cause": "queued"}}, ""),
         ({"goal": "stopped", "seen_at": None}, ""),
     ],
 )

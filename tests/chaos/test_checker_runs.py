@@ -190,6 +190,85 @@ def _told_of_a_deleted_issue(tape: Tape) -> None:
     tape.send("deleted", GONE)
 
 
+def _told_twice_by_a_proxy(tape: Tape, *, is_mended: bool) -> None:
+    """The younger one is deleted, or not."""
+    _done(tape)
+    first = tape.comment()
+    twin = first.model_copy(update={"comment_id": 2})
+    tape.comments.append(twin)
+    if is_mended:
+        tape.uncomment(twin)
+
+
+def _asked_for_again(tape: Tape, **facts: object) -> None:
+    """The reply of the first create was lost, and then a second one was asked for; the younger comment is deleted."""
+    _done(tape)
+    tape.comment()
+    second = tape.comment()
+    tape.change(second, **facts, deleted_at=second.at + 1.0)
+
+
+def _first_one_came_late(tape: Tape) -> None:
+    """No look could have shown it."""
+    _done(tape)
+    tape.comment(late_s=10.0)
+    tape.uncomment(tape.comment())
+
+
+def _told_anew(tape: Tape) -> None:
+    """The first one was deleted before the look that came before the second."""
+    _done(tape)
+    tape.uncomment(tape.comment())
+    tape.comment()
+
+
+def _told_anew_without_a_look(tape: Tape) -> None:
+    _told_anew(tape)
+    tape.change(tape.comments[-1], looked_at=None)
+
+
+def _third_one_without_a_look(tape: Tape) -> None:
+    """There was one before the second, which no look can have shown."""
+    _done(tape)
+    first, second, third = tape.comment(late_s=20.0), tape.comment(late_s=20.0), tape.comment()
+    tape.change(third, looked_at=first.asked_at + 0.5)
+    tape.uncomment(second)
+    tape.uncomment(tape.comments[2])
+
+
+def _told_on_another_issue(tape: Tape) -> None:
+    _told(tape, "r-1")
+    tape.comments.append(tape.comments[0].model_copy(update={"issue": 2, "comment_id": 2}))
+
+
+def _another_issue_is_told(tape: Tape) -> None:
+    """It was deleted, so whatever was written there is gone."""
+    _told(tape, "r-1", "r-9", "r-9")
+    for comment in tape.comments[1:]:
+        tape.change(comment, issue=2)
+    tape.send("deleted", GONE, issue=2)
+
+
+def _not_told_to_its_end(tape: Tape, state: str) -> None:
+    tape.step("collect_run", works(tape), "ended")
+    tape.receive("start-1", state)
+    tape.comment(body="The agent is at work. To stop it: comment.")
+    if state != "over":
+        tape.order("stop")
+
+
+def _told_by_an_ended_workflow(tape: Tape, *, again: bool) -> None:
+    """What it did not delete stays, and its run stays at work: nobody knows of it. With `again`, after that end."""
+    _done(tape)
+    tape.comment()
+    if again:
+        tape.terminate()
+    first = tape.comment("r-0", body="The agent is at work. To stop it: comment.")
+    tape.comments.append(first.model_copy(update={"comment_id": 9}))
+    if not again:
+        tape.terminate()
+
+
 def _followed(tape: Tape, by: str) -> None:
     """The sandbox stops while an activity follows the run."""
     sandbox = works(tape)
@@ -266,6 +345,21 @@ STORIES: dict[str, tuple[Story, str]] = {
     "a run that is told twice": (lambda tape: _told(tape, "r-1", "r-1"), "M"),
     "a run that is not told": (lambda tape: _told(tape, "r-2"), "M"),
     "a run of an issue that was deleted": (_told_of_a_deleted_issue, ""),
+    "a run that a proxy told twice": (lambda tape: _told_twice_by_a_proxy(tape, is_mended=False), "M"),
+    "a run that a proxy told twice, mended": (lambda tape: _told_twice_by_a_proxy(tape, is_mended=True), ""),
+    "a comment beside one that a look had shown": (_asked_for_again, "M"),
+    "a comment without a look since the first": (lambda tape: _asked_for_again(tape, looked_at=1.0), "M"),
+    "a comment without a look": (lambda tape: _asked_for_again(tape, looked_at=None), "M"),
+    "a comment without a look, after one that was deleted": (_told_anew_without_a_look, "M"),
+    "a third comment without a look since the second": (_third_one_without_a_look, "M"),
+    "a run that is told on another issue as well": (_told_on_another_issue, "M"),
+    "a deleted issue beside it, on which runs were told twice": (_another_issue_is_told, ""),
+    "a comment beside one that came late": (_first_one_came_late, ""),
+    "a comment after one that was deleted": (_told_anew, ""),
+    "a run that is over and told to be at work": (lambda tape: _not_told_to_its_end(tape, "over"), "M"),
+    "a run that is paused and told to be": (lambda tape: _not_told_to_its_end(tape, "given"), ""),
+    "a run that an ended workflow told twice": (lambda tape: _told_by_an_ended_workflow(tape, again=False), ""),
+    "a run that is told twice after that end": (lambda tape: _told_by_an_ended_workflow(tape, again=True), "M"),
     "a sandbox that was idle while a worker followed": (lambda tape: _followed(tape, "auto_stop"), "N"),
     "a sandbox that a person stopped meanwhile": (lambda tape: _followed(tape, "admin:stop"), ""),
     "a sandbox that a person made idle meanwhile": (_made_idle, ""),

@@ -6,11 +6,17 @@ After the restart there is one sandbox for the issue, and no event that was answ
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
 
 from issuebox.dev.demo.stack import Stack, running, until
+from issuebox.dev.environment import to_temporal
+from issuebox.temporal.connect import connect
+from workflows.options import HEARTBEATS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -36,11 +42,32 @@ async def _one_running(stack: Stack, issue: int) -> None:
     assert await stack.creates(issue) == 1
 
 
+LATE_MAX = timedelta(seconds=2)
+"""How late Temporal's own timers may be on a busy machine."""
+
+
 async def test_worker_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> None:
-    """The create goes on at Daytona; the next worker finds it and hands it over."""
+    """The create goes on at Daytona; the next worker finds it and hands it over. Its silence is waited out before."""
     await _creating(stack, 101)
     stack.kill("worker")
     await _one_running(stack, 101)
+    silence = _silence(await _history(stack, 101))
+    assert HEARTBEATS[None].timeout <= silence <= HEARTBEATS[None].timeout + HEARTBEATS[None].every + LATE_MAX
+
+
+async def _history(stack: Stack, issue: int) -> list[HistoryEvent]:
+    dev = stack.stack
+    client = await connect(environment=to_temporal(dev.temporal_address, dev.temporal_namespace))
+    handle = client.get_workflow_handle(stack.name(issue))
+    return [event async for event in handle.fetch_history_events()]
+
+
+def _silence(events: list[HistoryEvent]) -> timedelta:
+    """How long after its start the activity of the dead worker was given up, for the heartbeats that it missed."""
+    [late] = [event for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT]
+    lost = late.activity_task_timed_out_event_attributes
+    assert lost.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
+    return late.event_time.ToDatetime() - events[lost.started_event_id - 1].event_time.ToDatetime()
 
 
 async def test_worker_killed_in_a_lookup_leaves_it_to_the_next(stack: Stack) -> None:

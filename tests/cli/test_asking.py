@@ -56,6 +56,7 @@ async def test_ensure_of_a_blocked_issue_says_why_and_what_helps(stack: Stack, i
     assert f"{stack.name} is blocked." in ran.out
     assert "Total CPU limit exceeded." in ran.out
     assert "raise the organization's limit" in ran.out
+    assert "when its turn comes, see `issuebox queue`" in ran.out
 
 
 async def test_ensure_that_cannot_wait_longer_says_that_the_work_continues(stack: Stack, issuebox: Run) -> None:

@@ -67,6 +67,9 @@ async def test_list_shows_what_fits_and_nothing_else(temporal: Client, repositor
             phase="usable", state="started", repository=repository, number=3, issue_state="closed"
         ),
         "--blocked": Published(phase="missing", blocked="quota", repository=repository, number=4, issue_state="open"),
+        "": Published(
+            phase="missing", state="x", blocked="queued", repository=repository, number=5, issue_state="open"
+        ),
     }
     shown = [base, *others.values()]
     names = [await known(temporal, published) for published in shown]
@@ -77,13 +80,13 @@ async def test_list_shows_what_fits_and_nothing_else(temporal: Client, repositor
         assert (ran.code, ran.err) == (0, "")
         return [row["published"]["number"] for row in ran.json["issues"]]
 
-    assert await numbers() == [4, 3, 2, 1]
+    assert await numbers() == [5, 4, 3, 2, 1]
     assert await numbers("--phase", "stopped") == [2]
     assert await numbers("--state", "started") == [3, 1]
     assert await numbers("--issue-state", "closed") == [3]
     assert await numbers("--blocked") == [4]
     ran = await read("list", "--repo", repository, "--limit", "2")
-    assert (f"{repository}#4" in ran.out, f"{repository}#3" in ran.out, f"{repository}#2" in ran.out) == (
+    assert (f"{repository}#5" in ran.out, f"{repository}#4" in ran.out, f"{repository}#3" in ran.out) == (
         True, True, False,
     )  # fmt: skip
     assert "raise --limit" in ran.out

@@ -47,14 +47,16 @@ def deliveries(good: float, refused: float, steps: int, slow: float = 0.0) -> Se
     }
 
 
-def handovers(in_time: float, late: float, blocked: float, steps: int) -> Series:
-    """Handovers in each step: within the minute, after it, and none because the issue is blocked."""
+def handovers(in_time: float, late: float, blocked: float, steps: int, queued: float = 0) -> Series:
+    """Handovers in each step: within the minute, after it, and none because the issue is blocked, or queued."""
     name = "issuebox_handover_duration_seconds"
     return {
         **grows(f'{name}_bucket{{outcome="created",le="60.0"}}', in_time, steps),
         **grows(f'{name}_count{{outcome="created"}}', in_time + late, steps),
         **grows(f'{name}_bucket{{outcome="blocked",le="60.0"}}', blocked, steps),
         **grows(f'{name}_count{{outcome="blocked"}}', blocked, steps),
+        **grows(f'{name}_bucket{{outcome="queued",le="60.0"}}', queued, steps),
+        **grows(f'{name}_count{{outcome="queued"}}', queued, steps),
     }
 
 
@@ -95,6 +97,9 @@ CASES: tuple[Case, ...] = (
     Case("IssueboxHandoversLate1h", 1, handovers(80, 20, 0, HOUR), HOUR, what="20 % are late"),
     Case("IssueboxHandoversLate1h", 1, handovers(80, 0, 20, HOUR), HOUR, what="20 % are blocked at once"),
     Case("IssueboxHandoversLate1h", 0, handovers(90, 5, 5, HOUR), HOUR, what="10 %"),
+    Case("IssueboxHandoversLate1h", 0, handovers(90, 5, 0, HOUR, queued=500), HOUR, what="most wait for their turn"),
+    Case("IssueboxHandoversLate1h", 1, handovers(80, 20, 0, HOUR, queued=500), HOUR,
+         what="most wait for their turn, and 20 % of the others are late"),
     Case("IssueboxHandoversLate6h", 1, handovers(92, 8, 0, 78), 78, "5m", what="8 %"),
     Case("IssueboxHandoversLate6h", 0, handovers(95, 5, 0, 78), 78, "5m", what="5 %"),
     Case("IssueboxHandoversLate3d", 1, handovers(98, 2, 0, 154), 154, "30m", what="2 %"),
@@ -143,6 +148,8 @@ CASES: tuple[Case, ...] = (
     Case("IssueboxManyBlocked", 0, stays('issuebox_issues{phase="usable"}', 100, 60)
          | stays('issuebox_issues_blocked{cause="quota"}', 4, 60)
          | stays('issuebox_issues_blocked{cause="unsaved"}', 40, 60), 60, what="people have not pushed"),
+    Case("IssueboxManyBlocked", 0, stays('issuebox_issues{phase="missing"}', 100, 60)
+         | stays('issuebox_issues_blocked{cause="queued"}', 90, 60), 60, what="they wait for their turn"),
     Case("IssueboxBlockedByUs", 1, stays('issuebox_issues_blocked{cause="credentials"}', 1), SHORT),
     Case("IssueboxBlockedByUs", 0, stays('issuebox_issues_blocked{cause="quota"}', 9)
          | stays('issuebox_issues_blocked{cause="internal"}', 0), SHORT),

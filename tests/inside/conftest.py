@@ -54,6 +54,13 @@ class Box:
         activities = InsideActivities(self.provider, set_up=given)
         return await ActivityEnvironment().run(activities.set_up_sandbox, self.request(repository))
 
+    async def inspect_as(self, request: CommandInput) -> tuple[Inspection, list[str]]:
+        """The activity for this request, and the requests to Daytona that it sent, its toolbox's left out."""
+        entries = await self.server.admin.journal()
+        found = await ActivityEnvironment().run(InsideActivities(self.provider).inspect_sandbox, request)
+        sent = await self.server.admin.journal(after=entries[-1].seq, kind="request")
+        return found, [str(entry.operation) for entry in sent]
+
     async def inspect(self, *paths: str) -> Inspection:
         """Run the activity as Temporal would: an attempt that fails is followed by another, without the pause."""
         activities = InsideActivities(self.provider, inspect_paths=paths or ("~",))

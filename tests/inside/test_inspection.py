@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -349,7 +351,7 @@ async def test_stopped_and_deleted_sandboxes_are_unchecked(box: Box) -> None:
     await box.provider.delete(box.sandbox.id)
     gone = await box.inspect()
     assert (stopped.state, gone.state) == (WorkState.UNCHECKED, WorkState.UNCHECKED)
-    assert "stopped" in stopped.findings[0]
+    assert "Is the Sandbox started?" in stopped.findings[0]
     assert "404" in gone.findings[0]
 
 
@@ -366,3 +368,40 @@ async def test_label_that_is_right_is_not_written_again(box: Box) -> None:
     await box.inspect()
     writes = [e for e in await box.server.admin.journal(kind="request") if e.operation == "labels"]
     assert [entry.name for entry in writes] in ([NAME], [None])
+
+
+LABELLED = ["get", "labels"]
+"""Labels are read before they are written, because Daytona replaces all of them."""
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_dirty", "sent"),
+    [
+        ({}, False, ["get", *LABELLED]),
+        ({"is_ours": True}, False, ["get", *LABELLED]),
+        ({"is_ours": True, "toolbox_url": True}, False, LABELLED),
+        ({"is_ours": True, "toolbox_url": True, "work": "unsaved"}, False, LABELLED),
+        ({"is_ours": True, "toolbox_url": True, "work": "clean"}, False, []),
+        ({"is_ours": True, "toolbox_url": True, "is_quiet": True}, False, []),
+        ({"is_ours": True, "toolbox_url": True, "is_quiet": True}, True, LABELLED),
+        ({"is_ours": True, "toolbox_url": True, "work": "clean"}, True, LABELLED),
+        ({"toolbox_url": True, "is_quiet": True}, False, ["get"]),
+    ],
+)
+async def test_inspection_asks_daytona_only_what_the_workflow_has_not_seen(
+    box: Box, seen: dict[str, Any], sent: list[str], *, is_dirty: bool
+) -> None:
+    """Whose a sandbox is that was not ours is read again. A clean one that is deleted next needs no label."""
+    if is_dirty:
+        await box.shell("git init -q repo && echo draft >repo/notes")
+    given = {**seen, "toolbox_url": box.sandbox.toolbox_url} if "toolbox_url" in seen else seen
+    found, requests = await box.inspect_as(replace(box.request(), **given))
+    assert (found.state is WorkState.CLEAN) is not is_dirty
+    assert requests == sent
+
+
+async def test_inspection_of_a_labelled_sandbox_reads_once(box: Box) -> None:
+    """The read that brings the address of its toolbox brings its label as well."""
+    request = replace(box.request(), is_ours=True)
+    await box.inspect_as(request)
+    assert (await box.inspect_as(request))[1] == ["get"]

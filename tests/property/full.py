@@ -16,13 +16,15 @@ from typing import Any
 from activities.github_messages import SENT_NAMED_MAX
 from issuebox.domain.audit import SUSPECTS_MAX
 from issuebox.domain.events import IssueEvent
+from issuebox.domain.gate import HOLDERS_MAX, LISTED_MAX
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import DELIVERIES_MAX, NOTES_MAX
+from issuebox.domain.name_ranges import RANGES_MAX
 from issuebox.domain.phase import Phase
 from issuebox.domain.provider import CURSOR_BYTES_MAX
 from issuebox.domain.run import KEY_BYTES_MAX, KEYS_MAX, QUEUE_MAX, RECEIPTS_MAX, RUNS_MAX
-from issuebox.domain.run_gate import HOLDERS_MAX, STRANGE_MAX, Said, Word
 from issuebox.domain.sandbox import LABELS_MAX, Sandbox
+from issuebox.domain.slot import STRANGE_MAX, Said, Word
 from issuebox.domain.unsaved_work import FINDINGS_MAX
 from issuebox.providers.github import ETAG_BYTES_MAX, PAGE_SIZE
 from issuebox.providers.github_client import QUERY_MAX
@@ -59,6 +61,7 @@ MADE_BY_US: Mapping[str, str] = {
     "doing": "inspecting the sandbox for unsaved work, and some words more",
     "judged": f"{2**63 - 1}@{10**11}",
     "known_token": "t" * 2000,
+    "bounds": "p" * 80 + "9" * 18,
     "error": "RateLimitedError",
     "outcome": "recovered",
     "phase": "recoverable",
@@ -96,7 +99,7 @@ COPIED: Mapping[str, str] = {
         ("sandbox_id", "forced_id", "abandoned_id", "unbuilt_id", "counted_id", "set_up_id", "gone_id"), "sandbox_id"
     ),
     **dict.fromkeys(("delivery", "deliveries", "ids"), "delivery"),
-    **dict.fromkeys(("holder", "holders", "ended", "unanswered"), "holder"),
+    **dict.fromkeys(("holder", "holders", "ended", "up", "sandboxes"), "holder"),
     **{name: name for name in ("name", "title", "repository", "state", "digests", "action")},
 }
 
@@ -106,13 +109,18 @@ LENGTHS: Mapping[tuple[str, str], int] = {
     ("Memory", "notes"): NOTES_MAX,
     ("Why", "notes"): NOTES_MAX,
     ("Slot", "strange"): STRANGE_MAX,
-    ("RunGate", "leases"): HOLDERS_MAX,
-    ("RunGate", "waiting"): HOLDERS_MAX,
-    ("RunGate", "unanswered"): HOLDERS_MAX,
-    ("RunGateView", "working"): HOLDERS_MAX,
-    ("RunGateView", "waiting"): HOLDERS_MAX,
-    ("HoldersInput", "holders"): 2 * HOLDERS_MAX,
-    ("HoldersChecked", "ended"): 2 * HOLDERS_MAX,
+    ("Gate", "leases"): HOLDERS_MAX,
+    ("Gate", "waiting"): HOLDERS_MAX,
+    ("Gate", "served"): HOLDERS_MAX,
+    ("GateView", "working"): HOLDERS_MAX,
+    ("GateView", "waiting"): HOLDERS_MAX,
+    ("CheckInput", "holders"): 4 * HOLDERS_MAX,
+    ("CheckInput", "sandboxes"): HOLDERS_MAX,
+    ("Checked", "ended"): 4 * HOLDERS_MAX,
+    ("Checked", "up"): HOLDERS_MAX,
+    ("Checked", "running"): LISTED_MAX,
+    ("WatchInput", "sandboxes"): HOLDERS_MAX,
+    ("Stopped", "holders"): HOLDERS_MAX,
     ("Note", "deliveries"): 1,
     ("Runs", "queue"): QUEUE_MAX,
     ("Runs", "runs"): RUNS_MAX,
@@ -131,6 +139,8 @@ LENGTHS: Mapping[tuple[str, str], int] = {
     ("Inspection", "findings"): FINDINGS_MAX + 100,
     ("Sandbox", "labels"): LABELS_MAX + 4,
     ("Walked", "suspects"): SUSPECTS_MAX,
+    ("Bounds", "bounds"): RANGES_MAX + 1,
+    ("Shard", "bounds"): RANGES_MAX + 1,
     ("Suspects", "suspects"): 2 * SUSPECTS_MAX,
     ("Findings", "findings"): 2 * SUSPECTS_MAX,
     ("AuditReport", "findings"): 2 * SUSPECTS_MAX,

@@ -17,15 +17,15 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.testing import ActivityEnvironment
 
-from activities import audit_messages, github_messages, run_gate_messages, run_messages
+from activities import audit_messages, gate_messages, github_messages, run_messages
 from activities import messages as activity_messages
 from activities.audit import AuditActivities
+from activities.gate import GateActivities
 from activities.github import GitHubActivities
 from activities.inside import InsideActivities
 from activities.messages import CommandInput, LookupInput
 from activities.notices import NoticeActivities
 from activities.resync import Progress
-from activities.run_gate import RunGateActivities
 from activities.run_reports import RunReportActivities
 from activities.runs import RunActivities
 from activities.sandboxes import SandboxActivities
@@ -40,7 +40,7 @@ from tests import limits
 from tests.property.full import MOMENT, filled, worst
 from workflows import audit_messages as audit_workflow_messages
 from workflows import display, messages, resync_messages
-from workflows import run_gate_messages as run_gate_workflow_messages
+from workflows import gate_messages as gate_workflow_messages
 from workflows import run_messages as run_workflow_messages
 from workflows.lookups import lookup_input
 from workflows.messages import MEMO_STATUS, StartInput, Why
@@ -65,8 +65,8 @@ MODULES = (
     audit_messages,
     audit_workflow_messages,
     resync_messages,
-    run_gate_messages,
-    run_gate_workflow_messages,
+    gate_messages,
+    gate_workflow_messages,
     run_messages,
     run_workflow_messages,
 )
@@ -78,7 +78,7 @@ ACTIVITIES = [
         GitHubActivities,
         AuditActivities,
         NoticeActivities,
-        RunGateActivities,
+        GateActivities,
         RunActivities,
         RunReportActivities,
     )

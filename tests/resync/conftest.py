@@ -27,7 +27,7 @@ from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.sweeps import SweptIssues
 from issuebox.worker import WORKFLOW_RUNNER
-from tests.resync.github import BEGAN, TOKEN, GitHub, running
+from proofs.github_api import BEGAN, TOKEN, GitHub, running
 from workflows.messages import MEMO_STATUS, SIGNAL_EVENT, WORKFLOW_TYPE, Aside, StartInput
 from workflows.resync import ResyncWorkflow
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest

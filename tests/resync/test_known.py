@@ -24,8 +24,8 @@ from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.temporal.sweeps import SweptIssues
+from proofs.github_api import TOKEN, GitHub, Mishap
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
-from tests.resync.github import TOKEN, GitHub, Mishap
 from tests.waiting import until
 from workflows.messages import MEMO_STATUS, WORKFLOW_TYPE, StartInput
 from workflows.search_attributes import ALL, ISSUE_STATE

@@ -12,8 +12,8 @@ from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue
 from issuebox.domain.run import QUEUE_MAX, RequestKind, RunRequest, comment_key
 from issuebox.domain.triggers import Criteria
+from proofs.github_api import account
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
-from tests.resync.github import account
 
 WITH_RUNS = Criteria(run_on=("label", "comment"))
 MAINTAINER = account("maintainer")

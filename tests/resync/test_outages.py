@@ -22,8 +22,8 @@ from issuebox.domain.triggers import Criteria
 from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.sweeps import SweptIssues
+from proofs.github_api import TOKEN, GitHub, Mishap
 from tests.resync.conftest import REPOSITORY, Served, Stack, at, worker
-from tests.resync.github import TOKEN, GitHub, Mishap
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
 
 PAGES = 5

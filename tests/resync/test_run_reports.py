@@ -20,10 +20,10 @@ from issuebox.domain.errors import RateLimitedError
 from issuebox.domain.issue import Issue
 from issuebox.domain.run import Run, RunOutcome, RunPhase
 from issuebox.domain.run_comment import Hints, Surroundings, marker
-from issuebox.providers.github_client import GitHubOptions
-from issuebox.providers.github_comments import LIMITS, GitHubComments, WritePace
-from tests.resync.github import TOKEN, Mishap, running
-from tests.resync.github_comments import Fate, GitHubWithComments
+from issuebox.providers.github_client import LIMITS, GitHubOptions
+from issuebox.providers.github_comments import GitHubComments, WritePace
+from proofs.github_api import TOKEN, Mishap, running
+from proofs.github_comments import Fate, GitHubWithComments
 from tests.waiting import until
 
 NUMBER = 5
@@ -144,6 +144,38 @@ async def test_of_two_comments_the_younger_is_deleted(github: GitHubWithComments
     assert await report(reports, replace(OVER, comment_id=younger)) == older
     [written] = github.written()
     assert written["id"] == older
+    assert "**The agent is done.**" in written["body"]
+
+
+async def test_comment_that_is_kept_is_told_the_end_whatever_is_lost_meanwhile(
+    github: GitHubWithComments, reports: RunReportActivities
+) -> None:
+    """The known comment was the younger one, and is deleted: that is no person's deed, and the older one goes on."""
+    older = github.say(NUMBER, f"{marker(RUN.id)}\nolder", github.login)
+    younger = github.say(NUMBER, f"{marker(RUN.id)}\nyounger", github.login)
+    lost = github.do("PATCH", f"/{older}", Fate.LOST_BEFORE)
+    assert await until_reported(reports, replace(OVER, comment_id=younger)) == older
+    [written] = github.written()
+    assert (written["id"], lost.met) == (older, 1)
+    assert "**The agent is done.**" in written["body"]
+
+
+async def test_comment_that_a_follower_kept_is_told_the_end(
+    github: GitHubWithComments, reports: RunReportActivities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create was carried out late. The follower finds both comments, and the workflow still knows the younger one."""
+    monkeypatch.setattr(run_reports, "EDIT_PACE_S", 0.05)
+    older = github.say(NUMBER, f"{marker(RUN.id)}\nolder", github.login)
+    younger = github.say(NUMBER, f"{marker(RUN.id)}\nyounger", github.login)
+    with reports.telling(ReportInput(7, "claude-issue-7", WORKING, Surroundings(ISSUE))) as tell:
+
+        async def told() -> bool:
+            tell("testing")
+            return older in github.revisions
+
+        await until(told, bool, "the follower tells the progress in the older one")
+    assert await report(reports, replace(OVER, comment_id=younger)) == older
+    [written] = github.written()
     assert "**The agent is done.**" in written["body"]
 
 

@@ -21,8 +21,8 @@ from temporalio.client import (
 
 from issuebox.domain.events import Intention
 from issuebox.domain.issue import IssueState
+from proofs.github_api import Mishap
 from tests.resync.conftest import REPOSITORY, Served, Stack, at
-from tests.resync.github import Mishap
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, RepositoryReport, ResyncReport, ResyncRequest
 

@@ -15,8 +15,8 @@ from issuebox.domain.phase import Cause
 from issuebox.providers.github import GitHubSource, etag_of
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.providers.github_errors import Reply
+from proofs.github_api import TOKEN, GitHub, Mishap, account, running
 from tests.resync.conftest import REPOSITORY, at
-from tests.resync.github import TOKEN, GitHub, Mishap, account, running
 
 QUERY = PageQuery(REPOSITORY, since=at(0))
 

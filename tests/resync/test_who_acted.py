@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import IssueState
 from issuebox.domain.triggers import Association, Criteria
+from proofs.github_api import Mishap, account
 from tests.resync.conftest import Served, Stack, at
-from tests.resync.github import Mishap, account
 
 BOT = account("helper[bot]", "Bot")
 MAINTAINER = account("maintainer")

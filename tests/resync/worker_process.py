@@ -16,8 +16,8 @@ from issuebox.providers.github import GitHubSource
 from issuebox.providers.github_client import GitHubOptions
 from issuebox.temporal.connect import DATA_CONVERTER
 from issuebox.temporal.sweeps import SweptIssues
+from proofs.github_api import TOKEN, GitHub
 from tests.resync.conftest import Stack, worker
-from tests.resync.github import TOKEN, GitHub
 
 
 async def main(address: str, url: str, task_queue: str, prefix: str, *run_on: str) -> None:

@@ -19,8 +19,8 @@ from issuebox.dev.demo.stack import REPOSITORY, SETTINGS, Stack, running, until
 from issuebox.dev.mock_delivery import MockIssue, MockSender, build, post
 from issuebox.domain.triggers import Association
 from localdaytona.journal import Entry
-from tests.resync.github import TOKEN, GitHub
-from tests.resync.github import running as github_running
+from proofs.github_api import TOKEN, GitHub
+from proofs.github_api import running as github_running
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

@@ -26,6 +26,7 @@ from issuebox.domain.audit import (
     claim_of,
     confirm,
     is_anothers,
+    joined,
     judge_record,
     judge_sandbox,
     promise_holds,
@@ -324,3 +325,23 @@ def test_suspects_are_capped_and_the_walk_says_so() -> None:
     assert (len(walked.suspects), walked.is_truncated) == (SUSPECTS_MAX, True)
     assert walked.turn(0, 0, [], None).is_truncated
     assert not Walked().turn(SUSPECTS_MAX, 0, many[:-1], None).is_truncated
+
+
+def test_parts_of_a_walk_are_added_up() -> None:
+    """What several activities walked is one walk; a suspect of two parts is one, and the cap is that of the whole."""
+    suspect = Suspect(Kind.ORPHAN, 7, "a", NAME)
+    one = Walked().turn(3, 1, [suspect], None, foreign=1, outdated=2, undelivered=3)
+    two = Walked().turn(2, 2, [suspect], "1", unsettled=1).turn(1, 0, [], None)
+    assert joined([one, two]) == Walked(
+        None, True, pages=3, rows=6, passed=3, suspects=(suspect,), foreign=1, outdated=2, undelivered=3, unsettled=1
+    )
+    most = [Suspect(Kind.ORPHAN, number, str(number), NAME) for number in range(SUSPECTS_MAX)]
+    full = joined([one, Walked().turn(0, 0, most, None)])
+    assert (len(full.suspects), full.is_truncated) == (SUSPECTS_MAX, True)
+
+
+@pytest.mark.parametrize(("truncated", "unsettled"), list(product((True, False), (0, 1))))
+def test_walk_is_complete_when_nothing_was_left_out(truncated: bool, unsettled: int) -> None:
+    """Neither a suspect nor a range whose rows and counts disagree."""
+    walked = Walked(is_truncated=truncated, unsettled=unsettled)
+    assert walked.is_complete is joined([walked, Walked()]).is_complete is (not truncated and not unsettled)

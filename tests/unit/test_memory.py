@@ -215,7 +215,7 @@ def test_event_does_not_put_off_the_next_try_of_a_blocked_issue() -> None:
         # Daytona may ask for a longer pause, and cannot shorten one.
         known.block(Cause.RATE_LIMITED, "slow down", T0 + timedelta(seconds=63), retry_after_s, lambda: 1.0)
         assert known.progress.blocked.next_try_at == T0 + timedelta(seconds=next_s)
-    known.block(Cause.QUOTA, "full", T0 + timedelta(seconds=64), 0, lambda: 1.0)
+    known.block(Cause.CAPACITY, "full", T0 + timedelta(seconds=64), 0, lambda: 1.0)
     assert (known.progress.blocked.next_try_at, known.progress.blocked.tries) == (T0 + timedelta(seconds=544), 4)
 
 

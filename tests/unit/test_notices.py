@@ -39,6 +39,10 @@ def blocked(memory: Memory) -> None:
     memory.block(Cause.QUOTA, "no more CPUs", NOW, 0.0, lambda: 0.0)
 
 
+def queued(memory: Memory) -> None:
+    memory.block(Cause.QUEUED, "place 3 in the queue", LATER, 0.0, lambda: 0.0)
+
+
 def asked_again(memory: Memory) -> None:
     memory.ask(LATER)
 
@@ -71,6 +75,7 @@ def memory_after(*states: State, has_receiver: bool = True) -> Memory:
         (on_its_way, None),
         (only_looked_up, None),
         (asked_again, None),
+        (queued, None),
     ],
 )
 def test_state_that_somebody_can_act_on_makes_a_notice(state: State, kind: Kind | None) -> None:
@@ -126,6 +131,16 @@ def test_request_that_was_called_off_makes_no_notice() -> None:
     memory.requests.serve(memory.ask(LATER), Answer(Outcome.STOPPED))
     take_notice(memory, LATER)
     assert memory.notices.made == 1
+
+
+def test_issue_that_waits_for_its_turn_on_the_way_makes_no_notice() -> None:
+    """It was blocked, is queued, and then handed over: the receiver hears of the block and of the sandbox."""
+    memory = memory_after(blocked, queued)
+    assert memory.notices.made == 1
+    ready(memory)
+    take_notice(memory, LATER)
+    assert memory.notices.pending is not None
+    assert (memory.notices.made, memory.notices.pending.kind) == (2, Kind.READY)
 
 
 def test_id_has_no_full_stop() -> None:

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from issuebox.domain.errors import RateLimitedError
+from issuebox.domain.provider import Spare
 from issuebox.providers.rate_limits import (
     LINE_MAX_S,
     PROBES_MAX,
@@ -173,6 +174,42 @@ def test_late_news_shorten_neither_a_pause_nor_the_window() -> None:
     window.learn(late, Told(300, 0, 30.0))
     assert window.enter(CREATE, 90.0) is None
     assert window.interval_s == pytest.approx(1.1 * 60 / 300)
+
+
+def test_who_can_wait_leaves_the_rest_of_the_limit() -> None:
+    """A share of the whole limit, however much is left; and no more than that share of what others have left."""
+    window = Window()
+    assert window.spare(0.0, 0.4) == Spare()
+    _told(window, 0.0, Told(600, 599, 60.0))
+    assert window.spare(0.0, 0.4).pause_s == pytest.approx(60 / (0.4 * 599))
+    assert window.spare(50.0, 0.4).pause_s == pytest.approx(60 / (0.4 * 600))
+    _told(window, 30.0, Told(600, 100, 30.0))
+    assert window.spare(30.0, 0.4).pause_s == pytest.approx(30 / (0.4 * 100))
+    assert window.spare(30.0, 0.2).pause_s == pytest.approx(2 * window.spare(30.0, 0.4).pause_s)
+    assert window.spare(60.0, 0.4) == Spare(0.0, 60 / (0.4 * 600))
+
+
+@pytest.mark.parametrize("remaining", [5_000, 600, 60, 6])
+def test_what_waits_takes_no_more_than_its_share_of_a_window(remaining: int) -> None:
+    """Sent at the pace that is right each time, from any moment on: most of what was left is there for the others."""
+    window = Window()
+    _told(window, 0.0, Told(10_000, 9_999, 60.0))
+    _told(window, 20.0, Told(10_000, remaining, 40.0))
+    now, sent = 20.0, 0
+    while (now := now + window.spare(now, 0.4).pause_s) < 60.0 - 0.1 * 40.0:
+        assert window.enter(CREATE, now) is not None
+        sent += 1
+    assert sent <= min(0.4 * 10_000, 0.65 * remaining)
+    assert sent >= 0.3 * min(4_000, remaining) - 1
+
+
+def test_closed_window_has_nothing_to_spare() -> None:
+    """Who can wait is told for how long, whether a limit is known or not."""
+    window = Window()
+    window.close(10.0, 5.0)
+    assert window.spare(12.0, 0.4) == Spare(3.0)
+    _told(window, 20.0, Told(1, 0, 60.0))
+    assert window.spare(30.0, 0.5) == Spare(50.0, 120.0)
 
 
 async def test_refusal_of_one_limiter_leaves_the_others_open() -> None:

@@ -27,9 +27,9 @@ from issuebox.domain.run import (
     RunRequest,
     RunTerms,
 )
-from issuebox.domain.run_gate import Need
 from issuebox.domain.run_pause import STOPPED_AGAIN_WITHIN, Pause
 from issuebox.domain.run_plan import Circumstances, finish, observe, pause_for_stops, plan
+from issuebox.domain.slot import Need
 from workflows import display
 from workflows.run_messages import RunState, newest_state, receipts_of, view_of
 

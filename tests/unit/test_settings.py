@@ -119,6 +119,10 @@ WRONG: dict[str, tuple[tuple[str, str], ...]] = {
     "resync_interval_s": (("-5m", INTERVAL),),
     "audit_interval_s": (("hourly", INTERVAL),),
     "audit_mend": (("maybe", "true or false"), ("", "true or false")),
+    "running_max": (("-1", "a whole number between 0 and 500"), ("ten", "a whole number between 0 and 500")),
+    "running_max_per_repository": (("501", "a whole number between 0 and 500"),),
+    "running_max_per_author": (("501", "a whole number between 0 and 500"),),
+    "running_reserve": (("500", "a whole number between 0 and 499"),),
     "runs_max": (("-1", "a whole number between 0 and 500"), ("many", "a whole number between 0 and 500")),
     "cached_workflows": (
         ("0", A_CACHE),
@@ -406,9 +410,9 @@ def test_environment_is_read_and_no_dot_env(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_reference_has_every_setting_once_and_those_that_matter_first() -> None:
-    """54 settings, each in one table."""
+    """58 settings, each in one table."""
     names = [name for table in SETTINGS.values() for name in table]
-    assert len(names) == len(set(names)) == 54
+    assert len(names) == len(set(names)) == 58
     assert set(names) == set(ApiSettings.model_fields) | set(WorkerSettings.model_fields)
     assert next(iter(SETTINGS.values()))[:3] == ("webhook_secrets", "api_tokens", "daytona_api_key")
 

@@ -56,6 +56,13 @@ def test_wait_ends_with_a_block(doing: str) -> None:
     assert end_of(status(doing, blocked=BLOCK)) is WaitEnd.BLOCKED
 
 
+@pytest.mark.parametrize("doing", [IDLE, BLOCKED])
+def test_wait_goes_on_while_the_issue_is_queued(doing: str) -> None:
+    """Its turn comes by itself. What Daytona's quota holds up is blocked: somebody may have to make room."""
+    queued = Blocked(Cause.QUEUED, "place 1 in the queue", "nothing to do", NOW)
+    assert end_of(status(doing, phase=Phase.MISSING, outcome=Outcome.QUEUED, blocked=queued)) is None
+
+
 def test_wait_goes_on_while_a_blocked_issue_is_tried_again() -> None:
     """The block is about to end, or to be renewed."""
     assert end_of(status("looking the sandbox up", blocked=BLOCK)) is None

@@ -67,6 +67,7 @@ class Stack:
     worker: WorkerOptions
     issue_id: int
     made: list[str] = field(default_factory=list)
+    number: int = 5
 
     @property
     def settings(self) -> WorkerSettings:
@@ -82,7 +83,9 @@ class Stack:
 
     def event(self, intention: Intention = Intention.ENSURE, **changes: object) -> IssueEvent:
         """A delivery for the issue, new unless stated otherwise."""
-        issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=IssueState.OPEN, updated_at=datetime.now(UTC))
+        issue = Issue(
+            self.issue_id, "octo/repo", self.number, "A title", state=IssueState.OPEN, updated_at=datetime.now(UTC)
+        )
         given: dict[str, object] = {
             "issue": issue,
             "intention": intention,
@@ -108,7 +111,7 @@ class Stack:
         """Update-with-start, as the API does."""
         return await self.temporal.execute_update_with_start_workflow(
             UPDATE_ENSURE,
-            EnsureRequest(Issue(self.issue_id, "octo/repo", 5, "A title"), "test"),
+            EnsureRequest(Issue(self.issue_id, "octo/repo", self.number, "A title"), "test"),
             start_workflow_operation=WithStartWorkflowOperation(
                 WORKFLOW_TYPE,
                 StartInput(self.issue_id, self.name),
@@ -135,7 +138,7 @@ class Stack:
     async def close(self, state: IssueState = IssueState.CLOSED) -> None:
         """The issue is closed now, or leaves the repository."""
         now = datetime.now(UTC)
-        issue = Issue(self.issue_id, "octo/repo", 5, "A title", state=state, updated_at=now)
+        issue = Issue(self.issue_id, "octo/repo", self.number, "A title", state=state, updated_at=now)
         intention = Intention.DELETE if state is IssueState.DELETED else Intention.STOP
         await self.deliver(self.event(intention, issue=issue, action=str(state)))
 

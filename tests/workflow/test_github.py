@@ -15,7 +15,7 @@ from issuebox.domain.phase import Goal
 from issuebox.domain.run import RunOutcome
 from issuebox.providers.github import GitHubSource
 from issuebox.worker import build_worker
-from tests.resync.github import TOKEN, GitHub, account, running
+from proofs.github_api import TOKEN, GitHub, account, running
 from tests.waiting import until
 from workflows.resync_messages import RESYNC_WORKFLOW_TYPE, ResyncReport, ResyncRequest
 from workflows.run_messages import QUERY_RUNS, RunsView

@@ -10,19 +10,19 @@ from .conftest import Stack, Started
 
 
 async def test_missing_costs_one_lookup_one_create_and_one_read(stack: Stack) -> None:
-    """A create sends one lookup and one command; the read after it confirms the event stream's event."""
+    """A create sends one lookup and one command; its reply is from before the start, so a read comes after it."""
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
     assert await stack.requests() == ["get", "create", "get"]
 
 
 async def test_long_create_is_awaited_on_the_event_stream(start: Started) -> None:
-    """A create that outlasts the server's hold by two seconds costs one more read, not one per second."""
+    """A create that outlasts the server's hold by two seconds costs no more than any other."""
     stack = await start(daytona_read_interval_s=30.0, daytona_listen_s=5.0)
     await stack.daytona.admin.config(hold_s=0.1, durations={"create_s": 2.2})
     handover = await stack.ensure()
     assert handover.outcome is Outcome.CREATED
-    assert await stack.requests() == ["get", "create", "get", "get"]
+    assert await stack.requests() == ["get", "create", "get"]
 
 
 async def test_running_costs_one_request(stack: Stack) -> None:
@@ -57,10 +57,10 @@ async def test_stopped_costs_one_lookup_and_one_start(stack: Stack) -> None:
     assert await stack.requests(after=before) == ["get", "start"]
 
 
-async def test_archived_costs_one_lookup_one_start_and_two_reads(start: Started) -> None:
-    """Daytona answers a thaw at once and the event stream reports its end: one read now, one at the end.
+async def test_archived_costs_one_lookup_and_one_start(start: Started) -> None:
+    """Daytona answers a thaw at once and the event stream reports its end.
 
-    A thaw that outlasts what a command listens for costs two more: at the end of that time, and as its wait begins.
+    A thaw that outlasts what a command listens for costs one read, as its wait begins.
     """
     stack = await start(daytona_read_interval_s=30.0, daytona_listen_s=5.0)
     first = await stack.ensure()
@@ -71,7 +71,7 @@ async def test_archived_costs_one_lookup_one_start_and_two_reads(start: Started)
     before = await stack.journal_end()
     handover = await stack.ensure()
     assert (handover.outcome, handover.sandbox and handover.sandbox.id) == (Outcome.STARTED, first.sandbox.id)
-    assert await stack.requests(after=before) == ["get", "start", "get", "get"]
+    assert await stack.requests(after=before) == ["get", "start"]
 
 
 async def test_burst_of_events_costs_few_requests(stack: Stack) -> None:

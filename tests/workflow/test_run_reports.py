@@ -21,8 +21,8 @@ from issuebox.domain.issue import IssueState
 from issuebox.domain.run import RunOutcome
 from issuebox.domain.run_comment import marker
 from issuebox.worker import build_worker
-from tests.resync.github import TOKEN, running
-from tests.resync.github_comments import Fate, GitHubWithComments
+from proofs.github_api import TOKEN, running
+from proofs.github_comments import Fate, GitHubWithComments
 from tests.waiting import until
 from workflows import options
 from workflows.messages import SIGNAL_LOOK

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 
-from activities.reporting import HEARTBEAT_INTERVAL_S
+from activities.reporting import BEATS_PER_TIMEOUT
 from issuebox.domain.phase import Goal
 from issuebox.worker import build_worker
 from tests.waiting import until
+from workflows import options
 
 from .conftest import Stack, Started
 from .reading import local_activities
@@ -122,20 +124,45 @@ async def _lookups(stack: Stack) -> list[dict[str, Any]]:
     return [answer for activity, answer in await local_activities(stack) if activity == "lookup_sandbox"]
 
 
-async def test_short_command_sends_no_heartbeat(stack: Stack) -> None:
+async def test_short_command_sends_no_heartbeat(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """The start of an activity already shows a live worker; the first heartbeat comes an interval later."""
-    await stack.daytona.admin.add_fault("create", {"kind": "slow", "seconds": HEARTBEAT_INTERVAL_S + 2})
+    interval_s = 3.0
+    slow = options.Heartbeat(every=timedelta(seconds=1), timeout=timedelta(seconds=interval_s * BEATS_PER_TIMEOUT))
+    monkeypatch.setattr(options, "HEARTBEATS", dict(options.HEARTBEATS) | {None: slow})
+    stack = await start(daytona_command_timeout_s=15.0)
+    await stack.daytona.admin.add_fault("create", {"kind": "slow", "seconds": interval_s + 2})
     await stack.deliver()
     await until(lambda: _beats(stack.temporal, stack.name), lambda beats: beats == [False], "the create runs")
     await until(lambda: _beats(stack.temporal, stack.name), lambda beats: beats == [True], "and then it beats")
     await stack.served()
 
 
+async def test_long_command_sends_heartbeats_as_the_table_says(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker holds the SDK to it, whose own default is 0.8 of the timeout."""
+    seconds, beats = 6.0, set[datetime]()
+    often = options.Heartbeat(every=timedelta(seconds=1), timeout=timedelta(seconds=4))
+    monkeypatch.setattr(options, "HEARTBEATS", dict(options.HEARTBEATS) | {None: often})
+    stack = await start(daytona_command_timeout_s=15.0)
+    await stack.daytona.admin.add_fault("create", {"kind": "slow", "seconds": seconds})
+    await stack.deliver()
+
+    async def seen() -> bool:
+        for create in await _creates(stack.temporal, stack.name):
+            if create.HasField("last_heartbeat_time"):
+                beats.add(create.last_heartbeat_time.ToDatetime())
+        return (await stack.status()).requests_waiting == 0
+
+    await until(seen, bool, "the create is over", seconds + 20.0)
+    assert 3 <= len(beats) <= seconds / often.every.total_seconds()
+
+
 async def _beats(temporal: Client, workflow_id: str) -> list[bool]:
     """For each running create: whether a heartbeat has arrived."""
+    return [create.HasField("last_heartbeat_time") for create in await _creates(temporal, workflow_id)]
+
+
+async def _creates(temporal: Client, workflow_id: str) -> list[PendingActivityInfo]:
+    """The creates that a worker is at."""
     described = await temporal.get_workflow_handle(workflow_id).describe()
     pending = described.raw_description.pending_activities
-    running = [
-        one for one in pending if one.activity_type.name == "create_sandbox" and one.HasField("last_started_time")
-    ]
-    return [one.HasField("last_heartbeat_time") for one in running]
+    return [one for one in pending if one.activity_type.name == "create_sandbox" and one.HasField("last_started_time")]

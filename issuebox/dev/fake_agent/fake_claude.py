@@ -10,7 +10,7 @@ slow            FAKE_AGENT_STEPS tools (5), FAKE_AGENT_STEP_S seconds (1) apart
 silent          says nothing for FAKE_AGENT_SILENT_S seconds (3600)
 fork            leaves a process behind, in a session of its own, twice removed
 ignore-int      is not moved by SIGINT
-huge-lines      writes a line of 3 MB
+huge-lines      writes lines of FAKE_AGENT_LINE_BYTES (3 MB)
 half-character  pauses for 0.3 s in the middle of a character
 no-result       ends with code 0 and no result
 hang-after-result  says that it is through, and stays
@@ -183,10 +183,9 @@ class Agent:
         is_slow = "slow" in self.words
         steps = int(os.environ.get("FAKE_AGENT_STEPS") or 5) if is_slow else 2
         pause_s = float(os.environ.get("FAKE_AGENT_STEP_S") or 1) if is_slow else 0.0
+        size = int(os.environ.get("FAKE_AGENT_LINE_BYTES") or 3_000_000)
         for number in range(1, steps + 1):
-            self.use_tool(
-                number, f"Step {number} of {steps}", "x" * 3_000_000 if "huge-lines" in self.words else "done"
-            )
+            self.use_tool(number, f"Step {number} of {steps}", "x" * size if "huge-lines" in self.words else "done")
             time.sleep(pause_s)
         if "write" in self.words:
             Path("fake-agent.md").write_text(f"{self.session}\n", "utf-8")

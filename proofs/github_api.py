@@ -24,10 +24,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.waiting import until
-
-TOKEN = "ghp_a-secret-token"
+TOKEN = "ghp_a-secret-token"  # noqa: S105 -- of a server on loopback
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+POLL_INTERVAL_S = 0.02
 
 
 @dataclass
@@ -92,7 +91,7 @@ class GitHub:
 
     def issue(self, issue_id: int, number: int, *, at: datetime, repo: str = "octo/repo", **given: Any) -> None:
         """An issue created at a time, and updated then unless stated otherwise. Its author gave it its labels."""
-        body = {
+        body: dict[str, Any] = {
             "id": issue_id, "number": number, "title": f"Issue {number}", "state": "open",
             "html_url": f"https://github.com/{repo}/issues/{number}", "created_at": _stamp(at),
             "updated_at": _stamp(at), "closed_at": None, "state_reason": None, "user": account("octocat"),
@@ -206,7 +205,7 @@ class GitHub:
             mishap = self._mishap(request.url.path)
             if mishap is not None and mishap.is_drop:
                 asked.status = -1
-                return _Cut(b"[{")
+                return Cut(b"[{")
             if mishap is not None:
                 response = Response(mishap.body, mishap.status, mishap.headers, media_type="application/json")
             else:
@@ -238,9 +237,9 @@ class GitHub:
             try:
                 jwt.decode(given, self.app_public_key, algorithms=["RS256"])
             except jwt.PyJWTError:
-                return _json({"message": "A JSON web token could not be decoded"}, 401)
+                return as_json({"message": "A JSON web token could not be decoded"}, 401)
         elif kind and given not in self.tokens:
-            return _json({"message": "Bad credentials"}, 401)
+            return as_json({"message": "Bad credentials"}, 401)
         return answer(request)
 
     def _place(self, request: Request) -> Repository | Response:
@@ -254,15 +253,15 @@ class GitHub:
             query = f"?{request.url.query}" if request.url.query else ""
             return Response(status_code=301, headers={"location": f"{self.url}/repositories/{found.id}{rest}{query}"})
         found_by_case = {known.lower(): repository for known, repository in self.repositories.items()}
-        return found_by_case.get(name.lower()) or _json({"message": "Not Found"}, 404)
+        return found_by_case.get(name.lower()) or as_json({"message": "Not Found"}, 404)
 
     def _repository(self, request: Request) -> Response:
         place = self._place(request)
-        return place if isinstance(place, Response) else _json({"id": place.id, "full_name": place.name})
+        return place if isinstance(place, Response) else as_json({"id": place.id, "full_name": place.name})
 
     def _issue(self, request: Request) -> Response:
         found = self._located(request)
-        return found if isinstance(found, Response) else _json(self._with_url(*found))
+        return found if isinstance(found, Response) else as_json(self._with_url(*found))
 
     def _events(self, request: Request) -> Response:
         """The events of one issue, oldest first."""
@@ -278,15 +277,15 @@ class GitHub:
         if isinstance(place, Response):
             return place
         if place.are_issues_off:
-            return _json({"message": "Issues are disabled for this repo"}, 410)
+            return as_json({"message": "Issues are disabled for this repo"}, 410)
         if number in place.deleted:
-            return _json({"message": "This issue was deleted"}, 410)
+            return as_json({"message": "This issue was deleted"}, 410)
         if number in place.transferred:
             repository, new_number = place.transferred[number]
             location = f"{self.url}/repositories/{repository}/issues/{new_number}{rest}"
             return Response(status_code=301, headers={"location": location})
         if number not in place.issues:
-            return _json({"message": "Not Found"}, 404)
+            return as_json({"message": "Not Found"}, 404)
         return place, place.issues[number]
 
     def _issues(self, request: Request) -> Response:
@@ -294,7 +293,7 @@ class GitHub:
         if isinstance(place, Response):
             return place
         if place.are_issues_off:
-            return _json({"message": "Issues are disabled for this repo"}, 410)
+            return as_json({"message": "Issues are disabled for this repo"}, 410)
         since = query.get("since", "")
         found = [
             self._with_url(place, issue) for issue in place.issues.values()
@@ -323,23 +322,22 @@ class GitHub:
         base = f"{self.links_lead_to or self.url}/repositories/{place.id}{rest}"
         last = max(1, -(-len(found) // size))
         pages = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
-        shown = ("prev", "first") if page > 1 else ()
-        shown += ("next", "last") if page < last else ()
+        shown = [*(("prev", "first") if page > 1 else ()), *(("next", "last") if page < last else ())]
         links = [
             f'<{base}?{_query(query | {"page": str(pages[name])})}>; rel="{name}"' for name in pages if name in shown
         ]
         headers = {"etag": etag} | ({"link": ", ".join(links)} if links else {})
-        return _json(rows, headers=headers)
+        return as_json(rows, headers=headers)
 
     def _installation(self, request: Request) -> Response:
         place = self._place(request)
-        return place if isinstance(place, Response) else _json({"id": 77})
+        return place if isinstance(place, Response) else as_json({"id": 77})
 
-    def _make_token(self, request: Request) -> Response:
+    def _make_token(self, _request: Request) -> Response:
         self.installation_tokens += 1
         token = f"ghs_installation-{self.installation_tokens}"
         self.tokens.add(token)
-        return _json({"token": token, "expires_at": _stamp(datetime.now(UTC) + timedelta(hours=1))}, 201)
+        return as_json({"token": token, "expires_at": _stamp(datetime.now(UTC) + timedelta(hours=1))}, 201)
 
     def _with_url(self, place: Repository, issue: dict[str, Any]) -> dict[str, Any]:
         return issue | {"repository_url": f"{self.url}/repos/{place.name}"}
@@ -358,7 +356,7 @@ def _query(parameters: dict[str, str]) -> str:
     return "&".join(f"{key}={value}" for key, value in parameters.items())
 
 
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def as_json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(body), status, headers, media_type="application/json; charset=utf-8")
 
 
@@ -371,14 +369,16 @@ async def running(github: GitHub) -> AsyncIterator[GitHub]:
     """Serve on loopback; `github.url` is the address."""
     listener = socket.create_server(("127.0.0.1", 0))
     github.url = github.url or f"http://127.0.0.1:{listener.getsockname()[1]}"
-    quiet = {"log_config": None, "ws": "none", "lifespan": "off", "server_header": False, "date_header": False}
-    server = uvicorn.Server(uvicorn.Config(github.app(), **quiet))
+    # That an answer was cut off is no news.
+    quiet = uvicorn.Config(
+        github.app(), log_config=None, log_level="critical", ws="none", lifespan="off", server_header=False,
+        date_header=False,
+    )  # fmt: skip
+    server = uvicorn.Server(quiet)
     serving = asyncio.create_task(server.serve([listener]))
 
-    async def is_started() -> bool:
-        return server.started
-
-    await until(is_started, bool, "the stand-in for GitHub started")
+    while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
+        await asyncio.sleep(POLL_INTERVAL_S)
     try:
         yield github
     finally:
@@ -387,9 +387,9 @@ async def running(github: GitHub) -> AsyncIterator[GitHub]:
         listener.close()
 
 
-class _Cut(Response):
+class Cut(Response):
     """Sends the first bytes of an answer and drops the connection."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 -- Starlette's signature
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})

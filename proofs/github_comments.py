@@ -1,13 +1,14 @@
 """GitHub's stand-in with comments that are written, and their reactions: what tells issues of runs is tried against it.
 
 Each write may be refused, or its reply lost: before it was done, after it, or with the deed coming later. It may also
-be done twice, as a proxy in between does that sends a request again.
+be done twice, as a proxy in between does that sends a request again. What became of each comment is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.resync.github import Asked, GitHub, Repository, _Cut, _json, account
+from proofs.github_api import POLL_INTERVAL_S, Asked, Cut, GitHub, Mishap, Repository, account, as_json
+
+OK = 200
 
 
 class Fate(StrEnum):
@@ -30,14 +33,25 @@ class Fate(StrEnum):
     """It is not done, and there is no answer."""
     LOST_AFTER = "lost after"
     """It is done, and there is no answer."""
+    AWAY = "away"
+    """It is done, and there is no answer, nor one to the next look at these comments."""
     LATE = "late"
     """There is no answer, and it is done later."""
+    SLOW = "slow"
+    """It is done, and answered later."""
     OVERTAKEN = "overtaken"
     """There is no answer, and it is done after the next write of this kind."""
     HELD = "held"
     """It is done, and the answer does not come while the caller waits and `mischiefs` has any."""
     TWICE = "twice"
     """It is done twice, and answered once."""
+
+
+TIMES = dict.fromkeys(Fate, 0) | dict.fromkeys((Fate.LOST_AFTER, Fate.AWAY, Fate.SLOW, Fate.HELD), 1) | {Fate.TWICE: 2}
+"""How often it is done at once, whatever becomes of the answer."""
+
+ANSWERED = frozenset({Fate.SLOW, Fate.TWICE})
+"""Where there is an answer once it was done."""
 
 
 @dataclass
@@ -54,6 +68,22 @@ class Mischief:
     met: int = 0
 
 
+@dataclass
+class Kept:
+    """A comment that was written with our credentials, with its last text. Times are epoch seconds.
+
+    `asked_at`: when the request for it came, which may have made another one. `looked_at`: when its issue's comments
+    had last been listed before that; None for never.
+    """
+
+    number: int
+    body: str
+    asked_at: float
+    looked_at: float | None
+    at: float
+    deleted_at: float | None = None
+
+
 class GitHubWithComments(GitHub):
     """The stand-in's state, and what tests read of it."""
 
@@ -63,6 +93,8 @@ class GitHubWithComments(GitHub):
         self.mischiefs: list[Mischief] = []
         self.reactions: dict[int, set[tuple[str, str]]] = {}
         self.revisions: dict[int, list[tuple[datetime, str]]] = {}
+        self.kept: dict[int, Kept] = {}
+        self.looked_at: dict[int, float] = {}
         self.last_comment_id = 1000
         self.late: set[asyncio.Task[Any]] = set()
         self.overtaken: list[Callable[[], object]] = []
@@ -70,8 +102,8 @@ class GitHubWithComments(GitHub):
     def app(self) -> Starlette:
         """The routes that write, before those that read."""
         ours = [
-            Route("/user", self._with_token(lambda _request: _json(account(self.login)))),
-            Route("/app", self._with_token(lambda _request: _json({"id": 12, "slug": "the-app"}), is_app=True)),
+            Route("/user", self._with_token(lambda _request: as_json(account(self.login)))),
+            Route("/app", self._with_token(lambda _request: as_json({"id": 12, "slug": "the-app"}), is_app=True)),
         ]
         for place in ("/repos/{owner}/{repo}", "/repositories/{id:int}"):
             one, many = place + "/issues/comments/{comment:int}", place + "/issues/{number:int}/comments"
@@ -119,39 +151,54 @@ class GitHubWithComments(GitHub):
             given = json.loads(body) if body else {}
             asked = Asked(request.method, request.url.path, dict(request.query_params), dict(request.headers))
             self.asked.append(asked)
-            response = self._authorized(request, lambda _request: _json({}), is_app=False)
-            if response.status_code == 200:
-                response = self._as_fated(request, given, act)
-            if isinstance(response, _Held):
-                while self.mischiefs and not await request.is_disconnected():
-                    await asyncio.sleep(0.02)
-            asked.status = -1 if isinstance(response, _Cut) else response.status_code
+            request.state.asked_at = time.time()
+            request.state.looked_at = self.looked_at.get(request.path_params.get("number", 0))
+            response, found = self._authorized(request, lambda _request: as_json({}), is_app=False), None
+            if response.status_code == OK:
+                found = self._mischief(request)
+                response = self._as_fated(request, given, act, found)
+            if found is not None:
+                await self._answered(request, found)
+            asked.status = -1 if isinstance(response, Cut) else response.status_code
             return response
 
         return handle
 
-    def _as_fated(self, request: Request, given: Any, act: Callable[[Request, Any], Response]) -> Response:
+    def _mischief(self, request: Request) -> Mischief | None:
+        """What becomes of this write; None when it is done and answered."""
         found = next((one for one in self.mischiefs if one.times > 0 and _is_about(one, request)), None)
+        if found is not None:
+            found.times, found.met = found.times - 1, found.met + 1
+        return found
+
+    def _as_fated(
+        self, request: Request, given: Any, act: Callable[[Request, Any], Response], found: Mischief | None
+    ) -> Response:
         if found is None:
-            done, overtaken = act(request, given), self.overtaken
+            response, overtaken = act(request, given), self.overtaken
             self.overtaken = []
             for deed in overtaken:
                 deed()
-            return done
-        found.times, found.met = found.times - 1, found.met + 1
+            return response
         if found.fate is Fate.REFUSED:
-            return _json({"message": "Resource not accessible by integration"}, found.status, found.headers)
+            return as_json({"message": "Resource not accessible by integration"}, found.status, found.headers)
         if found.fate is Fate.LATE:
             later = asyncio.create_task(_later(found.seconds, lambda: act(request, given)))
             self.late.add(later)
             later.add_done_callback(self.late.discard)
         elif found.fate is Fate.OVERTAKEN:
             self.overtaken.append(lambda: act(request, given))
-        elif found.fate in {Fate.LOST_AFTER, Fate.TWICE, Fate.HELD}:
-            act(request, given)
-        if found.fate is Fate.HELD:
-            return _Held(b"{")
-        return act(request, given) if found.fate is Fate.TWICE else _Cut(b"{")
+        elif found.fate is Fate.AWAY:
+            self.mishaps.append(Mishap(self._looked_up(request), status=502))
+        done = [act(request, given) for _ in range(TIMES[found.fate])]
+        return done[-1] if found.fate in ANSWERED else Cut(b"{")
+
+    async def _answered(self, request: Request, found: Mischief) -> None:
+        """Wait until it is answered."""
+        if found.fate is Fate.SLOW:
+            await asyncio.sleep(found.seconds)
+        while found.fate is Fate.HELD and self.mischiefs and not await request.is_disconnected():  # noqa: ASYNC110
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     def _listed(self, request: Request) -> Response:
         """The comments of one issue, in the order of their IDs."""
@@ -164,6 +211,7 @@ class GitHubWithComments(GitHub):
             body for body in place.comments
             if body["issue_url"].endswith(f"/issues/{number}") and body["updated_at"] >= since
         ]  # fmt: skip
+        self.looked_at[number] = time.time()
         return self._paged(request, place, f"/issues/{number}/comments", sorted(rows, key=lambda body: body["id"]))
 
     def _create(self, request: Request, given: Any) -> Response:
@@ -171,10 +219,12 @@ class GitHubWithComments(GitHub):
         if isinstance(found, Response):
             return found
         is_app = request.headers.get("authorization", "").partition(" ")[2].startswith("ghs_")
-        login = "the-app[bot]" if is_app else self.login
-        comment_id = self._say(found[0], request.path_params["number"], given["body"], login)
+        login, number = "the-app[bot]" if is_app else self.login, request.path_params["number"]
+        comment_id = self._say(found[0], number, given["body"], login)
         self.revisions[comment_id] = [(datetime.now(UTC), given["body"])]
-        return _json(found[0].comments[-1], 201)
+        asked = request.state
+        self.kept[comment_id] = Kept(number, given["body"], asked.asked_at, asked.looked_at, time.time())
+        return as_json(found[0].comments[-1], 201)
 
     def _edit(self, request: Request, given: Any) -> Response:
         place, body = self._comment(request)
@@ -182,13 +232,17 @@ class GitHubWithComments(GitHub):
             return place
         body.update(body=given["body"], updated_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         self.revisions.setdefault(body["id"], []).append((datetime.now(UTC), given["body"]))
-        return _json(body)
+        if body["id"] in self.kept:
+            self.kept[body["id"]].body = given["body"]
+        return as_json(body)
 
     def _delete(self, request: Request, _given: Any) -> Response:
         place, body = self._comment(request)
         if body is None:
             return place
         self._at(request).comments.remove(body)
+        if body["id"] in self.kept:
+            self.kept[body["id"]].deleted_at = time.time()
         return Response(status_code=204)
 
     def _react(self, request: Request, given: Any) -> Response:
@@ -199,21 +253,25 @@ class GitHubWithComments(GitHub):
         reaction = (self.login, given["content"])
         status = 200 if reaction in known else 201
         known.add(reaction)
-        return _json({"id": 1, "content": given["content"]}, status)
+        return as_json({"id": 1, "content": given["content"]}, status)
 
     def _comment(self, request: Request) -> tuple[Response, dict[str, Any] | None]:
         wanted = request.path_params["comment"]
         found = next((body for body in self._at(request).comments if body["id"] == wanted), None)
-        return _json({"message": "Not Found"}, 404), found
+        return as_json({"message": "Not Found"}, 404), found
+
+    def _looked_up(self, request: Request) -> str:
+        """Where the comments are listed that the write is about."""
+        number = request.path_params.get("number", 0)
+        if "comment" in request.path_params and (body := self._comment(request)[1]) is not None:
+            number = body["issue_url"].rpartition("/")[2]
+        return f"/issues/{number}/comments"
 
     def _at(self, request: Request) -> Repository:
         place = self._place(request)
-        assert isinstance(place, Repository)
+        if isinstance(place, Response):
+            raise TypeError("a comment is written where it is")
         return place
-
-
-class _Held(_Cut):
-    """What is sent when nobody waits for it any more."""
 
 
 def _is_about(mischief: Mischief, request: Request) -> bool:

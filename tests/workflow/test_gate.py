@@ -15,20 +15,23 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from issuebox.domain import run_gate
+from issuebox.domain import gate, slot
 from issuebox.domain.errors import TransientError
+from issuebox.domain.gate import Caps
 from issuebox.domain.run import RunOutcome, run_id
-from issuebox.domain.run_gate import Said, Word
-from issuebox.temporal.run_gate import GateClient
+from issuebox.domain.slot import Kind, Said, Word
+from issuebox.temporal.gate import GateClient
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
+from workflows.gate_messages import QUERY_GATE, SIGNAL_SAID, GateView
 from workflows.messages import SIGNAL_STOP
-from workflows.run_gate_messages import QUERY_RUN_GATE, SIGNAL_SAID, RunGateView
 
 from .conftest import FAST, Stack, Started
 from .test_agent_runs import WORK, ask, over, runs, working
 
 ISSUES, LIMIT = 6, 2
+CAPS = {Kind.RUN: Caps(1)}
+NOBODY = GateView(Caps(-1))
 
 
 def gate_client(stack: Stack) -> GateClient:
@@ -40,18 +43,18 @@ def gate_of(stack: Stack) -> WorkflowHandle[object, object]:
     return stack.temporal.get_workflow_handle(gate_client(stack).id)
 
 
-async def view(stack: Stack) -> RunGateView:
+async def view(stack: Stack) -> GateView:
     """What the gate says; of one that does not run yet: nothing."""
     try:
-        seen: RunGateView = await gate_of(stack).query(QUERY_RUN_GATE, result_type=RunGateView)
+        seen: dict[Kind, GateView] = await gate_of(stack).query(QUERY_GATE, result_type=dict[Kind, GateView])
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        return RunGateView(-1)
-    return seen
+        return NOBODY
+    return seen[Kind.RUN]
 
 
-async def known(stack: Stack, count: int) -> RunGateView:
+async def known(stack: Stack, count: int) -> GateView:
     """Wait until the gate knows so many issues."""
     return await until(
         lambda: view(stack),
@@ -105,7 +108,7 @@ async def test_no_more_runs_than_the_limit_work_at_once_although_the_worker_is_k
         issues = await ask_in_order(stack)
         seen = await view(stack)
         assert [each.name for each in seen.working + seen.waiting] == [each.name for each in issues]
-        assert (len(seen.working), seen.runs_max) == (LIMIT, LIMIT)
+        assert (len(seen.working), seen.caps.total) == (LIMIT, LIMIT)
         last, wait = issues[-1], "waiting until fewer runs are at work in the installation, place 4 in the queue"
         await until(last.status, lambda seen: seen.doing == wait, "told its place")
         (receipt,) = (await runs(last)).receipts
@@ -143,7 +146,7 @@ async def test_slot_of_a_terminated_workflow_comes_back(
     start: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody returns it: the gate finds out while somebody waits. Who waits and ended gets none."""
-    monkeypatch.setattr(run_gate, "CHECK_EVERY", timedelta(seconds=1))
+    monkeypatch.setattr(gate, "CHECK_EVERY", timedelta(seconds=1))
     stack = await start(**WORK, runs_max=1, run_command=noted(tmp_path))
     second, third = stack.another(), stack.another()
     for count, each in enumerate((stack, second, third), 1):
@@ -187,7 +190,7 @@ async def test_gate_survives_a_long_history_and_nonsense(start: Started, tmp_pat
     before, first_run = await view(stack), (await gate.describe()).run_id
     await gate.signal(SIGNAL_SAID, "nonsense")
     for number in range(EVENTS_BEFORE_CONTINUE_AS_NEW // 6):
-        await gate_client(stack).say(Said(f"claude-issue-nobody-{number}", Word.HOLD, datetime.now(UTC), 7200.0), 1)
+        await gate_client(stack).say(Said(f"claude-issue-nobody-{number}", Word.HOLD, datetime.now(UTC), 7200.0), CAPS)
     await until(gate.describe, lambda seen: seen.run_id != first_run, "the gate goes on in a new workflow run")
     await until(lambda: view(stack), lambda seen: seen == before, "nobody is forgotten or made up")
     (tmp_path / "go").touch()
@@ -201,8 +204,8 @@ async def test_gate_that_was_terminated_learns_who_works(
     start: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lost its memory. Nothing begins until those at work have said so, and nobody who waits is forgotten."""
-    monkeypatch.setattr(run_gate, "ASK_AGAIN", timedelta(seconds=1))
-    monkeypatch.setattr(run_gate, "SAY_AGAIN", timedelta(seconds=1))
+    monkeypatch.setattr(slot, "ASK_AGAIN", timedelta(seconds=1))
+    monkeypatch.setattr(slot, "SAY_AGAIN", timedelta(seconds=1))
     stack = await start(**WORK, runs_max=1, run_command=noted(tmp_path))
     second = stack.another()
     for count, each in enumerate((stack, second), 1):
@@ -222,7 +225,7 @@ async def test_strange_lease_is_returned(start: Started) -> None:
     stack = await start(**WORK, runs_max=1, run_command="true")
     second = stack.another()
     await stack.ensure()
-    await gate_client(stack).say(Said(stack.name, Word.HOLD, datetime.now(UTC), 7200.0), 1)
+    await gate_client(stack).say(Said(stack.name, Word.HOLD, datetime.now(UTC), 7200.0), CAPS)
     await ask(second, 1)
     (run,) = await over(second)
     assert run.outcome is RunOutcome.DONE
@@ -248,7 +251,7 @@ async def test_without_a_limit_no_gate_is_started(start: Started) -> None:
     await ask(stack, 1)
     (run,) = await over(stack)
     assert run.outcome is RunOutcome.DONE
-    assert (await view(stack)).runs_max == -1
+    assert await view(stack) == NOBODY
 
 
 async def test_worker_with_another_prefix_speaks_for_nobody(start: Started) -> None:
@@ -256,6 +259,6 @@ async def test_worker_with_another_prefix_speaks_for_nobody(start: Started) -> N
     stack = await start(**WORK, runs_max=1, run_command="true", has_worker=False)
     strange = GateClient(stack.temporal, name_prefix="claude-ticket-", task_queue=stack.settings.task_queue)
     with pytest.raises(TransientError, match="claude-ticket-"):
-        await strange.say(Said(stack.name, Word.ASK, datetime.now(UTC), 7200.0), 1)
+        await strange.say(Said(stack.name, Word.ASK, datetime.now(UTC), 7200.0), CAPS)
     with pytest.raises(RPCError, match="not found"):
         await stack.temporal.get_workflow_handle(strange.id).describe()
