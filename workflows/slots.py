@@ -91,7 +91,7 @@ class Slots:
         slot = self._memory.slot
         with suppress(TimeoutError):  # That is what the reason says then.
             await workflow.wait_condition(
-                lambda: slot.is_usable or slot.place > 0, timeout=ANSWER_MAX, timeout_summary="the gate's answer"
+                lambda: slot.is_usable or slot.is_told, timeout=ANSWER_MAX, timeout_summary="the gate's answer"
             )
         if slot.is_usable:
             return

@@ -230,7 +230,8 @@ class Gate:
             if each.is_unanswered:
                 letters.append(Letter(each.holder, Answer(each.asked_at, place=place, kind=self.kind, limit=limit)))
                 each.is_unanswered = False
-        if self.hold is not None and not self.waiting and not any(lease.is_trial for lease in self.leases):
+        is_wanted = bool(self.waiting) or any(lease.is_trial for lease in self.leases)
+        if self.hold is not None and now >= self.hold.until and not is_wanted:
             self.hold = None
         return letters
 

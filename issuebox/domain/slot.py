@@ -216,6 +216,11 @@ class Slot:
         """Whether what it is for may begin."""
         return self.is_held and not self.is_spent and not self.is_refused
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the gate has told what is waited for. That it does not know yet what is in use takes it a moment."""
+        return self.place > 0 and self.limit is not Limit.OPENING
+
     def wait(self, kind: Kind) -> str:
         """What is waited for, as people read it, with the place as far as the gate told it; '' for nothing."""
         if not self.is_waiting:

@@ -633,6 +633,16 @@ def test_one_tries_each_minute_while_the_quota_is_used_up_and_all_follow_when_it
     assert gate.hold is None
 
 
+def test_hold_outlasts_the_moment_in_which_nobody_waits() -> None:
+    """Who was refused asks anew a moment later. Else it would be let in at once, and again and again."""
+    gate = Gate(kind=Kind.SANDBOX)
+    gate.hear(Said("a", Word.REFUSED, T0, kind=Kind.SANDBOX), T0)
+    assert gate.step(T0) == []
+    wants(gate, "a", asker(), T0 + SECOND)
+    assert waits(gate.step(T0 + SECOND)) == {"a": (1, Limit.QUOTA)}
+    assert granted(gate.step(T0 + PROBE_EVERY)) == ["a"]
+
+
 def test_refusal_in_the_middle_puts_the_organization_on_hold_again() -> None:
     gate = Gate(kind=Kind.SANDBOX)
     for name in ("a", "b", "c", "d"):

@@ -14,6 +14,7 @@ from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Interceptor
 
+from issuebox.domain import gate
 from issuebox.domain.events import Intention, IssueEvent
 from issuebox.domain.issue import Issue, IssueState, sandbox_name
 from issuebox.domain.phase import Goal
@@ -203,8 +204,12 @@ async def daytona(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stalls for a second must not cause a second lookup, because tests count them."""
+    """A machine that stalls for a second must not cause a second lookup, because tests count them.
+
+    One issue a minute tries a quota that is used up: tests do not wait for so long.
+    """
     monkeypatch.setattr(options, "AT_ONCE_TIMEOUT", timedelta(seconds=8))
+    monkeypatch.setattr(gate, "PROBE_EVERY", timedelta(seconds=0.3))
 
 
 Started = Callable[..., Awaitable[Stack]]

@@ -146,7 +146,7 @@ async def test_sandbox_that_somebody_starts_by_hand_counts(start: Started, monke
     await second.deliver()
     await queued(second, 1)
     assert [each.name for each in (await places(stack)).working] == [first.name]
-    await until(first.state, lambda state: state == "started", "it has started")
+    await until(first.live, lambda rows: rows[0].state == rows[0].desired_state == "started", "it has started")
     await stack.daytona.admin.act((await first.live())[0].id, "stop")
     await running(second)
 
