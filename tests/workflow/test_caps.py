@@ -16,6 +16,7 @@ from issuebox.domain.errors import TransientError
 from issuebox.domain.issue import Issue
 from issuebox.domain.phase import UP, Cause, Goal, Outcome
 from issuebox.domain.slot import Kind, Limit
+from issuebox.providers.daytona import DaytonaProvider
 from issuebox.providers.daytona_states import phase_of
 from issuebox.temporal.gate import GateClient
 from localdaytona.testing import SandboxView
@@ -118,10 +119,14 @@ async def test_idle_stop_frees_its_slot(start: Started, monkeypatch: pytest.Monk
     """Nobody's workflow sees it. With the event stream it is known at once, without it by the next check."""
     monkeypatch.setattr(gate, "CHECK_EVERY", timedelta(minutes=1) if has_events else timedelta(seconds=1))
     monkeypatch.setattr(gate, "LIST_LAG_MAX", timedelta(0))
-    stack = await start(running_max=1)
+
+    async def silent(*_: object) -> frozenset[str]:
+        await asyncio.sleep(gate.CHECK_EVERY.total_seconds())
+        return frozenset()
+
     if not has_events:
-        await stack.daytona.admin.config(events=False)
-        await stack.daytona.admin.drop_events()
+        monkeypatch.setattr(DaytonaProvider, "await_stop", silent)
+    stack = await start(running_max=1)
     (first,), (second,) = await fill(stack, 1, 1)
     await until(lambda: places(stack), lambda seen: seen.opens_at is None, "what runs is known")
     freed_at = time.monotonic()
