@@ -110,7 +110,7 @@ class DaytonaProvider:
         await self.close()
 
     async def close(self) -> None:
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._client.close()
 
     async def lookup(self, name: str, sandbox_id: str | None = None, *, is_doubted: bool = False) -> Sandbox | None:
         sandbox = await self._find(name, sandbox_id)

@@ -246,6 +246,17 @@ class DaytonaClient(AsyncDaytona):
                 unsubscribe(subscription)
         return frozenset(stopped)
 
+    async def close(self) -> None:
+        """End all connections. The SDK leaves a reconnection of the event stream under way, and its session open."""
+        stream = self._event_dispatcher._sio if self._event_dispatcher is not None else None  # noqa: SLF001
+        await super().close()  # type: ignore[no-untyped-call]
+        if stream is None:
+            return
+        await stream.shutdown()
+        session = stream.eio.http
+        if session is not None and not session.closed:
+            await session.close()
+
     @property
     def stream_id(self) -> str | None:
         """The ID of the event stream's session, None while it is not connected.

@@ -60,14 +60,16 @@ async def test_handovers_are_counted_by_outcome_and_not_again_in_replay(stack: S
 
 async def test_who_is_blocked_waits_for_as_long_as_the_block(stack: Stack) -> None:
     """The block counts, by its cause; the handover that follows has waited since then, and not since the retry."""
-    await stack.daytona.admin.config(cpu_max=0)
+    await stack.daytona.admin.add_fault(
+        "create", {"kind": "status", "status": 400, "message": "No available runners"}, times=None
+    )
     await stack.deliver()
     await stack.blocked()
     await stack.retry()
-    await stack.daytona.admin.config(cpu_max=None)
+    await stack.daytona.admin.set_faults()
     await stack.retry()
     await stack.served()
-    tries = shown("issuebox_blocked_total")[("quota",)]
+    tries = shown("issuebox_blocked_total")[("capacity",)]
     assert tries >= 1
     assert shown("issuebox_handover_duration_seconds_count") == {("blocked",): tries, ("created",): 1}
     [since] = [note.at for note in (await stack.why()).notes if note.what == "blocked"][:1]

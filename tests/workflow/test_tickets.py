@@ -57,21 +57,23 @@ async def test_request_during_a_create_is_not_served_by_its_reply(start: Started
 
 
 async def test_request_during_a_refused_create_is_not_answered_by_it(start: Started) -> None:
-    """The quota was raised before the second request: its caller gets the sandbox, and not the old refusal."""
+    """A runner became free before the second request: its caller gets the sandbox, and not the old refusal."""
     afterwards = _Afterwards("create_sandbox")
     stack = await start(interceptors=[afterwards])
     second: list[asyncio.Task[Handover]] = []
 
     async def change() -> None:
-        await stack.daytona.admin.config(cpu_max=None)
+        await stack.daytona.admin.set_faults()
         second.append(asyncio.create_task(stack.ensure()))
         await until(stack.status, lambda status: status.requests_waiting == 2, "two requests wait")
 
     afterwards.change = change
-    await stack.daytona.admin.config(cpu_max=0)
+    await stack.daytona.admin.add_fault(
+        "create", {"kind": "status", "status": 400, "message": "No available runners"}, times=None
+    )
     first = await stack.ensure()
     assert first.blocked is not None
-    assert first.blocked.cause is Cause.QUOTA
+    assert first.blocked.cause is Cause.CAPACITY
     assert (await second[0]).outcome is Outcome.CREATED
 
 
