@@ -69,6 +69,7 @@ class DaytonaClient(AsyncDaytona):
 
     def __init__(self, config: DaytonaConfig) -> None:
         self._rate_limiter = RateLimiter()
+        self._streams: set[Any] = set()
         with _no_dotenv():
             super().__init__(config)
         self._own_session()
@@ -215,6 +216,7 @@ class DaytonaClient(AsyncDaytona):
     def changes(self, sandbox_id: str) -> Iterator[Changes]:
         """The sandbox's state changes while the context is open."""
         changes = Changes(lambda: self.stream_id)
+        self._note_stream()
         subscription = self._subscription_manager.subscribe(sandbox_id, changes.take, events=_STATE_EVENTS)
         try:
             yield changes
@@ -236,6 +238,7 @@ class DaytonaClient(AsyncDaytona):
             return take
 
         subscribe, unsubscribe = self._subscription_manager.subscribe, self._subscription_manager.unsubscribe
+        self._note_stream()
         subscriptions = [subscribe(each, taking(each), events=_STATE_EVENTS) for each in sandbox_ids]
         try:
             await asyncio.wait_for(arrived.wait(), timeout_s)
@@ -246,16 +249,22 @@ class DaytonaClient(AsyncDaytona):
                 unsubscribe(subscription)
         return frozenset(stopped)
 
+    def _note_stream(self) -> None:
+        """The SDK makes a further connection where one was lost, which goes on reconnecting by itself."""
+        if self._event_dispatcher is not None and self._event_dispatcher._sio is not None:  # noqa: SLF001
+            self._streams.add(self._event_dispatcher._sio)  # noqa: SLF001
+
     async def close(self) -> None:
-        """End all connections. The SDK leaves a reconnection of the event stream under way, and its session open."""
-        stream = self._event_dispatcher._sio if self._event_dispatcher is not None else None  # noqa: SLF001
+        """End all connections, those that the SDK has forgotten as well."""
+        self._note_stream()
         await super().close()  # type: ignore[no-untyped-call]
-        if stream is None:
-            return
-        await stream.shutdown()
-        session = stream.eio.http
-        if session is not None and not session.closed:
-            await session.close()
+        for stream in self._streams:
+            reconnecting = stream._reconnect_task  # noqa: SLF001
+            if reconnecting is not None:
+                reconnecting.cancel()
+                await asyncio.wait([reconnecting])
+            if stream.eio.http is not None and not stream.eio.http.closed:
+                await stream.eio.http.close()
 
     @property
     def stream_id(self) -> str | None:
