@@ -250,9 +250,17 @@ class DaytonaClient(AsyncDaytona):
         return frozenset(stopped)
 
     def _note_stream(self) -> None:
-        """The SDK makes a further connection where one was lost, which goes on reconnecting by itself."""
-        if self._event_dispatcher is not None and self._event_dispatcher._sio is not None:  # noqa: SLF001
-            self._streams.add(self._event_dispatcher._sio)  # noqa: SLF001
+        """Before a subscription: where the connection was lost, the SDK makes a further one for it.
+
+        The lost one would go on reconnecting by itself, and lose a session while it is closed.
+        """
+        dispatcher = self._event_dispatcher
+        stream = dispatcher._sio if dispatcher is not None else None  # noqa: SLF001
+        if dispatcher is None or stream is None:
+            return
+        self._streams = {each for each in self._streams if each._reconnect_task is not None} | {stream}  # noqa: SLF001
+        if not dispatcher.is_connected and stream._reconnect_task is not None:  # noqa: SLF001
+            stream._reconnect_task.cancel()  # noqa: SLF001
 
     async def close(self) -> None:
         """End all connections, those that the SDK has forgotten as well."""
