@@ -142,17 +142,17 @@ async def test_sandbox_that_somebody_starts_by_hand_counts(start: Started, monke
     monkeypatch.setattr(gate, "LIST_LAG_MAX", timedelta(0))
     stack = await start(running_max=1)
     (first,), () = await fill(stack, 1)
-    await first.order(SIGNAL_STOP)
-    await first.reached(Goal.STOPPED)
-    await stack.daytona.admin.act((await first.live())[0].id, "start")
-    await first.order(SIGNAL_LOOK)
-    await until(lambda: places(stack), lambda seen: bool(seen.working), "its workflow has seen it and said so")
+    sandbox_id = (await first.live())[0].id
+    for act, state, count in (("stop", "stopped", 0), ("start", "started", 1)):
+        await stack.daytona.admin.act(sandbox_id, act)
+        await until(first.live, lambda rows: rows[0].state == rows[0].desired_state == state, state)  # noqa: B023
+        await first.order(SIGNAL_LOOK)
+        await until(lambda: places(stack), lambda seen: len(seen.working) == count, "it said so")  # noqa: B023
     second = stack.another()
     await second.deliver()
     await queued(second, 1)
     assert [each.name for each in (await places(stack)).working] == [first.name]
-    await until(first.live, lambda rows: rows[0].state == rows[0].desired_state == "started", "it has started")
-    await stack.daytona.admin.act((await first.live())[0].id, "stop")
+    await stack.daytona.admin.act(sandbox_id, "stop")
     await running(second)
 
 
