@@ -306,7 +306,7 @@ async def test_searches_find_the_issue_by_what_it_is(start: Started) -> None:
 async def test_close_of_a_blocked_issue_is_published_and_tries_nothing(start: Started) -> None:
     """Lists show the truth even while the issue waits for its next try."""
     stack = await start(close_stop_after_s=600.0)
-    await stack.daytona.admin.config(cpu_max=0)
+    await stack.daytona.admin.config(runner_available=False)
     await stack.deliver()
     await stack.blocked()
     before = await stack.journal_end()

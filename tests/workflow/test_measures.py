@@ -60,13 +60,11 @@ async def test_handovers_are_counted_by_outcome_and_not_again_in_replay(stack: S
 
 async def test_who_is_blocked_waits_for_as_long_as_the_block(stack: Stack) -> None:
     """The block counts, by its cause; the handover that follows has waited since then, and not since the retry."""
-    await stack.daytona.admin.add_fault(
-        "create", {"kind": "status", "status": 400, "message": "No available runners"}, times=None
-    )
+    await stack.daytona.admin.config(runner_available=False)
     await stack.deliver()
     await stack.blocked()
     await stack.retry()
-    await stack.daytona.admin.set_faults()
+    await stack.daytona.admin.config(runner_available=True)
     await stack.retry()
     await stack.served()
     tries = shown("issuebox_blocked_total")[("capacity",)]

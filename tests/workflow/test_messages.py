@@ -186,11 +186,11 @@ async def test_continue_as_new_loses_no_event(stack: Stack) -> None:
 async def test_request_is_heard_although_another_signal_follows_in_the_same_task(start: Started) -> None:
     """A blocked issue is tried again for the request; the comment that asks for nothing does not call that off."""
     stack = await start(has_worker=False)
-    await stack.daytona.admin.config(cpu_max=0)
+    await stack.daytona.admin.config(runner_available=False)
     await stack.deliver()
     async with build_worker(stack.temporal, stack.provider, stack.worker):
         await stack.blocked()
-    await stack.daytona.admin.config(cpu_max=None)
+    await stack.daytona.admin.config(runner_available=True)
     await stack.deliver()
     await stack.deliver(stack.event(Intention.IGNORE, action="created", event="issue_comment"))
     async with build_worker(stack.temporal, stack.provider, stack.worker):

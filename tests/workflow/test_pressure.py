@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from issuebox.domain import gate
 from issuebox.domain.phase import Cause, Goal, Outcome
 from issuebox.worker import build_worker
 from tests.waiting import until
@@ -186,8 +188,11 @@ async def test_worker_stops_within_one_grace_whatever_it_does(start: Started) ->
     assert 1.0 <= time.monotonic() - began < 1.8
 
 
-async def test_full_quota_serves_those_that_wait_when_it_is_raised(start: Started) -> None:
+async def test_full_quota_serves_those_that_wait_when_it_is_raised(
+    start: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """20 issues on 5 CPUs: 5 run, 15 are blocked with the reason, and all run by themselves once there is room."""
+    monkeypatch.setattr(gate, "PROBE_EVERY", timedelta(seconds=2))
     stack = await start(blocked_retry_initial_s=0.5, blocked_retry_max_s=1.0)
     await stack.daytona.admin.config(cpu_max=5)
     issues = await _delivered(stack, FIRST_ID + 3000, 20)

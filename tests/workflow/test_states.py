@@ -344,12 +344,12 @@ async def test_refusal_blocks_and_a_retry_serves(
 
 
 async def test_blocked_issue_is_tried_again_by_itself(start: Started) -> None:
-    """The workflow notices by itself that quota has become free."""
+    """The workflow notices by itself that a runner has become free."""
     stack = await start(blocked_retry_initial_s=0.3, blocked_retry_max_s=0.5)
-    await stack.daytona.admin.config(cpu_max=0)
+    await stack.daytona.admin.config(runner_available=False)
     await stack.deliver()
     await stack.blocked()
-    await stack.daytona.admin.config(cpu_max=None)
+    await stack.daytona.admin.config(runner_available=True)
     assert (await stack.served()).outcome is Outcome.CREATED
 
 

@@ -63,14 +63,12 @@ async def test_request_during_a_refused_create_is_not_answered_by_it(start: Star
     second: list[asyncio.Task[Handover]] = []
 
     async def change() -> None:
-        await stack.daytona.admin.set_faults()
+        await stack.daytona.admin.config(runner_available=True)
         second.append(asyncio.create_task(stack.ensure()))
         await until(stack.status, lambda status: status.requests_waiting == 2, "two requests wait")
 
     afterwards.change = change
-    await stack.daytona.admin.add_fault(
-        "create", {"kind": "status", "status": 400, "message": "No available runners"}, times=None
-    )
+    await stack.daytona.admin.config(runner_available=False)
     first = await stack.ensure()
     assert first.blocked is not None
     assert first.blocked.cause is Cause.CAPACITY
