@@ -53,7 +53,7 @@ class Slots:
     @property
     def is_due(self) -> bool:
         """Whether there is something to say to the gate."""
-        return any(self._next_word(kind) is not None for kind in Kind)
+        return any(slot.next_word(*self._circumstances(kind)) is not None for kind, slot in self._slots.items())
 
     def due_at(self) -> datetime | None:
         """When time alone makes something due; None for never."""
@@ -83,7 +83,7 @@ class Slots:
         """Say to the gate what there is to say. What does not reach it is said again later, or asked by the gate."""
         self._end_keeping()
         for kind, slot in self._slots.items():
-            while (spoken := slot.say(self._need(kind), workflow.now(), self._asker(kind))) is not None:
+            while (spoken := slot.say(*self._circumstances(kind))) is not None:
                 await self._say(kind, *spoken)
 
     async def queue_up(self) -> None:
@@ -119,8 +119,10 @@ class Slots:
             if slot.is_held and self._memory.seen.phase not in UP:
                 self._memory.orders.is_lookup_asked = True
 
-    def _next_word(self, kind: Kind) -> Word | None:
-        return self._slots[kind].next_word(self._need(kind), workflow.now(), self._asker(kind))
+    def _circumstances(self, kind: Kind) -> tuple[Need, datetime, Asker | None]:
+        """What a slot's next word depends on. For whom it is counts only while it is wanted."""
+        need = self._need(kind)
+        return need, workflow.now(), self._asker(kind) if need is Need.WANTED else None
 
     def _need(self, kind: Kind) -> Need:
         return self._sandbox_need() if kind is Kind.SANDBOX else self._run_need()

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from hashlib import sha256
 
 from issuebox.domain.issue import in_utc
-from issuebox.domain.text import clean
+from issuebox.domain.text import clean, shortened
 
 HOLDER_MAX = 99
 """Characters of the ID of an issue's workflow: a prefix of at most 80, and an issue ID."""
@@ -31,7 +30,6 @@ REPOSITORY_MAX = 40
 LOGIN_MAX = 44
 """Characters of a login at GitHub: 39, or 44 with ``[bot]``."""
 
-_DIGEST = 12
 _STRANGE = re.compile(r"[^A-Za-z0-9._/\[\]-]")
 
 KEEP_MAX_S = 30 * 86400.0
@@ -56,11 +54,7 @@ def plain(text: str, characters_max: int) -> str:
 
 
 def _repository(text: str) -> str:
-    name = text.lower()
-    if len(name) <= REPOSITORY_MAX:
-        return plain(name, REPOSITORY_MAX)
-    digest = sha256(name.encode(errors="replace")).hexdigest()[:_DIGEST]
-    return f"{plain(name, REPOSITORY_MAX - _DIGEST - 1)}-{digest}"
+    return plain(shortened(text.lower(), REPOSITORY_MAX), REPOSITORY_MAX)
 
 
 class Kind(StrEnum):
@@ -112,7 +106,14 @@ WAITS_FOR: dict[tuple[Kind, Limit], str] = {
     (Kind.SANDBOX, Limit.AUTHOR): "waiting until fewer sandboxes of its author's issues run",
     (Kind.SANDBOX, Limit.QUOTA): "waiting until Daytona's quota has room, which is tried once a minute",
 }
-"""What is waited for, as people read it. Anything else is the gate's own start, or an answer that is not there yet."""
+"""What is waited for, as people read it. Anything else is the gate's own start: `OPENING`."""
+
+OPENING = "waiting until the gate knows what is in use"
+
+
+def waits_for(kind: Kind, limit: Limit) -> str:
+    """What is waited for, as people read it."""
+    return WAITS_FOR.get((kind, limit), OPENING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,7 @@ class Slot:
             return ""
         if not self.place:
             return "waiting for a slot, and the gate that hands them out has not answered yet"
-        words = WAITS_FOR.get((kind, self.limit), "waiting until the gate knows what is in use")
-        return f"{words}, place {self.place} in the queue"
+        return f"{waits_for(kind, self.limit)}, place {self.place} in the queue"
 
     def spend(self) -> None:
         """What it was for is over: the next one asks anew, behind those who wait by then."""

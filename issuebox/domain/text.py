@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 
 Clean = Callable[[str], str]
 """What makes the text of one field clean."""
@@ -26,6 +27,9 @@ _ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]<>"})
 
 # ECMA-48, 5.4 and 5.6: a control sequence such as a colour, a string such as a window's title, a single control.
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]|\x1b[]P^_X][^\x07\x1b]*+(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
+
+_DIGEST = 12
+"""Characters of the digest with which a shortened name ends."""
 
 _HEAD = 8
 """Of a longer text only this many times the limit is read and cleaned. The rest is cut off unread."""
@@ -95,6 +99,15 @@ def cut_to_bytes(text: str, bytes_max: int) -> str:
     if len(encoded) <= bytes_max:
         return text
     return encoded[: bytes_max - len("…".encode())].decode(errors="ignore").rstrip() + "…"
+
+
+def shortened(name: str, bytes_max: int) -> str:
+    """The name, at most so many bytes in UTF-8. A longer one ends with a digest of the whole: it is only compared."""
+    encoded = name.encode(errors="replace")
+    if len(encoded) <= bytes_max:
+        return name
+    head = encoded[: bytes_max - _DIGEST - 1].decode(errors="ignore")
+    return f"{head}-{sha256(encoded).hexdigest()[:_DIGEST]}"
 
 
 def json_bytes(text: str) -> int:

@@ -61,7 +61,7 @@ class Changes:
 
     def take(self, _event: str, data: Any) -> None:
         """Callback of the stream. Payload: ``{"sandbox": {...}, "oldState": …, "newState": …}``."""
-        if isinstance(data, dict) and isinstance(state := data.get("newState"), str):
+        if state := announced_state(data):
             self.last = (str(data.get("oldState")), state)
             shown = data.get("sandbox")
             self.shown = _shown(shown, state)
@@ -79,6 +79,12 @@ class Changes:
             return False
         self.arrived.clear()
         return True
+
+
+def announced_state(data: Any) -> str:
+    """The state that an event's payload announces; '' for none."""
+    state = data.get("newState") if isinstance(data, dict) else None
+    return state if isinstance(state, str) else ""
 
 
 def _shown(sandbox: object, state: str) -> SandboxDto | None:

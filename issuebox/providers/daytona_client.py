@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
@@ -45,7 +46,7 @@ from daytona_api_client_async.api_response import ApiResponse
 from issuebox import metrics
 from issuebox.domain.phase import UP, Phase
 from issuebox.domain.provider import Spare
-from issuebox.providers.daytona_changes import Changes
+from issuebox.providers.daytona_changes import Changes, announced_state
 from issuebox.providers.daytona_errors import message_of
 from issuebox.providers.daytona_states import phase_of
 from issuebox.providers.daytona_toolbox import ToolboxClient
@@ -228,18 +229,14 @@ class DaytonaClient(AsyncDaytona):
         stopped: set[str] = set()
         arrived = asyncio.Event()
 
-        def taking(sandbox_id: str) -> Callable[[str, Any], None]:
-            def take(_event: str, data: Any) -> None:
-                state = data.get("newState") if isinstance(data, dict) else None
-                if isinstance(state, str) and phase_of(state) not in UP | {Phase.UNKNOWN}:
-                    stopped.add(sandbox_id)
-                    arrived.set()
-
-            return take
+        def take(sandbox_id: str, _event: str, data: Any) -> None:
+            if (state := announced_state(data)) and phase_of(state) not in UP | {Phase.UNKNOWN}:
+                stopped.add(sandbox_id)
+                arrived.set()
 
         subscribe, unsubscribe = self._subscription_manager.subscribe, self._subscription_manager.unsubscribe
         self._note_stream()
-        subscriptions = [subscribe(each, taking(each), events=_STATE_EVENTS) for each in sandbox_ids]
+        subscriptions = [subscribe(each, partial(take, each), events=_STATE_EVENTS) for each in sandbox_ids]
         try:
             await asyncio.wait_for(arrived.wait(), timeout_s)
         except TimeoutError:

@@ -8,16 +8,13 @@ them as they came. A workflow gives both to its activities, and keeps them when 
 from __future__ import annotations
 
 from enum import IntEnum
-from hashlib import sha256
 
 from temporalio.common import Priority
 
-from issuebox.domain.text import cut_to_bytes
+from issuebox.domain.text import shortened
 
 KEY_BYTES_MAX = 64
 """Of a fairness key, by Temporal."""
-
-_DIGEST_CHARACTERS = 12
 
 
 class Urgency(IntEnum):
@@ -37,8 +34,4 @@ def priority_of(urgency: Urgency, repository: str = "") -> Priority:
 
 def fairness_key(repository: str) -> str:
     """The repository in lower case, as GitHub compares names. A long one ends with a digest of the whole."""
-    name = repository.lower()
-    if len(name.encode()) <= KEY_BYTES_MAX:
-        return name
-    digest = sha256(name.encode()).hexdigest()[:_DIGEST_CHARACTERS]
-    return f"{cut_to_bytes(name, KEY_BYTES_MAX - _DIGEST_CHARACTERS - 1)}-{digest}"
+    return shortened(repository.lower(), KEY_BYTES_MAX)

@@ -13,7 +13,7 @@ from temporalio.common import QueryRejectCondition
 
 from issuebox.domain.gate import Caps
 from issuebox.domain.issue import issue_id_of
-from issuebox.domain.slot import WAITS_FOR, Kind, Limit
+from issuebox.domain.slot import Kind, Limit, waits_for
 from issuebox.temporal.gate import gate_id
 from issuebox.temporal.issues import Issues, UnavailableError, found
 from workflows.gate_messages import QUERY_GATE, GateView
@@ -22,7 +22,6 @@ UNTIL = "waiting until "
 """With which each reason begins."""
 
 ITS_TURN = "waiting until the gate hands out its slot, any moment"
-OPENING = "waiting until the gate knows what is in use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def _queue(kind: Kind, view: GateView, name_prefix: str) -> SlotQueue:
                 repository=each.repository,
                 since=each.since,
                 limit=each.limit,
-                reason=WAITS_FOR.get((kind, each.limit), OPENING) if each.limit is not None else ITS_TURN,
+                reason=waits_for(kind, each.limit) if each.limit is not None else ITS_TURN,
             )
             for place, each in enumerate(view.waiting, 1)
         ),

@@ -10,9 +10,9 @@ import httpx
 
 from issuebox.domain.gate import Caps
 from issuebox.domain.phase import Outcome
-from issuebox.domain.slot import WAITS_FOR, Kind, Limit
+from issuebox.domain.slot import OPENING, WAITS_FOR, Kind, Limit
 from issuebox.temporal.gate import gate_id
-from issuebox.temporal.queue import ITS_TURN, OPENING, UNTIL, Queues, queues_of
+from issuebox.temporal.queue import ITS_TURN, UNTIL, Queues, queues_of
 from tests.api.conftest import BEARER, Api, Serve
 from tests.api.test_rest import conforms, document
 from tests.waiting import until
