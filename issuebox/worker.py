@@ -69,7 +69,7 @@ from workflows.messages import Aside
 from workflows.resync import ResyncWorkflow
 from workflows.signal_guard import SignalGuard
 
-STICKY_TIMEOUT = timedelta(seconds=5)
+STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a workflow task waits for the worker that has the workflow in memory, before any other worker takes it.
 
 Temporal counts a worker as gone 10 s after its last poll; a missed heartbeat reveals its death earlier.

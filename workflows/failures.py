@@ -30,12 +30,14 @@ PASSING: Mapping[str, Cause | None] = {
     "WorkerShutdown": Cause.UNREACHABLE,
     "ActivityPause": Cause.UNREACHABLE,
     "ActivityReset": Cause.UNREACHABLE,
+    # The workflow waits no longer for the reply: a look has found the sandbox up.
+    "CancelledError": Cause.UNREACHABLE,
 }
 
 UNSURE = frozenset({"AmbiguousError", "TimeoutError"})
 """Failures of commands that Daytona may execute late: 0.5 to 20 s later were seen (server v0.190.0)."""
 
-CUT_OFF = frozenset({"WorkerShutdown", "ActivityPause", "ActivityReset"})
+CUT_OFF = frozenset({"WorkerShutdown", "ActivityPause", "ActivityReset", "CancelledError"})
 """Failures of activities that our side ended: nothing is wrong at Daytona, and the attempt does not count."""
 
 CAUSES: Mapping[str, Cause] = {cause.value: cause for cause in Cause}
@@ -114,7 +116,8 @@ def read_failure(error: FailureError) -> Failure:
         )
     if isinstance(cause, ApplicationError):
         return _of_application(cause)
-    return Failure(type(cause).__name__, str(cause), Cause.INTERNAL, is_final=True)
+    kind = type(cause).__name__
+    return Failure(kind, str(cause), PASSING.get(kind, Cause.INTERNAL), is_final=kind not in PASSING)
 
 
 def _of_application(failure: ApplicationError) -> Failure:

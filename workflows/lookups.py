@@ -10,14 +10,15 @@ Both bring the worker's settings. Where no lookup comes first, `learn_settings` 
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from activities.messages import LookupInput, LookupResult
+from activities.messages import CommandReply, LookupInput, LookupResult
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.memory import Memory
-from issuebox.domain.phase import Goal
+from issuebox.domain.phase import RUNS, Goal
 from workflows import options
 from workflows.failures import Failure, read_failure
 
@@ -49,6 +50,26 @@ async def lookup_durably(memory: Memory, *, is_doubted: bool) -> LookupResult | 
             summary=_summary(memory),
         ),
     )
+
+
+async def look_while_late(memory: Memory, sending: workflow.ActivityHandle[CommandReply]) -> None:
+    """Wait for the reply of a command that brings the sandbox up. While it is late, look at the sandbox.
+
+    Once that runs the activity is cut off: its worker may be dead. A look that fails is the last one, because Daytona
+    is not reached.
+    """
+    pause = options.LOOK_AFTER
+    while True:
+        with suppress(TimeoutError):
+            await workflow.wait_condition(sending.done, timeout=pause, timeout_summary="before a look: no reply yet")
+            return
+        pause *= 2
+        look = await lookup_at_once(memory)
+        if not isinstance(look, LookupResult):
+            return
+        if look.sandbox is not None and look.sandbox.phase in RUNS:
+            sending.cancel()
+            return
 
 
 def _summary(memory: Memory) -> str | None:

@@ -57,6 +57,10 @@ UNATTENDED_MAX = 30
 COMMAND_TIMEOUT = timedelta(minutes=5)
 """One command: Daytona may hold the request for 30 s, then come slow reads. Also one attempt at a wait."""
 
+LOOK_AFTER = timedelta(seconds=3)
+"""How long a reply that brings a sandbox up may be out before the sandbox is looked at; then twice as long, and so on.
+Its worker may be dead, which a missing heartbeat shows later."""
+
 LATE_MAX = timedelta(seconds=60)
 """How long Daytona may take to execute a command whose reply was lost: up to 20 s were seen."""
 

@@ -32,7 +32,7 @@ from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, 
 from workflows import measures, options
 from workflows.cancellation import Cancellation
 from workflows.failures import BlockedError, Failure, read_failure
-from workflows.lookups import lookup_at_once, lookup_durably
+from workflows.lookups import look_while_late, lookup_at_once, lookup_durably
 from workflows.slots import Slots
 
 Command = Callable[[SandboxActivities, CommandInput], Awaitable[CommandReply]]
@@ -295,25 +295,28 @@ class Reconciliation:
         self._inspected.is_stopping = self._inspected.is_stopping or action is Action.STOP
 
     async def _send(self, action: Action, sandbox: Sandbox | None) -> CommandReply:
-        memory = self._memory
+        if action is Action.INSPECT and sandbox is not None:
+            return await self._inspect(sandbox)
+        if action is Action.SET_UP and sandbox is not None:
+            return await self._set_up(sandbox)
+        is_for_inspection = sandbox is not None and self._inspected.quiet_id == sandbox.id
         if sandbox is None:
-            return await workflow.execute_activity_method(
+            sending = workflow.start_activity_method(
                 SandboxActivities.create_sandbox,
-                create_input(memory),
+                create_input(self._memory),
                 **options.command(),
                 summary="there is no sandbox",
             )
-        if action is Action.INSPECT:
-            return await self._inspect(sandbox)
-        if action is Action.SET_UP:
-            return await self._set_up(sandbox)
-        is_for_inspection = action is Action.START and self._inspected.quiet_id == sandbox.id
-        return await workflow.execute_activity_method(
-            COMMANDS[action],
-            command_input(memory, sandbox, only_at_rest=is_for_inspection),
-            **options.command(),
-            summary=f"the sandbox was {sandbox.state}",
-        )
+        else:
+            sending = workflow.start_activity_method(
+                COMMANDS[action],
+                command_input(self._memory, sandbox, only_at_rest=action is Action.START and is_for_inspection),
+                **options.command(),
+                summary=f"the sandbox was {sandbox.state}",
+            )
+        if action in RAISING and not is_for_inspection:
+            await look_while_late(self._memory, sending)
+        return await sending
 
     async def _inspect(self, sandbox: Sandbox) -> CommandReply:
         """Inspect the sandbox for unsaved work. What could not be checked, for whatever reason, counts as unsaved."""

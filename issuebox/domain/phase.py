@@ -46,6 +46,9 @@ a time, and every stop queues one.
 AWAKE = frozenset({Phase.USABLE, Phase.BUSY, Phase.STOPPING, Phase.THAWING})
 """Phases in which somebody may be working in the sandbox, now or soon."""
 
+RUNS = frozenset({Phase.USABLE, Phase.UNPREPARED})
+"""Phases in which it runs: what a create or a start leads to."""
+
 UP = AWAKE | {Phase.PENDING, Phase.UNPREPARED}
 """Phases in which a sandbox runs, or soon will: what a cap on running sandboxes counts."""
 

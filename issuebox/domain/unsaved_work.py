@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from issuebox.domain.phase import Goal, Phase
+from issuebox.domain.phase import RUNS, Goal
 from issuebox.domain.sandbox import Sandbox
 from issuebox.domain.text import one_line
 
@@ -53,8 +53,6 @@ class Inspection:
 SLACK = timedelta(seconds=60)
 """Activity within this time after our own stop counts as caused by the stop: Daytona records it seconds late."""
 
-_RUNNING = frozenset({Phase.USABLE, Phase.UNPREPARED})
-
 
 @dataclass(frozen=True, slots=True)
 class LastInspection:
@@ -81,7 +79,7 @@ def standing_verdict(
     """
     if last_inspection is None or sandbox is None or last_inspection.sandbox_id != sandbox.id:
         return None
-    if sandbox.phase in _RUNNING:
+    if sandbox.phase in RUNS:
         return last_inspection.result.state if is_fresh and last_inspection.stopped_at is None else None
     if last_inspection.stopped_at is None or _is_used_since(sandbox, last_inspection.stopped_at):
         return None

@@ -12,14 +12,16 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, ResetReapplyType
+from temporalio.api.enums.v1 import EventType, PendingActivityState, ResetReapplyType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
@@ -41,6 +43,7 @@ SEARCH_INTERVAL_S: Final = 0.4
 DESCRIBED_MAX: Final = 60
 """So many workflows are described at a time in search of a moment."""
 STRAY_READY_S: Final = 30.0
+LOST_AFTER: Final = timedelta(minutes=1)
 TRIES_MAX: Final = 10
 RETRY_S: Final = 0.5
 
@@ -120,6 +123,30 @@ class Operators:
             await asyncio.sleep(RETRY_S)
         self._tally.refused_acts[f"mend {step.part}"] += 1
 
+    async def mend(self, restless: Collection[str]) -> None:
+        """After the faults, for workflows that do not come to rest.
+
+        One may be blocked by wrong settings that it learned just before they ended, or wait for what Temporal has lost
+        in a reset.
+        """
+        await self.unblock()
+        client = await self._cluster.temporal()
+        for name in sorted(restless)[:DESCRIBED_MAX]:
+            with contextlib.suppress(RPCError):  # It has ended meanwhile.
+                await self._reset_again(client, name)
+
+    async def _reset_again(self, client: Client, name: str) -> None:
+        """To its last workflow task, when an activity waits for ever: that gives it another time."""
+        handle = client.get_workflow_handle(name)
+        found = await handle.describe()
+        if not has_lost_timer(found.raw_description.pending_activities, datetime.now(UTC)):
+            return
+        if points := reset_points((await handle.fetch_history()).events):
+            self._tally.reset_runs.add(found.run_id)
+            await _reset(client, found, points[-1])
+            self._tally.acts["reset again"] += 1
+            self._tally.meddled.append(Meddled(time.time(), int(name.removeprefix(NAME_PREFIX)), "reset again"))
+
     async def unblock(self) -> None:
         """Correct the labels that a worker of another instance has put, and retry what it left blocked."""
         for row in await self._cluster.admin.sandboxes():
@@ -164,6 +191,20 @@ class Operators:
         reply = await self._cluster.http.put(url, json={"labels": labels}, headers=headers)
         reply.raise_for_status()
         self._tally.acts["correct a label"] += 1
+
+
+def has_lost_timer(pending: Iterable[PendingActivityInfo], now: datetime) -> bool:
+    """Whether an activity waits for a worker although its time is up.
+
+    A reset of a workflow moves the time of an activity that no worker had taken, and Temporal (server 1.29.1) keeps no
+    timer for the new time. When its task expires as well, because no worker takes it in time, nothing ends it.
+    """
+    return any(
+        each.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+        and each.HasField("expiration_time")
+        and each.expiration_time.ToDatetime(UTC) < now - LOST_AFTER
+        for each in pending
+    )
 
 
 def newest_first(posts: Iterable[Post], issue: int) -> list[Post]:

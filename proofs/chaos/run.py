@@ -202,7 +202,7 @@ class Run:
         """Wait for rest without a later change: between two reconciliations, a workflow looks as if it rested."""
         client = await cluster.temporal()
         while True:
-            mend = Operators(cluster, self._tally).unblock
+            mend = Operators(cluster, self._tally).mend
             await settled(client, self._tally, self._settle_timeout_s, mend, watch.is_full)
             await watch.read_all()
             before = _changes(watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -33,9 +33,8 @@ class NotAtRestError(AssertionError):
     """The deadline passed. The text says which issues are not at rest, and what they do."""
 
 
-STRAYED: Final = "wrong_name"
 MENDED_EVERY: Final = 20
-"""How often operators look after what a worker with wrong settings left blocked, in polls."""
+"""How often operators look after those that are not at rest, in polls."""
 
 
 async def nothing_is_full() -> bool:
@@ -47,13 +46,13 @@ async def settled(
     client: Client,
     tally: Tally,
     timeout_s: float,
-    mend: Callable[[], Awaitable[None]] | None = None,
+    mend: Callable[[Collection[str]], Awaitable[None]] | None = None,
     is_full: Callable[[], Awaitable[bool]] = nothing_is_full,
 ) -> None:
     """Return when every running workflow was seen at rest. Raises `NotAtRestError` after `timeout_s`.
 
     Not all at the same moment: of hundreds that wait for a person, some are always in another lookup. `mend` is what
-    operators do about the others: a workflow may be blocked by wrong settings that it learned just before they ended.
+    operators do about the others.
     `is_full`: all slots are in use, so that who waits for one is at rest.
     """
     polls = 0
@@ -64,9 +63,8 @@ async def settled(
             while restless:
                 restless = await _restless(client, tally, rested, is_full)
                 polls += 1
-                is_strayed = any(f"blocked: {STRAYED}" in doing for doing in restless.values())
-                if is_strayed and mend is not None and polls % MENDED_EVERY == 0:
-                    await mend()
+                if restless and mend is not None and polls % MENDED_EVERY == 0:
+                    await mend(restless)
                 if restless:
                     await asyncio.sleep(POLL_INTERVAL_S)
     except TimeoutError as error:

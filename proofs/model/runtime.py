@@ -7,7 +7,7 @@ the name `workflow` in its modules is bound to the `Runtime` while a model runs.
 from __future__ import annotations
 
 import types
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,23 @@ class Follower:
             raise self.answer
         return self.answer
         yield
+
+
+class Sent:
+    """A command, as the handle that the workflow gets. Its reply is taken where the workflow awaits it.
+
+    That a look finds the sandbox up before a late reply is one of the model's own outcomes: the reply is lost, and a
+    lookup follows.
+    """
+
+    def __init__(self, reply: Coroutine[Any, Any, object]) -> None:
+        self._reply = reply
+
+    def done(self) -> bool:
+        return True
+
+    def __await__(self) -> Generator[Awaited, object, object]:
+        return (yield from self._reply.__await__())
 
 
 Request = LookupInput | CreateInput | CommandInput | RunInput | PrepareInput | BeginInput | InterruptInput
@@ -266,10 +283,12 @@ class Runtime:
         return await self.execute_activity_method(method, request, schedule_to_close_timeout=schedule_to_close_timeout)
 
     def start_activity_method(
-        self, _method: Callable[..., Awaitable[object]], request: FollowInput, **_options: object
-    ) -> Follower:
-        """The follower of a run, which works beside the loop."""
-        return Follower(request)
+        self, method: Callable[..., Awaitable[object]], request: FollowInput | Request, **options: Any
+    ) -> Follower | Sent:
+        """The follower of a run, which works beside the loop, or a command."""
+        if isinstance(request, FollowInput):
+            return Follower(request)
+        return Sent(self.execute_activity_method(method, request, **options))
 
     async def sleep(self, seconds: float) -> None:
         """Replaces `asyncio.sleep`."""

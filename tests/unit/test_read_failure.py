@@ -110,7 +110,7 @@ def test_exhausted_lookup_reports_its_last_real_failure() -> None:
 def test_only_a_lost_reply_leaves_open_what_daytona_does(kind: str) -> None:
     """An answer, even a refusal, says that the command is over; what our side cut off may still be executed."""
     failure = read_failure(failed(ApplicationError("x", type=kind)))
-    assert failure.is_cut_off == (kind in {"WorkerShutdown", "ActivityPause", "ActivityReset"})
+    assert failure.is_cut_off == (kind in {"WorkerShutdown", "ActivityPause", "ActivityReset", "CancelledError"})
     assert failure.is_unsure == (failure.is_cut_off or kind in {"AmbiguousError", "TimeoutError"})
     assert failure.is_refused == (kind == "RefusedError")
 

@@ -1,0 +1,104 @@
+"""A create or a start whose reply is late: the sandbox is looked at, and handed over when it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from issuebox.domain.phase import Goal, Outcome
+from tests.waiting import until
+from workflows import options
+from workflows.messages import SIGNAL_DELETE, SIGNAL_STOP, Status
+
+from .conftest import Stack, Started
+from .test_replay import replays
+
+HANGS = {"kind": "hang", "after": True}
+"""Daytona does it, and never answers."""
+
+SOON = timedelta(seconds=0.3)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "LOOK_AFTER", SOON)
+
+
+async def _events(stack: Stack) -> Counter[str]:
+    history = await stack.handle.fetch_history()
+    return Counter(EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events)
+
+
+async def _served(stack: Stack) -> Status:
+    await stack.deliver()
+    async with asyncio.timeout(5):  # A command's own time is 30 s.
+        return await stack.served()
+
+
+async def test_created_sandbox_is_handed_over_without_the_reply(stack: Stack) -> None:
+    """The create was sent once, and its activity is cut off."""
+    await stack.daytona.admin.add_fault("create", HANGS)
+    assert (await _served(stack)).outcome is Outcome.CREATED
+    assert len(await stack.live()) == 1
+    assert (await stack.requests()).count("create") == 1
+    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 1
+    await replays(stack)
+
+
+async def test_started_sandbox_is_handed_over_without_the_reply(stack: Stack) -> None:
+    await stack.ensure()
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    await stack.daytona.admin.add_fault("start", HANGS)
+    assert (await _served(stack)).outcome is Outcome.STARTED
+    assert (await stack.requests()).count("start") == 1
+    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 1
+    await replays(stack)
+
+
+async def test_sandbox_that_does_not_run_yet_is_looked_at_less_and_less_often(stack: Stack) -> None:
+    """Each pause is twice as long as the one before, until the reply comes."""
+    await stack.daytona.admin.config(durations={"create_s": 3.0})
+    assert (await _served(stack)).outcome is Outcome.CREATED
+    events = (await stack.handle.fetch_history()).events
+    pauses = [event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta() for event in events]
+    pauses = [pause for pause in pauses if pause]
+    assert len(pauses) > 1
+    assert pauses == [SOON * 2**number for number in range(len(pauses))]
+    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 0
+
+
+async def test_look_that_fails_is_the_last_one(stack: Stack) -> None:
+    """Where Daytona is not reached, the reply is waited for as long as a worker lives."""
+    await stack.daytona.admin.config(durations={"create_s": 1.5})
+    await stack.deliver()
+    await until(stack.requests, lambda names: "create" in names, "the create sent")
+    await stack.daytona.admin.add_fault("get", {"kind": "drop"})
+    assert (await stack.served()).outcome is Outcome.CREATED
+    events = await _events(stack)
+    assert (events["TIMER_FIRED"], events["TIMER_CANCELED"], events["ACTIVITY_TASK_CANCEL_REQUESTED"]) == (1, 0, 0)
+
+
+async def test_quick_reply_costs_a_timer(stack: Stack) -> None:
+    """And no look: one read comes before the create, and one follows it."""
+    assert (await _served(stack)).outcome is Outcome.CREATED
+    events = await _events(stack)
+    assert (events["TIMER_STARTED"], events["TIMER_CANCELED"]) == (1, 1)
+    assert (await stack.requests()) == ["get", "create", "get"]
+
+
+async def test_start_for_an_inspection_is_waited_for(start: Started) -> None:
+    """Its reply says who started the sandbox: nobody works in one that was started only to be inspected."""
+    stack = await start(daytona_command_timeout_s=1.0)
+    await stack.ensure()
+    await stack.order(SIGNAL_STOP)
+    await stack.reached(Goal.STOPPED)
+    await stack.daytona.admin.add_fault("start", HANGS)
+    await stack.order(SIGNAL_DELETE)
+    await until(stack.requests, lambda names: "start" in names, "started to be inspected")
+    await stack.reached(Goal.DELETED)
+    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 0
