@@ -109,6 +109,7 @@ class Slots:
                 GateActivities.say_to_gate, said, **options.say(), summary=f"{word} a slot for the {kind}"
             )
         except ActivityError as error:
+            self._slots[kind].miss(workflow.now())
             memory.note(Note(workflow.now(), "the gate was not reached", read_failure(error).reason))
 
     def _end_keeping(self) -> None:

@@ -44,6 +44,9 @@ STRANGE_MAX = 8
 ASK_AGAIN = timedelta(minutes=10)
 """How often an issue that waits asks again: the gate may have been terminated, or the answer undone by a reset."""
 
+UNHEARD_AGAIN = timedelta(seconds=20)
+"""How soon it asks again when the gate was not reached, such as while no worker runs."""
+
 SAY_AGAIN = timedelta(minutes=15)
 """How often a holder says that it still holds its slot: with the next slice of its follower, so every 20 minutes."""
 
@@ -266,6 +269,10 @@ class Slot:
             self.asked_at, self.is_held, self.is_spent, self.is_trial, self.place = None, False, False, False, 0
             self.is_refused, self.since = False, self.since if spoken is Word.REFUSED else None
         return spoken, about
+
+    def miss(self, now: datetime) -> None:
+        """The gate was not reached with what was said. Who waits asks again soon; a lease in use is asked about."""
+        self.told_at = now - ASK_AGAIN + min(UNHEARD_AGAIN, ASK_AGAIN)
 
     def hear(self, answer: Answer) -> None:
         """Take an answer of the gate."""

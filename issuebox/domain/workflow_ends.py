@@ -67,20 +67,24 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A running workflow whose workflow task fails again and again.
+    """A running workflow whose workflow task fails again and again, or that waits for what never ends.
 
     ``failures`` counts them in a row, as far as they were recorded. ``reason`` is the first failure's text, '' when
     the task only timed out. ``reset_to`` is the ID of the event from which Temporal can run it anew, None without
     one. ``repeats_orders``: a reset would carry out once more an order to delete or to replace the sandbox.
+    ``waits_for`` is an activity whose time is up, and that Temporal does not end.
     """
 
     failures: int
     reason: str = ""
     reset_to: int | None = None
     repeats_orders: bool = False
+    waits_for: str = ""
 
     def __str__(self) -> str:
         """Completes "the workflow …"."""
+        if self.waits_for:
+            return f"is stuck: it waits for {self.waits_for}, which Temporal has lost in a reset"
         reason = f": {self.reason}" if self.reason else ""
         return f"is stuck: its workflow task has failed at least {self.failures} times in a row{reason}"
 
@@ -102,11 +106,11 @@ def advice_for(stuck: Stuck, name: str) -> str:
         f"{end}, then `issuebox audit` and `issuebox resync`: "
         "a new one begins with what this one published, adopts the sandbox, and learns what GitHub knows"
     )
-    first = "Restart all workers with the version that ran it last. If it is still stuck"
+    first = "" if stuck.waits_for else "Restart all workers with the version that ran it last. If it is still stuck: "
     if stuck.repeats_orders:
-        return f"{first}: {terminate}. Do not reset it: that would carry out an order to delete once more."
+        return f"{first}{terminate}. Do not reset it: that would carry out an order to delete once more."
     reset = f"`temporal workflow reset --workflow-id {name} --event-id {stuck.reset_to} --reason stuck`"
-    return f"{first}: {reset}. If that does not help: {terminate}."
+    return f"{first}{reset}. If that does not help: {terminate}."
 
 
 def what_follows(ended: Ended) -> str:

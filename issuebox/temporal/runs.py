@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType, PendingActivityState, TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.client import WorkflowExecution as Execution
@@ -23,6 +26,9 @@ from workflows.messages import SIGNAL_DELETE, SIGNAL_REPLACE
 EVENTS_GLANCED = 100
 """Of a run with a pending workflow task, as each busy one has for moments. Failures are among its newest events."""
 
+LOST_AFTER = timedelta(minutes=1)
+"""Temporal ends an activity within seconds after its time."""
+
 EVENTS_PER_PAGE = 1_000
 EVENTS_READ_MAX = 10_000
 """Of a stuck run's newest events. A run continues as new after some 4,000; only signals can come after that."""
@@ -31,6 +37,7 @@ _FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
+_SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 
 _NO_FAULT = frozenset(
@@ -75,7 +82,11 @@ def ended(execution: Execution) -> Ended | None:
 async def stuck(client: Client, description: WorkflowExecutionDescription) -> Stuck | None:
     """Whether the run is stuck. Reads its history only while a workflow task is pending. Raises RPCError."""
     pending = description.raw_description.pending_workflow_task
-    if description.status is not WorkflowExecutionStatus.RUNNING or not pending.attempt:
+    if description.status is not WorkflowExecutionStatus.RUNNING:
+        return None
+    if lost := _lost_activity(description.raw_description.pending_activities):
+        return _with_reset(Stuck(0, waits_for=lost), await _newest_events(client, description, EVENTS_READ_MAX))
+    if not pending.attempt:
         return None
     events = await _newest_events(client, description, EVENTS_GLANCED)
     failed = [event for event in _since_completed(events) if _is_failure(event)]
@@ -86,7 +97,11 @@ async def stuck(client: Client, description: WorkflowExecutionDescription) -> St
     events = await _newest_events(client, description, EVENTS_READ_MAX)
     reason = next((text for text in map(_reason, failed) if text), "")
     refused = _REFUSED_EVENT.search(reason)
-    before = int(refused[1]) if refused else math.inf
+    return _with_reset(Stuck(failures, reason), events, int(refused[1]) if refused else math.inf)
+
+
+def _with_reset(found: Stuck, events: Sequence[HistoryEvent], before: float = math.inf) -> Stuck:
+    """The same with the reset that helps: to the last workflow task before that event. `events`: the newest first."""
     completed = (event.event_id for event in events if event.event_type == _COMPLETED and event.event_id < before)
     # A reset does the task anew to which it goes, with the signals that came after the task before.
     reset_to, kept = next(completed, None), next(completed, 0)
@@ -95,7 +110,18 @@ async def stuck(client: Client, description: WorkflowExecutionDescription) -> St
         for event in events
         if event.event_type == _SIGNALED and event.event_id > kept
     }
-    return Stuck(failures, reason, reset_to, repeats_orders=bool(signals & _NOT_REPEATED))
+    return replace(found, reset_to=reset_to, repeats_orders=bool(signals & _NOT_REPEATED))
+
+
+def _lost_activity(pending: Iterable[PendingActivityInfo]) -> str:
+    """The type of an activity that waits for a worker although its time is up; '' without one.
+
+    A reset gives an activity that no worker has taken another time, for which Temporal (server 1.29.1) makes no timer.
+    When no worker takes it before its task expires, nothing ends it.
+    """
+    late = datetime.now(UTC) - LOST_AFTER
+    waiting = (each for each in pending if each.state == _SCHEDULED and each.HasField("expiration_time"))
+    return next((each.activity_type.name for each in waiting if each.expiration_time.ToDatetime(UTC) < late), "")
 
 
 def _since_completed(events: Iterable[HistoryEvent]) -> Iterator[HistoryEvent]:

@@ -14,19 +14,18 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, PendingActivityState, ResetReapplyType
+from temporalio.api.enums.v1 import EventType, ResetReapplyType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from issuebox.domain.issue import Issue
+from issuebox.temporal import runs
 from issuebox.temporal.sweeps import SweptIssues
 from proofs.chaos.cluster import DAYTONA_KEY, Cluster
 from proofs.chaos.fault_schedule import Meddle, Stray
@@ -43,7 +42,6 @@ SEARCH_INTERVAL_S: Final = 0.4
 DESCRIBED_MAX: Final = 60
 """So many workflows are described at a time in search of a moment."""
 STRAY_READY_S: Final = 30.0
-LOST_AFTER: Final = timedelta(minutes=1)
 TRIES_MAX: Final = 10
 RETRY_S: Final = 0.5
 
@@ -136,14 +134,13 @@ class Operators:
                 await self._reset_again(client, name)
 
     async def _reset_again(self, client: Client, name: str) -> None:
-        """To its last workflow task, when an activity waits for ever: that gives it another time."""
+        """When it waits for what Temporal has lost, as the advice for a stuck workflow says."""
         handle = client.get_workflow_handle(name)
         found = await handle.describe()
-        if not has_lost_timer(found.raw_description.pending_activities, datetime.now(UTC)):
-            return
-        if points := reset_points((await handle.fetch_history()).events):
+        stuck = await runs.stuck(client, found)
+        if stuck is not None and stuck.waits_for and stuck.reset_to is not None and not stuck.repeats_orders:
             self._tally.reset_runs.add(found.run_id)
-            await _reset(client, found, points[-1])
+            await _reset(client, found, stuck.reset_to)
             self._tally.acts["reset again"] += 1
             self._tally.meddled.append(Meddled(time.time(), int(name.removeprefix(NAME_PREFIX)), "reset again"))
 
@@ -191,20 +188,6 @@ class Operators:
         reply = await self._cluster.http.put(url, json={"labels": labels}, headers=headers)
         reply.raise_for_status()
         self._tally.acts["correct a label"] += 1
-
-
-def has_lost_timer(pending: Iterable[PendingActivityInfo], now: datetime) -> bool:
-    """Whether an activity waits for a worker although its time is up.
-
-    A reset of a workflow moves the time of an activity that no worker had taken, and Temporal (server 1.29.1) keeps no
-    timer for the new time. When its task expires as well, because no worker takes it in time, nothing ends it.
-    """
-    return any(
-        each.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        and each.HasField("expiration_time")
-        and each.expiration_time.ToDatetime(UTC) < now - LOST_AFTER
-        for each in pending
-    )
 
 
 def newest_first(posts: Iterable[Post], issue: int) -> list[Post]:

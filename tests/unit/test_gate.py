@@ -21,7 +21,20 @@ from issuebox.domain.gate import (
 )
 from issuebox.domain.run import Run, RunGoal, RunOutcome, RunPhase, RunTerms, Step
 from issuebox.domain.run_plan import Circumstances, plan
-from issuebox.domain.slot import ASK_AGAIN, NEVER, SAY_AGAIN, Answer, Asker, Kind, Limit, Need, Said, Slot, Word
+from issuebox.domain.slot import (
+    ASK_AGAIN,
+    NEVER,
+    SAY_AGAIN,
+    UNHEARD_AGAIN,
+    Answer,
+    Asker,
+    Kind,
+    Limit,
+    Need,
+    Said,
+    Slot,
+    Word,
+)
 
 T0 = datetime(2026, 11, 30, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -222,6 +235,10 @@ def test_slot_is_asked_for_held_and_returned() -> None:
     assert slot.say(Need.WANTED, T0) is None
     slot.hear(Answer(T0, place=3))
     assert (slot.is_waiting, slot.place, slot.due_at(Need.WANTED)) == (True, 3, T0 + ASK_AGAIN)
+    slot.miss(T0)
+    assert slot.due_at(Need.WANTED) == T0 + UNHEARD_AGAIN
+    assert slot.next_word(Need.WANTED, T0 + UNHEARD_AGAIN - SECOND) is None
+    assert slot.next_word(Need.WANTED, T0 + UNHEARD_AGAIN) is Word.ASK
     assert slot.say(Need.WANTED, T0 + ASK_AGAIN) == (Word.ASK, T0)
     slot.hear(Answer(T0, is_granted=True))
     assert (slot.is_held, slot.place) == (True, 0)

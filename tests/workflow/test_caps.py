@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from issuebox.domain import gate
+from issuebox.domain import gate, slot
 from issuebox.domain.errors import TransientError
 from issuebox.domain.issue import Issue
 from issuebox.domain.phase import UP, Cause, Goal, Outcome
@@ -273,10 +273,14 @@ async def _reset(stack: Stack) -> None:
 async def test_while_the_gate_cannot_be_reached_who_asks_waits_and_says_so(
     start: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once the gate is reached, it asks again soon."""
+
     async def unreachable(*_: object) -> None:
         raise TransientError("the gate does not answer")
 
+    reached = GateClient.say
     monkeypatch.setattr(GateClient, "say", unreachable)
+    monkeypatch.setattr(slot, "UNHEARD_AGAIN", timedelta(seconds=1))
     monkeypatch.setattr(slots, "ANSWER_MAX", timedelta(seconds=0.2))
     monkeypatch.setattr("workflows.options.SAY_TIMEOUT", timedelta(seconds=1))
     stack = await start(running_max=1)
@@ -286,6 +290,8 @@ async def test_while_the_gate_cannot_be_reached_who_asks_waits_and_says_so(
     assert status.blocked.cause is Cause.QUEUED
     assert "has not answered yet" in status.blocked.reason
     assert "create" not in await stack.requests()
+    monkeypatch.setattr(GateClient, "say", reached)
+    await running(stack)
 
 
 async def test_check_that_does_not_end_holds_nobody_up(start: Started, monkeypatch: pytest.MonkeyPatch) -> None:
