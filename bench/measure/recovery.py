@@ -209,8 +209,8 @@ def render(figures: Recovery) -> str:
         for case in figures.cases
     )
     return page.table(("How it ended", "continued by", "times", "p50", "slowest", "handed over as"), rows) + (
-        f"\n\nWithout a reply after {LOOK_AFTER.total_seconds():g} s any worker looks at the sandbox, and hands it over when "
-        "it runs. Temporal itself notices a dead worker when heartbeats have been missing for "
+        f"\n\nWithout a reply after {LOOK_AFTER.total_seconds():g} s any worker looks at the sandbox and hands it over "
+        "if it runs. Temporal itself notices a dead worker when heartbeats have been missing for "
         f"{figures.heartbeat_timeout_s:g} s. A worker that gets SIGTERM, as in a deploy, finishes what ends within "
         "its grace period of 5 s, and leaves the rest to the next worker. The journal confirms that each sandbox was "
         "created once."
