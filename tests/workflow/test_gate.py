@@ -24,12 +24,13 @@ from issuebox.temporal.gate import GateClient
 from tests.conftest import EVENTS_BEFORE_CONTINUE_AS_NEW
 from tests.waiting import until
 from workflows.gate_messages import QUERY_GATE, SIGNAL_SAID, GateView
-from workflows.messages import SIGNAL_STOP
+from workflows.messages import SIGNAL_DELETE, SIGNAL_STOP
 
 from .conftest import FAST, Stack, Started
 from .test_agent_runs import WORK, ask, over, runs, working
 
 ISSUES, LIMIT = 6, 2
+STOP_S = 8.0
 CAPS = {Kind.RUN: Caps(1)}
 NOBODY = GateView(Caps(-1))
 
@@ -177,6 +178,24 @@ async def test_slot_is_returned_at_a_pause_and_asked_for_anew(start: Started, tm
     await over(second)
     (run,) = await over(stack)
     assert (run.outcome, run.attempt) == (RunOutcome.DONE, 2)
+
+
+async def test_slot_of_a_cancelled_run_is_free_before_its_sandbox_is_stopped(start: Started, tmp_path: Path) -> None:
+    """The stop takes Daytona longer than the next issue's run waits."""
+    stack = await start(**WORK, runs_max=1, run_command=noted(tmp_path))
+    await stack.daytona.admin.config(durations={"stop_s": STOP_S})
+    second = stack.another()
+    await ask(stack, 1)
+    await working(stack)
+    await ask(second, 1)
+    await known(stack, 2)
+    async with asyncio.timeout(STOP_S):
+        await stack.order(SIGNAL_DELETE)
+        await working(second)
+    assert await stack.state() in {"started", "stopping"}
+    (tmp_path / "go").touch()
+    (run,) = await over(second)
+    assert run.outcome is RunOutcome.DONE
 
 
 async def test_gate_survives_a_long_history_and_nonsense(start: Started, tmp_path: Path) -> None:
