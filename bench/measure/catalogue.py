@@ -20,6 +20,7 @@ from bench.measure.run_history import RUN_HISTORY
 from bench.measure.run_overhead import RUN_OVERHEAD
 from bench.measure.run_recovery import RUN_RECOVERY
 from bench.measure.run_requests import RUN_REQUESTS
+from bench.measure.slots import SLOTS
 from bench.measure.webhook import WEBHOOK
 
 MEASUREMENTS: tuple[Measurement[Any], ...] = (
@@ -34,6 +35,7 @@ MEASUREMENTS: tuple[Measurement[Any], ...] = (
     AUDIT,
     RETIREMENT,
     FAIRNESS_OF_REPOSITORIES,
+    SLOTS,
     COLD_START,
     RUN_OVERHEAD,
     RUN_REQUESTS,
