@@ -1,6 +1,6 @@
 """A person's cancel of the workflow run: what is in flight is settled, and then the run ends.
 
-A command is never cut off: Daytona would execute it, and nobody would know. A wait is. The sandbox stays as it is, and
+It never cuts a command off: Daytona would execute it, and nobody would know. A wait is. The sandbox stays as it is, and
 the next event starts a workflow that finds it.
 """
 

@@ -55,8 +55,8 @@ async def lookup_durably(memory: Memory, *, is_doubted: bool) -> LookupResult | 
 async def look_while_late(memory: Memory, sending: workflow.ActivityHandle[CommandReply]) -> None:
     """Wait for the reply of a command that brings the sandbox up. While it is late, look at the sandbox.
 
-    Once that runs the activity is cut off: its worker may be dead. A look that fails is the last one, because Daytona
-    is not reached.
+    Once that runs the activity is cut off: its worker may be dead. A read of the past shows nothing. A look that fails
+    is the last one, because Daytona is not reached.
     """
     pause = options.LOOK_AFTER
     while True:
@@ -67,7 +67,8 @@ async def look_while_late(memory: Memory, sending: workflow.ActivityHandle[Comma
         look = await lookup_at_once(memory)
         if not isinstance(look, LookupResult):
             return
-        if look.sandbox is not None and look.sandbox.phase in RUNS:
+        found = look.sandbox
+        if found is not None and found.phase in RUNS and not memory.seen.shows_past(found, workflow.now()):
             sending.cancel()
             return
 

@@ -6,7 +6,7 @@ takes effect when the create settles, a reopening during a delete when the old s
 replies with a read of the sandbox, which serves as the next lookup: a create or a start costs one lookup and one
 command.
 
-Every reconciliation ends: each command has a bounded number of tries and each wait a budget.
+Every reconciliation ends: each command has a bounded number of tries (one that is cut off is none), each wait a budget.
 """
 
 from __future__ import annotations

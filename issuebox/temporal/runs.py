@@ -80,7 +80,7 @@ def ended(execution: Execution) -> Ended | None:
 
 
 async def stuck(client: Client, description: WorkflowExecutionDescription) -> Stuck | None:
-    """Whether the run is stuck. Reads its history only while a workflow task is pending. Raises RPCError."""
+    """Whether the run is stuck. Reads its history only where it may be. Raises RPCError."""
     pending = description.raw_description.pending_workflow_task
     if description.status is not WorkflowExecutionStatus.RUNNING:
         return None
@@ -116,12 +116,18 @@ def _with_reset(found: Stuck, events: Sequence[HistoryEvent], before: float = ma
 def _lost_activity(pending: Iterable[PendingActivityInfo]) -> str:
     """The type of an activity that waits for a worker although its time is up; '' without one.
 
-    A reset gives an activity that no worker has taken another time, for which Temporal (server 1.29.1) makes no timer.
+    A reset schedules an activity anew that no worker has taken, and Temporal (server 1.29.1) makes no timer for it.
     When no worker takes it before its task expires, nothing ends it.
     """
-    late = datetime.now(UTC) - LOST_AFTER
-    waiting = (each for each in pending if each.state == _SCHEDULED and each.HasField("expiration_time"))
-    return next((each.activity_type.name for each in waiting if each.expiration_time.ToDatetime(UTC) < late), "")
+    now = datetime.now(UTC)
+    return next((each.activity_type.name for each in pending if _is_late(each, now)), "")
+
+
+def _is_late(pending: PendingActivityInfo, now: datetime) -> bool:
+    within = pending.activity_options.schedule_to_start_timeout.ToTimedelta()
+    if pending.state != _SCHEDULED or not within:
+        return False
+    return pending.scheduled_time.ToDatetime(UTC) + within + LOST_AFTER < now
 
 
 def _since_completed(events: Iterable[HistoryEvent]) -> Iterator[HistoryEvent]:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 from activities.claims import refuse_foreign
 from issuebox.domain.errors import RefusedError
-from issuebox.domain.phase import ASLEEP, Cause, Phase
+from issuebox.domain.phase import ASLEEP, RUNS, Cause, Phase
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.unsaved_work import WorkState
 from localdaytona.admission import Lifecycle
 from proofs.model import daytona
 from proofs.model.daytona import Actor, Answer, Fate, Row, Trouble, World
 from proofs.model.runtime import EPOCH
-from proofs.model.views import BUDGET_SPENT, TIMEOUT, UNREACHABLE, Kind, Observation
+from proofs.model.views import BUDGET_SPENT, CUT_OFF, TIMEOUT, UNREACHABLE, Kind, Observation
 
 OPERATIONS: dict[str, Lifecycle] = {
     "start_sandbox": "start",
@@ -30,6 +30,9 @@ OPERATIONS: dict[str, Lifecycle] = {
 }
 COMMANDS = frozenset({*OPERATIONS, "create_sandbox", "delete_sandbox"})
 """Activities whose request changes something. It is sent once."""
+
+RAISING = frozenset({"create_sandbox", "start_sandbox", "recover_sandbox"})
+"""Activities whose reply is not waited for when a look finds the sandbox up, unless it is started for an inspection."""
 
 FAILING = {"create_sandbox": (Fate.BROKEN, Fate.RECOVERABLE), "start_sandbox": (Fate.BROKEN, Fate.RECOVERABLE)}
 """How the transition may end that an activity starts."""
@@ -132,6 +135,10 @@ def sent(
         case "refresh_activity":
             yield from _refreshed(world, sandbox_id)
         case _:
+            row = world.named if activity == "create_sandbox" else row
+            if _is_cut_off(row, activity, only_at_rest=only_at_rest):
+                label = "is not executed yet, and a look finds the sandbox up"
+                yield Outcome(label, world, is_fault=True, observed=_failed(CUT_OFF), is_late=True)
             yield from _commanded(world, activity, sandbox_id, mistakes)
 
 
@@ -150,12 +157,21 @@ def _is_refused(row: Row) -> bool:
     return False
 
 
-def followed(world: World, attempt: Attempt, activity: str, mistakes: Mistakes) -> Iterator[Outcome]:
+def _is_cut_off(row: Row | None, activity: str, *, only_at_rest: bool) -> bool:
+    return row is not None and row.phase in RUNS and activity in RAISING and not only_at_rest
+
+
+def followed(
+    world: World, attempt: Attempt, activity: str, mistakes: Mistakes, *, only_at_rest: bool
+) -> Iterator[Outcome]:
     """The outcomes of an attempt that waits for its sandbox to settle."""
     row = world.row(attempt.follows)
     if row is None:
         yield _read(world, None, "finds it gone")
         return
+    if _is_cut_off(row, activity, only_at_rest=only_at_rest):
+        label = "has not replied yet, and a look finds the sandbox up"
+        yield Outcome(label, world, is_fault=True, observed=_failed(CUT_OFF))
     if row.is_settled(for_archive=activity == "archive_sandbox"):
         is_proven_unrun = attempt.is_create and (not row.has_started or mistakes.unwatched)
         yield _read(world, row, f"reads {row.shown}", is_proven_unrun=is_proven_unrun)

@@ -92,8 +92,7 @@ class Follower:
 class Sent:
     """A command, as the handle that the workflow gets. Its reply is taken where the workflow awaits it.
 
-    That a look finds the sandbox up before a late reply is one of the model's own outcomes: the reply is lost, and a
-    lookup follows.
+    That a look finds the sandbox up before the reply is an outcome of the activity: it is cut off.
     """
 
     def __init__(self, reply: Coroutine[Any, Any, object]) -> None:

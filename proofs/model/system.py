@@ -138,8 +138,14 @@ class System:
                 yield from self._outcomes(
                     state,
                     workflow,
-                    ("follow", state[1], state[2], workflow.activity),
-                    lambda: activity_outcomes.followed(self.world(state), attempt, workflow.activity, self._mistakes),
+                    ("follow", state[1], state[2], workflow.activity, workflow.only_at_rest),
+                    lambda: activity_outcomes.followed(
+                        self.world(state),
+                        attempt,
+                        workflow.activity,
+                        self._mistakes,
+                        only_at_rest=workflow.only_at_rest,
+                    ),
                 )
             return
         if workflow.is_condition_met:

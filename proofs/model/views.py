@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from activities.failures import NOT_SETTLED, to_failure
@@ -157,6 +157,7 @@ class Observation:
 
 
 TIMEOUT = "TimeoutError"
+CUT_OFF = "CancelledError"
 UNREACHABLE = "Unreachable"
 """A lookup that failed until its retries were used up."""
 BUDGET_SPENT = "BudgetSpent"
@@ -215,6 +216,8 @@ def failure(word: str) -> ActivityError:
 def _cause(word: str) -> BaseException:
     if word == TIMEOUT:
         return TemporalTimeoutError("heartbeat missed", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
+    if word == CUT_OFF:
+        return CancelledError("cut off")
     if word in {UNREACHABLE, BUDGET_SPENT}:
         late = TemporalTimeoutError("out of time", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[])
         last = to_failure(TransientError("Daytona is unreachable"))
