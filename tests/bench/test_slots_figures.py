@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.measure.slots import ahead_max, handed_on, lead_max, up_max
+from bench.measure.slots import Turn, handed_on, judge, up_max
 from localdaytona.journal import JSON, Entry
 
 
@@ -33,15 +33,24 @@ def test_each_stop_is_followed_by_the_create_that_got_its_slot() -> None:
     assert handed_on(JOURNAL, 2) == [0.2, 0.5]
 
 
-def test_who_is_served_before_somebody_who_asked_earlier_is_ahead() -> None:
-    names = ["i-1", "i-6", "i-11", "i-2"]
-    asked = {name: float(number) for number, name in enumerate(names)}
-    assert ahead_max(names, asked) == 0
-    assert ahead_max(["i-6", "i-11", "i-1", "i-2"], asked) == 2
+def _asks(*names: str) -> list[Turn]:
+    """Each is a repository's letter and the time since when its issue waits."""
+    return [Turn(name, name[0], name[1:]) for name in names]
 
 
-def test_repository_that_gets_more_slots_leads_until_another_one_has_none_left_to_serve() -> None:
-    in_turn = ["i-1", "i-2", "i-6", "i-7", "i-11", "i-12"]
-    assert lead_max(in_turn) == 1
-    assert lead_max(["i-1", "i-6", "i-2", "i-11", "i-7", "i-12"]) == 2
-    assert lead_max(["i-1", "i-2", "i-6", "i-11", "i-16"]) == 1, "the second repository has none left"
+def _gets(*names: str) -> list[Turn]:
+    return [Turn(name, is_grant=True) for name in names]
+
+
+def test_who_is_served_before_somebody_who_asked_earlier_is_out_of_turn() -> None:
+    assert judge(_asks("a1", "a2", "a3") + _gets("a1", "a2", "a3"))[:2] == (2, 0)
+    assert judge(_asks("a1", "a2", "a3") + _gets("a2", "a1", "a3"))[:2] == (2, 1)
+    gone = [Turn("a1", is_over=True)]
+    assert judge(_asks("a1", "a2", "a3") + gone + _gets("a2", "a3"))[:2] == (1, 0), "the first wants none any more"
+    assert judge(_asks("a1") + _gets("a1") + _asks("a2") + _gets("a2"))[:2] == (0, 0), "nobody waited"
+
+
+def test_repository_that_gets_more_slots_while_all_wait_leads() -> None:
+    five = _asks("a1", "b1", "c1", "d1", "e1", "a2", "b2", "c2", "d2", "e2", "a3", "b3", "c3", "d3", "e3")
+    assert judge(five + _gets("a1", "b1", "c1", "d1", "e1", "a2"))[2] == 1
+    assert judge(five + _gets("a1", "a2", "b1", "c1", "d1", "e1"))[2] == 2
