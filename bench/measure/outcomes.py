@@ -58,6 +58,7 @@ class Player:
     samples: list[Sample] = field(default_factory=list)
     journal_end: int = 0
     events_seen: int = 0
+    first_run_id: str = ""
     deliveries: int = 0
 
     async def live(self) -> None:
@@ -125,7 +126,7 @@ class Player:
         self.journal_end = await self._journal_end()
         await happen()
         entries = await self._entries()
-        events = [event async for event in self.bench.workflow(self.issue).fetch_history_events()]
+        events = await self._events()
         self.samples.append(
             Sample(
                 outcome,
@@ -136,6 +137,18 @@ class Player:
             )
         )
         self.events_seen = len(events)
+
+    async def _events(self) -> list[HistoryEvent]:
+        """The history so far, also that of earlier runs: a workflow continues as new before a long rest."""
+        self.first_run_id = self.first_run_id or (await self.bench.workflow(self.issue).describe()).run_id
+        events: list[HistoryEvent] = []
+        run_id = self.first_run_id
+        while run_id:
+            name = self.bench.stack.name(self.issue)
+            handle = self.bench.temporal.get_workflow_handle(name, run_id=run_id)
+            events += [event async for event in handle.fetch_history_events()]
+            run_id = events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+        return events
 
     async def _entries(self) -> list[Entry]:
         """The journal's entries about this issue's sandbox since the mark."""
