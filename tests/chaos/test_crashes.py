@@ -10,13 +10,14 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
 from issuebox.dev.demo.stack import Stack, running, until
 from issuebox.dev.environment import to_temporal
 from issuebox.temporal.connect import connect
-from workflows.options import HEARTBEATS
+from issuebox.worker import STICKY_TIMEOUT
+from workflows.options import LOOK_AFTER
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -28,9 +29,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield stack
 
 
-async def _creating(stack: Stack, issue: int) -> None:
+async def _creating(stack: Stack, issue: int, seconds: float = 3.0) -> None:
     """A delivery was answered with 202, and the create that it caused is under way at Daytona."""
-    await stack.admin.add_fault("create", {"kind": "slow", "seconds": 3}, name=stack.name(issue))
+    await stack.admin.add_fault("create", {"kind": "slow", "seconds": seconds}, name=stack.name(issue))
     await stack.send("opened", issue)
     await until(lambda: stack.creates(issue), lambda creates: creates == 1, "the create has begun")
 
@@ -47,12 +48,13 @@ LATE_MAX = timedelta(seconds=2)
 
 
 async def test_worker_killed_in_a_create_leaves_one_sandbox(stack: Stack) -> None:
-    """The create goes on at Daytona; the next worker finds it and hands it over. Its silence is waited out before."""
-    await _creating(stack, 101)
+    """The create goes on at Daytona; the next worker looks, finds it and hands it over. No silence is waited out."""
+    await _creating(stack, 101, seconds=1.0)
     stack.kill("worker")
     await _one_running(stack, 101)
-    silence = _silence(await _history(stack, 101))
-    assert HEARTBEATS[None].timeout <= silence <= HEARTBEATS[None].timeout + HEARTBEATS[None].every + LATE_MAX
+    late = await until(lambda: _until_cut_off(stack, 101), lambda late: late is not None, "a look", 30.0)
+    assert late is not None
+    assert LOOK_AFTER <= late <= LOOK_AFTER + STICKY_TIMEOUT + 2 * LATE_MAX
 
 
 async def _history(stack: Stack, issue: int) -> list[HistoryEvent]:
@@ -62,12 +64,14 @@ async def _history(stack: Stack, issue: int) -> list[HistoryEvent]:
     return [event async for event in handle.fetch_history_events()]
 
 
-def _silence(events: list[HistoryEvent]) -> timedelta:
-    """How long after its start the activity of the dead worker was given up, for the heartbeats that it missed."""
-    [late] = [event for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT]
-    lost = late.activity_task_timed_out_event_attributes
-    assert lost.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
-    return late.event_time.ToDatetime() - events[lost.started_event_id - 1].event_time.ToDatetime()
+async def _until_cut_off(stack: Stack, issue: int) -> timedelta | None:
+    """How long after it was scheduled the activity of the dead worker was cut off; None before."""
+    events = await _history(stack, issue)
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED:
+            number = event.activity_task_cancel_requested_event_attributes.scheduled_event_id
+            return event.event_time.ToDatetime() - events[number - 1].event_time.ToDatetime()
+    return None
 
 
 async def test_worker_killed_in_a_lookup_leaves_it_to_the_next(stack: Stack) -> None:

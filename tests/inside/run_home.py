@@ -170,13 +170,16 @@ def run_home(path: Path, shell: str) -> Iterator[RunHome]:
     """A home whose `sh` is this shell, in which nothing is left running."""
     home = RunHome(path / "home", binaries_of(shell, path / "bin"))
     home.path.mkdir()
-    # Started in the background of a shell, the tests themselves ignore SIGINT, and so would all that they start.
-    before = signal.getsignal(signal.SIGINT)
+    # Started in the background of a shell the tests themselves ignore SIGINT, by nohup SIGHUP, and so would all that
+    # they start.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         yield home
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         home.end()
 
 

@@ -53,7 +53,7 @@ async def test_reset_that_repeats_an_order_is_not_advised(
 
     service = SimpleNamespace(get_workflow_execution_history_reverse=newest_first)
     client = cast("Client", SimpleNamespace(namespace="default", workflow_service=service))
-    raw = SimpleNamespace(pending_workflow_task=SimpleNamespace(attempt=5))
+    raw = SimpleNamespace(pending_workflow_task=SimpleNamespace(attempt=5), pending_activities=[])
     description = SimpleNamespace(raw_description=raw, status=WorkflowExecutionStatus.RUNNING, id="w", run_id="r")
     stuck = await runs.stuck(client, cast("WorkflowExecutionDescription", description))
     assert stuck is not None
