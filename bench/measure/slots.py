@@ -191,7 +191,7 @@ def judge(turns: Iterable[Turn]) -> tuple[int, int, int]:
             (each.repository, each.is_person) == (asked.repository, asked.is_person) and each.since < asked.since
             for each in waiting.values()
         )
-        left = Counter(each.repository for each in waiting.values())
+        left = {each.repository for each in waiting.values()}
         served[asked.repository] += 1
         if len(left) == REPOSITORIES:
             lead = max(lead, max(served.values()) - min(served[each] for each in left))

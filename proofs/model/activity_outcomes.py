@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from activities.claims import refuse_foreign
 from issuebox.domain.errors import RefusedError
-from issuebox.domain.phase import ASLEEP, RUNS, Cause, Phase
+from issuebox.domain.phase import ASLEEP, RAISING, RUNS, Cause, Phase
 from issuebox.domain.sandbox import DEFAULT_INSTANCE
 from issuebox.domain.unsaved_work import WorkState
 from localdaytona.admission import Lifecycle
@@ -31,7 +31,7 @@ OPERATIONS: dict[str, Lifecycle] = {
 COMMANDS = frozenset({*OPERATIONS, "create_sandbox", "delete_sandbox"})
 """Activities whose request changes something. It is sent once."""
 
-RAISING = frozenset({"create_sandbox", "start_sandbox", "recover_sandbox"})
+RAISED_BY = frozenset(f"{action}_sandbox" for action in RAISING)
 """Activities whose reply is not waited for when a look finds the sandbox up, unless it is started for an inspection."""
 
 FAILING = {"create_sandbox": (Fate.BROKEN, Fate.RECOVERABLE), "start_sandbox": (Fate.BROKEN, Fate.RECOVERABLE)}
@@ -158,7 +158,7 @@ def _is_refused(row: Row) -> bool:
 
 
 def _is_cut_off(row: Row | None, activity: str, *, only_at_rest: bool) -> bool:
-    return row is not None and row.phase in RUNS and activity in RAISING and not only_at_rest
+    return row is not None and row.phase in RUNS and activity in RAISED_BY and not only_at_rest
 
 
 def followed(

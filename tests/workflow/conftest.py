@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Interceptor
@@ -146,6 +148,18 @@ class Stack:
     async def order(self, signal: str, *arguments: object) -> None:
         """Send a person's signal."""
         await self.handle.signal(signal, args=list(arguments))
+
+    async def reset(self, event_id: int, run_id: str = "") -> None:
+        """Reset a run of the workflow, the newest without `run_id`, to this completed workflow task, as people do."""
+        await self.temporal.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=self.temporal.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=self.name, run_id=run_id),
+                reason="by a test",
+                workflow_task_finish_event_id=event_id,
+                request_id=f"{self.name}-{event_id}",
+            )
+        )
 
     async def reached(self, goal: Goal) -> Status:
         """Wait until the goal is reached, or the issue is blocked on the way."""

@@ -173,8 +173,8 @@ async def test_order_waits_for_a_run_that_cannot_be_reached_without_asking_for_e
     assert "stop" not in asked
     assert len(asked) - before < 60
     await stack.daytona.admin.set_faults()
-    # Between two tries it rests as well.
-    await until(stack.state, "stopped".__eq__, "stopped")
+    await until(stack.state, "stopped".__eq__, "stopped")  # Between two tries the workflow rests as well.
+    await stack.reached(Goal.STOPPED)
 
 
 async def test_close_cancels_it_where_the_settings_say_so(start: Started) -> None:

@@ -7,9 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from issuebox.domain import gate, slot
 from issuebox.domain.errors import TransientError
@@ -259,15 +257,8 @@ async def _reset(stack: Stack) -> None:
     events = (await stack.handle.fetch_history()).events
     begun = events[0].workflow_execution_started_event_attributes
     completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    await stack.temporal.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=stack.temporal.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=stack.name, run_id=begun.original_execution_run_id),
-            reason="by a test",
-            workflow_task_finish_event_id=next(each.event_id for each in events if each.event_type == completed),
-            request_id=stack.name,
-        )
-    )
+    first = next(each.event_id for each in events if each.event_type == completed)
+    await stack.reset(first, begun.original_execution_run_id)
 
 
 async def test_while_the_gate_cannot_be_reached_who_asks_waits_and_says_so(

@@ -38,18 +38,23 @@ async def _served(stack: Stack) -> Status:
     return await stack.served()
 
 
+async def _is_cut_off(stack: Stack, command: str, outcome: Outcome) -> None:
+    """The command is sent once and never answered; the next request gets the sandbox all the same."""
+    await stack.daytona.admin.add_fault(command, HANGS)
+    assert (await _served(stack)).outcome is outcome
+    assert len(await stack.live()) == 1
+    assert (await stack.requests()).count(command) == 1
+    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 1
+    await replays(stack)
+
+
 async def test_created_sandbox_is_handed_over_without_the_reply(
     start: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The create was sent once, and its activity is cut off."""
     stack = await start(daytona_command_timeout_s=60.0)
     _look_soon(monkeypatch)
-    await stack.daytona.admin.add_fault("create", HANGS)
-    assert (await _served(stack)).outcome is Outcome.CREATED
-    assert len(await stack.live()) == 1
-    assert (await stack.requests()).count("create") == 1
-    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 1
-    await replays(stack)
+    await _is_cut_off(stack, "create", Outcome.CREATED)
 
 
 async def test_started_sandbox_is_handed_over_without_the_reply(
@@ -60,11 +65,7 @@ async def test_started_sandbox_is_handed_over_without_the_reply(
     await stack.order(SIGNAL_STOP)
     await stack.reached(Goal.STOPPED)
     _look_soon(monkeypatch)
-    await stack.daytona.admin.add_fault("start", HANGS)
-    assert (await _served(stack)).outcome is Outcome.STARTED
-    assert (await stack.requests()).count("start") == 1
-    assert (await _events(stack))["ACTIVITY_TASK_CANCEL_REQUESTED"] == 1
-    await replays(stack)
+    await _is_cut_off(stack, "start", Outcome.STARTED)
 
 
 async def test_sandbox_that_does_not_run_yet_is_looked_at_less_and_less_often(

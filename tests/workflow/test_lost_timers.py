@@ -6,8 +6,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionDescription
 
 from issuebox.domain.events import Intention
@@ -36,7 +34,7 @@ async def test_reset_that_lost_an_activity_is_found_and_mended_by_another_reset(
         await until(lambda: _pending(stack), lambda names: names == ["lookup_sandbox"], "the lookup tried again")
         await stack.deliver(stack.event(Intention.IGNORE, action="created", event="issue_comment"))
         await until(stack.status, lambda status: status.deliveries_seen == 2, "another workflow task is done")
-    await _reset(stack, await _last_task(stack))
+    await stack.reset(await _last_task(stack))
     await stack.daytona.admin.set_faults()
 
     def is_lost(found: Stuck | None) -> bool:
@@ -51,7 +49,7 @@ async def test_reset_that_lost_an_activity_is_found_and_mended_by_another_reset(
                 await stack.served()
         assert found.reset_to is not None
         assert f"--event-id {found.reset_to}" in advice_for(found, stack.name)
-        await _reset(stack, found.reset_to)
+        await stack.reset(found.reset_to)
         assert (await stack.served()).outcome is Outcome.CREATED
         assert await _stuck(stack) is None
 
@@ -81,16 +79,3 @@ async def _stuck(stack: Stack) -> Stuck | None:
 async def _last_task(stack: Stack) -> int:
     events = (await stack.handle.fetch_history()).events
     return max(event.event_id for event in events if event.HasField("workflow_task_completed_event_attributes"))
-
-
-async def _reset(stack: Stack, event_id: int) -> None:
-    client = stack.temporal
-    await client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=stack.name),
-            reason="stuck",
-            workflow_task_finish_event_id=event_id,
-            request_id=f"{stack.name}-{event_id}",
-        )
-    )
