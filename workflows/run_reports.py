@@ -63,15 +63,22 @@ class RunReports:
         memory.runs.unseen = [comment for comment in memory.runs.unseen if comment not in heard]
 
     async def _pause(self, run: Run) -> None:
-        """Keep the pace. The first report and the last one do not wait."""
+        """Keep the pace. The first report and the last one do not wait.
+
+        A run that was resumed is not told until it works, however long it was paused: else the comment says for as
+        long as the pace is that it was interrupted, since that it works is no news then.
+        """
         if is_needed(run) or run.told_at is None:
             return
-        left = run.told_at + options.REPORT_PACE - workflow.now()
+        is_resumed = run.told == State.PAUSED and state_of(run) in {State.INTERRUPTED, State.WORKING}
+        left = (workflow.now() if is_resumed else run.told_at) + options.REPORT_PACE - workflow.now()
         if left <= timedelta(0):
             return
         try:
             await workflow.wait_condition(
-                lambda: run.is_over, timeout=left, timeout_summary="a run's comment is not edited more often"
+                lambda: run.is_over or (is_resumed and state_of(run) is State.WORKING),
+                timeout=left,
+                timeout_summary="a run's comment is not edited more often",
             )
         except TimeoutError:
             return

@@ -17,7 +17,7 @@ from proofs.model.plants import PLANTS as PLANTS_OF_SANDBOXES
 from proofs.model.plants import Plant
 from proofs.model.policies import CANCELLING, POLICY, PREPARING, WORKING
 from proofs.model.run_plants import PLANTS_OF_RUNS
-from proofs.model.search import Found, Search, Violation
+from proofs.model.search import Found, Search, Violation, uncollected
 from proofs.model.system import System
 from proofs.model.workflow_states import WorkflowStates
 
@@ -36,12 +36,13 @@ PLANTS = PLANTS_OF_SANDBOXES | PLANTS_OF_RUNS
 
 def check(bounds: tuple[Allowance, ...], policy: Policy = POLICY, states_max: int | None = None) -> Found:
     """Search these bounds with the unchanged code."""
-    return Search(System(WorkflowStates(policy))).run(bounds, states_max)
+    with uncollected():
+        return Search(System(WorkflowStates(policy))).run(bounds, states_max)
 
 
 def check_planted(plant: Plant) -> Found:
     """Search the bound of a plant with its mistake in place."""
-    with plant.patch():
+    with plant.patch(), uncollected():
         return Search(System(WorkflowStates(plant.policy), plant.mistakes)).run([plant.bound])
 
 

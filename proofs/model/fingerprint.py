@@ -13,7 +13,7 @@ from __future__ import annotations
 import dis
 import types
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -62,7 +62,7 @@ class Moment:
 
 def of_memory(memory: Memory, now: datetime) -> Hashable:
     """The print of the whole memory."""
-    return _print(memory, Moment(memory, now))
+    return tuple(_prints([getattr(memory, each.name) for each in fields(memory)], Moment(memory, now)))
 
 
 def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
@@ -81,9 +81,7 @@ def of_reconciliation(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: 
     for _, _, frame in _frames(coroutine):
         owner = frame.f_locals.get("self")
         if isinstance(owner, Reconciliation):
-            return tuple(
-                _print(value, at) for value in vars(owner).values() if is_dataclass(value) and value is not memory
-            )
+            return tuple(_prints([value for value in vars(owner).values() if is_dataclass(value)], at))
     return ()
 
 
@@ -271,34 +269,61 @@ NEVER_COUNT = (
 _AS_IT_IS = frozenset({type(None), bool, int, str, datetime})
 """A `datetime` here is GitHub's: a constant of the deliveries."""
 
+Printer = Callable[[Any, Moment], Hashable]
+_PRINTERS: dict[type, Printer | None] = {}
+"""How each type that was met is printed; None: it never counts."""
+
 
 def _print(value: object, at: Moment) -> Hashable:
     """The print of a value. Raises TypeError for a type that this module does not know."""
-    kind = type(value)
-    if kind in _AS_IT_IS or isinstance(value, Enum):
-        return value
+    (shown,) = _prints((value,), at)
+    return shown
+
+
+def _prints(values: Iterable[object], at: Moment) -> list[Hashable]:
+    """The prints of those values that count."""
+    shown: list[Hashable] = []
+    for value in values:
+        kind = type(value)
+        if kind in _AS_IT_IS:
+            shown.append(value)
+            continue
+        if kind not in _PRINTERS:
+            _PRINTERS[kind] = _printer(kind)
+        printer = _PRINTERS[kind]
+        if printer is not None:
+            shown.append(printer(value, at))
+    return shown
+
+
+def _printer(kind: type) -> Printer | None:
+    """How values of this type are printed; None: they never count."""
+    if issubclass(kind, NEVER_COUNT):
+        return None
+    if issubclass(kind, Enum):
+        return lambda value, _at: value
     if kind in PRINTS:
-        return PRINTS[kind](value, at)
+        return PRINTS[kind]
     if kind in {dict, Counter}:
-        return frozenset((name, _print(item, at)) for name, item in value.items())  # type: ignore[attr-defined]
+        return lambda items, at: frozenset((name, *_prints((item,), at)) for name, item in items.items())
     if kind in {list, tuple}:
-        return tuple(_print(item, at) for item in value if not isinstance(item, NEVER_COUNT))  # type: ignore[attr-defined]
-    if is_dataclass(value):
-        values = (getattr(value, field.name) for field in fields(value))
-        return kind.__name__, *(_print(item, at) for item in values if not isinstance(item, NEVER_COUNT))
+        return lambda items, at: tuple(_prints(items, at))
+    if is_dataclass(kind):
+        name, names = kind.__name__, [field.name for field in fields(kind)]
+        return lambda value, at: (name, *_prints([getattr(value, each) for each in names], at))
     raise TypeError(f"the fingerprint does not know the type {kind.__name__}")
 
 
 def _variables(frame: types.FrameType, at: Moment) -> Iterator[Hashable]:
-    live = _live(frame.f_code, frame.f_lasti)
-    for name, value in sorted(frame.f_locals.items()):
-        if name in live and not isinstance(value, NEVER_COUNT):
-            yield name, _print(value, at)
+    variables = frame.f_locals
+    for name in _live(frame.f_code, frame.f_lasti):
+        if name in variables:
+            yield name, *_prints((variables[name],), at)
 
 
 @cache
-def _live(code: types.CodeType, place: int) -> frozenset[str]:
-    """The local variables that the code can still read from this position, on any path.
+def _live(code: types.CodeType, place: int) -> tuple[str, ...]:
+    """The local variables that the code can still read from this position, on any path, in order.
 
     A variable that an inner function reads is always among them.
     """
@@ -326,7 +351,7 @@ def _live(code: types.CodeType, place: int) -> frozenset[str]:
         after = following[offset]
         if after is not None and each.opname not in _ENDS:
             ways.append((after, written))
-    return frozenset(live)
+    return tuple(sorted(live))
 
 
 _ENDS = frozenset(

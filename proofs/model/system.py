@@ -80,7 +80,7 @@ class System:
         self._outcomes_of: dict[tuple[object, ...], list[tuple[Outcome, int, int, int]]] = {}
         self._moves_of: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self._messages_of: dict[int, list[tuple[Message, int]]] = {}
-        self._fewer_faults: dict[int, int] = {}
+        self._with_fewer: dict[tuple[int, str], int] = {}
         self._audits: dict[tuple[int, int], bool] = {}
         self._settled: dict[tuple[int, int, int, tuple[Served, ...], bool, bool], tuple[int, str]] = {}
 
@@ -216,7 +216,7 @@ class System:
         for outcome, world, attempt, late in outcomes:
             allowance = state[4]
             if outcome.is_fault:
-                allowance = self._with_fault(allowance)
+                allowance = self._fewer(allowance, "faults")
                 if allowance < 0 or (late and state[3]):
                     continue
             still_late = state[3]
@@ -266,13 +266,12 @@ class System:
     def _of_people(self, state: State) -> Iterator[Step]:
         allowance = self.allowance(state)
         if allowance.outlasts and self.workflow(state).can_outlast:
-            fewer = self.allowances.of(replace(allowance, outlasts=allowance.outlasts - 1))
             label = f"{_word(self.workflow(state).activity)} outlasts the next timer of the closed issue"
-            yield self._observed(self._later((*state[:4], fewer)), _OUTLASTED, label, is_fair=False)
+            after = self._later((*state[:4], self._fewer(state[4], "outlasts")))
+            yield self._observed(after, _OUTLASTED, label, is_fair=False)
         if allowance.rolls:
-            fewer = self.allowances.of(replace(allowance, rolls=allowance.rolls - 1))
-            label = "Temporal suggests to continue as new"
-            yield self._observed((*state[:4], fewer), _GROWN, label, is_fair=False)
+            after = (*state[:4], self._fewer(state[4], "rolls"))
+            yield self._observed(after, _GROWN, "Temporal suggests to continue as new", is_fair=False)
         for message, after_mail in self._messages(state[4]):
             after = self._given(state, message, after_mail)
             yield self._observed(after, message.observation, message.label, is_fair=False)
@@ -280,7 +279,7 @@ class System:
                 yield from self._in_one_task(after, message)
         yield from self._of_others(state)
         if allowance.acts:
-            fewer = self.allowances.of(replace(allowance, acts=allowance.acts - 1))
+            fewer = self._fewer(state[4], "acts")
             for label, world in self._moves(state[1], "act", outside.acts):
                 late = 0 if self._is_entered(state, world) else state[3]
                 yield Step(label, False, (state[0], world, state[2], late, fewer))
@@ -299,9 +298,8 @@ class System:
 
     def _in_one_task(self, state: State, first: Message) -> Iterator[Step]:
         """What may come in one workflow task after this message: another one, or the end of what the loop waits for."""
-        allowance, workflow = self.allowance(state), self.workflow(state)
-        fewer = replace(allowance, pairs=allowance.pairs - 1)
-        state = (*state[:4], self.allowances.of(fewer))
+        workflow = self.workflow(state)
+        state = (*state[:4], self._fewer(state[4], "pairs"))
         attempt = self._attempts.things[state[2]]
         if attempt is not None and attempt.reply is not None:
             both = outside.together(first.observation, attempt.reply)
@@ -325,8 +323,7 @@ class System:
             ("strikes", allowance.strikes, run_steps.strikes),
         ):
             if left:
-                change: dict[str, Any] = {kind: left - 1}
-                fewer = self.allowances.of(replace(allowance, **change))
+                fewer = self._fewer(state[4], kind)
                 for label, after in work_out(self.world(state)):
                     yield Step(label, False, (state[0], self.worlds.of(after), *state[2:4], fewer))
 
@@ -454,13 +451,14 @@ class System:
         late = self._lates.things[number]
         return 0 if late is None else self._lates.of(replace(late, is_overtaken=True))
 
-    def _with_fault(self, number: int) -> int:
-        """The allowance with one fault fewer; -1 when none is left."""
-        fewer = self._fewer_faults.get(number)
+    def _fewer(self, number: int, kind: str) -> int:
+        """The allowance with one fewer of this kind; -1 when none is left."""
+        fewer = self._with_fewer.get((number, kind))
         if fewer is None:
             allowance = self.allowances.things[number]
-            left = replace(allowance, faults=allowance.faults - 1)
-            fewer = self._fewer_faults[number] = self.allowances.of(left) if allowance.faults else -1
+            left: int = getattr(allowance, kind)
+            change: dict[str, Any] = {kind: left - 1}
+            fewer = self._with_fewer[number, kind] = self.allowances.of(replace(allowance, **change)) if left else -1
         return fewer
 
 

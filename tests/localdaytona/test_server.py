@@ -137,7 +137,12 @@ async def test_journal_alone_tells_what_lives_and_who_caused_it(server: Server, 
     assert live_by_name(entries) == rows
     delete = next(entry for entry in entries if entry.kind == "request" and entry.operation == "delete")
     caused = [entry.kind for entry in entries if entry.detail.get("request_id") == delete.detail["request_id"]]
-    assert caused == ["request", "desired", "renamed", "reply", "state", "state", "destroyed"]
+    # The sandbox is being destroyed beside the reply, which may be sent after the first state.
+    assert 2 < caused.index("reply") < 5
+    assert [kind for kind in caused if kind != "reply"] == [
+        "request", "desired", "renamed", "state", "state", "destroyed",
+    ]  # fmt: skip
+    assert caused.count("reply") == 1
     assert delete.detail["source"] == "test"
     assert [entry.detail["act"] for entry in entries if entry.kind == "admin"] == ["create", "break"]
     assert "hush" not in "".join(entry.model_dump_json() for entry in entries)

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Any
 
+import certifi
 import httpx
 import pytest
 from fastapi import FastAPI, Query
@@ -64,9 +65,13 @@ async def test_same_parameter_has_one_validator(monkeypatch: pytest.MonkeyPatch)
     assert len(made) == before > 0
 
 
-def test_authority_that_is_given_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one, a client trusts nobody whom a test could meet."""
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+@pytest.mark.parametrize("machines", [None, certifi.where()], ids=["none", "one"])
+def test_authority_that_a_test_gives_is_trusted(monkeypatch: pytest.MonkeyPatch, machines: str | None) -> None:
+    """Without one, a client trusts nobody whom a test could meet, whatever the machine has set."""
+    if machines is None:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    else:
+        monkeypatch.setenv("SSL_CERT_FILE", machines)
     file = once.trust_one_authority(monkeypatch)
     try:
         assert file.read_text().count("BEGIN CERTIFICATE") == 1

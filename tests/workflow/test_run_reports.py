@@ -122,10 +122,29 @@ async def test_one_comment_is_left_whatever_reply_is_lost(
     assert github.reactions == {comment_id: {(github.login, "eyes")}}
 
 
+async def test_resumed_run_is_told_to_be_at_work_as_soon_as_it_is(
+    start: Started, github: GitHubWithComments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that it is paused, and not interrupted: whatever the pace is, and however long it was paused."""
+    stack = await start(**telling(github, UNTIL_TOLD_TO))
+    await asked(stack, github)
+    await working(stack)
+    await told(github, "To stop it:")
+    await pause(stack)
+    await told(github, "The agent's work is paused.")
+    monkeypatch.setattr(options, "REPORT_PACE", timedelta(minutes=1))
+    await stack.order(SIGNAL_RESUME)
+    await told(github, "The agent is at work.")
+    await go(stack)
+    await told(github, DONE)
+
+
 async def test_second_stop_in_the_dashboard_pauses_the_run_and_is_told(
-    start: Started, github: GitHubWithComments
+    start: Started, github: GitHubWithComments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever stops it again so soon means it. The issue says why, and how to let it go on."""
+    # Where the next attempt takes longer to begin than the pace is here, its follower tells that it works.
+    monkeypatch.setattr(activities.run_reports, "EDIT_PACE_S", 1.0)
     stack = await start(**telling(github, f"echo begun >>~/worked; {UNTIL_TOLD_TO}"))
     await asked(stack, github)
     await stopped_under_it(stack, 1)
