@@ -6,10 +6,8 @@ REST API (version 2022-11-28) and replies of the real API.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,15 +16,15 @@ from email.utils import format_datetime
 from typing import Any
 
 import jwt
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from proofs.loopback import listener, served
+
 TOKEN = "ghp_a-secret-token"  # noqa: S105 -- of a server on loopback
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-POLL_INTERVAL_S = 0.02
 
 
 @dataclass
@@ -367,24 +365,10 @@ def _stamp(at: datetime) -> str:
 @asynccontextmanager
 async def running(github: GitHub) -> AsyncIterator[GitHub]:
     """Serve on loopback; `github.url` is the address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    github.url = github.url or f"http://127.0.0.1:{listener.getsockname()[1]}"
-    # That an answer was cut off is no news.
-    quiet = uvicorn.Config(
-        github.app(), log_config=None, log_level="critical", ws="none", lifespan="off", server_header=False,
-        date_header=False,
-    )  # fmt: skip
-    server = uvicorn.Server(quiet)
-    serving = asyncio.create_task(server.serve([listener]))
-
-    while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
-        await asyncio.sleep(POLL_INTERVAL_S)
-    try:
+    at, url = listener()
+    github.url = github.url or url
+    async with served(github.app(), at):
         yield github
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
 
 
 class Cut(Response):

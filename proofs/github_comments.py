@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from proofs.github_api import POLL_INTERVAL_S, Asked, Cut, GitHub, Mishap, Repository, account, as_json
+from proofs.github_api import Asked, Cut, GitHub, Mishap, Repository, account, as_json
+from proofs.loopback import POLL_INTERVAL_S
 
 OK = 200
 

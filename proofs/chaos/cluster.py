@@ -24,7 +24,7 @@ from issuebox.temporal.connect import connect
 from issuebox.temporal.search_attributes import needed, register
 from localdaytona.testing import AdminClient, free_port
 from proofs.chaos.parts import Part, Program
-from proofs.chaos.proxy import LOOPBACK, Link
+from proofs.chaos.proxy import Link
 from proofs.chaos.receiver import Receiver, receiving
 from proofs.chaos.terms import (
     API,
@@ -40,6 +40,7 @@ from proofs.chaos.terms import (
     TEMPORAL,
     WORKERS,
 )
+from proofs.loopback import LOOPBACK
 
 READY_TIMEOUT_S: Final = 90.0
 # -P: an `api` directory in the current directory must not shadow our `api` package.

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
-LOOPBACK: Final = "127.0.0.1"
+from proofs.loopback import LOOPBACK
+
 HIGH_WATER_BYTES: Final = 256 * 1024
 """How much may wait in one direction before the proxy stops reading its source."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)

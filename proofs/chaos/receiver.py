@@ -21,7 +21,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 from temporalio.client import Client
 
-from proofs.chaos.proxy import LOOPBACK
+from proofs.loopback import LOOPBACK
 
 SECRET: Final = "whsec_" + "Y2hhb3Mh" * 5
 SLOW_S: Final = 3.0

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from proofs.chaos.ranks import at_ranks
 from proofs.checker.cases import CaseBuilder
 from proofs.checker.census import Count
 from proofs.checker.evidence import Block, Evidence
@@ -109,11 +110,5 @@ def _issue(block: Block) -> int:
 
 
 def _ranks(name: str, seconds: Iterable[float]) -> Mapping[str, float]:
-    in_order = sorted(seconds)
-    if not in_order:
-        return {}
-    ranks = {"p50": 0.5, "p95": 0.95, "max": 1.0}
-    return {
-        f"{name}, {word}": round(in_order[min(len(in_order) - 1, int(rank * len(in_order)))], 2)
-        for word, rank in ranks.items()
-    }
+    found = at_ranks(seconds, {"p50": 0.5, "p95": 0.95, "max": 1.0})
+    return {f"{name}, {word}": round(value, 2) for word, value in found.items()}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from proofs.chaos.plan import Plan
+from proofs.chaos.ranks import at_ranks
 from proofs.chaos.run import Outcome
 from proofs.chaos.slots import used
 from proofs.chaos.tally import ON_PROCESSES, Tally
@@ -160,11 +161,9 @@ def _agents(evidence: Evidence) -> dict[str, int]:
 
 def latencies(posts: Sequence[Delivery]) -> dict[str, float]:
     """p50, p99 and the longest time to an acknowledgement, in milliseconds; empty without one."""
-    took = sorted(post.answered_at - post.sent_at for post in posts if post.is_acknowledged and post.answered_at)
-    if not took:
-        return {}
-    ranks = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    return {name: round(1000 * took[min(len(took) - 1, int(rank * len(took)))], 1) for name, rank in ranks.items()}
+    took = [post.answered_at - post.sent_at for post in posts if post.is_acknowledged and post.answered_at]
+    found = at_ranks(took, {"p50": 0.5, "p99": 0.99, "max": 1.0})
+    return {name: round(1000 * value, 1) for name, value in found.items()}
 
 
 def as_text(summary: Summary) -> str:

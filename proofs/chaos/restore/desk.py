@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proofs.chaos.cluster import PYTHON, Cluster
-from proofs.chaos.proxy import LOOPBACK
 from proofs.chaos.terms import TEMPORAL
+from proofs.loopback import LOOPBACK
 
 TIMEOUT_S: Final = 90.0
 MEND: Final = ("temporal workflow reset", "temporal workflow terminate")

@@ -5,15 +5,12 @@ An event is there from its second on, whether its delivery came or not. No fault
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,9 +18,9 @@ from starlette.routing import Route
 
 from issuebox.dev.mock_delivery import AUTHOR
 from proofs.chaos.github import SENDERS
-from proofs.chaos.proxy import LOOPBACK
 from proofs.chaos.story import Event, Post
 from proofs.chaos.terms import REPOSITORY
+from proofs.loopback import listener, served
 
 TOKEN: Final = "chaos-github-token"  # noqa: S105 -- of a server on loopback that lives for minutes
 ELSEWHERE: Final = "octo/elsewhere"
@@ -31,7 +28,6 @@ ELSEWHERE: Final = "octo/elsewhere"
 ANOTHER_ID: Final = 1_000_000
 """A transferred issue has another ID, higher by this."""
 ACTS: Final = frozenset({"closed", "reopened", "labeled"})
-POLL_INTERVAL_S: Final = 0.02
 
 
 class Hub:
@@ -169,15 +165,6 @@ class Hub:
 @asynccontextmanager
 async def serving(hub: Hub) -> AsyncIterator[Hub]:
     """Serve on loopback, at `hub.url`."""
-    listener = socket.create_server((LOOPBACK, 0))
-    hub.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(hub.app(), log_config=None, ws="none", lifespan="off"))
-    running = asyncio.create_task(server.serve([listener]))
-    while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
-        await asyncio.sleep(POLL_INTERVAL_S)
-    try:
+    at, hub.url = listener()
+    async with served(hub.app(), at):
         yield hub
-    finally:
-        server.should_exit = True
-        await running
-        listener.close()
