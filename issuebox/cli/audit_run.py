@@ -147,9 +147,10 @@ def verdict(report: AuditReport) -> str:
         first = "The audit is not complete: workflows changed faster than Temporal could list them. Audit again."
     else:
         first = "There are too many suspects to read all of them again: mend what is found and audit again."
-    sandboxes = f"{report.sandboxes} sandboxes ({report.sandboxes_leaving} on their way out)"
-    issues = f"{report.issues} issues ({report.issues_compared} with a sandbox)"
-    found = f"{report.suspects} suspects, {len(report.findings)} findings, {report.mended} of them mended"
+    sandboxes = f"{_counted(report.sandboxes, 'sandbox', 'sandboxes')} ({report.sandboxes_leaving} on their way out)"
+    issues = f"{_counted(report.issues, 'issue')} ({report.issues_compared} with a sandbox)"
+    findings = _counted(len(report.findings), "finding")
+    found = f"{_counted(report.suspects, 'suspect')}, {findings}, {report.mended} of them mended"
     lines = [first, f"{sandboxes} and {issues} in {report.took_s:.0f} s: {found}."]
     if report.ranges_unsettled:
         lines.append(
@@ -173,3 +174,7 @@ def verdict(report: AuditReport) -> str:
             "ISSUEBOX_NOTICE_URL, and `notice_failed` in the workers' log."
         )
     return "\n".join(lines)
+
+
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or f'{one}s'}"

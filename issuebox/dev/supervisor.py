@@ -140,7 +140,8 @@ class Runner:
         await asyncio.wait({exited, hurrying}, timeout=self.service.stop_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         hurrying.cancel()
         if not exited.done():
-            self.reporter.say(f"{self.service.name} did not stop in time; killing it.")
+            why = "you asked twice" if self.hurrying.is_set() else "it did not stop in time"
+            self.reporter.say(f"Killing {self.service.name}: {why}.")
             _send(os.killpg, pid, signal.SIGKILL)
 
     async def _pump(self, descriptor: int) -> None:

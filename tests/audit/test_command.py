@@ -44,7 +44,7 @@ async def test_clean_world_exits_with_0(world: Audited, audit: Audit) -> None:
     await world.ensured(world.stack)
     ran = await audit(world)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("The promise holds.\n1 sandboxes (0 on their way out) and 1 issues (1 with a sandbox)")
+    assert ran.out.startswith("The promise holds.\n1 sandbox (0 on their way out) and 1 issue (1 with a sandbox)")
 
 
 async def test_broken_promise_exits_with_1_and_the_findings(world: Audited, audit: Audit) -> None:

@@ -107,13 +107,17 @@ async def test_walk_of_a_killed_worker_goes_on_from_its_page(
 
 
 class Weighed(DaytonaProvider):
-    """The real provider, which measures the process's memory before every fifth page of a list."""
+    """The real provider, which measures the process's memory before every fifth page of a list.
+
+    `took_s`: how long that took in all. In a process that has run a thousand tests it takes longer than the walk.
+    """
 
     def __init__(self, options: DaytonaOptions) -> None:
         super().__init__(options)
         self._pages = 0
         self.sandboxes: list[int] = []
         self.resident_bytes: list[int] = []
+        self.took_s = 0.0
 
     async def list_page(self, labels: dict[str, str], cursor: str | None = None) -> SandboxPage:
         if self._pages % WEIGHED_EVERY == 0:
@@ -122,10 +126,12 @@ class Weighed(DaytonaProvider):
         return await super().list_page(labels, cursor)
 
     def _weigh(self) -> None:
+        began = time.monotonic()
         gc.collect()
         self.sandboxes.append(sum(isinstance(thing, Sandbox) for thing in gc.get_objects()))
         resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.resident_bytes.append(resident_pages * os.sysconf("SC_PAGE_SIZE"))
+        self.took_s += time.monotonic() - began
 
 
 class AllRun:
@@ -188,9 +194,10 @@ async def test_ten_thousand_sandboxes_are_walked_in_bounded_memory(crowd: Audite
     began = time.monotonic()
     report = await crowd.audit()
     assert (report.sandboxes, report.suspects, report.promise_holds) == (ROWS, 0, True)
-    assert time.monotonic() - began < WALK_MAX_S
+    took_s = time.monotonic() - began
     weighed = crowd.stack.provider
     assert isinstance(weighed, Weighed)
+    assert took_s - weighed.took_s < WALK_MAX_S
     assert len(weighed.resident_bytes) == ROWS / LIST_PAGE_SIZE_MAX / WEIGHED_EVERY
     assert max(weighed.sandboxes) <= 2 * LIST_PAGE_SIZE_MAX
     assert weighed.resident_bytes[-1] - weighed.resident_bytes[1] < GROWTH_MAX_BYTES
