@@ -15,12 +15,13 @@ from contextlib import suppress
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from activities.messages import CommandReply, LookupInput, LookupResult
+from activities.messages import CommandReply, LookupResult
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.memory import Memory
 from issuebox.domain.phase import RUNS, Goal
 from workflows import options
 from workflows.failures import Failure, read_failure
+from workflows.inputs import lookup_input
 
 
 async def lookup_at_once(memory: Memory) -> LookupResult | Failure:
@@ -94,15 +95,3 @@ async def learn_settings(memory: Memory) -> None:
         SandboxActivities.read_policy, start_to_close_timeout=options.LOCAL_TIMEOUT
     )
     memory.policy_hash = memory.policy.hash()
-
-
-def lookup_input(memory: Memory, *, is_doubted: bool) -> LookupInput:
-    return LookupInput(
-        memory.issue_id,
-        memory.name,
-        memory.seen.sandbox_id,
-        memory.progress.goal,
-        memory.requests.delivery,
-        is_doubted,
-        memory.policy_hash,
-    )

@@ -14,24 +14,25 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.inside import InsideActivities
-from activities.messages import CommandInput, CommandReply, CreateInput, LookupResult
+from activities.messages import CommandInput, CommandReply, LookupResult
 from activities.sandboxes import SandboxActivities
 from issuebox.domain.decision import Decision, Refusal, Situation, decide
 from issuebox.domain.goal import abandon, goal_for, is_forced, steer
 from issuebox.domain.memory import Answer, Memory, Note
 from issuebox.domain.phase import AWAKE, RAISING, READY, Action, Cause, Goal, Outcome, Phase
-from issuebox.domain.sandbox import LABEL_WORK, Ownership, Sandbox, ownership
+from issuebox.domain.sandbox import Ownership, Sandbox, ownership
 from issuebox.domain.unsaved_work import Inspection, LastInspection, WorkState, standing_verdict
 from workflows import measures, options
 from workflows.cancellation import Cancellation
 from workflows.failures import BlockedError, Failure, read_failure
+from workflows.inputs import command_input, create_input, inspect_input
 from workflows.lookups import look_while_late, lookup_at_once, lookup_durably
 from workflows.slots import Slots
 
@@ -578,23 +579,3 @@ class Reconciliation:
                 (delivery,) if delivery else (),
             )
         )
-
-
-def create_input(memory: Memory) -> CreateInput:
-    return CreateInput(memory.issue_id, memory.name, memory.told.issue, memory.requests.delivery)
-
-
-def command_input(
-    memory: Memory, sandbox: Sandbox, *, names_issue: bool = False, only_at_rest: bool = False
-) -> CommandInput:
-    issue = memory.told.issue if names_issue else None
-    is_ours = ownership(sandbox.labels, memory.issue_id, memory.policy.instance) is Ownership.OURS
-    return CommandInput(
-        memory.issue_id, memory.name, sandbox.id, issue, memory.requests.delivery, only_at_rest, is_ours
-    )
-
-
-def inspect_input(memory: Memory, sandbox: Sandbox, *, is_quiet: bool) -> CommandInput:
-    """With what the last read showed, so that the inspection needs none."""
-    work = sandbox.labels.get(LABEL_WORK, "")
-    return replace(command_input(memory, sandbox), toolbox_url=sandbox.toolbox_url, work=work, is_quiet=is_quiet)

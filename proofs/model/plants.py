@@ -25,9 +25,10 @@ from proofs.model.outside import Allowance
 from proofs.model.policies import POLICY, PREPARING
 from workflows import display, issue_sandbox, reconcile
 from workflows.failures import BlockedError, Failure
+from workflows.inputs import command_input
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import Handover, StartInput
-from workflows.reconcile import Inspected, Reconciliation, command_input
+from workflows.reconcile import Inspected, Reconciliation
 
 Patch = Callable[[], AbstractContextManager[None]]
 

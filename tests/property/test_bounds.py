@@ -42,9 +42,8 @@ from workflows import audit_messages as audit_workflow_messages
 from workflows import display, messages, resync_messages
 from workflows import gate_messages as gate_workflow_messages
 from workflows import run_messages as run_workflow_messages
-from workflows.lookups import lookup_input
+from workflows.inputs import command_input, create_input, lookup_input
 from workflows.messages import MEMO_STATUS, StartInput, Why
-from workflows.reconcile import command_input, create_input
 
 CHARACTERS = {
     "quote": '"',

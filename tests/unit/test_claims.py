@@ -11,7 +11,7 @@ from issuebox.domain.memory import Memory, Order
 from issuebox.domain.phase import Goal, Phase
 from issuebox.domain.policy import Policy
 from issuebox.domain.sandbox import Sandbox
-from workflows.reconcile import command_input
+from workflows.inputs import command_input
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = "blue"
