@@ -367,7 +367,8 @@ async def running(github: GitHub) -> AsyncIterator[GitHub]:
     """Serve on loopback; `github.url` is the address."""
     at, url = listener()
     github.url = github.url or url
-    async with served(github.app(), at):
+    # That an answer was cut off is no news.
+    async with served(github.app(), at, log_level="critical", server_header=False, date_header=False):
         yield github
 
 

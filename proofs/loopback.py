@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,13 +22,9 @@ def listener() -> tuple[socket.socket, str]:
 
 
 @asynccontextmanager
-async def served(app: Starlette, at: socket.socket) -> AsyncIterator[None]:
-    """Serve the application at the socket for the duration of the block, and close it."""
-    # That an answer was cut off is no news.
-    quiet = uvicorn.Config(
-        app, log_config=None, log_level="critical", ws="none", lifespan="off", server_header=False, date_header=False
-    )
-    server = uvicorn.Server(quiet)
+async def served(app: Starlette, at: socket.socket, **options: Any) -> AsyncIterator[None]:
+    """Serve the application at the socket for the duration of the block, and close it. `options`: of uvicorn."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options))
     serving = asyncio.create_task(server.serve([at]))
     while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
         await asyncio.sleep(POLL_INTERVAL_S)

@@ -15,7 +15,7 @@ from activities.run_messages import HeardInput, Reported, ReportInput
 from activities.run_reports import RunReportActivities
 from issuebox.domain.issue import Issue
 from issuebox.domain.memory import Memory, Note
-from issuebox.domain.run import Run
+from issuebox.domain.run import Run, RunGoal, RunPhase
 from issuebox.domain.run_comment import UNSURE, State, Surroundings, has_news, is_needed, state_of
 from workflows import options
 from workflows.run_messages import NEXT
@@ -65,18 +65,18 @@ class RunReports:
     async def _pause(self, run: Run) -> None:
         """Keep the pace. The first report and the last one do not wait.
 
-        A run that was resumed is not told until it works, however long it was paused: else the comment says for as
-        long as the pace is that it was interrupted, since that it works is no news then.
+        A resumed run is told as soon as its next attempt is at work, or after the pace: what it is in between, such as
+        interrupted, would stand in the comment for as long as the pace is.
         """
         if is_needed(run) or run.told_at is None:
             return
-        is_resumed = run.told == State.PAUSED and state_of(run) in {State.INTERRUPTED, State.WORKING}
+        is_resumed = run.told == State.PAUSED and run.goal is RunGoal.WORK
         left = (workflow.now() if is_resumed else run.told_at) + options.REPORT_PACE - workflow.now()
         if left <= timedelta(0):
             return
         try:
             await workflow.wait_condition(
-                lambda: run.is_over or (is_resumed and state_of(run) is State.WORKING),
+                lambda: run.is_over or (is_resumed and (run.goal is not RunGoal.WORK or is_at_work(run))),
                 timeout=left,
                 timeout_summary="a run's comment is not edited more often",
             )
@@ -109,6 +109,11 @@ class RunReports:
         else:
             run.comment_id = reported.comment_id
         run.told, run.told_at = str(state), workflow.now()
+
+
+def is_at_work(run: Run) -> bool:
+    """Whether an attempt is known to work, or to have worked, and nobody is ending it."""
+    return run.phase in {RunPhase.RUNNING, RunPhase.ENDED} and not run.ending
 
 
 def is_told(memory: Memory) -> bool:

@@ -45,7 +45,7 @@ from issuebox.domain.unsaved_work import SLACK, LastInspection
 from proofs.model import runtime
 from workflows.issue_sandbox import IssueSandboxWorkflow
 from workflows.messages import StartInput
-from workflows.reconcile import Reconciliation
+from workflows.reconcile import Reconciliation, Tries
 from workflows.runs import RunSteps
 from workflows.slots import Slots
 
@@ -75,14 +75,16 @@ def of_wait(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) 
     )
 
 
-def of_reconciliation(coroutine: Coroutine[Any, Any, Any], memory: Memory, now: datetime) -> Print:
+def of_reconciliation(reconciliation: Reconciliation | None, memory: Memory, now: datetime) -> Print:
     """The print of the value objects of the reconciliation under way."""
-    at = Moment(memory, now)
-    for _, _, frame in _frames(coroutine):
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, Reconciliation):
-            return tuple(_prints([value for value in vars(owner).values() if is_dataclass(value)], at))
-    return ()
+    values = () if reconciliation is None else vars(reconciliation).values()
+    return tuple(_prints([value for value in values if is_dataclass(value)], Moment(memory, now)))
+
+
+def reconciliation_of(coroutine: Coroutine[Any, Any, Any]) -> Reconciliation | None:
+    """The reconciliation under way; None for none."""
+    owners = (frame.f_locals.get("self") for _, _, frame in _frames(coroutine))
+    return next((owner for owner in owners if isinstance(owner, Reconciliation)), None)
 
 
 def functions_of(coroutine: Coroutine[Any, Any, Any]) -> list[str]:
@@ -116,6 +118,14 @@ def _requests(requests: Requests, _at: Moment) -> Hashable:
     return asked > served, observed > served, asked > observed
 
 
+def _tries(tries: Tries, at: Moment) -> Hashable:
+    """Of the last ticket that a refused command answers, how it compares with those that are known."""
+    refused, requests = tries.refused_ticket, at.memory.requests
+    answers = None if refused is None else (refused >= requests.observed, refused > requests.served)
+    known = tries.trouble, tries.raised, tries.unattended, tries.reads_at_once
+    return _print(tries.counts, at), _print(tries.refusal, at), answers, *known
+
+
 def _seen(seen: Seen, at: Moment) -> Hashable:
     """Whether a read may still show an earlier state, and whether the budget of the phase is spent."""
     is_new = seen.at is not None and at.now - seen.at < PAST_SHOWN_MAX
@@ -126,14 +136,15 @@ def _seen(seen: Seen, at: Moment) -> Hashable:
 
 
 def _progress(progress: Progress, at: Moment) -> Hashable:
-    """Everything but the outcome, which is for people."""
+    """Of the outcome, whether the sandbox was handed over: that decides what a command means that is executed late."""
     blocked = _print(progress.blocked, at)
     unsure, seen_at = progress.unsure_until, at.memory.seen.at
     late: Hashable = None
     if unsure is not None:
         is_new = seen_at is not None and unsure - seen_at < PAST_SHOWN_MAX
-        late = unsure <= at.now, progress.outcome in READY, is_new, _earlier_timers(unsure, at)
-    return progress.goal, progress.reached, blocked, progress.may_unblock, progress.is_woken, late
+        late = unsure <= at.now, is_new, _earlier_timers(unsure, at)
+    is_given = progress.outcome in READY
+    return progress.goal, progress.reached, is_given, blocked, progress.may_unblock, progress.is_woken, late
 
 
 def _earlier_timers(moment: datetime, at: Moment) -> tuple[bool, ...]:
@@ -234,6 +245,7 @@ def _run(run: Run, at: Moment) -> Hashable:
 PRINTS: Mapping[type, Callable[[Any, Moment], Hashable]] = {
     Told: _told,
     Requests: _requests,
+    Tries: _tries,
     Orders: _orders,
     Seen: _seen,
     Progress: _progress,
@@ -305,7 +317,7 @@ def _printer(kind: type) -> Printer | None:
     if kind in PRINTS:
         return PRINTS[kind]
     if kind in {dict, Counter}:
-        return lambda items, at: frozenset((name, *_prints((item,), at)) for name, item in items.items())
+        return lambda items, at: frozenset((name, _print(item, at)) for name, item in items.items())
     if kind in {list, tuple}:
         return lambda items, at: tuple(_prints(items, at))
     if is_dataclass(kind):

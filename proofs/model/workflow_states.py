@@ -490,13 +490,15 @@ def print_of(instance: _Instance) -> object:
     memory = instance.memory
     if instance.awaited is None:
         return "over"
+    reconciliation = fingerprint.reconciliation_of(instance.coroutine)
+    refused = None if reconciliation is None else reconciliation._tries.refused_ticket  # noqa: SLF001
     return (
         fingerprint.of_memory(memory, instance.clock),
-        fingerprint.of_reconciliation(instance.coroutine, memory, instance.clock),
+        fingerprint.of_reconciliation(reconciliation, memory, instance.clock),
         fingerprint.of_wait(instance.coroutine, memory, instance.clock),
         instance.is_long,
         _print_of_follower(instance.follower),
-        frozenset(Counter(_print_of_update(update, memory) for update in instance.updates).items()),
+        frozenset(Counter(_print_of_update(update, memory, refused) for update in instance.updates).items()),
     )
 
 
@@ -507,9 +509,10 @@ def _print_of_follower(follower: Follower | None) -> object:
     return about.sandbox_id, about.run, about.attempt, follower.word
 
 
-def _print_of_update(update: _Update, memory: Memory) -> object:
-    requests = memory.requests
-    return update.ticket <= requests.observed, update.ticket <= requests.served, update.is_later, update.is_shown
+def _print_of_update(update: _Update, memory: Memory, refused: int | None) -> object:
+    requests, is_answered = memory.requests, refused is not None and update.ticket <= refused
+    known = update.is_later, update.is_shown
+    return update.ticket <= requests.observed, update.ticket <= requests.served, is_answered, *known
 
 
 def _state_of(instance: _Instance) -> WorkflowState:

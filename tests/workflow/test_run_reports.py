@@ -34,6 +34,7 @@ from .test_agent_runs_paused import PAUSED_BY_ANN, pause, rested, stopped_under_
 
 NUMBER = 5
 DONE = "**The agent is done.**"
+PAUSED_S = 10.0
 UNTIL_TOLD_TO = "while [ ! -e ~/go ]; do sleep 0.1; done"
 
 
@@ -125,14 +126,16 @@ async def test_one_comment_is_left_whatever_reply_is_lost(
 async def test_resumed_run_is_told_to_be_at_work_as_soon_as_it_is(
     start: Started, github: GitHubWithComments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before that it is paused, and not interrupted: whatever the pace is, and however long it was paused."""
+    """Before that it is paused, and not interrupted, however long it was paused."""
+    monkeypatch.setattr(activities.run_reports, "EDIT_PACE_S", 600.0)  # Its follower tells nothing.
     stack = await start(**telling(github, UNTIL_TOLD_TO))
     await asked(stack, github)
     await working(stack)
     await told(github, "To stop it:")
     await pause(stack)
     await told(github, "The agent's work is paused.")
-    monkeypatch.setattr(options, "REPORT_PACE", timedelta(minutes=1))
+    monkeypatch.setattr(options, "REPORT_PACE", timedelta(seconds=PAUSED_S))
+    await asyncio.sleep(PAUSED_S)  # So that the pace keeps nothing back.
     await stack.order(SIGNAL_RESUME)
     await told(github, "The agent is at work.")
     await go(stack)
@@ -143,8 +146,7 @@ async def test_second_stop_in_the_dashboard_pauses_the_run_and_is_told(
     start: Started, github: GitHubWithComments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever stops it again so soon means it. The issue says why, and how to let it go on."""
-    # Where the next attempt takes longer to begin than the pace is here, its follower tells that it works.
-    monkeypatch.setattr(activities.run_reports, "EDIT_PACE_S", 1.0)
+    monkeypatch.setattr(activities.run_reports, "EDIT_PACE_S", 600.0)  # Its follower tells nothing.
     stack = await start(**telling(github, f"echo begun >>~/worked; {UNTIL_TOLD_TO}"))
     await asked(stack, github)
     await stopped_under_it(stack, 1)
@@ -158,9 +160,11 @@ async def test_second_stop_in_the_dashboard_pauses_the_run_and_is_told(
     assert cause in text
     assert f"To let it go on: run `issuebox resume {stack.issue_id}`" in text
     assert await stack.state() == "stopped"
-    await stack.order(SIGNAL_RESUME)
-    assert (await working(stack)).attempt == 3
-    await told(github, "The agent is at work.")
+    with monkeypatch.context() as patch:
+        patch.setattr(options, "REPORT_PACE", timedelta(seconds=30))
+        await stack.order(SIGNAL_RESUME)
+        assert (await working(stack)).attempt == 3
+        await told(github, "The agent is at work.")
     await pause(stack)
     assert f"It was {PAUSED_BY_ANN}." in await told(github, "The agent's work is paused.")
     await stack.order(SIGNAL_RESUME)
