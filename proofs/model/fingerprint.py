@@ -109,13 +109,15 @@ def _timers_due(began: datetime | None, at: Moment) -> int | None:
     return None if began is None else sum(began + timedelta(seconds=after_s) <= at.now for after_s in moments)
 
 
-def _requests(requests: Requests, _at: Moment) -> Hashable:
+def _requests(requests: Requests, at: Moment) -> Hashable:
     """Whether requests wait, whether the read under way serves any of them, and whether it leaves any.
 
+    Before the first lookup, also whether there ever was one.
     The answers are left out: a handler takes its answer out of the memory in the task in which it is given.
     """
     asked, observed, served = requests.asked, requests.observed, requests.served
-    return asked > served, observed > served, asked > observed
+    is_touched = at.memory.seen.at is None and asked > 0
+    return asked > served, observed > served, asked > observed, is_touched
 
 
 def _tries(tries: Tries, at: Moment) -> Hashable:
