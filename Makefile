@@ -9,8 +9,8 @@ UV ?= scripts/uv
 RUN := $(UV) run --no-sync
 # `make demo ARGS="--issues 50"`, `make test ARGS="-k replay"`.
 ARGS ?=
-# The tests wait more than they work: five processes keep two cores busy. Each has a Temporal server of its own.
-WORKERS ?= 5
+# The tests wait more than they work: four processes keep two cores busy. Each has a Temporal server of its own.
+WORKERS ?= 4
 # `make property EXAMPLES=1000`.
 EXAMPLES ?= 100
 
@@ -47,7 +47,7 @@ chaos: setup ## Kill, freeze, cut off and fail every part by a seeded plan (SEED
 	@$(RUN) python -m proofs.chaos $(if $(SEED),--seed $(SEED)) $(if $(ISSUES),--issues $(ISSUES)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
-test: setup ## Run every test level, in five processes (WORKERS=0: in one)
+test: setup ## Run every test level, in four processes (WORKERS=0: in one)
 	@$(RUN) pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-%: setup ## Run one level, such as make test-unit

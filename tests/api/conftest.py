@@ -20,6 +20,7 @@ from api.app import create_app
 from api.connections import BoundedHttp
 from issuebox.settings import ApiSettings
 from issuebox.temporal.connect import DATA_CONVERTER
+from localdaytona.testing import free_port
 from tests.waiting import until
 
 SECRET = "a webhook secret"
@@ -106,9 +107,7 @@ async def api(serve: Serve) -> Api:
 @pytest.fixture
 def closed_address() -> str:
     """An address where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

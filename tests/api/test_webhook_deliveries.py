@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +17,7 @@ from temporalio.client import Client
 
 from issuebox.dev.mock_delivery import ACTIONS, MockIssue, build
 from issuebox.domain.run_comment import marker
+from localdaytona.testing import free_port
 from tests.api.conftest import SECRET, Api, Serve
 from tests.api.deliveries import MARKER, encoded, payload, signed
 from tests.waiting import until
@@ -124,9 +124,7 @@ async def test_name_prefix_names_workflow_and_sandbox(serve: Serve, issue_id: in
 @pytest.fixture
 async def process(temporal_address: str) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
     """`issuebox api` as an operator runs it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     own = {"TEMPORAL_ADDRESS": temporal_address, "ISSUEBOX_WEBHOOK_SECRETS": SECRET, "ISSUEBOX_LOG_FORMAT": "json"}
     running = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "issuebox", "api", "--port", str(port)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -30,7 +29,7 @@ from issuebox.temporal.index import Index
 from issuebox.temporal.issues import Issues, StuckError
 from issuebox.temporal.search_attributes import needed
 from issuebox.worker import build_worker
-from localdaytona.testing import running_inside
+from localdaytona.testing import free_port, running_inside
 from proofs.shortened import made_from
 from tests.waiting import until
 from tests.workflow.conftest import FAST, Stack
@@ -52,7 +51,6 @@ class Cluster:
 
     async def up(self) -> None:
         self.process = await asyncio.create_subprocess_exec(*self.server.command(), stdout=asyncio.subprocess.DEVNULL)
-
         await until(lambda: _is_healthy(self.stack.temporal), bool, "Temporal answers", 60.0)
 
     async def down(self) -> None:
@@ -150,12 +148,6 @@ async def _is_healthy(client: Client) -> bool:
 def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture
