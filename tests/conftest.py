@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Spare every test what it needs only once."""
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
-    # Each process has a Temporal server of its own: with more threads than its share of the machine a server spends
-    # an eighth more, on handing work from one to another.
+    # Each process has a Temporal server of its own. With more threads than its share of the machine a server hands work
+    # from one to another: that is an eighth of what a flood of signals costs.
     patch.setenv("GOMAXPROCS", os.environ.get("GOMAXPROCS", "1"))
     once.build_validators(patch)
     if "not live" in config.option.markexpr:

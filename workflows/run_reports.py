@@ -71,12 +71,13 @@ class RunReports:
         if is_needed(run) or run.told_at is None:
             return
         is_resumed = run.told == State.PAUSED and run.goal is RunGoal.WORK
-        left = (workflow.now() if is_resumed else run.told_at) + options.REPORT_PACE - workflow.now()
+        since = workflow.now() if is_resumed else run.told_at
+        left = since + options.REPORT_PACE - workflow.now()
         if left <= timedelta(0):
             return
         try:
             await workflow.wait_condition(
-                lambda: run.is_over or (is_resumed and (run.goal is not RunGoal.WORK or is_at_work(run))),
+                lambda: run.is_over or (is_resumed and (run.goal is not RunGoal.WORK or _is_at_work(run))),
                 timeout=left,
                 timeout_summary="a run's comment is not edited more often",
             )
@@ -111,7 +112,7 @@ class RunReports:
         run.told, run.told_at = str(state), workflow.now()
 
 
-def is_at_work(run: Run) -> bool:
+def _is_at_work(run: Run) -> bool:
     """Whether an attempt is known to work, or to have worked, and nobody is ending it."""
     return run.phase in {RunPhase.RUNNING, RunPhase.ENDED} and not run.ending
 

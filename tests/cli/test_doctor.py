@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from temporalio.api.enums.v1 import IndexedValueType
@@ -25,6 +24,7 @@ from issuebox.doctor.temporal import polled
 from issuebox.temporal.pollers import POLL_MAX_S, Poller
 from issuebox.temporal.search_attributes import has_search_attributes, needed, register, registered
 from localdaytona.testing import Server
+from proofs.loopback import listener, served
 from tests.cli.conftest import Ran, Run, own_namespace
 from tests.waiting import until
 from tests.workflow.conftest import Stack, Started
@@ -373,16 +373,9 @@ def github_app(hooks: Response | None) -> FastAPI:
 @asynccontextmanager
 async def github(hooks: Response | None = None) -> AsyncIterator[str]:
     """Run a stand-in for GitHub over real HTTP, and yield its URL."""
-    server = uvicorn.Server(uvicorn.Config(github_app(hooks), port=0, ws="none", log_config=None))
-    serving = asyncio.create_task(server.serve())
-
-    async def is_started() -> bool:
-        return server.started
-
-    await until(is_started, bool, "the stand-in started")
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
+    at, url = listener()
+    async with served(github_app(hooks), at):
+        yield url
 
 
 async def examined(run: Run, url: str, token: str = TOKEN, repositories: str = "octo/good") -> Ran:
